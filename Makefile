@@ -1,0 +1,136 @@
+# Every target makes what it needs under .venv/: only make and a Python with venv must be there.
+# Another Python:        make test PYTHON=python3.13
+# Arguments for pytest:  make test ARGS="-k digest -x"
+
+PYTHON ?= python3
+ARGS ?=
+
+VERSION := $(shell $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) and print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+BUILD := .venv/build
+TEST := .venv/$(VERSION)-test
+DEMO := .venv/$(VERSION)-demo
+DEV := .venv/$(VERSION)-dev
+
+# What goes into the wheel; folders are listed too, so that a removed file counts as a change.
+SOURCES := pyproject.toml $(wildcard README.md LICENSE) \
+	$(shell find flowtrace -name __pycache__ -prune -o -print)
+WHEEL = dist/flowtrace-*.whl
+TRACE := artifacts/trace.json
+
+# -qq leaves errors to be seen and no more.
+pip = $(1)/bin/python -m pip install -qq
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Says that the theme's makers work on something else than MkDocs; no news for a build.
+export NO_MKDOCS_2_WARNING := 1
+# A path from outside could put another flowtrace before the one under test.
+unexport PYTHONPATH
+
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+# --- what people call ------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(DEMO)/.package ## run the example that fails, and read its trace
+	@rm -f $(TRACE) && mkdir -p $(dir $(TRACE))
+	@echo '$$ FLOWTRACE_OUT=$(TRACE) python examples/fuel_economy.py'
+	@status=0; FLOWTRACE_OUT=$(TRACE) $(DEMO)/bin/python examples/fuel_economy.py || status=$$?; \
+	if [ $$status -eq 0 ]; then echo 'demo: the example was to fail, and did not' >&2; exit 1; fi; \
+	if [ $$status -ne 1 ]; then echo "demo: the example ended with status $$status, not 1" >&2; exit 1; fi; \
+	if [ ! -s $(TRACE) ]; then echo 'demo: no trace was written to $(TRACE)' >&2; exit 1; fi
+	@echo
+	@echo '$$ python examples/show_failure.py $(TRACE)'
+	@$(DEMO)/bin/python examples/show_failure.py $(TRACE)
+
+.PHONY: test
+test: $(TEST)/.groups ## build the wheel, install it, run pytest against it
+	@$(TEST)/bin/pytest $(ARGS)
+
+.PHONY: lint
+lint: ruff-check ruff-format imports ## ruff's rules, ruff's format, the import contracts
+
+.PHONY: types
+types: mypy pyright ## mypy and pyright, both strict
+
+.PHONY: docs
+docs: $(DEV)/.groups ## build the documentation into site/
+	@$(DEV)/bin/mkdocs build --strict -f docs/mkdocs.yml
+
+.PHONY: docs-serve
+docs-serve: $(DEV)/.groups ## show the documentation while you write it
+	@$(DEV)/bin/mkdocs serve -f docs/mkdocs.yml
+
+.PHONY: format
+format: $(DEV)/.groups ## format the code and apply ruff's safe fixes
+	@$(DEV)/bin/ruff check --fix --exit-zero --quiet .
+	@$(DEV)/bin/ruff format .
+
+.PHONY: wheel
+wheel: dist/.built ## build the wheel and the source archive into dist/
+	@ls dist/flowtrace-*
+
+.PHONY: clean
+clean: ## remove all that make made
+	rm -rf .venv dist site artifacts .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the parts of lint and types, also called by the pre-commit hooks -------------------------
+
+.PHONY: ruff-check ruff-format imports mypy pyright
+ruff-check: $(DEV)/.groups
+	@$(DEV)/bin/ruff check .
+
+ruff-format: $(DEV)/.groups
+	@$(DEV)/bin/ruff format --check .
+
+imports: $(DEV)/.groups
+	@$(DEV)/bin/lint-imports --no-logo
+
+mypy: $(DEV)/.groups
+	@$(DEV)/bin/mypy
+
+pyright: $(DEV)/.groups
+	@$(DEV)/bin/pyright --pythonpath $(DEV)/bin/python flowtrace
+
+# --- environments and the wheel --------------------------------------------------------------
+# Each step leaves an empty file behind, so that the next run skips it while nothing has changed.
+
+# A virtual environment with a pip that knows --group.
+%/.ready:
+	@$(if $(VERSION),,echo 'flowtrace needs Python 3.11 or newer; "$(PYTHON)" is not (set PYTHON=...)' >&2; exit 1)
+	@echo 'setting up $*'
+	@$(PYTHON) -m venv --clear $*
+	@$(call pip,$*) --upgrade pip
+	@touch $@
+
+dist/.built: $(SOURCES) | $(BUILD)/.ready
+	@$(call pip,$(BUILD)) --group build
+	@rm -rf dist
+	@log=$$($(BUILD)/bin/hatchling build -d dist 2>&1) || { echo "$$log" >&2; exit 1; }
+	@touch $@
+
+# The test environment holds the wheel itself, never a link to the source folder ...
+$(TEST)/.wheel: dist/.built | $(TEST)/.ready
+	@$(call pip,$(TEST)) --force-reinstall --no-deps $(WHEEL)
+	@touch $@
+
+# ... and what the wheel and its tests need.
+$(TEST)/.groups: pyproject.toml | $(TEST)/.wheel
+	@$(call pip,$(TEST)) --group test $(WHEEL)
+	@touch $@
+
+$(DEMO)/.package: $(SOURCES) | $(DEMO)/.ready
+	@$(call pip,$(DEMO)) .
+	@touch $@
+
+$(DEV)/.groups: pyproject.toml | $(DEV)/.ready
+	@$(call pip,$(DEV)) --group lint --group docs --editable .
+	@touch $@

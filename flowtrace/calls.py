@@ -1,0 +1,309 @@
+"""The values of a call: a snapshot in bytes when it happens, and its final form when it is written."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, Final
+
+from flowtrace.canonical import Encoded, encode, loads, plain
+from flowtrace.config import TraceConfig
+from flowtrace.digest import Hasher, derive_key
+from flowtrace.redaction import IsSecret, secret_names
+
+Snapshot = bytes | Encoded
+"""Plain canonical bytes that are bound, redacted and hashed later; or the final form, where that can't wait."""
+_FIXED: Final = (
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type,
+    FunctionType,
+    BuiltinFunctionType,
+)
+_RECEIVERS: Final = frozenset({"self", "cls", "mcs", "mcls", "metacls"})
+_MAX_POINTERS: Final = 1000
+
+
+class Node:
+    """A function that is traced, and what its decorator said.
+
+    Attributes:
+        component: component_id of its steps.
+        operation: operation of its steps.
+        node_id: node_id of its steps.
+        function: the function itself, for its signature and source; None for a node that an engine reports.
+        has_receiver: a bound call leaves out the signature's first parameter.
+        capture_inputs: keep payloads; None follows the configuration.
+        redact: more names whose values are hidden.
+        expected_errors: errors that are part of its contract.
+        live_defaults: some default is an object that may change, so that each call takes a snapshot of them.
+    """
+
+    __slots__ = (
+        *("capture_inputs", "component", "expected_errors", "function", "has_receiver"),
+        *("live_defaults", "node_id", "operation", "redact", "signature"),
+    )
+
+    def __init__(
+        self,
+        component: str,
+        operation: str,
+        node_id: str,
+        *,
+        function: Callable[..., Any] | None = None,
+        has_receiver: bool = False,
+        capture_inputs: bool | None = None,
+        redact: tuple[str, ...] = (),
+        expected_errors: tuple[type[BaseException], ...] = (),
+    ) -> None:
+        self.component = component
+        self.operation = operation
+        self.node_id = node_id
+        self.function = function
+        self.has_receiver = has_receiver
+        self.capture_inputs = capture_inputs
+        self.redact = redact
+        self.expected_errors = expected_errors
+        self.live_defaults = not all(map(_is_fixed, _defaults(function)))
+        self.signature: inspect.Signature | None = None
+
+
+def _defaults(function: Any) -> list[Any]:
+    if not isinstance(function, FunctionType):
+        return []
+    return [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+
+
+def _is_fixed(value: object) -> bool:
+    if type(value) is tuple:
+        return all(map(_is_fixed, value))
+    return type(value) in _FIXED
+
+
+class Policy:
+    """What a configuration means for values.
+
+    Attributes:
+        max_value_bytes: a larger value takes its final form at once.
+        buffer_bytes: no more bytes than these are kept of one captured value.
+        capture_inputs: keep payloads.
+        capture_outputs: keep results.
+        key: 32 bytes for keyed hashing, or None.
+    """
+
+    __slots__ = (
+        "_redact",
+        "buffer_bytes",
+        "capture_inputs",
+        "capture_outputs",
+        "key",
+        "max_value_bytes",
+    )
+
+    def __init__(self, config: TraceConfig) -> None:
+        self.max_value_bytes = config.max_value_bytes
+        self.buffer_bytes = config.buffer_bytes
+        self.capture_inputs = config.capture_inputs
+        self.capture_outputs = config.capture_outputs
+        self.key = None if config.hash_key is None else derive_key(config.hash_key)
+        self._redact = config.redact
+
+    def secret(self, node: Node) -> IsSecret:
+        """Return the test for names whose values are hidden in a node's steps."""
+        return secret_names((*self._redact, *node.redact))
+
+    def captures_input(self, node: Node) -> bool:
+        """Tell whether a node's payloads are kept."""
+        return self.capture_inputs if node.capture_inputs is None else node.capture_inputs
+
+
+def snapshot_call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool, policy: Policy) -> Snapshot:
+    """Take what a function is called with, before the call."""
+    if node.live_defaults:
+        function: Any = node.function
+        data = plain((args, kwargs, function.__defaults__, function.__kwdefaults__))
+    else:
+        data = plain((args, kwargs))
+    if data is not None and len(data) <= policy.max_value_bytes:
+        return data
+    payload = bind(node, args, kwargs, bound)
+    return _seal(payload, node, policy, policy.captures_input(node))
+
+
+def snapshot_payload(node: Node, payload: object, policy: Policy) -> Snapshot:
+    """Take a payload that an engine reports."""
+    data = plain(payload)
+    if data is not None and len(data) <= policy.max_value_bytes:
+        return data
+    return _seal(payload, node, policy, policy.captures_input(node))
+
+
+def snapshot_output(node: Node, output: object, policy: Policy) -> Snapshot:
+    """Take what a function returned."""
+    data = plain(output)
+    if data is not None and len(data) <= policy.max_value_bytes:
+        return data
+    return _seal(output, node, policy, policy.capture_outputs)
+
+
+def final_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy) -> Encoded:
+    """Return a payload in its final form: parameters bound, secrets hidden, hashed."""
+    if not isinstance(snapshot, bytes):
+        return snapshot
+    content = loads(snapshot)
+    if node.function is not None:
+        args, kwargs, *defaults = content
+        content = bind(node, args, kwargs, bound, defaults)
+    return _seal(content, node, policy, policy.captures_input(node))
+
+
+def final_output(node: Node, snapshot: Snapshot, policy: Policy) -> Encoded:
+    """Return a result in its final form."""
+    if not isinstance(snapshot, bytes):
+        return snapshot
+    return _seal(loads(snapshot), node, policy, policy.capture_outputs)
+
+
+def _seal(value: object, node: Node, policy: Policy, keep: bool) -> Encoded:
+    """Encode a value: bytes and pointers of its redacted form, and the hash over that or, with a key, the real one."""
+    limit = policy.buffer_bytes if keep else 0
+    shown = encode(value, secret=policy.secret(node), limit=limit)
+    if policy.key is None:
+        return shown
+    return shown._replace(digest=encode(value, key=policy.key, limit=0).digest)
+
+
+def bind(
+    node: Node,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    bound: bool,
+    defaults: Sequence[Any] = (),
+) -> dict[str, Any]:
+    """Return the object of a call's parameters, defaults included, receiver left out.
+
+    Args:
+        node: whose call it is.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        bound: ``args`` has no receiver in it.
+        defaults: the function's ``__defaults__`` and ``__kwdefaults__`` as they were before the call, if they were kept.
+
+    Returns:
+        Value by parameter name; ``args`` and ``kwargs`` alone where they do not fit the signature.
+    """
+    try:
+        signature = _signature(node)
+        parameters = list(signature.parameters.values())
+        positional = parameters and parameters[0].kind in _POSITIONAL
+        if positional and bound and node.has_receiver:
+            parameters = parameters[1:]
+        elif positional and not bound and _names_receiver(node, parameters[0]):
+            parameters, args = parameters[1:], args[1:]
+        arguments = inspect.Signature(parameters).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        return {"args": list(args), "kwargs": dict(kwargs)}
+    before = _defaults_by_name(node, defaults)
+    return {item.name: arguments.get(item.name, before.get(item.name, _default(item))) for item in parameters}
+
+
+_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _signature(node: Node) -> inspect.Signature:
+    if node.signature is None:
+        assert node.function is not None  # an engine's payload has no parameters
+        node.signature = inspect.signature(node.function)
+    return node.signature
+
+
+def _names_receiver(node: Node, first: inspect.Parameter) -> bool:
+    """Tell whether the first parameter takes the receiver of a method that was reached as a plain function."""
+    scope = getattr(node.function, "__qualname__", "").rpartition(".")[0]
+    return first.name in _RECEIVERS and bool(scope) and not scope.endswith("<locals>")
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+    if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+        return ()
+    return {} if parameter.kind is inspect.Parameter.VAR_KEYWORD else parameter.default
+
+
+def _defaults_by_name(node: Node, defaults: Sequence[Any]) -> dict[str, Any]:
+    if not defaults or not isinstance(node.function, FunctionType):
+        return {}
+    positional, by_keyword = defaults
+    code = node.function.__code__
+    names = code.co_varnames[: code.co_argcount]
+    values = positional or ()
+    return dict(zip(names[len(names) - len(values) :], values, strict=True)) | (by_keyword or {})
+
+
+class Stream:
+    """What a generator yields: hashed item by item, kept only where results are captured.
+
+    Its final form is ``{"$py":"generator","items":[...],"returned":...}``; ``returned`` is left out where the
+    generator was closed before its end.
+    """
+
+    __slots__ = (
+        "_count",
+        "_hasher",
+        "_keep",
+        "_kept",
+        "_node",
+        "_opaque",
+        "_policy",
+        "_redacted",
+        "_size",
+    )
+
+    def __init__(self, node: Node, policy: Policy) -> None:
+        self._node = node
+        self._policy = policy
+        self._hasher = Hasher(policy.key)
+        self._kept: list[bytes] = []
+        self._keep = policy.capture_outputs
+        self._opaque: list[str] = []
+        self._redacted: list[str] = []
+        self._count = self._size = 0
+        self._add(b'{"$py":"generator","items":[', None)
+
+    def item(self, value: object) -> None:
+        """Take one yielded value."""
+        lead = b"," if self._count else b""
+        self._value(lead, value, f"/items/{self._count}")
+        self._count += 1
+
+    def finish(self, *returned: object) -> Encoded:
+        """Return the final form, with the generator's return value where it has one."""
+        self._add(b"]", None)
+        for value in returned:
+            self._value(b',"returned":', value, "/returned")
+        self._add(b"}", None)
+        data = b"".join(self._kept) if self._keep else None
+        pointers = tuple(self._opaque), tuple(self._redacted)
+        return Encoded(data, self._hasher.finish(), self._size, *pointers)
+
+    def _value(self, lead: bytes, value: object, place: str) -> None:
+        secret = self._policy.secret(self._node)
+        shown = encode(value, secret=secret)
+        hashed = shown if self._policy.key is None else encode(value)
+        self._add(lead + (shown.data or b""), lead + (hashed.data or b""))
+        for pointers, more in ((self._opaque, shown.opaque), (self._redacted, shown.redacted)):
+            pointers += [place + pointer for pointer in more[: _MAX_POINTERS - len(pointers)]]
+
+    def _add(self, shown: bytes, hashed: bytes | None) -> None:
+        self._hasher.update(shown if hashed is None else hashed)
+        self._size += len(shown)
+        if self._size > self._policy.buffer_bytes:
+            self._keep = False
+            self._kept.clear()
+        if self._keep:
+            self._kept.append(shown)

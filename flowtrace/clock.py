@@ -1,0 +1,60 @@
+"""Time and ids, in one place so that tests can put fixed ones in."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import count
+
+
+def _random_run_id() -> str:
+    """Return 32 lowercase hex digits, the form of a W3C trace id."""
+    return os.urandom(16).hex()
+
+
+class Clock:
+    """Where every time stamp and every id comes from.
+
+    Attributes:
+        now: monotonic nanoseconds; only differences mean anything.
+        wall: nanoseconds since the Unix epoch.
+        run_id: makes the id of a run, 32 hex digits (W3C trace context, trace-id).
+        step_number: the next step's number, unique in this process.
+    """
+
+    __slots__ = ("_now_origin", "_wall_origin", "now", "run_id", "step_number", "wall")
+
+    def __init__(
+        self,
+        now: Callable[[], int] = time.perf_counter_ns,
+        wall: Callable[[], int] = time.time_ns,
+        run_id: Callable[[], str] = _random_run_id,
+    ) -> None:
+        self.now = now
+        self.wall = wall
+        self.run_id = run_id
+        self.step_number: Callable[[], int] = count(1).__next__
+        self._now_origin = now()
+        self._wall_origin = wall()
+
+    def adopt(self, other: Clock) -> None:
+        """Take over everything from ``other``; the hot path keeps its reference to this object."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(other, name))
+
+    def timestamp(self, now: int) -> str:
+        """Return the UTC time of a reading of ``now`` as RFC 3339 text with microseconds."""
+        nanoseconds = self._wall_origin + now - self._now_origin
+        moment = datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC)
+        micros = nanoseconds % 1_000_000_000 // 1000
+        return f"{moment:%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
+
+
+CLOCK = Clock()
+
+
+def step_id(number: int) -> str:
+    """Return a step's number as 16 lowercase hex digits, the form of a W3C parent-id."""
+    return f"{number:016x}"

@@ -1,0 +1,84 @@
+"""Hashes: BLAKE3 (https://github.com/BLAKE3-team/BLAKE3-specs), plain or keyed, over bytes and buffers."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from blake3 import blake3
+
+ALGORITHM: Final = "blake3"
+KEYED_ALGORITHM: Final = "blake3-keyed"
+_KEY_CONTEXT: Final = "flowtrace 2026-11-24 FLOWTRACE_HASH_KEY"
+_PARALLEL_FROM: Final = 1 << 20
+
+
+class Buffer(Protocol):
+    """Anything that gives its bytes through the buffer protocol (PEP 688)."""
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+
+class Digest(str):
+    """A BLAKE3 hash: the 64 lowercase hex digits themselves, which also know their algorithm.
+
+    Attributes:
+        algorithm: ``"blake3"``, or ``"blake3-keyed"`` where a key was used.
+        value: the same hex digits as plain text.
+    """
+
+    __slots__ = ("algorithm",)
+    algorithm: str
+
+    def __new__(cls, value: str, algorithm: str = ALGORITHM) -> Digest:
+        digest = super().__new__(cls, value)
+        digest.algorithm = algorithm
+        return digest
+
+    def __getnewargs__(self) -> tuple[str, str]:
+        return self.value, self.algorithm
+
+    @property
+    def value(self) -> str:
+        """The 64 hex digits as plain text."""
+        return str.__str__(self)
+
+
+class Hasher:
+    """An incremental hash, plain or keyed.
+
+    Args:
+        key: 32 bytes from `derive_key`, or None for a plain hash.
+    """
+
+    __slots__ = ("_algorithm", "_state")
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self._algorithm = ALGORITHM if key is None else KEYED_ALGORITHM
+        self._state = blake3() if key is None else blake3(key=key)
+
+    def update(self, data: Buffer) -> None:
+        """Add bytes."""
+        self._state.update(data)
+
+    def finish(self) -> Digest:
+        """Return the hash of everything added so far."""
+        return Digest(self._state.hexdigest(), self._algorithm)
+
+
+def hash_bytes(data: bytes | bytearray, key: bytes | None = None) -> Digest:
+    """Return the BLAKE3 hash of ``data``; keyed where a 32-byte ``key`` is given."""
+    hasher = Hasher(key)
+    hasher.update(data)
+    return hasher.finish()
+
+
+def hash_buffer(data: memoryview) -> str:
+    """Return the hex BLAKE3 of a contiguous buffer, without copying it; large ones on all cores."""
+    threads = blake3.AUTO if data.nbytes >= _PARALLEL_FROM else 1
+    return blake3(data, max_threads=threads).hexdigest()
+
+
+def derive_key(text: str) -> bytes:
+    """Return the 32-byte key that stands for ``text`` (BLAKE3 key derivation mode)."""
+    material = text.encode("utf-8", "surrogateescape")
+    return blake3(material, derive_key_context=_KEY_CONTEXT).digest()

@@ -1,0 +1,43 @@
+"""Every error that flowtrace raises on purpose, as one small tree.
+
+Only code that *uses* flowtrace's own functions ever sees one of these: the host program's calls never do.
+
+FlowtraceError
+├── ConfigError     a setting given in code is not usable
+├── CodecError      a codec can't be registered
+└── TraceFileError  a file is not a version 1 trace
+"""
+
+from __future__ import annotations
+
+
+class FlowtraceError(Exception):
+    """Base class of every error that flowtrace raises."""
+
+
+class ConfigError(FlowtraceError, ValueError):
+    """A setting given in code is not usable; the message says which, and what is accepted."""
+
+
+class CodecError(FlowtraceError, ValueError):
+    """A codec can't be registered; the message says why."""
+
+
+class TraceFileError(FlowtraceError, ValueError):
+    """A file is not a readable version 1 trace.
+
+    Attributes:
+        path: the file, as it was named by the caller.
+        pointer: JSON Pointer (RFC 6901) of the offending place; ``""`` is the whole document.
+        reason: what is wrong there, and what would be accepted.
+    """
+
+    def __init__(self, path: str, pointer: str, reason: str) -> None:
+        self.path = path
+        self.pointer = pointer
+        self.reason = reason
+        place = pointer or "(whole document)"
+        super().__init__(f"{path}: at {place}: {reason}")
+
+    def __reduce__(self) -> tuple[type[TraceFileError], tuple[str, str, str]]:
+        return type(self), (self.path, self.pointer, self.reason)

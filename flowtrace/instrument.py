@@ -1,0 +1,223 @@
+"""`traced_node`: wrapping callables and classes so that their calls can be recorded.
+
+Nothing but wrapt is loaded here until a call is really traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import FunctionType
+from typing import Any, TypeAlias, TypeVar, overload
+
+import wrapt
+
+from flowtrace.shapes import Subject, wrapper_for
+from flowtrace.switch import SWITCH, is_unread
+
+Traceable: TypeAlias = "Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]"
+F = TypeVar("F", bound="Traceable")
+_TRACING_VARIABLES = ("FLOWTRACE_OUT", "FLOWTRACE_MODE")
+
+
+class _BoundTracedFunction(wrapt.BoundFunctionWrapper):
+    """A traced function that was reached through an instance or a class."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        receiver = getattr(self.__wrapped__, "__self__", None)
+        owner = self._self_owner if receiver is None else receiver
+        return getattr, (owner, self.__wrapped__.__name__)
+
+    def __copy__(self) -> _BoundTracedFunction:
+        return self
+
+    def __deepcopy__(self, memo: object) -> _BoundTracedFunction:
+        return self
+
+
+class TracedFunction(wrapt.FunctionWrapper):
+    """A callable whose calls are recorded while the switch is on, and which is that callable in everything else."""
+
+    __slots__ = ()
+    __bound_function_wrapper__ = _BoundTracedFunction
+
+    def __init__(self, wrapped: Any, make_subject: Callable[[], Subject]) -> None:
+        subject = Subject.made_later(partial(_make_if_on, make_subject))
+        function = getattr(wrapped, "__func__", wrapped) if _is_descriptor(wrapped) else wrapped
+        super().__init__(wrapped, wrapper_for(function, subject), enabled=SWITCH)
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        return self.__wrapped__.__qualname__
+
+    def __copy__(self) -> TracedFunction:
+        return self
+
+    def __deepcopy__(self, memo: object) -> TracedFunction:
+        return self
+
+
+@overload
+def traced_node(function: F, /) -> F: ...
+
+
+@overload
+def traced_node(
+    *,
+    component: str | None = None,
+    operation: str | None = None,
+    node_id: str | None = None,
+    capture_inputs: bool | None = None,
+    redact: Iterable[str] = (),
+    expected_errors: type[BaseException] | tuple[type[BaseException], ...] = (),
+) -> Callable[[F], F]: ...
+
+
+def traced_node(
+    function: Any = None,
+    /,
+    *,
+    component: str | None = None,
+    operation: str | None = None,
+    node_id: str | None = None,
+    capture_inputs: bool | None = None,
+    redact: Iterable[str] = (),
+    expected_errors: type[BaseException] | tuple[type[BaseException], ...] = (),
+) -> Any:
+    """Make a function a node, whose calls are recorded while tracing is on.
+
+    Use it bare (``@traced_node``) or called (``@traced_node(component="payments")``), on functions, coroutine
+    functions, generators, async generators, methods, class methods, static methods, and on classes, where it
+    wraps the public methods that the class itself defines.
+
+    Args:
+        function: what is decorated.
+        component: component_id of its steps; default: the name of its module.
+        operation: operation of its steps; default: its qualified name.
+        node_id: node_id of its steps; default: component and operation, joined with a dot.
+        capture_inputs: keep payloads beside their hashes; None follows the configuration.
+        redact: parameter, key and field names whose values are hidden, added to the built-in ones.
+        expected_errors: exceptions that are part of its contract: recorded in the step, no failure.
+
+    Returns:
+        The same function or class for every purpose of the caller; without ``function``, a decorator.
+
+    Raises:
+        TypeError: what is decorated can't be called, or an option is of the wrong type.
+    """
+    options = _Options(component, operation, node_id, capture_inputs, redact, expected_errors)
+    if function is None:
+        return options.apply
+    return options.apply(function)
+
+
+class _Options:
+    """What a decorator was given, checked."""
+
+    __slots__ = ("capture_inputs", "component", "expected_errors", "node_id", "operation", "redact")
+
+    def __init__(
+        self,
+        component: str | None,
+        operation: str | None,
+        node_id: str | None,
+        capture_inputs: bool | None,
+        redact: Iterable[str],
+        expected_errors: type[BaseException] | tuple[type[BaseException], ...],
+    ) -> None:
+        names = {"component": component, "operation": operation, "node_id": node_id}
+        for name, text in names.items():
+            if text is not None and not isinstance(text, str):
+                raise TypeError(f"traced_node: {name} must be text or None, not {text!r:.80}")
+        if capture_inputs not in (None, True, False):
+            raise TypeError(f"traced_node: capture_inputs must be True, False or None, not {capture_inputs!r:.80}")
+        self.component = component
+        self.operation = operation
+        self.node_id = node_id
+        self.capture_inputs = capture_inputs
+        self.redact = _checked_names(redact)
+        self.expected_errors = _checked_errors(expected_errors)
+
+    def apply(self, target: Any) -> Any:
+        """Wrap a callable, or the public methods of a class."""
+        if isinstance(target, type):
+            return self._apply_to_class(target)
+        if not callable(target) and not isinstance(target, classmethod | staticmethod):
+            raise TypeError(f"traced_node takes a function, a method or a class, not {target!r:.80}")
+        _start_if_asked()
+        return TracedFunction(target, partial(self._subject, target))
+
+    def _apply_to_class(self, cls: type) -> type:
+        for name, member in list(vars(cls).items()):
+            function = getattr(member, "__func__", member)
+            if not name.startswith("_") and isinstance(function, FunctionType):
+                if not isinstance(member, TracedFunction):
+                    setattr(cls, name, self.apply(member))
+        return cls
+
+    def _subject(self, target: Any) -> Subject:
+        from flowtrace.calls import Node
+        from flowtrace.runtime import node_subject
+
+        function = target.__func__ if _is_descriptor(target) else target
+        component = self.component or _text(function, "__module__") or "unknown"
+        operation = self.operation or _text(function, "__qualname__") or type(function).__qualname__
+        node = Node(
+            component,
+            operation,
+            self.node_id or f"{component}.{operation}",
+            function=function,
+            has_receiver=isinstance(function, FunctionType) and not isinstance(target, staticmethod),
+            capture_inputs=self.capture_inputs,
+            redact=self.redact,
+            expected_errors=self.expected_errors,
+        )
+        return node_subject(node)
+
+
+def _is_descriptor(target: Any) -> bool:
+    return isinstance(target, classmethod | staticmethod)
+
+
+def _text(function: Any, name: str) -> str | None:
+    value = getattr(function, name, None)
+    return value if isinstance(value, str) else None
+
+
+def _checked_names(redact: Iterable[str]) -> tuple[str, ...]:
+    names = () if isinstance(redact, str) else tuple(redact)
+    if isinstance(redact, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"traced_node: redact must be a sequence of names, not {redact!r:.80}")
+    return names
+
+
+def _checked_errors(errors: Any) -> tuple[type[BaseException], ...]:
+    found = errors if isinstance(errors, tuple) else (errors,)
+    if all(isinstance(error, type) and issubclass(error, BaseException) for error in found):
+        return found
+    raise TypeError(f"traced_node: expected_errors must be an exception class or a tuple of them, not {errors!r:.80}")
+
+
+def _start_if_asked() -> None:
+    """Where the environment asks for tracing, begin now: a failure before the first call must be seen too."""
+    if is_unread():
+        import os
+
+        if any(name in os.environ for name in _TRACING_VARIABLES):
+            from flowtrace.runtime import ensure
+
+            ensure()
+
+
+def _make_if_on(make_subject: Callable[[], Subject]) -> Subject | None:
+    """Read the environment where nobody has, and load the recorder if it is on; the host never sees this fail."""
+    try:
+        from flowtrace.runtime import ensure
+
+        return None if ensure().is_off else make_subject()
+    except Exception as error:
+        from flowtrace.log import internal_fault
+
+        internal_fault("load the recorder", error)
+        return None

@@ -1,0 +1,322 @@
+"""A run's recorder: the buffer of the last steps, the steps in flight, and when a trace is written."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from threading import RLock
+from typing import Any
+
+from flowtrace import assemble, failure, log, writer
+from flowtrace.calls import Node, Policy, snapshot_output, snapshot_payload
+from flowtrace.clock import CLOCK
+from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
+from flowtrace.model import ValidationIssue
+from flowtrace.observer import NodeEvent
+from flowtrace.step import LIVE, Step
+
+UNKNOWN = "unknown"
+
+
+class TraceRecorder:
+    """Records one run. An engine feeds it through the `ExecutionObserver` methods; none of them ever raises.
+
+    Args:
+        config: how it works; ``FLOWTRACE_DISABLED`` turns it off all the same.
+        context: what its trace says about the program.
+        started: clock reading at the run's start, in ns; None means now.
+
+    Attributes:
+        config: see above.
+        context: see above.
+        run_id: 32 hex digits.
+        failed: something in the run has failed.
+        written: the run's trace is on disk.
+        is_process_wide: its trace tells of every step in flight, whichever run it belongs to.
+    """
+
+    def __init__(self, config: TraceConfig, context: TraceContext, *, started: int | None = None) -> None:
+        self.config = replace(config, mode=TraceMode.OFF) if is_disabled() else config
+        self.context = context
+        self.run_id = CLOCK.run_id()
+        self.policy = Policy(config)
+        self.failed = False
+        self.written = False
+        self.is_process_wide = False
+        self._out = os.path.abspath(config.out_path)
+        self._started = CLOCK.now() if started is None else started
+        self._steps: deque[Step] = deque()
+        self._bytes = 0
+        self._dropped = 0
+        self._events: dict[int, tuple[NodeEvent, Step]] = {}
+        self.forget_locks()
+
+    def forget_locks(self) -> None:
+        """Make new locks: in a forked child the old ones may be held by threads that are not there."""
+        self._lock = RLock()
+        self._writing = RLock()
+
+    @property
+    def is_off(self) -> bool:
+        """Tell whether nothing is recorded."""
+        return self.config.mode is TraceMode.OFF
+
+    # --- the observer protocol
+
+    def on_node_start(self, event: NodeEvent) -> None:
+        """Note that a node starts, with the hash of its payload as it is now.
+
+        Args:
+            event: the execution; pass the same object to the calls that follow.
+        """
+        self._guarded("record the start of a node", self._start, event)
+
+    def on_node_end(self, event: NodeEvent, output: Any) -> None:
+        """Record that a node ended well. One that has not started is recorded with duration 0.
+
+        Args:
+            event: the execution.
+            output: its result, any value with a canonical form.
+        """
+        self._guarded("record the end of a node", self._end, event, output)
+
+    def on_node_error(self, event: NodeEvent, error: BaseException | str) -> None:
+        """Record that a node failed, and write the trace at once.
+
+        Args:
+            event: the execution.
+            error: what it raised, or the text of it.
+        """
+        self._guarded("record the error of a node", self._error, event, error)
+
+    def on_validation(self, event: NodeEvent, issues: Sequence[ValidationIssue]) -> None:
+        """Attach validation issues to a node that has started; for any other node they are dropped.
+
+        Args:
+            event: the execution.
+            issues: what was found.
+        """
+        self._guarded("record validation issues", self._validation, event, issues)
+
+    def flush_success(self) -> None:
+        """End the run well: its trace is written in mode ``ALWAYS``, once."""
+        if self.config.mode is TraceMode.ALWAYS and not self.written:
+            self.write("recovered" if self.failed else "ok", ended=True)
+
+    def flush_error(self, error: BaseException | str) -> None:
+        """End the run badly: the step in flight gets the error, or a step ``unknown``; the trace is written, once.
+
+        Args:
+            error: what went wrong, or the text of it.
+        """
+        self._guarded("record the error of a flow", self._flush_error, error)
+
+    def flush_buffer(self) -> None:
+        """Write what is in the buffer now, unless the mode is ``OFF`` or the run is written already."""
+        if not self.is_off and not self.written:
+            self.snapshot()
+
+    # --- what the runtime calls
+
+    def add(self, step: Step) -> None:
+        """Keep a finished step, and let the oldest ones go that are too many."""
+        with self._lock:
+            self._steps.append(step)
+            self._bytes += step.size()
+            while self._steps and self._is_over():
+                self._bytes -= self._steps.popleft().size()
+                self._dropped += 1
+
+    def add_flow_error(self, error: BaseException | str) -> None:
+        """Add the step that stands for a failure outside any node."""
+        node = Node(UNKNOWN, UNKNOWN, UNKNOWN, capture_inputs=False)
+        step = Step(node, snapshot_payload(node, None, self.policy))
+        step.start()
+        step.ended = step.started
+        step.failure = failure.describe(error, "flow_error")
+        self.add(step)
+
+    def has_issues(self, step: Step) -> bool:
+        """Tell whether validation issues make a step count as failed; warn of them where that is asked for."""
+        if not step.issues or self.config.validation is ValidationMode.OFF:
+            return False
+        for issue in step.issues:
+            log.warn(
+                "validation issue",
+                node_id=step.node.node_id,
+                code=issue.code,
+                path=issue.path,
+                message=issue.message,
+            )
+        return self.config.validation is ValidationMode.ERROR
+
+    def fail(self, outcome: str = "failed") -> None:
+        """Note a failure; the run's first one is written at once, since the next moment may be the last."""
+        first = not self.failed
+        self.failed = True
+        if first or not self.written:
+            self.write(outcome)
+
+    def finish(self, outcome: str) -> None:
+        """End the run: write it where its mode asks for that, with all that happened since the first failure."""
+        if self.failed or self.config.mode is TraceMode.ALWAYS:
+            self.write(outcome, ended=True)
+
+    def snapshot(self, path: str | None = None) -> str | None:
+        """Write the buffer and the steps in flight as they are now.
+
+        Args:
+            path: where; None means the configured place.
+
+        Returns:
+            The file's path, or None where it could not be written.
+        """
+        return self._write("snapshot", False, path)
+
+    def write(self, outcome: str, *, ended: bool = False) -> None:
+        """Write the run's trace; a failed write does not count, so that the next chance is taken.
+
+        Args:
+            outcome: ``failed``, ``recovered``, ``ok`` or ``interrupted``.
+            ended: the run is over.
+        """
+        if not self.is_off and self._write(outcome, ended, None) is not None:
+            self.written = True
+
+    def path(self) -> str:
+        """Return the file that this run's trace goes to, in this process."""
+        started = CLOCK.timestamp(self._started)
+        flow_id = self.context.flow_id
+        return writer.render_path(self._out, run_id=self.run_id, flow_id=flow_id, timestamp=started)
+
+    # --- inside
+
+    def _guarded(self, doing: str, work: Callable[..., None], *arguments: Any) -> None:
+        if self.is_off:
+            return
+        try:
+            work(*arguments)
+        except Exception as error:
+            log.internal_fault(doing, error)
+
+    def _is_over(self) -> bool:
+        return len(self._steps) > self.config.buffer_size or self._bytes > self.config.buffer_bytes
+
+    def _start(self, event: NodeEvent) -> None:
+        self._events[id(event)] = (event, self._new_step(event))
+
+    def _end(self, event: NodeEvent, output: Any) -> None:
+        step = self._close(event)
+        step.output = snapshot_output(step.node, output, self.policy)
+        self.add(step)
+        if self.has_issues(step):
+            self.fail()
+
+    def _error(self, event: NodeEvent, error: BaseException | str) -> None:
+        step = self._close(event)
+        step.failure = failure.describe(error)
+        self.add(step)
+        self.has_issues(step)
+        self.fail()
+
+    def _validation(self, event: NodeEvent, issues: Sequence[ValidationIssue]) -> None:
+        found = self._find(event)
+        if found is not None:
+            for issue in issues:
+                self._events[found][1].note(issue)
+
+    def _flush_error(self, error: BaseException | str) -> None:
+        if self.written:
+            return
+        if self._events:
+            event, _ = self._events[next(reversed(self._events))]
+            step = self._close(event)
+            step.failure = failure.describe(error)
+            self.add(step)
+        else:
+            self.add_flow_error(error)
+        self.failed = True
+        self.write("failed", ended=True)
+
+    def _new_step(self, event: NodeEvent) -> Step:
+        node = Node(event.component_id, event.operation or UNKNOWN, event.node_id)
+        step = Step(node, snapshot_payload(node, event.payload, self.policy))
+        step.run = self
+        step.start()
+        return step
+
+    def _close(self, event: NodeEvent) -> Step:
+        """Take an event's step out of flight; one that was never started is made now, and lasts no time."""
+        found = self._find(event)
+        if found is None:
+            step = self._new_step(event)
+            step.ended = step.started
+            return step
+        _, step = self._events.pop(found)
+        step.ended = CLOCK.now()
+        return step
+
+    def _find(self, event: NodeEvent) -> int | None:
+        """Return the key of an event in flight: the same object, or else the last one that says the same."""
+        if id(event) in self._events:
+            return id(event)
+        key = (event.node_id, event.component_id, event.operation or UNKNOWN)
+        for found, (_, step) in reversed(self._events.items()):
+            node = step.node
+            if key == (node.node_id, node.component, node.operation) and self._is_same(step, event):
+                return found
+        return None
+
+    def _is_same(self, step: Step, event: NodeEvent) -> bool:
+        given = snapshot_payload(step.node, event.payload, self.policy)
+        if isinstance(given, bytes) or isinstance(step.input, bytes):
+            return given == step.input
+        return given.digest == step.input.digest
+
+    def _in_flight(self) -> list[Step]:
+        reported = [step for _, step in self._events.values()]
+        running = list(LIVE.values())
+        return [step for step in running if self.is_process_wide or step.run is self] + reported
+
+    def _write(self, outcome: str, ended: bool, path: str | None) -> str | None:
+        target = path or "(not known)"
+        try:
+            target = path or self.path()
+            with self._writing:
+                writer.write_atomically(target, self._render(target, outcome, ended))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            _warn_of_failed_write(target, error.errno, reason)
+        except Exception as error:
+            _warn_of_failed_write(target, None, type(error).__qualname__)
+        else:
+            return target
+        return None
+
+    def _render(self, target: str, outcome: str, ended: bool) -> bytes:
+        with self._lock:
+            steps, dropped = list(self._steps), self._dropped
+        end = CLOCK.now() if ended else None
+        facts = assemble.RunFacts(self.run_id, self._started, end, outcome, dropped)
+
+        def store(digest: str, data: bytes) -> str | None:
+            try:
+                return writer.write_payload(target, digest, data)
+            except OSError as error:
+                _warn_of_failed_write(target, error.errno, error.strerror or str(error))
+                return None
+
+        in_flight = self._in_flight()
+        return assemble.trace_bytes(facts, self.context, steps, in_flight, self.policy, store)
+
+
+def _warn_of_failed_write(path: str, number: int | None, reason: str) -> None:
+    log.warn_once(
+        "failed to write trace",
+        ("write", path, number, reason),
+        path=path,
+        errno=number,
+        reason=reason,
+    )

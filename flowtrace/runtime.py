@@ -1,0 +1,435 @@
+"""The process-global recorder, the runs that feed it, and the switch that turns it on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import partial
+from threading import RLock
+from typing import Any, Final
+
+from flowtrace import failure, hooks, log, switch
+from flowtrace.calls import Node, Stream, snapshot_call, snapshot_output
+from flowtrace.clock import CLOCK
+from flowtrace.config import TraceConfig, TraceContext, TraceMode
+from flowtrace.recorder import TraceRecorder
+from flowtrace.shapes import Subject
+from flowtrace.step import LIVE, Step
+
+
+class Scope:
+    """A flow that runs: what is current in it outside any step.
+
+    Attributes:
+        run: its recorder.
+        number: 0, since a flow is no step's parent.
+        previous: what was current before it.
+    """
+
+    __slots__ = ("number", "previous", "run")
+
+    def __init__(self, run: TraceRecorder) -> None:
+        self.run = run
+        self.number = 0
+        self.previous: Step | Scope | None = None
+
+
+class _State:
+    """What the whole process shares.
+
+    Attributes:
+        recorder: the process-global recorder; None before first use.
+        outermost_calls: how many runs outside any flow have ended.
+        last_run: which kind of run was written last: "call", "flow", "process" or nothing yet.
+        reported: mark of the last error that left a flow, which the uncaught-exception hook will see again.
+    """
+
+    __slots__ = ("last_run", "outermost_calls", "recorder", "reported")
+
+    def __init__(self) -> None:
+        self.recorder: TraceRecorder | None = None
+        self.outermost_calls = 0
+        self.last_run = ""
+        self.reported: tuple[Any, ...] = ()
+
+
+STATE: Final = _State()
+CURRENT: Final[ContextVar[Step | Scope | None]] = ContextVar("flowtrace_current", default=None)
+_lock = RLock()
+
+
+# --- the global recorder
+
+
+def ensure() -> TraceRecorder:
+    """Return the process-global recorder, made from the environment on first use."""
+    recorder = STATE.recorder
+    if recorder is None or switch.is_unread():
+        with _lock:
+            if STATE.recorder is None or switch.is_unread():
+                put(TraceConfig.from_env(), TraceContext.from_env())
+            recorder = STATE.recorder
+            assert recorder is not None
+    return recorder
+
+
+def put(config: TraceConfig, context: TraceContext) -> TraceRecorder:
+    """Replace the process-global recorder, and turn the switch to its mode."""
+    with _lock:
+        STATE.recorder = recorder = TraceRecorder(config, context)
+        recorder.is_process_wide = True
+        STATE.outermost_calls = 0
+        STATE.last_run = ""
+        if recorder.is_off:
+            switch.turn_off()
+            hooks.uninstall()
+        else:
+            hooks.install(_LISTENERS)
+            switch.turn_on()
+    return recorder
+
+
+def put_back(recorder: TraceRecorder | None) -> None:
+    """Put an earlier global recorder back; None returns to the state before first use."""
+    with _lock:
+        STATE.recorder = recorder
+        if recorder is None:
+            hooks.uninstall()
+            switch.forget()
+        elif recorder.is_off:
+            hooks.uninstall()
+            switch.turn_off()
+        else:
+            hooks.install(_LISTENERS)
+            switch.turn_on()
+
+
+def recorder_here() -> TraceRecorder:
+    """Return the recorder in force here: that of the run, or the process-global one outside any."""
+    recorder = ensure()
+    current = CURRENT.get()
+    if current is None or recorder.is_off:
+        return recorder
+    return current.run or _open_run(current)
+
+
+# --- steps
+
+
+def prepare(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
+    """Take what a node is called with; None where that is impossible, and then nothing is recorded."""
+    try:
+        return Step(node, snapshot_call(node, args, kwargs, bound, ensure().policy), bound)
+    except Exception as error:
+        log.internal_fault("take the arguments of a call", error)
+        return None
+
+
+def start(step: Step) -> None:
+    """Make a step current, as the child of the one that was."""
+    try:
+        parent = CURRENT.get()
+        if parent is None:
+            step.owns_run = True
+        else:
+            step.run = parent.run or _open_run(parent)
+            step.parent = parent.number
+            step.previous = parent
+        CURRENT.set(step)
+        step.start()
+        LIVE[step.number] = step
+    except Exception as error:
+        log.internal_fault("record the start of a call", error)
+
+
+def begin(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
+    """`prepare` and `start` at once, for a plain call."""
+    step = prepare(node, args, kwargs, bound)
+    if step is not None:
+        start(step)
+    return step
+
+
+def suspend(step: Step | Scope) -> None:
+    """Make current what was so before a generator's body was resumed."""
+    CURRENT.set(step.previous)
+
+
+def resume(step: Step | Scope) -> None:
+    """Make a generator's step current again while its body runs, whoever resumes it."""
+    step.previous = CURRENT.get()
+    CURRENT.set(step)
+
+
+def emit(step: Step, item: object) -> None:
+    """Take one value that a generator yields."""
+    try:
+        if step.stream is None:
+            step.stream = Stream(step.node, ensure().policy)
+        step.stream.item(item)
+    except Exception as error:
+        log.internal_fault("record a yielded value", error)
+
+
+def end(step: Step, output: object) -> None:
+    """Record that a call ended well."""
+    try:
+        step.ended = CLOCK.now()
+        _leave(step)
+        step.output = snapshot_output(step.node, output, ensure().policy)
+        _settle(step, None)
+    except Exception as error:
+        log.internal_fault("record the end of a call", error)
+
+
+def end_stream(step: Step, *returned: object) -> None:
+    """Record that a generator ended: with its return value, or with nothing where it was closed."""
+    try:
+        step.ended = CLOCK.now()
+        _leave(step)
+        step.output = (step.stream or Stream(step.node, ensure().policy)).finish(*returned)
+        step.stream = None
+        _settle(step, None)
+    except Exception as error:
+        log.internal_fault("record the end of a generator", error)
+
+
+def fail(step: Step, error: BaseException) -> None:
+    """Record that a call ended with an exception."""
+    try:
+        step.ended = CLOCK.now()
+        _leave(step)
+        step.stream = None
+        step.failure = failure.describe(error, failure.code_of(error))
+        step.expected = isinstance(error, step.node.expected_errors)
+        _settle(step, "ok" if step.expected else _outcome(error))
+    except Exception as fault:
+        log.internal_fault("record the error of a call", fault)
+
+
+def _leave(step: Step) -> None:
+    CURRENT.set(step.previous)
+    step.previous = None
+    LIVE.pop(step.number, None)
+
+
+def _outcome(error: BaseException) -> str:
+    """Return the outcome of a run that an exception ends; "stopped" is no failure, but no success either."""
+    code = failure.code_of(error)
+    if code == "node_error":
+        return "failed"
+    if isinstance(error, SystemExit) and not error.code:
+        return "ok"
+    return "stopped" if code == "node_cancelled" else "interrupted"
+
+
+def _settle(step: Step, outcome: str | None) -> None:
+    """Put a finished step where it belongs, and write what must be written now."""
+    process = ensure()
+    process.add(step)
+    if step.issues and process.has_issues(step) and outcome in (None, "ok"):
+        outcome = "failed"
+    failed = outcome in ("failed", "interrupted")
+    always = process.config.mode is TraceMode.ALWAYS
+    run = step.run
+    if step.owns_run:
+        STATE.outermost_calls += 1
+        if run is None and (failed or always):
+            run = _open_run(step)
+    if run is None:
+        return
+    run.add(step)
+    if step.owns_run:
+        _close_run(run, outcome or "ok", "call")
+    elif failed:
+        run.fail(outcome)
+
+
+def _open_run(step: Step | Scope) -> TraceRecorder:
+    """Make the recorder of an outermost call's run, when something first needs it."""
+    with _lock:
+        if step.run is None:
+            process = ensure()
+            assert isinstance(step, Step)  # a flow has its recorder from the start
+            step.run = TraceRecorder(process.config, process.context, started=step.started)
+        run: TraceRecorder = step.run
+    return run
+
+
+def _close_run(run: TraceRecorder, outcome: str, kind: str) -> None:
+    if outcome in ("failed", "interrupted"):
+        run.failed = True
+    elif outcome == "stopped":
+        outcome = "interrupted"
+    elif run.failed:
+        outcome = "recovered"
+    run.finish(outcome)
+    if run.written:
+        STATE.last_run = kind
+
+
+def node_subject(node: Node) -> Subject:
+    """Return a node as the wrappers of `flowtrace.shapes` see it: its calls become steps."""
+    return Subject(
+        begin=partial(begin, node),
+        prepare=partial(prepare, node),
+        start=start,
+        suspend=suspend,
+        resume=resume,
+        emit=emit,
+        end=end,
+        end_stream=end_stream,
+        fail=fail,
+    )
+
+
+# --- flows
+
+
+def new_scope(context: Callable[[TraceContext], TraceContext]) -> Scope | None:
+    """Make the scope of a flow's run; `resume` makes it current.
+
+    Args:
+        context: takes the global recorder's context, and returns the flow's.
+
+    Returns:
+        The scope; None where tracing is off.
+    """
+    try:
+        recorder = ensure()
+        if recorder.is_off:
+            return None
+        return Scope(TraceRecorder(recorder.config, context(recorder.context)))
+    except Exception as error:
+        log.internal_fault("start a flow", error)
+        return None
+
+
+def close_flow(scope: Scope, error: BaseException | None) -> None:
+    """End a flow's run, with the exception that leaves it if there is one."""
+    try:
+        CURRENT.set(scope.previous)
+        scope.previous = None
+        _close_run(scope.run, _flow_outcome(scope.run, error), "flow")
+    except Exception as fault:
+        log.internal_fault("end a flow", fault)
+
+
+def flow_subject(make_scope: Callable[[], Scope | None]) -> Subject:
+    """Return a flow as the wrappers of `flowtrace.shapes` see it: each body runs in a scope of its own.
+
+    Args:
+        make_scope: makes a scope; None where tracing is off.
+    """
+
+    def begin_scope(args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Scope | None:
+        scope = make_scope()
+        if scope is not None:
+            resume(scope)
+        return scope
+
+    return Subject(
+        begin=begin_scope,
+        prepare=lambda args, kwargs, bound: make_scope(),
+        start=resume,
+        suspend=suspend,
+        resume=resume,
+        emit=lambda scope, item: None,
+        end=lambda scope, output: close_flow(scope, None),
+        end_stream=lambda scope, *returned: close_flow(scope, None),
+        fail=close_flow,
+    )
+
+
+def encloses(scope: Scope) -> bool:
+    """Tell whether a scope is current here, or around what is current."""
+    around = CURRENT.get()
+    while around is not None and around is not scope:
+        around = around.previous
+    return around is scope
+
+
+def _flow_outcome(run: TraceRecorder, error: BaseException | None) -> str:
+    if error is None or isinstance(error, GeneratorExit):
+        return "ok"
+    outcome = _outcome(error)
+    STATE.reported = _mark(error)
+    if outcome in ("failed", "interrupted"):
+        step = _step_passed(error, run)
+        if step is None:
+            run.add_flow_error(error)
+        elif step.expected:
+            return "ok"
+    return outcome
+
+
+def _step_passed(error: BaseException, run: TraceRecorder | None) -> Step | None:
+    """Return the outermost step, of one run or of any, that an exception came through: its traceback tells."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if frame.f_globals.get("__name__") == "flowtrace.shapes":
+            step = frame.f_locals.get("step")
+            if isinstance(step, Step) and (run is None or step.run is run):
+                return step
+        traceback = traceback.tb_next
+    return None
+
+
+def _mark(error: BaseException) -> tuple[Any, ...]:
+    """Return what tells an exception from others without keeping it alive."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    place = (id(traceback.tb_frame.f_code), traceback.tb_lineno) if traceback is not None else ()
+    return (id(error), type(error).__qualname__, place)
+
+
+# --- what the interpreter tells
+
+
+def _uncaught(error: BaseException) -> None:
+    """Write the trace of a failure that no node and no flow has seen."""
+    recorder = ensure()
+    if recorder.is_off or isinstance(error, SystemExit):
+        return
+    if _mark(error) == STATE.reported or _step_passed(error, None) is not None:
+        return
+    recorder.add_flow_error(error)
+    recorder.failed = True
+    recorder.write(_outcome(error))
+    STATE.last_run = "process"
+
+
+def _at_exit() -> None:
+    """In mode ``always``, leave a trace of the last steps of the whole process.
+
+    Where a flow was written last, or one call is all there was, the file says that already.
+    """
+    recorder = ensure()
+    if recorder.config.mode is TraceMode.ALWAYS and STATE.last_run in ("", "call"):
+        if STATE.outermost_calls != 1 or LIVE:
+            recorder.finish("recovered" if recorder.failed else "ok")
+    log.summarise()
+
+
+def _after_fork() -> None:
+    """Forget the threads that a forked child does not have, with their steps and locks."""
+    global _lock
+    _lock = RLock()
+    log.forget_lock()
+    mine: dict[int, Step] = {}
+    current = CURRENT.get()
+    while current is not None:
+        if isinstance(current, Step):
+            mine[current.number] = current
+        if current.run is not None:
+            current.run.forget_locks()
+        current = current.previous
+    LIVE.clear()
+    LIVE.update(sorted(mine.items()))
+    if STATE.recorder is not None:
+        put(STATE.recorder.config, STATE.recorder.context)
+
+
+_LISTENERS: Final = hooks.Listeners(_uncaught, _at_exit, _after_fork)

@@ -1,0 +1,258 @@
+"""The four shapes of a call, each wrapped so that the caller can't tell: plain, coroutine, generator, async generator.
+
+Every wrapper takes wrapt's four arguments. What it records is a *subject*: a node, whose calls become steps, or a
+flow, whose calls become runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any, Final
+
+
+class Subject:
+    """What a call is recorded as. None of its functions may raise an Exception.
+
+    Attributes:
+        begin: takes args, kwargs and whether they leave out the receiver; starts a plain call and returns its step,
+            or None where it can't be recorded.
+        prepare: the same for a body that starts later.
+        start: the body of a step starts.
+        suspend: the body gives control to its consumer.
+        resume: the body goes on.
+        emit: the body yields a value.
+        end: the call returned a value.
+        end_stream: the generator returned a value, or, without one, was closed.
+        fail: the call ended with an exception.
+    """
+
+    __slots__ = (*("begin", "emit", "end", "end_stream", "fail", "prepare", "resume", "start", "suspend"),)
+
+    def __init__(self, **functions: Callable[..., Any]) -> None:
+        for name, function in functions.items():
+            setattr(self, name, function)
+
+    begin: Callable[[tuple[Any, ...], dict[str, Any], bool], Any]
+    prepare: Callable[[tuple[Any, ...], dict[str, Any], bool], Any]
+    start: Callable[[Any], None]
+    suspend: Callable[[Any], None]
+    resume: Callable[[Any], None]
+    emit: Callable[[Any, Any], None]
+    end: Callable[[Any, Any], None]
+    end_stream: Callable[..., None]
+    fail: Callable[[Any, BaseException], None]
+
+    @classmethod
+    def made_later(cls, make: Callable[[], Subject | None]) -> Subject:
+        """Return a subject that is loaded when the first call that is not "off" needs it.
+
+        Args:
+            make: makes the real subject; None means that this call is not recorded.
+        """
+
+        def load(name: str, *arguments: Any) -> Any:
+            made = make()
+            if made is None:
+                return None
+            for function in cls.__slots__:
+                setattr(later, function, getattr(made, function))
+            return getattr(made, name)(*arguments)
+
+        later = cls(begin=functools.partial(load, "begin"), prepare=functools.partial(load, "prepare"))
+        return later
+
+
+Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+def plain(subject: Subject) -> Wrapper:
+    """Return the wrapper of a plain function."""
+
+    def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        step = subject.begin(args, kwargs, instance is not None)
+        if step is None:
+            return wrapped(*args, **kwargs)
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            subject.fail(step, error)
+            raise
+        subject.end(step, result)
+        return result
+
+    return call
+
+
+def coroutine(subject: Subject) -> Wrapper:
+    """Return the wrapper of a coroutine function."""
+
+    async def drive(step: Any, unstarted: _Unstarted) -> Any:
+        subject.start(step)
+        try:
+            result = await unstarted.body
+        except GeneratorExit:
+            subject.end_stream(step)
+            raise
+        except BaseException as error:
+            subject.fail(step, error)
+            raise
+        subject.end(step, result)
+        return result
+
+    def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        step = subject.prepare(args, kwargs, instance is not None)
+        body = wrapped(*args, **kwargs)
+        if step is None:
+            return body
+        return _named(drive(step, _Unstarted(body)), body)
+
+    return call
+
+
+def generator(subject: Subject, drive: Callable[..., Any] | None = None) -> Wrapper:
+    """Return the wrapper of a generator function."""
+    drive = drive or _drive_generator
+
+    def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        step = subject.prepare(args, kwargs, instance is not None)
+        body = wrapped(*args, **kwargs)
+        return body if step is None else _named(drive(subject, step, body), body)
+
+    return call
+
+
+def async_generator(subject: Subject) -> Wrapper:
+    """Return the wrapper of an async generator function."""
+
+    def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        step = subject.prepare(args, kwargs, instance is not None)
+        body = wrapped(*args, **kwargs)
+        return body if step is None else _named(_drive_async_generator(subject, step, body), body)
+
+    return call
+
+
+def iterable_coroutine(subject: Subject) -> Wrapper:
+    """Return the wrapper of a generator function that `types.coroutine` made awaitable."""
+    return generator(subject, _drive_iterable_coroutine)
+
+
+def wrapper_for(function: Any, subject: Subject) -> Wrapper:
+    """Return the wrapper that fits a callable's shape, by the flags of its code."""
+    while isinstance(function, functools.partial | functools.partialmethod):
+        function = function.func
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    for flag, wrap in _BY_FLAG:
+        if flags & flag:
+            return wrap(subject)
+    return plain(subject)
+
+
+class _Unstarted:
+    """Holds a coroutine that may never be awaited, so that only the outer one is warned of."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, body: Any) -> None:
+        self.body = body
+
+    def __del__(self) -> None:
+        self.body.close()
+
+
+def _named(driver: Any, body: Any) -> Any:
+    """Give our driver the name of the body it drives."""
+    driver.__name__ = body.__name__
+    driver.__qualname__ = body.__qualname__
+    return driver
+
+
+def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Forward everything between a generator and its consumer, as PEP 380 says."""
+    advance: Callable[..., Any] = body.send
+    argument: Any = None
+    subject.start(step)
+    while True:
+        try:
+            item = advance(argument)
+        except StopIteration as stop:
+            subject.end_stream(step, stop.value)
+            return stop.value
+        except BaseException as error:
+            _stop(subject, step, error)
+            raise
+        finally:
+            argument = None
+        subject.emit(step, item)
+        subject.suspend(step)
+        try:
+            argument = yield item
+            advance = body.send
+        except BaseException as error:  # GeneratorExit too: the body may have something to say to it
+            advance, argument = body.throw, error
+        finally:
+            item = None
+        subject.resume(step)
+
+
+_drive_iterable_coroutine = types.coroutine(_drive_generator)
+
+
+def _stop(subject: Subject, step: Any, error: BaseException) -> None:
+    if isinstance(error, GeneratorExit):
+        subject.end_stream(step)
+    else:
+        subject.fail(step, error)
+
+
+async def _drive_async_generator(
+    subject: Subject, step: Any, body: AsyncGenerator[Any, Any]
+) -> AsyncGenerator[Any, Any]:
+    """Forward everything between an async generator and its consumer."""
+    advance: Callable[..., Any] = body.asend
+    argument: Any = None
+    subject.start(step)
+    pending = _first_step(body)
+    while True:
+        try:
+            item = await (pending or advance(argument))
+        except StopAsyncIteration:
+            subject.end_stream(step, None)
+            return
+        except BaseException as error:
+            _stop(subject, step, error)
+            raise
+        finally:
+            argument = pending = None
+        subject.emit(step, item)
+        subject.suspend(step)
+        try:
+            argument = yield item
+            advance = body.asend
+        except BaseException as error:
+            advance, argument = body.athrow, error
+        finally:
+            item = None
+        subject.resume(step)
+
+
+def _first_step(body: AsyncGenerator[Any, Any]) -> Any:
+    """Begin a body out of sight of the event loop: the loop already looks after the driver, which closes it."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return body.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+
+_BY_FLAG: Final = (
+    (inspect.CO_ITERABLE_COROUTINE, iterable_coroutine),
+    (inspect.CO_COROUTINE, coroutine),
+    (inspect.CO_ASYNC_GENERATOR, async_generator),
+    (inspect.CO_GENERATOR, generator),
+)

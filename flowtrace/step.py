@@ -1,0 +1,120 @@
+"""One call while it is in memory: as little as the trace needs, taken as cheaply as possible."""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import Any, Final, Protocol
+
+from flowtrace import log
+from flowtrace.calls import Node, Snapshot, Stream
+from flowtrace.canonical import hash_value
+from flowtrace.clock import CLOCK
+from flowtrace.digest import Digest
+from flowtrace.failure import Failure
+from flowtrace.model import ValidationIssue
+
+
+class CurrentStep(Protocol):
+    """The step that runs here, for the code inside it. Its methods never raise."""
+
+    def add_validation_issue(self, code: str, path: str, message: str) -> None:
+        """Report something wrong with the step's payload.
+
+        Args:
+            code: machine-readable kind, such as ``"missing_required_field"``.
+            path: JSON Pointer (RFC 6901) of the place in the payload; ``""`` is the whole.
+            message: the same for people.
+        """
+
+    def record_state_delta(self, value: object) -> None:
+        """Keep the hash of what the step changed in some state; the last one counts.
+
+        Args:
+            value: the change, any value with a canonical form.
+        """
+
+
+class Step:
+    """A call that runs or has run.
+
+    Attributes:
+        node: what was called.
+        number: its number in this process; 0 before it started.
+        parent: number of the step it was called in; 0 for none.
+        run: the recorder of its run; None for an outermost call that has not needed one yet.
+        owns_run: it is an outermost call, so that the run ends with it.
+        previous: what was current before it, while it runs.
+        bound: the payload leaves out the receiver.
+        thread: identifier of the thread that it started in.
+        started: clock reading at its start, in ns.
+        ended: clock reading at its end, in ns; 0 while it runs.
+        input: what was passed.
+        output: what came back, where it ended well.
+        stream: what a generator has yielded so far.
+        failure: why it failed.
+        expected: the error is part of the node's contract.
+        issues: validation issues, or None.
+        state_delta: hash of the last recorded state change.
+    """
+
+    __slots__ = (
+        *("bound", "ended", "expected", "failure", "input", "issues", "node", "number", "output"),
+        *("owns_run", "parent", "previous", "run", "started", "state_delta", "stream", "thread"),
+    )
+
+    def __init__(self, node: Node, snapshot: Snapshot, bound: bool = False) -> None:
+        self.node = node
+        self.input: Snapshot = snapshot
+        self.bound = bound
+        self.number = 0
+        self.parent = 0
+        self.ended = 0
+        self.run: Any = None
+        self.owns_run = False
+        self.previous: Any = None
+        self.output: Snapshot | None = None
+        self.stream: Stream | None = None
+        self.failure: Failure | None = None
+        self.expected = False
+        self.issues: list[ValidationIssue] | None = None
+        self.state_delta: Digest | None = None
+
+    def start(self) -> None:
+        """Give the step its number, thread and time."""
+        self.number = CLOCK.step_number()
+        self.thread = get_ident()
+        self.started = CLOCK.now()
+
+    def size(self) -> int:
+        """Return how many bytes of values the step holds."""
+        return _size(self.input) + _size(self.output)
+
+    def add_validation_issue(self, code: str, path: str, message: str) -> None:
+        """See `CurrentStep`."""
+        try:
+            self.note(ValidationIssue(str(code), str(path), str(message)))
+        except Exception as error:
+            log.internal_fault("add a validation issue", error)
+
+    def note(self, issue: ValidationIssue) -> None:
+        """Keep a validation issue."""
+        if self.issues is None:
+            self.issues = []
+        self.issues.append(issue)
+
+    def record_state_delta(self, value: object) -> None:
+        """See `CurrentStep`."""
+        try:
+            self.state_delta = hash_value(value)
+        except Exception as error:
+            log.internal_fault("record a state delta", error)
+
+
+def _size(snapshot: Snapshot | None) -> int:
+    if snapshot is None:
+        return 0
+    return len(snapshot) if isinstance(snapshot, bytes) else len(snapshot.data or b"")
+
+
+LIVE: Final[dict[int, Step]] = {}
+"""The steps that run at this moment in this process, by number."""

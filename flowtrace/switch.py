@@ -1,0 +1,39 @@
+"""The one switch that every decorated function looks at.
+
+It is a plain list because wrapt tests ``enabled`` in C when it is not callable: an empty list is "off" at the
+cost of a length check, and emptying or filling this one list turns every node off or on, at any time, however
+the function was imported.
+
+The list starts filled: nobody has read the environment yet, and the first call has to.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+SWITCH: Final[list[str]] = ["unread"]
+
+
+def turn_on() -> None:
+    """Send every later call of a decorated function to the recorder."""
+    SWITCH[:] = ["on"]
+
+
+def turn_off() -> None:
+    """Let every later call of a decorated function go straight to the function."""
+    SWITCH.clear()
+
+
+def forget() -> None:
+    """Return to the state before first use: the next call reads the environment."""
+    SWITCH[:] = ["unread"]
+
+
+def is_unread() -> bool:
+    """Tell whether nothing has been configured in this process so far."""
+    return SWITCH == ["unread"]
+
+
+HOME_PID: Final = os.getpid()
+"""The process that imported flowtrace; a fork of it is some other one."""

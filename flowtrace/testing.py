@@ -1,0 +1,105 @@
+"""Tracing inside a test: on for the length of a ``with`` block, into a folder of its own, and then as it was."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Final, Unpack
+
+from flowtrace import log, runtime
+from flowtrace.clock import CLOCK, Clock
+from flowtrace.config import ConfigChanges, TraceMode
+from flowtrace.control import override
+from flowtrace.model import Trace, load_trace
+from flowtrace.step import LIVE
+
+FIXED_START: Final = 1_700_000_000_000_000_000  # 2023-11-14T22:13:20Z
+TICK: Final = 1_000_000
+
+
+class Recording:
+    """The traces that were written inside a `recording` block.
+
+    Attributes:
+        folder: where they are, until the block ends.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._kept: list[Trace] | None = None
+
+    @property
+    def traces(self) -> list[Trace]:
+        """The traces so far, in the order in which their runs began."""
+        if self._kept is not None:
+            return self._kept
+        found = [load_trace(path) for path in self.folder.glob("*.json")]
+        return sorted(found, key=lambda trace: trace.run.started_at if trace.run else "")
+
+    def keep(self) -> None:
+        """Read the traces for good: the folder is about to go."""
+        self._kept = self.traces
+
+
+@contextmanager
+def recording(**changes: Unpack[ConfigChanges]) -> Iterator[Recording]:
+    """Trace everything that runs in a ``with`` block, each run into a file of its own in a temporary folder.
+
+    Args:
+        **changes: settings that differ from the ones in force; the mode is ``always`` unless it is one of them.
+
+    Yields:
+        The recording, whose ``traces`` can be read inside the block and after it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        settings: ConfigChanges = {
+            "mode": TraceMode.ALWAYS,
+            "out_path": f"{folder}/{{run_id}}.json",
+            **changes,
+        }
+        recorded = Recording(Path(folder))
+        with override(**settings):
+            yield recorded
+            recorded.keep()
+
+
+@contextmanager
+def fixed_clock() -> Iterator[Clock]:
+    """Replace time and ids: each look at the clock is 1 ms after the last, runs and steps are numbered from 1.
+
+    Yields:
+        The clock in force.
+    """
+    before = Clock()
+    before.adopt(CLOCK)
+    ticks, runs = count(0, TICK), count(1)
+    CLOCK.adopt(
+        Clock(
+            now=lambda: next(ticks),
+            wall=lambda: FIXED_START,
+            run_id=lambda: f"{next(runs):032x}",
+        )
+    )
+    try:
+        yield CLOCK
+    finally:
+        CLOCK.adopt(before)
+
+
+@contextmanager
+def pristine() -> Iterator[None]:
+    """Run a ``with`` block as if flowtrace had not been used yet; afterwards everything is as it was."""
+    before = runtime.STATE.recorder
+    token = runtime.CURRENT.set(None)
+    runtime.put_back(None)
+    log.forget()
+    try:
+        yield
+    finally:
+        runtime.put_back(before)
+        runtime.CURRENT.reset(token)
+        LIVE.clear()
+        log.forget()

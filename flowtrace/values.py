@@ -1,0 +1,134 @@
+"""The kinds of value that a setting can take: from text (the environment) and from code, with one wording for both."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+LARGEST_NUMBER: Final = 2**31 - 1
+PLACEHOLDERS: Final = ("pid", "run_id", "flow_id", "timestamp")
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "false", "no", "off"})
+
+
+class TraceMode(str, Enum):
+    """When a trace is written.
+
+    ``OFF``: never. ``ON``: when something fails. ``ALWAYS``: also on success.
+    """
+
+    OFF = "off"
+    ON = "on"
+    ALWAYS = "always"
+
+
+class ValidationMode(str, Enum):
+    """What a validation issue leads to, beside standing in its step.
+
+    ``OFF``: nothing more. ``WARN``: a logged warning. ``ERROR``: also counts as a failure, so a trace is written.
+    """
+
+    OFF = "off"
+    WARN = "warn"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of value.
+
+    Attributes:
+        accepts: what is accepted, for error messages and the docs.
+        from_text: turns an environment variable's text into the value; ValueError where it can't.
+        check: returns a value given in code in its final form; ValueError where it is of no use.
+    """
+
+    accepts: str
+    from_text: Callable[[str], Any]
+    check: Callable[[Any], Any]
+
+
+def _boolean(text: str) -> bool:
+    word = text.lower()
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ValueError(text)
+
+
+def _check_boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError(value)
+
+
+def _number(text: str) -> int:
+    if text.isascii() and text.isdigit():
+        return _check_number(int(text))
+    raise ValueError(text)
+
+
+def _check_number(value: object) -> int:
+    if type(value) is int and 0 <= value <= LARGEST_NUMBER:
+        return value
+    raise ValueError(value)
+
+
+def _mode(text: str) -> TraceMode:
+    word = text.lower()
+    if word in _TRUE or word in _FALSE:
+        return TraceMode.ON if word in _TRUE else TraceMode.OFF
+    return TraceMode(word)
+
+
+def _check_mode(value: object) -> TraceMode:
+    if isinstance(value, bool):
+        return TraceMode.ON if value else TraceMode.OFF
+    return TraceMode(value)
+
+
+def _path(value: object) -> str:
+    """Check a path and the placeholders in it; what they mean is known to the writer."""
+    if not isinstance(value, str | os.PathLike) or not (text := os.fspath(value)):
+        raise ValueError(value)
+    if not isinstance(text, str) or "\0" in text:
+        raise ValueError(value)
+    if any(name not in PLACEHOLDERS for name in re.findall(r"\{(\w*)\}", text)):
+        raise ValueError(value)
+    return text
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise ValueError(value)
+
+
+def _optional_text(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError(value)
+    names = tuple(value)
+    if all(isinstance(name, str) and name for name in names):
+        return names
+    raise ValueError(value)
+
+
+def _names_from_text(text: str) -> tuple[str, ...]:
+    return tuple(name for part in text.split(",") if (name := part.strip()))
+
+
+BOOLEAN: Final = Kind("1/true/yes/on or 0/false/no/off", _boolean, _check_boolean)
+NUMBER: Final = Kind(f"a whole number from 0 to {LARGEST_NUMBER}", _number, _check_number)
+MODE: Final = Kind("off, on or always (or a boolean: on/off)", _mode, _check_mode)
+VALIDATION: Final = Kind("off, warn or error", lambda text: ValidationMode(text.lower()), ValidationMode)
+PATH: Final = Kind("a file path, which may hold " + " ".join(f"{{{name}}}" for name in PLACEHOLDERS), _path, _path)
+TEXT: Final = Kind("text", _text, _text)
+OPTIONAL_TEXT: Final = Kind("text, or None", _text, _optional_text)
+NAMES: Final = Kind("names, separated by commas", _names_from_text, _names)
