@@ -81,7 +81,7 @@ def trace_bytes(
         in_flight=[_record(step, policy, store) for step in in_flight],
         dropped_steps=facts.dropped,
     )
-    return pretty(model.to_document(trace))
+    return pretty(model.new_document(trace))
 
 
 def _run(facts: RunFacts) -> model.Run:

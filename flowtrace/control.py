@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Unpack
@@ -49,7 +49,7 @@ def override(
     *,
     context: TraceContext | None = None,
     **changes: Unpack[ConfigChanges],
-) -> Iterator[TraceRecorder]:
+) -> Generator[TraceRecorder]:
     """Replace the process-global recorder for the length of a ``with`` block, in all threads; then put it back.
 
     Args:

@@ -103,11 +103,11 @@ class flow:  # noqa: N801  # used as a context manager and decorator, where lowe
         return flow_subject(self._make_scope)
 
     def _make_scope(self) -> Scope | None:
-        if not switch.SWITCH:
+        if not switch.may_be_on():
             return None
-        from flowtrace import runtime
+        from flowtrace.runtime import new_scope
 
-        return runtime.new_scope(self._in)
+        return new_scope(self._in)
 
     def _take(self) -> Scope | None:
         """Return the scope that this ``with`` entered: one flow object may be entered in many threads and tasks."""

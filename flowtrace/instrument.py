@@ -5,6 +5,7 @@ Nothing but wrapt is loaded here until a call is really traced.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import FunctionType
@@ -13,14 +14,14 @@ from typing import Any, TypeAlias, TypeVar, overload
 import wrapt
 
 from flowtrace.shapes import Subject, wrapper_for
-from flowtrace.switch import SWITCH, is_unread
+from flowtrace.switch import SWITCH, environment_speaks, is_unread, may_be_on
 
 Traceable: TypeAlias = "Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]"
 F = TypeVar("F", bound="Traceable")
-_TRACING_VARIABLES = ("FLOWTRACE_OUT", "FLOWTRACE_MODE")
+_NOTHING: Any = object()
 
 
-class _BoundTracedFunction(wrapt.BoundFunctionWrapper):
+class _BoundTracedFunction(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]  # not subscriptable when it runs
     """A traced function that was reached through an instance or a class."""
 
     __slots__ = ()
@@ -33,11 +34,15 @@ class _BoundTracedFunction(wrapt.BoundFunctionWrapper):
     def __copy__(self) -> _BoundTracedFunction:
         return self
 
-    def __deepcopy__(self, memo: object) -> _BoundTracedFunction:
-        return self
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        from copy import deepcopy
+
+        receiver = getattr(self.__wrapped__, "__self__", None)
+        copied = deepcopy(receiver, memo)
+        return self if copied is receiver else self._self_parent.__get__(copied, type(copied))
 
 
-class TracedFunction(wrapt.FunctionWrapper):
+class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     """A callable whose calls are recorded while the switch is on, and which is that callable in everything else."""
 
     __slots__ = ()
@@ -46,16 +51,44 @@ class TracedFunction(wrapt.FunctionWrapper):
     def __init__(self, wrapped: Any, make_subject: Callable[[], Subject]) -> None:
         subject = Subject.made_later(partial(_make_if_on, make_subject))
         function = getattr(wrapped, "__func__", wrapped) if _is_descriptor(wrapped) else wrapped
-        super().__init__(wrapped, wrapper_for(function, subject), enabled=SWITCH)
+        super().__init__(wrapped, wrapper_for(function, subject), enabled=SWITCH)  # type: ignore[arg-type]  # only its truth is looked at
 
     def __reduce_ex__(self, protocol: object) -> Any:
-        return self.__wrapped__.__qualname__
+        name = _text(self.__wrapped__, "__qualname__")
+        if name is not None and _find(_text(self.__wrapped__, "__module__"), name) is self:
+            return name
+        return _itself, (self.__wrapped__,)
 
     def __copy__(self) -> TracedFunction:
-        return self
+        from copy import copy
 
-    def __deepcopy__(self, memo: object) -> TracedFunction:
-        return self
+        return self._around(copy(self.__wrapped__))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TracedFunction:
+        from copy import deepcopy
+
+        return self._around(deepcopy(self.__wrapped__, memo))
+
+    def _around(self, wrapped: Any) -> TracedFunction:
+        """Return the same node around a copy of its callable; functions are never copied."""
+        if wrapped is self.__wrapped__ or _is_descriptor(wrapped):
+            return self
+        node = TracedFunction.__new__(TracedFunction)
+        wrapt.FunctionWrapper.__init__(node, wrapped, self._self_wrapper, enabled=SWITCH)  # type: ignore[arg-type]
+        return node
+
+
+def _find(module: str | None, name: str) -> Any:
+    """Return what a module has under a qualified name, or None."""
+    found: Any = sys.modules.get(module or "")
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _itself(value: Any) -> Any:
+    """Take a pickled callable back: one that no module has under its name travels without its decorator."""
+    return value
 
 
 @overload
@@ -75,7 +108,7 @@ def traced_node(
 
 
 def traced_node(
-    function: Any = None,
+    function: Any = _NOTHING,
     /,
     *,
     component: str | None = None,
@@ -107,7 +140,7 @@ def traced_node(
         TypeError: what is decorated can't be called, or an option is of the wrong type.
     """
     options = _Options(component, operation, node_id, capture_inputs, redact, expected_errors)
-    if function is None:
+    if function is _NOTHING:
         return options.apply
     return options.apply(function)
 
@@ -130,7 +163,7 @@ class _Options:
         for name, text in names.items():
             if text is not None and not isinstance(text, str):
                 raise TypeError(f"traced_node: {name} must be text or None, not {text!r:.80}")
-        if capture_inputs not in (None, True, False):
+        if capture_inputs is not None and not isinstance(capture_inputs, bool):
             raise TypeError(f"traced_node: capture_inputs must be True, False or None, not {capture_inputs!r:.80}")
         self.component = component
         self.operation = operation
@@ -150,10 +183,8 @@ class _Options:
 
     def _apply_to_class(self, cls: type) -> type:
         for name, member in list(vars(cls).items()):
-            function = getattr(member, "__func__", member)
-            if not name.startswith("_") and isinstance(function, FunctionType):
-                if not isinstance(member, TracedFunction):
-                    setattr(cls, name, self.apply(member))
+            if not name.startswith("_") and _is_method(member):
+                setattr(cls, name, self.apply(member))
         return cls
 
     def _subject(self, target: Any) -> Subject:
@@ -180,14 +211,29 @@ def _is_descriptor(target: Any) -> bool:
     return isinstance(target, classmethod | staticmethod)
 
 
+def _is_method(member: Any) -> bool:
+    """Tell whether a class attribute is a method that no node wraps yet; other attributes are not touched."""
+    kind = type(member)  # isinstance would ask the attribute itself, which may be a lazy object
+    if issubclass(kind, classmethod | staticmethod):
+        member, kind = member.__func__, type(member.__func__)
+    if issubclass(kind, TracedFunction):
+        return False
+    return kind is FunctionType or (issubclass(kind, wrapt.ObjectProxy) and isinstance(member, FunctionType))
+
+
 def _text(function: Any, name: str) -> str | None:
-    value = getattr(function, name, None)
+    try:
+        value = getattr(function, name, None)
+    except Exception:  # a callable object with a __getattr__ of its own
+        return None
     return value if isinstance(value, str) else None
 
 
 def _checked_names(redact: Iterable[str]) -> tuple[str, ...]:
-    names = () if isinstance(redact, str) else tuple(redact)
-    if isinstance(redact, str) or not all(isinstance(name, str) for name in names):
+    names: tuple[Any, ...] = (None,)
+    if isinstance(redact, Iterable) and not isinstance(redact, str):
+        names = tuple(redact)
+    if not all(isinstance(name, str) for name in names):
         raise TypeError(f"traced_node: redact must be a sequence of names, not {redact!r:.80}")
     return names
 
@@ -201,18 +247,17 @@ def _checked_errors(errors: Any) -> tuple[type[BaseException], ...]:
 
 def _start_if_asked() -> None:
     """Where the environment asks for tracing, begin now: a failure before the first call must be seen too."""
-    if is_unread():
-        import os
+    if is_unread() and environment_speaks():
+        from flowtrace.runtime import ensure
 
-        if any(name in os.environ for name in _TRACING_VARIABLES):
-            from flowtrace.runtime import ensure
-
-            ensure()
+        ensure()
 
 
-def _make_if_on(make_subject: Callable[[], Subject]) -> Subject | None:
+def _make_if_on(make_subject: Callable[[], Subject | None]) -> Subject | None:
     """Read the environment where nobody has, and load the recorder if it is on; the host never sees this fail."""
     try:
+        if not may_be_on():
+            return None
         from flowtrace.runtime import ensure
 
         return None if ensure().is_off else make_subject()

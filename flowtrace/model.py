@@ -210,6 +210,11 @@ class Trace(Record, kw_only=True):
     dropped_steps: int | None = None
 
 
+def new_document(record: Record) -> dict[str, Any]:
+    """Return a record that has no unknown fields as JSON-like objects in the file's field order."""
+    return cast("dict[str, Any]", msgspec.to_builtins(record))
+
+
 def to_document(record: Record) -> dict[str, Any]:
     """Return a record as JSON-like objects in the file's field order, unknown fields last."""
     return cast("dict[str, Any]", _spread(msgspec.to_builtins(record)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from threading import RLock
 from typing import Any
@@ -26,7 +27,6 @@ class TraceRecorder:
     Args:
         config: how it works; ``FLOWTRACE_DISABLED`` turns it off all the same.
         context: what its trace says about the program.
-        started: clock reading at the run's start, in ns; None means now.
 
     Attributes:
         config: see above.
@@ -37,21 +37,37 @@ class TraceRecorder:
         is_process_wide: its trace tells of every step in flight, whichever run it belongs to.
     """
 
-    def __init__(self, config: TraceConfig, context: TraceContext, *, started: int | None = None) -> None:
+    def __init__(self, config: TraceConfig, context: TraceContext) -> None:
         self.config = replace(config, mode=TraceMode.OFF) if is_disabled() else config
         self.context = context
-        self.run_id = CLOCK.run_id()
         self.policy = Policy(config)
+        self._out = os.path.join(_working_folder(), config.out_path)
+        self.is_process_wide = False
+        self._begin(CLOCK.now())
+
+    def _begin(self, started: int) -> None:
+        self.run_id = CLOCK.run_id()
         self.failed = False
         self.written = False
-        self.is_process_wide = False
-        self._out = os.path.abspath(config.out_path)
-        self._started = CLOCK.now() if started is None else started
+        self._started = started
         self._steps: deque[Step] = deque()
         self._bytes = 0
         self._dropped = 0
         self._events: dict[int, tuple[NodeEvent, Step]] = {}
         self.forget_locks()
+
+    def new_run(self, context: TraceContext, started: int | None = None) -> TraceRecorder:
+        """Return the recorder of another run under the same configuration.
+
+        Args:
+            context: what its trace says about the program.
+            started: clock reading at its start, in ns; None means now.
+        """
+        run = copy(self)
+        run.context = context
+        run.is_process_wide = False
+        run._begin(CLOCK.now() if started is None else started)
+        return run
 
     def forget_locks(self) -> None:
         """Make new locks: in a forked child the old ones may be held by threads that are not there."""
@@ -310,6 +326,13 @@ class TraceRecorder:
 
         in_flight = self._in_flight()
         return assemble.trace_bytes(facts, self.context, steps, in_flight, self.policy, store)
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed: a relative path will fail when it is written, with a warning
+        return ""
 
 
 def _warn_of_failed_write(path: str, number: int | None, reason: str) -> None:

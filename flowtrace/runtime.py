@@ -251,7 +251,7 @@ def _open_run(step: Step | Scope) -> TraceRecorder:
         if step.run is None:
             process = ensure()
             assert isinstance(step, Step)  # a flow has its recorder from the start
-            step.run = TraceRecorder(process.config, process.context, started=step.started)
+            step.run = process.new_run(process.context, step.started)
         run: TraceRecorder = step.run
     return run
 
@@ -299,7 +299,7 @@ def new_scope(context: Callable[[TraceContext], TraceContext]) -> Scope | None:
         recorder = ensure()
         if recorder.is_off:
             return None
-        return Scope(TraceRecorder(recorder.config, context(recorder.context)))
+        return Scope(recorder.new_run(context(recorder.context)))
     except Exception as error:
         log.internal_fault("start a flow", error)
         return None
@@ -407,9 +407,9 @@ def _at_exit() -> None:
     Where a flow was written last, or one call is all there was, the file says that already.
     """
     recorder = ensure()
-    if recorder.config.mode is TraceMode.ALWAYS and STATE.last_run in ("", "call"):
-        if STATE.outermost_calls != 1 or LIVE:
-            recorder.finish("recovered" if recorder.failed else "ok")
+    says_more = STATE.last_run in ("", "call") and (STATE.outermost_calls != 1 or LIVE)
+    if says_more and recorder.config.mode is TraceMode.ALWAYS:
+        recorder.finish("recovered" if recorder.failed else "ok")
     log.summarise()
 
 

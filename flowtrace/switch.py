@@ -30,6 +30,18 @@ def forget() -> None:
     SWITCH[:] = ["unread"]
 
 
+def may_be_on() -> bool:
+    """Tell whether tracing may be on: not where nobody has read the environment and it says nothing of it."""
+    if is_unread() and not environment_speaks():
+        turn_off()
+    return bool(SWITCH)
+
+
+def environment_speaks() -> bool:
+    """Tell whether the environment holds a variable without which tracing stays off."""
+    return "FLOWTRACE_OUT" in os.environ or "FLOWTRACE_MODE" in os.environ
+
+
 def is_unread() -> bool:
     """Tell whether nothing has been configured in this process so far."""
     return SWITCH == ["unread"]

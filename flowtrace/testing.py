@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -45,7 +45,7 @@ class Recording:
 
 
 @contextmanager
-def recording(**changes: Unpack[ConfigChanges]) -> Iterator[Recording]:
+def recording(**changes: Unpack[ConfigChanges]) -> Generator[Recording]:
     """Trace everything that runs in a ``with`` block, each run into a file of its own in a temporary folder.
 
     Args:
@@ -67,7 +67,7 @@ def recording(**changes: Unpack[ConfigChanges]) -> Iterator[Recording]:
 
 
 @contextmanager
-def fixed_clock() -> Iterator[Clock]:
+def fixed_clock() -> Generator[Clock]:
     """Replace time and ids: each look at the clock is 1 ms after the last, runs and steps are numbered from 1.
 
     Yields:
@@ -90,7 +90,7 @@ def fixed_clock() -> Iterator[Clock]:
 
 
 @contextmanager
-def pristine() -> Iterator[None]:
+def pristine() -> Generator[None]:
     """Run a ``with`` block as if flowtrace had not been used yet; afterwards everything is as it was."""
     before = runtime.STATE.recorder
     token = runtime.CURRENT.set(None)

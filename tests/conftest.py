@@ -1,0 +1,31 @@
+"""Every test starts as in a fresh process, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+import structlog
+
+from flowtrace import testing
+
+
+@pytest.fixture(autouse=True)
+def pristine(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith("FLOWTRACE_") or name in ("GIT_SHA", "GITHUB_SHA", "CI"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    with testing.pristine():
+        yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def fast_folder():
+    """A folder in memory where there is one: for tests that write many files, not for those about disks."""
+    parent = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        yield Path(folder)

@@ -1,0 +1,27 @@
+"""Running small programs as a user would: real processes, with an environment and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+
+def run_program(folder, *parts, arguments=(), code=0, **environment):
+    """Run a program made of parts, each indented as it likes, in a folder. Checks the exit code."""
+    script = Path(folder, "program.py")
+    script.write_text("\n".join(map(textwrap.dedent, parts)), encoding="utf-8")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("FLOWTRACE_")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script), *arguments],
+        cwd=folder,
+        env=variables | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return done

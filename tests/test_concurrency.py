@@ -1,0 +1,121 @@
+"""Many threads, many tasks, one file: no wrong parent, no lost step, no torn file."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import flowtrace
+from flowtrace import flow, load_trace, traced_node
+from flowtrace.model import parse_trace
+from flowtrace.testing import recording
+
+
+@traced_node(component="c", operation="leaf")
+def leaf(owner, number):
+    return (owner, number)
+
+
+@traced_node(component="c", operation="branch")
+def branch(owner, number):
+    return [leaf(owner, number), leaf(owner, number + 1)]
+
+
+@traced_node(component="c", operation="async_leaf")
+async def async_leaf(owner, number):
+    await asyncio.sleep(0)
+    return (owner, number)
+
+
+@traced_node(component="c", operation="async_branch")
+async def async_branch(owner, number):
+    return await asyncio.gather(async_leaf(owner, number), async_leaf(owner, number + 1))
+
+
+def check(traces, owners, branches):
+    """Every flow has all of its own steps and no other's, and each leaf has a branch of its flow as its parent."""
+    assert sorted(trace.flow.id for trace in traces) == sorted(owners)
+    for trace in traces:
+        assert len(trace.steps) == 3 * branches
+        assert trace.dropped_steps == 0
+        by_id = {step.step_id: step for step in trace.steps}
+        assert len(by_id) == 3 * branches
+        for step in trace.steps:
+            payload = step.invocation_json["payload"]
+            assert payload["owner"] == trace.flow.id
+            if step.operation.endswith("leaf"):
+                parent = by_id[step.parent_step_id]
+                assert parent.operation.endswith("branch")
+                assert payload["number"] - parent.invocation_json["payload"]["number"] in (0, 1)
+            else:
+                assert step.parent_step_id is None
+
+
+def test_16_threads_each_in_their_own_flow():
+    start = threading.Barrier(16)
+
+    def work(owner):
+        start.wait()
+        with flow(owner):
+            for number in range(0, 60, 2):
+                branch(owner, number)
+
+    owners = [f"thread-{number}" for number in range(16)]
+    with recording(buffer_size=1000, capture_inputs=True) as recorded, ThreadPoolExecutor(16) as pool:
+        list(pool.map(work, owners))
+    check(recorded.traces, owners, 30)
+
+
+def test_1000_tasks_each_in_their_own_flow():
+    async def work(owner):
+        async with flow(owner):
+            for number in range(0, 6, 2):
+                await async_branch(owner, number)
+
+    async def main():
+        await asyncio.gather(*map(work, owners))
+
+    owners = [f"task-{number}" for number in range(1000)]
+    with recording(buffer_size=1000, capture_inputs=True) as recorded:
+        asyncio.run(main())
+    check(recorded.traces, owners, 3)
+
+
+def test_many_threads_in_one_flow_lose_no_step(tmp_path):
+    import contextvars
+
+    with flowtrace.override(mode="always", out_path=tmp_path / "t.json", buffer_size=100_000):
+        with flow("one"), ThreadPoolExecutor(8) as pool:
+            context = contextvars.copy_context()
+            futures = [pool.submit(context.copy().run, branch, "one", number) for number in range(500)]
+            assert all(future.result() for future in futures)
+    trace = load_trace(tmp_path / "t.json")
+    assert len(trace.steps) == 1500
+    assert len({step.step_id for step in trace.steps}) == 1500
+
+
+def test_a_reader_sees_a_whole_file_at_every_moment_of_10_000_rewrites(tmp_path, fast_folder):
+    path = fast_folder / "trace.json"
+    stop = threading.Event()
+    seen = []
+
+    def read():
+        while not stop.is_set():
+            data = path.read_bytes()
+            seen.append(parse_trace(data).flow.version)
+            time.sleep(0.0005)  # leaves the interpreter lock to the writer
+
+    with flowtrace.override(mode="always", out_path=path):
+        for number in range(10_000):
+            with flow("f", version=str(number)):
+                leaf("f", number)
+            if number == 0:
+                reader = threading.Thread(target=read)
+                reader.start()
+    stop.set()
+    reader.join()
+    assert len(set(seen)) > 100
+    assert [int(version) for version in seen] == sorted(map(int, seen))
+    assert [entry.name for entry in fast_folder.iterdir()] == ["trace.json"]

@@ -1,0 +1,303 @@
+"""Whole programs: uncaught exceptions, the end of the interpreter, child processes, warnings on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+
+from flowtrace import load_trace
+from tests.programs import run_program
+
+NODES = """
+    from flowtrace import traced_node
+
+    @traced_node(operation="half")
+    def half(number):
+        return number / 2
+
+    @traced_node(operation="fail")
+    def fail():
+        raise ValueError("boom")
+"""
+
+
+def traces(folder):
+    return {path.name: load_trace(path) for path in sorted(folder.glob("*.json"))}
+
+
+def operations(trace):
+    return [step.operation for step in trace.steps]
+
+
+def test_one_variable_in_one_file_out(tmp_path):
+    run_program(tmp_path, NODES, "half(1); fail()", code=1, FLOWTRACE_OUT="trace.json")
+    found = traces(tmp_path)
+    assert list(found) == ["trace.json"]
+    assert found["trace.json"].pack.pack_ref == "program.py"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["program.py", "trace.json"]
+
+
+def test_without_the_variable_nothing_is_written_loaded_or_printed(tmp_path):
+    program = """
+        import sys, threading
+        half(1)
+        assert not {"orjson", "msgspec", "structlog", "blake3"} & set(sys.modules)
+        assert threading.active_count() == 1
+        assert sys.excepthook is sys.__excepthook__
+    """
+    done = run_program(tmp_path, NODES, program)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["program.py"]
+
+
+def test_the_first_call_reads_the_environment_and_off_stays_off(tmp_path):
+    program = """
+        import sys
+        half(1)
+        from flowtrace.switch import SWITCH
+        assert SWITCH == []
+        assert sys.excepthook is sys.__excepthook__
+    """
+    run_program(tmp_path, NODES, program, FLOWTRACE_MODE="off", FLOWTRACE_OUT="trace.json")
+    assert traces(tmp_path) == {}
+
+
+def test_an_uncaught_exception_outside_any_node_is_a_flow_error(tmp_path):
+    done = run_program(tmp_path, NODES, "half(1); half(2)\n{}['sku']", code=1, FLOWTRACE_OUT="t.json")
+    assert done.stderr.endswith("KeyError: 'sku'\n")
+    (trace,) = traces(tmp_path).values()
+    assert operations(trace) == ["half", "half", "unknown"]
+    assert (trace.run.outcome, trace.steps[-1].error.code) == ("failed", "flow_error")
+
+
+def test_an_uncaught_exception_before_the_first_call_is_seen_too(tmp_path):
+    run_program(tmp_path, NODES, "{}['sku']", code=1, FLOWTRACE_OUT="t.json")
+    (trace,) = traces(tmp_path).values()
+    assert operations(trace) == ["unknown"]
+
+
+def test_an_uncaught_exception_of_a_node_or_flow_is_told_once(tmp_path):
+    program = """
+        from flowtrace import flow
+        with flow("f"):
+            {}['sku']
+    """
+    run_program(tmp_path, NODES, program, code=1, FLOWTRACE_OUT="{flow_id}.json")
+    run_program(tmp_path, NODES, "fail()", code=1, FLOWTRACE_OUT="{flow_id}.json")
+    found = traces(tmp_path)
+    assert [(name, operations(trace)) for name, trace in found.items()] == [
+        ("f.json", ["unknown"]),
+        ("process.json", ["fail"]),
+    ]
+
+
+def test_the_hooks_that_were_there_still_run(tmp_path):
+    program = """
+        import sys, threading
+        sys.excepthook = lambda kind, error, traceback: print("mine", error)
+        threading.excepthook = lambda args: print("thread", args.exc_value)
+    """
+    crash = """
+        thread = threading.Thread(target=lambda: {}["in a thread"])
+        half(1)
+        thread.start()
+        thread.join()
+        {}["in main"]
+    """
+    done = run_program(tmp_path, program, NODES, crash, code=1, FLOWTRACE_OUT="t.json")
+    assert done.stdout == "thread 'in a thread'\nmine 'in main'\n"
+    (trace,) = traces(tmp_path).values()
+    assert [step.error.message for step in trace.steps[1:]] == ["'in a thread'", "'in main'"]
+
+
+def test_a_hook_that_wraps_ours_keeps_working_after_switching_off(tmp_path):
+    program = """
+        import sys, flowtrace
+        half(1)
+        ours = sys.excepthook
+        sys.excepthook = lambda *error: (print("wrapped"), ours(*error))
+        flowtrace.configure(mode="off")
+        {}["sku"]
+    """
+    done = run_program(tmp_path, NODES, program, code=1, FLOWTRACE_OUT="t.json")
+    assert done.stdout == "wrapped\n"
+    assert done.stderr.endswith("KeyError: 'sku'\n")
+    assert traces(tmp_path) == {}
+
+
+def test_mode_always_leaves_the_last_steps_of_the_process(tmp_path):
+    run_program(tmp_path, NODES, "half(1); half(2); half(4)", FLOWTRACE_MODE="always")
+    trace = traces(tmp_path)["trace.json"]
+    assert (operations(trace), trace.run.outcome, trace.flow.id) == (["half"] * 3, "ok", "process")
+
+
+def test_mode_always_leaves_a_last_flow_as_it_is(tmp_path):
+    program = """
+        from flowtrace import flow
+        half(1)
+        with flow("f"):
+            half(2)
+    """
+    run_program(tmp_path, NODES, program, FLOWTRACE_MODE="always")
+    trace = traces(tmp_path)["trace.json"]
+    assert (operations(trace), trace.flow.id) == (["half"], "f")
+
+
+def test_mode_always_says_so_where_nothing_was_called(tmp_path):
+    run_program(tmp_path, NODES, FLOWTRACE_MODE="always")
+    assert operations(traces(tmp_path)["trace.json"]) == []
+
+
+def test_a_keyboard_interrupt_leaves_the_stack(tmp_path):
+    program = """
+        import os, signal, time
+
+        @traced_node(operation="wait")
+        def wait():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+
+        wait()
+    """
+    run_program(tmp_path, NODES, program, code=-signal.SIGINT, FLOWTRACE_OUT="t.json")
+    trace = traces(tmp_path)["t.json"]
+    assert (trace.run.outcome, trace.steps[-1].error.code) == ("interrupted", "node_interrupted")
+
+
+FORK = """
+    import os, sys
+    from flowtrace import flow
+
+    with flow("f"):
+        half(1)
+        if (child := os.fork()) == 0:
+            try:
+                fail()
+            finally:
+                os._exit(7)
+        print(child)
+        os.waitpid(child, 0)
+        fail()
+"""
+
+
+def test_a_forked_child_does_not_write_over_its_parent(tmp_path):
+    done = run_program(tmp_path, NODES, FORK, code=1, FLOWTRACE_OUT="t.json")
+    child = int(done.stdout)
+    found = traces(tmp_path)
+    assert sorted(found) == [f"t.{child}.json", "t.json"]
+    assert found[f"t.{child}.json"].run.pid == child
+    assert found["t.json"].run.pid != child
+    assert [operations(trace) for trace in found.values()] == [["half", "fail"]] * 2
+
+
+def test_a_fork_while_other_threads_record_does_not_hang(tmp_path):
+    program = """
+        import os, threading
+        stop = threading.Event()
+
+        def work():
+            while not stop.is_set():
+                half(1)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        [thread.start() for thread in threads]
+        for _ in range(40):
+            child = os.fork()
+            if child == 0:
+                try:
+                    fail()
+                except ValueError:
+                    os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+        stop.set()
+    """
+    # forking with threads is warned of by newer Pythons; programs do it all the same
+    quiet = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)"
+    run_program(tmp_path, quiet, NODES, program, FLOWTRACE_OUT="out/t.json")
+    assert len(list((tmp_path / "out").iterdir())) == 40
+    for trace in traces(tmp_path / "out").values():
+        assert operations(trace) == ["fail"]
+        assert trace.in_flight == []
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_pool_workers_name_their_own_files(method, tmp_path):
+    program = """
+        import multiprocessing, sys, os
+        from concurrent.futures import ProcessPoolExecutor
+
+        @traced_node(operation="work")
+        def work(number):
+            if number == 2:
+                raise ValueError(os.getpid())
+            return number
+
+        if __name__ == "__main__":
+            work(1)
+            context = multiprocessing.get_context(sys.argv[1])
+            with ProcessPoolExecutor(1, mp_context=context) as pool:
+                try:
+                    list(pool.map(work, [1, 2, 3]))
+                except ValueError as error:
+                    print(error)
+            fail()
+    """
+    done = run_program(tmp_path, NODES, program, arguments=[method], code=1, FLOWTRACE_OUT="t.json")
+    found = traces(tmp_path)
+    assert sorted(found) == [f"t.{int(done.stdout)}.json", "t.json"]
+    assert operations(found["t.json"]) == ["fail"]
+
+
+UNWRITABLE = """
+    for _ in range(50):
+        try:
+            fail()
+        except ValueError:
+            pass
+"""
+
+
+def test_failing_writes_are_one_warning_with_a_final_count(tmp_path):
+    done = run_program(tmp_path, NODES, UNWRITABLE, FLOWTRACE_OUT="/dev/full")
+    lines = done.stderr.splitlines()
+    assert [line.count("failed to write trace") for line in lines] == [1, 1]
+    assert "count=1 " in lines[0] and "count=50 " in lines[1]
+    assert "path=/dev/full" in lines[0] and "reason='is not a regular file'" in lines[0]
+    assert done.stdout == ""
+    assert os.path.exists("/dev/full")
+
+
+def test_failing_writes_are_told_in_the_hosts_own_format(tmp_path):
+    configured = """
+        import structlog
+        structlog.configure(processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()])
+    """
+    done = run_program(tmp_path, configured, NODES, UNWRITABLE, FLOWTRACE_OUT="/dev/full")
+    first, last = map(json.loads, done.stdout.splitlines())
+    assert first == {
+        "event": "failed to write trace",
+        "level": "warning",
+        "path": "/dev/full",
+        "errno": 22,
+        "reason": "is not a regular file",
+        "count": 1,
+    }
+    assert last == first | {"count": 50}
+    assert done.stderr == ""
+
+
+def test_failing_writes_reach_the_standard_librarys_logging(tmp_path):
+    bridged = """
+        import logging, structlog
+        logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
+        structlog.configure(
+            logger_factory=structlog.stdlib.LoggerFactory(),
+            processors=[structlog.processors.KeyValueRenderer(key_order=["event"])],
+        )
+    """
+    done = run_program(tmp_path, bridged, NODES, UNWRITABLE, FLOWTRACE_OUT="/dev/full")
+    assert done.stderr.startswith("WARNING flowtrace event='failed to write trace'")
