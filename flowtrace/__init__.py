@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowtrace.flow import current_step, flow
+from flowtrace.flow import current_step, flow, propagate
 from flowtrace.instrument import traced_node
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ __all__ = [
     "json_schema",
     "load_trace",
     "override",
+    "propagate",
     "register_codec",
     "traced_node",
 ]

@@ -10,13 +10,14 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, NamedTuple
 
-from flowtrace import calls, model, source
+from flowtrace import calls, log, model, source
 from flowtrace.calls import Policy
-from flowtrace.canonical import MAX_DEPTH, Encoded, loads, pretty
+from flowtrace.canonical import MAX_DEPTH, Encoded, encode, loads, pretty
 from flowtrace.clock import CLOCK, step_id
 from flowtrace.config import TraceContext
 from flowtrace.digest import Digest, hash_bytes
 from flowtrace.environment import git_sha
+from flowtrace.forms import Opaque
 from flowtrace.step import Step
 
 Store = Callable[[str, bytes], str | None]
@@ -76,9 +77,9 @@ def trace_bytes(
         git_sha=git_sha(os.environ),
         pack=model.Pack(pack_ref=context.pack_ref, resolved_digest=context.resolved_digest),
         flow=model.Flow(id=context.flow_id, version=context.flow_version),
-        steps=[_record(step, policy, store) for step in steps],
+        steps=[_safe_record(step, policy, store) for step in steps],
         run=_run(facts),
-        in_flight=[_record(step, policy, store) for step in in_flight],
+        in_flight=[_safe_record(step, policy, store) for step in in_flight],
         dropped_steps=facts.dropped,
     )
     return pretty(model.new_document(trace))
@@ -94,6 +95,17 @@ def _run(facts: RunFacts) -> model.Run:
         host=platform.node(),
         python=platform.python_version(),
     )
+
+
+def _safe_record(step: Step, policy: Policy, store: Store) -> model.Step:
+    """Return a step's record; one whose values can't be told says so, and does not cost the others their file."""
+    try:
+        return _record(step, policy, store)
+    except Exception as error:
+        log.internal_fault("make the record of a step", error)
+        step.input = encode(Opaque("unknown"))
+        step.output = None
+        return _record(step, policy, store)
 
 
 def _record(step: Step, policy: Policy, store: Store) -> model.Step:

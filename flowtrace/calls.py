@@ -205,7 +205,9 @@ def bind(
         if positional and bound and node.has_receiver:
             parameters = parameters[1:]
         elif positional and not bound and _names_receiver(node, parameters[0]):
-            parameters, args = parameters[1:], args[1:]
+            receiver, *parameters = parameters
+            args = args[1:]
+            kwargs = {name: value for name, value in kwargs.items() if name != receiver.name}
         arguments = inspect.Signature(parameters).bind(*args, **kwargs).arguments
     except (TypeError, ValueError):
         return {"args": list(args), "kwargs": dict(kwargs)}

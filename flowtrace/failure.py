@@ -7,12 +7,20 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
-from flowtrace.forms import class_name
+from flowtrace.forms import class_name, inherits, instance_dict, mro
 
 MAX_MESSAGE: Final = 8192
 MAX_FRAMES: Final = 40
 MAX_CAUSES: Final = 10
 _OWN_FOLDER: Final = os.path.dirname(__file__) + os.sep
+# An exception's class may answer for these attributes with code of its own: ask the interpreter instead.
+_ATTRIBUTES: Final = BaseException.__dict__
+traceback_of: Final = _ATTRIBUTES["__traceback__"].__get__
+_cause_of: Final = _ATTRIBUTES["__cause__"].__get__
+_context_of: Final = _ATTRIBUTES["__context__"].__get__
+_suppresses_context: Final = _ATTRIBUTES["__suppress_context__"].__get__
+_parts_of: Final = BaseExceptionGroup.__dict__["exceptions"].__get__
+_exit_code_of: Final = SystemExit.__dict__["code"].__get__
 
 
 class Failure(NamedTuple):
@@ -39,28 +47,50 @@ def describe(error: BaseException | str, code: str = "node_error") -> Failure:
     Returns:
         The failure; without details where the error was never raised and carries neither cause nor notes.
     """
-    if not isinstance(error, BaseException):
+    if not inherits(type(error), BaseException):
         return Failure(code, _cut(str(error)), None)
-    return Failure(code, message_of(error), _details(error))
+    raised: Any = error
+    try:
+        details = _details(raised)
+    except Exception:
+        details = {"type": type_of(raised)}
+    return Failure(code, message_of(raised), details)
+
+
+def is_a(error: BaseException, classes: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
+    """Tell whether an error is of a class, by its real type: nothing that its class defines is asked."""
+    found = classes if isinstance(classes, tuple) else (classes,)
+    return any(inherits(type(error), base) for base in found)
+
+
+def is_clean_exit(error: BaseException) -> bool:
+    """Tell whether an error is ``sys.exit()`` or ``sys.exit(0)``."""
+    return is_a(error, SystemExit) and (_exit_code_of(error) is None or _is_zero(_exit_code_of(error)))
+
+
+def _is_zero(code: object) -> bool:
+    return type(code) is int and code == 0
 
 
 def code_of(error: BaseException) -> str:
     """Return the error code for what ended a node."""
-    if isinstance(error, Exception):
+    if is_a(error, Exception):
         return "node_error"
-    if isinstance(error, KeyboardInterrupt | SystemExit):
+    if is_a(error, (KeyboardInterrupt, SystemExit)):
         return "node_interrupted"
     # asyncio.CancelledError, trio.Cancelled: told by name, so that neither library need be loaded
-    names = {base.__name__ for base in type(error).__mro__}
+    names = {class_name(base).partition(":")[2] for base in mro(type(error))}
     return "node_cancelled" if names & {"CancelledError", "Cancelled"} else "node_interrupted"
 
 
 def message_of(error: BaseException) -> str:
     """Return an error's text; where its ``__str__`` fails, say so instead."""
     try:
-        return _cut(str(error))
-    except Exception:
-        return f"<{type(error).__qualname__} whose text could not be made>"
+        return _cut(str.__str__(str(error)))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # whatever its __str__ raises would replace the error itself
+        return f"<{type_of(error)} whose text could not be made>"
 
 
 def type_of(error: BaseException) -> str:
@@ -78,16 +108,17 @@ def _cut(text: str) -> str:
 def _details(error: BaseException) -> dict[str, Any] | None:
     causes = _causes(error)
     notes = _notes(error)
-    if error.__traceback__ is None and not causes and not notes:
+    traceback = traceback_of(error)
+    if traceback is None and not causes and not notes:
         return None
     details: dict[str, Any] = {"type": type_of(error)}
     if causes:
         details["causes"] = causes
     if notes:
         details["notes"] = notes
-    if isinstance(error, BaseExceptionGroup):
-        details["exceptions"] = [_brief(part) for part in error.exceptions[:MAX_CAUSES]]
-    details["frames"] = frames(error.__traceback__)
+    if is_a(error, BaseExceptionGroup):
+        details["exceptions"] = [_brief(part) for part in _parts_of(error)[:MAX_CAUSES]]
+    details["frames"] = frames(traceback)
     return details
 
 
@@ -100,10 +131,9 @@ def _causes(error: BaseException) -> list[dict[str, Any]]:
     chain: list[dict[str, Any]] = []
     seen = {id(error)}
     while len(chain) < MAX_CAUSES:
-        relation = "cause"
-        following = error.__cause__
-        if following is None and not error.__suppress_context__:
-            relation, following = "context", error.__context__
+        relation, following = "cause", _cause_of(error)
+        if following is None and not _suppresses_context(error):
+            relation, following = "context", _context_of(error)
         if following is None or id(following) in seen:
             break
         seen.add(id(following))
@@ -113,10 +143,10 @@ def _causes(error: BaseException) -> list[dict[str, Any]]:
 
 
 def _notes(error: BaseException) -> list[str]:
-    notes = getattr(error, "__notes__", None)
-    if not isinstance(notes, list):
+    notes = instance_dict(error).get("__notes__")
+    if type(notes) is not list:
         return []
-    return [_cut(note) for note in notes[:MAX_CAUSES] if isinstance(note, str)]
+    return [_cut(str.__str__(note)) for note in notes[:MAX_CAUSES] if inherits(type(note), str)]
 
 
 def frames(traceback: TracebackType | None) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
-"""`flow`: a run with a name of its own. And `current_step`, for the code inside a node."""
+"""`flow`: a run with a name of its own. `current_step` and `propagate`, for the code inside it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from flowtrace.step import CurrentStep
 
 F = TypeVar("F", bound="Traceable")
+C = TypeVar("C", bound="Callable[..., Any]")
 
 
 class flow:  # noqa: N801  # used as a context manager and decorator, where lower case is the custom
@@ -165,8 +167,27 @@ def current_step() -> CurrentStep:
     """
     if not switch.SWITCH or switch.is_unread():
         return _NO_STEP
-    from flowtrace.runtime import CURRENT
-    from flowtrace.step import Step
+    from flowtrace.step import CURRENT, Step
 
     current = CURRENT.get()
     return current if isinstance(current, Step) else _NO_STEP
+
+
+def propagate(function: C) -> C:
+    """Take the current step along into a thread: ``threading.Thread(target=propagate(work))``.
+
+    Thread pools and `asyncio.to_thread` do so by themselves while tracing is on.
+
+    Args:
+        function: what the thread will run.
+
+    Returns:
+        A function that does the same, as a child of the step that is current now; ``function`` itself where nothing
+        is recorded.
+    """
+    if not switch.may_be_on():
+        return function
+    from flowtrace.propagation import carry
+
+    carried: Any = carry(function)
+    return carried  # type: ignore[no-any-return]

@@ -71,7 +71,7 @@ class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     def _around(self, wrapped: Any) -> TracedFunction:
         """Return the same node around a copy of its callable; functions are never copied."""
-        if wrapped is self.__wrapped__ or _is_descriptor(wrapped):
+        if wrapped is self.__wrapped__:
             return self
         node = TracedFunction.__new__(TracedFunction)
         wrapt.FunctionWrapper.__init__(node, wrapped, self._self_wrapper, enabled=SWITCH)  # type: ignore[arg-type]
@@ -248,9 +248,7 @@ def _checked_errors(errors: Any) -> tuple[type[BaseException], ...]:
 def _start_if_asked() -> None:
     """Where the environment asks for tracing, begin now: a failure before the first call must be seen too."""
     if is_unread() and environment_speaks():
-        from flowtrace.runtime import ensure
-
-        ensure()
+        _make_if_on(lambda: None)
 
 
 def _make_if_on(make_subject: Callable[[], Subject | None]) -> Subject | None:

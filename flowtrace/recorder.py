@@ -302,11 +302,8 @@ class TraceRecorder:
             target = path or self.path()
             with self._writing:
                 writer.write_atomically(target, self._render(target, outcome, ended))
-        except OSError as error:
-            reason = error.strerror or str(error)
-            _warn_of_failed_write(target, error.errno, reason)
         except Exception as error:
-            _warn_of_failed_write(target, None, type(error).__qualname__)
+            self._warn_of_failed_write(target, error)
         else:
             return target
         return None
@@ -321,11 +318,18 @@ class TraceRecorder:
             try:
                 return writer.write_payload(target, digest, data)
             except OSError as error:
-                _warn_of_failed_write(target, error.errno, error.strerror or str(error))
+                self._warn_of_failed_write(target, error)
                 return None
 
         in_flight = self._in_flight()
         return assemble.trace_bytes(facts, self.context, steps, in_flight, self.policy, store)
+
+    def _warn_of_failed_write(self, path: str, error: Exception) -> None:
+        """Warn once for each cause; runs whose paths come from one template share their causes."""
+        number = error.errno if isinstance(error, OSError) else None
+        reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__qualname__
+        cause = ("write", self._out, number, reason)
+        log.warn_once("failed to write trace", cause, path=path, errno=number, reason=reason)
 
 
 def _working_folder() -> str:
@@ -333,13 +337,3 @@ def _working_folder() -> str:
         return os.getcwd()
     except OSError:  # it was removed: a relative path will fail when it is written, with a warning
         return ""
-
-
-def _warn_of_failed_write(path: str, number: int | None, reason: str) -> None:
-    log.warn_once(
-        "failed to write trace",
-        ("write", path, number, reason),
-        path=path,
-        errno=number,
-        reason=reason,
-    )

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import ContextVar
 from functools import partial
 from threading import RLock
 from typing import Any, Final
 
-from flowtrace import failure, hooks, log, switch
+from flowtrace import failure, hooks, log, propagation, switch
 from flowtrace.calls import Node, Stream, snapshot_call, snapshot_output
 from flowtrace.clock import CLOCK
 from flowtrace.config import TraceConfig, TraceContext, TraceMode
 from flowtrace.recorder import TraceRecorder
 from flowtrace.shapes import Subject
-from flowtrace.step import LIVE, Step
+from flowtrace.step import CURRENT, LIVE, Step
 
 
 class Scope:
@@ -54,7 +53,6 @@ class _State:
 
 
 STATE: Final = _State()
-CURRENT: Final[ContextVar[Step | Scope | None]] = ContextVar("flowtrace_current", default=None)
 _lock = RLock()
 
 
@@ -80,12 +78,7 @@ def put(config: TraceConfig, context: TraceContext) -> TraceRecorder:
         recorder.is_process_wide = True
         STATE.outermost_calls = 0
         STATE.last_run = ""
-        if recorder.is_off:
-            switch.turn_off()
-            hooks.uninstall()
-        else:
-            hooks.install(_LISTENERS)
-            switch.turn_on()
+        _turn(recorder)
     return recorder
 
 
@@ -93,15 +86,21 @@ def put_back(recorder: TraceRecorder | None) -> None:
     """Put an earlier global recorder back; None returns to the state before first use."""
     with _lock:
         STATE.recorder = recorder
+        _turn(recorder)
         if recorder is None:
-            hooks.uninstall()
             switch.forget()
-        elif recorder.is_off:
-            hooks.uninstall()
-            switch.turn_off()
-        else:
-            hooks.install(_LISTENERS)
-            switch.turn_on()
+
+
+def _turn(recorder: TraceRecorder | None) -> None:
+    """Put the switch, the hooks and the thread pools into the state that a recorder asks for."""
+    if recorder is None or recorder.is_off:
+        propagation.uninstall()
+        hooks.uninstall()
+        switch.turn_off()
+    else:
+        hooks.install(_LISTENERS)
+        propagation.install()
+        switch.turn_on()
 
 
 def recorder_here() -> TraceRecorder:
@@ -121,25 +120,25 @@ def prepare(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bo
     try:
         return Step(node, snapshot_call(node, args, kwargs, bound, ensure().policy), bound)
     except Exception as error:
-        log.internal_fault("take the arguments of a call", error)
+        _report("take the arguments of a call", error)
         return None
 
 
 def start(step: Step) -> None:
     """Make a step current, as the child of the one that was."""
+    parent = step.previous = CURRENT.get()
+    CURRENT.set(step)
     try:
-        parent = CURRENT.get()
         if parent is None:
             step.owns_run = True
         else:
             step.run = parent.run or _open_run(parent)
             step.parent = parent.number
-            step.previous = parent
-        CURRENT.set(step)
         step.start()
         LIVE[step.number] = step
     except Exception as error:
-        log.internal_fault("record the start of a call", error)
+        step.number = 0
+        _report("record the start of a call", error)
 
 
 def begin(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
@@ -168,49 +167,63 @@ def emit(step: Step, item: object) -> None:
             step.stream = Stream(step.node, ensure().policy)
         step.stream.item(item)
     except Exception as error:
-        log.internal_fault("record a yielded value", error)
+        _report("record a yielded value", error)
 
 
 def end(step: Step, output: object) -> None:
     """Record that a call ended well."""
+    _leave(step)
     try:
-        step.ended = CLOCK.now()
-        _leave(step)
-        step.output = snapshot_output(step.node, output, ensure().policy)
-        _settle(step, None)
+        if step.ended:
+            step.output = snapshot_output(step.node, output, ensure().policy)
+            _settle(step, None)
     except Exception as error:
-        log.internal_fault("record the end of a call", error)
+        _report("record the end of a call", error)
 
 
 def end_stream(step: Step, *returned: object) -> None:
     """Record that a generator ended: with its return value, or with nothing where it was closed."""
+    _leave(step)
     try:
-        step.ended = CLOCK.now()
-        _leave(step)
-        step.output = (step.stream or Stream(step.node, ensure().policy)).finish(*returned)
-        step.stream = None
-        _settle(step, None)
+        if step.ended:
+            step.output = (step.stream or Stream(step.node, ensure().policy)).finish(*returned)
+            step.stream = None
+            _settle(step, None)
     except Exception as error:
-        log.internal_fault("record the end of a generator", error)
+        _report("record the end of a generator", error)
 
 
 def fail(step: Step, error: BaseException) -> None:
     """Record that a call ended with an exception."""
+    _leave(step)
     try:
-        step.ended = CLOCK.now()
-        _leave(step)
-        step.stream = None
-        step.failure = failure.describe(error, failure.code_of(error))
-        step.expected = isinstance(error, step.node.expected_errors)
-        _settle(step, "ok" if step.expected else _outcome(error))
+        if step.ended:
+            step.stream = None
+            step.failure = failure.describe(error, failure.code_of(error))
+            step.expected = failure.is_a(error, step.node.expected_errors)
+            _settle(step, "ok" if step.expected else _outcome(error))
     except Exception as fault:
-        log.internal_fault("record the error of a call", fault)
+        _report("record the error of a call", fault)
 
 
 def _leave(step: Step) -> None:
+    """Stop the step's clock and make current what was so before it. One that never started keeps ``ended`` at 0."""
     CURRENT.set(step.previous)
+    try:
+        if step.number:
+            step.ended = CLOCK.now()
+    except Exception as error:
+        _report("read the clock", error)
     step.previous = None
     LIVE.pop(step.number, None)
+
+
+def _report(doing: str, error: BaseException) -> None:
+    """Report a fault of ours; near the recursion limit even that may be too much."""
+    try:
+        log.internal_fault(doing, error)
+    except Exception:
+        pass
 
 
 def _outcome(error: BaseException) -> str:
@@ -218,7 +231,7 @@ def _outcome(error: BaseException) -> str:
     code = failure.code_of(error)
     if code == "node_error":
         return "failed"
-    if isinstance(error, SystemExit) and not error.code:
+    if failure.is_clean_exit(error):
         return "ok"
     return "stopped" if code == "node_cancelled" else "interrupted"
 
@@ -251,7 +264,7 @@ def _open_run(step: Step | Scope) -> TraceRecorder:
         if step.run is None:
             process = ensure()
             assert isinstance(step, Step)  # a flow has its recorder from the start
-            step.run = process.new_run(process.context, step.started)
+            step.run = process.new_run(process.context, step.started or None)
         run: TraceRecorder = step.run
     return run
 
@@ -301,7 +314,7 @@ def new_scope(context: Callable[[TraceContext], TraceContext]) -> Scope | None:
             return None
         return Scope(recorder.new_run(context(recorder.context)))
     except Exception as error:
-        log.internal_fault("start a flow", error)
+        _report("start a flow", error)
         return None
 
 
@@ -312,7 +325,7 @@ def close_flow(scope: Scope, error: BaseException | None) -> None:
         scope.previous = None
         _close_run(scope.run, _flow_outcome(scope.run, error), "flow")
     except Exception as fault:
-        log.internal_fault("end a flow", fault)
+        _report("end a flow", fault)
 
 
 def flow_subject(make_scope: Callable[[], Scope | None]) -> Subject:
@@ -350,7 +363,7 @@ def encloses(scope: Scope) -> bool:
 
 
 def _flow_outcome(run: TraceRecorder, error: BaseException | None) -> str:
-    if error is None or isinstance(error, GeneratorExit):
+    if error is None or failure.is_a(error, GeneratorExit):
         return "ok"
     outcome = _outcome(error)
     STATE.reported = _mark(error)
@@ -365,7 +378,7 @@ def _flow_outcome(run: TraceRecorder, error: BaseException | None) -> str:
 
 def _step_passed(error: BaseException, run: TraceRecorder | None) -> Step | None:
     """Return the outermost step, of one run or of any, that an exception came through: its traceback tells."""
-    traceback = error.__traceback__
+    traceback = failure.traceback_of(error)
     while traceback is not None:
         frame = traceback.tb_frame
         if frame.f_globals.get("__name__") == "flowtrace.shapes":
@@ -378,7 +391,7 @@ def _step_passed(error: BaseException, run: TraceRecorder | None) -> Step | None
 
 def _mark(error: BaseException) -> tuple[Any, ...]:
     """Return what tells an exception from others without keeping it alive."""
-    traceback = error.__traceback__
+    traceback = failure.traceback_of(error)
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     place = (id(traceback.tb_frame.f_code), traceback.tb_lineno) if traceback is not None else ()
@@ -391,7 +404,7 @@ def _mark(error: BaseException) -> tuple[Any, ...]:
 def _uncaught(error: BaseException) -> None:
     """Write the trace of a failure that no node and no flow has seen."""
     recorder = ensure()
-    if recorder.is_off or isinstance(error, SystemExit):
+    if recorder.is_off or failure.is_a(error, SystemExit):
         return
     if _mark(error) == STATE.reported or _step_passed(error, None) is not None:
         return

@@ -145,11 +145,19 @@ def wrapper_for(function: Any, subject: Subject) -> Wrapper:
     """Return the wrapper that fits a callable's shape, by the flags of its code."""
     while isinstance(function, functools.partial | functools.partialmethod):
         function = function.func
-    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    flags = _flags(function)
     for flag, wrap in _BY_FLAG:
         if flags & flag:
             return wrap(subject)
     return plain(subject)
+
+
+def _flags(function: Any) -> int:
+    try:
+        flags = function.__code__.co_flags
+    except Exception:  # no code, or an object that answers for attributes in its own way
+        return 0
+    return flags if type(flags) is int else 0
 
 
 class _Unstarted:

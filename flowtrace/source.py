@@ -48,7 +48,7 @@ def _code_hash(code: CodeType) -> Hash | None:
     """Return the hash of a function's syntax tree, or None where its source is not to be had."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
-    except (OSError, SyntaxError, ValueError, RecursionError):
+    except Exception:  # no source, or one that was changed since it was loaded, in whatever way
         return None
     found = digest.hash_bytes(syntax(tree).encode("utf-8", "backslashreplace"))
     return Hash(algorithm=found.algorithm, value=found.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from threading import get_ident
 from typing import Any, Final, Protocol
 
@@ -47,7 +48,7 @@ class Step:
         bound: the payload leaves out the receiver.
         thread: identifier of the thread that it started in.
         started: clock reading at its start, in ns.
-        ended: clock reading at its end, in ns; 0 while it runs.
+        ended: clock reading at its end, in ns; 0 while it runs, or where it could not be started.
         input: what was passed.
         output: what came back, where it ended well.
         stream: what a generator has yielded so far.
@@ -68,6 +69,8 @@ class Step:
         self.bound = bound
         self.number = 0
         self.parent = 0
+        self.thread = 0
+        self.started = 0
         self.ended = 0
         self.run: Any = None
         self.owns_run = False
@@ -115,6 +118,9 @@ def _size(snapshot: Snapshot | None) -> int:
         return 0
     return len(snapshot) if isinstance(snapshot, bytes) else len(snapshot.data or b"")
 
+
+CURRENT: Final[ContextVar[Any]] = ContextVar("flowtrace_current", default=None)
+"""The step or flow that runs here."""
 
 LIVE: Final[dict[int, Step]] = {}
 """The steps that run at this moment in this process, by number."""

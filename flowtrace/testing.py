@@ -14,7 +14,7 @@ from flowtrace.clock import CLOCK, Clock
 from flowtrace.config import ConfigChanges, TraceMode
 from flowtrace.control import override
 from flowtrace.model import Trace, load_trace
-from flowtrace.step import LIVE
+from flowtrace.step import CURRENT, LIVE
 
 FIXED_START: Final = 1_700_000_000_000_000_000  # 2023-11-14T22:13:20Z
 TICK: Final = 1_000_000
@@ -93,13 +93,13 @@ def fixed_clock() -> Generator[Clock]:
 def pristine() -> Generator[None]:
     """Run a ``with`` block as if flowtrace had not been used yet; afterwards everything is as it was."""
     before = runtime.STATE.recorder
-    token = runtime.CURRENT.set(None)
+    token = CURRENT.set(None)
     runtime.put_back(None)
     log.forget()
     try:
         yield
     finally:
         runtime.put_back(before)
-        runtime.CURRENT.reset(token)
+        CURRENT.reset(token)
         LIVE.clear()
         log.forget()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -84,7 +85,6 @@ def test_1000_tasks_each_in_their_own_flow():
 
 
 def test_many_threads_in_one_flow_lose_no_step(tmp_path):
-    import contextvars
 
     with flowtrace.override(mode="always", out_path=tmp_path / "t.json", buffer_size=100_000):
         with flow("one"), ThreadPoolExecutor(8) as pool:
@@ -119,3 +119,74 @@ def test_a_reader_sees_a_whole_file_at_every_moment_of_10_000_rewrites(tmp_path,
     assert len(set(seen)) > 100
     assert [int(version) for version in seen] == sorted(map(int, seen))
     assert [entry.name for entry in fast_folder.iterdir()] == ["trace.json"]
+
+
+@traced_node(component="c", operation="submitter")
+def submitter(submit):
+    return submit(leaf, "one", 1)
+
+
+def parents(recorded):
+    (trace,) = recorded.traces
+    by_id = {step.step_id: step.operation for step in trace.steps}
+    return [(step.operation, by_id.get(step.parent_step_id)) for step in trace.steps]
+
+
+def test_a_thread_pools_task_has_the_submitting_step_as_its_parent():
+    with recording() as recorded, ThreadPoolExecutor(1) as pool:
+        assert submitter(lambda *call: pool.submit(*call).result()) == ("one", 1)
+        assert submitter.__wrapped__(lambda *call: list(pool.map(call[0], ["one"], [1]))) == [("one", 1)]
+    first, second = recorded.traces
+    assert first.steps[0].parent_step_id == first.steps[1].step_id
+    assert second.steps[0].parent_step_id is None
+
+
+def test_to_thread_and_run_in_executor_have_the_awaiting_step_as_their_parent():
+    @traced_node(component="c", operation="awaiting")
+    async def awaiting():
+        await asyncio.to_thread(leaf, "to_thread", 1)
+        await asyncio.get_running_loop().run_in_executor(None, leaf, "executor", 2)
+
+    with recording() as recorded:
+        asyncio.run(awaiting())
+    assert parents(recorded) == [("leaf", "awaiting"), ("leaf", "awaiting"), ("awaiting", None)]
+
+
+def test_a_plain_thread_has_a_one_line_way():
+    def in_thread(function, *arguments):
+        thread = threading.Thread(target=flowtrace.propagate(function), args=arguments)
+        thread.start()
+        thread.join()
+
+    with recording() as recorded:
+        submitter(in_thread)
+    assert parents(recorded) == [("leaf", "submitter"), ("submitter", None)]
+    assert flowtrace.propagate(leaf) is leaf
+
+
+def test_thread_pools_are_patched_only_while_tracing_is_on():
+    submit = ThreadPoolExecutor.submit
+    with recording():
+        assert ThreadPoolExecutor.submit is not submit
+        with flowtrace.override(mode="off"):
+            assert ThreadPoolExecutor.submit is submit
+    assert ThreadPoolExecutor.submit is submit
+
+
+def test_a_pool_task_sees_the_hosts_context_variables_as_without_us():
+    variable = contextvars.ContextVar("variable", default="default")
+
+    @traced_node
+    def task():
+        seen = variable.get()
+        variable.set("changed in the worker")
+        return seen
+
+    def twice():
+        variable.set("changed by the submitter")
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(task).result(), pool.submit(task).result()
+
+    undecorated = contextvars.copy_context().run(twice)
+    with recording(), flow("f"):
+        assert contextvars.copy_context().run(twice) == undecorated == ("default", "changed in the worker")
