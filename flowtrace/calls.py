@@ -125,11 +125,11 @@ class Policy:
 
 def snapshot_call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool, policy: Policy) -> Snapshot:
     """Take what a function is called with, before the call."""
-    if node.live_defaults:
+    if not node.live_defaults:
+        data = plain((args, kwargs))
+    else:
         function: Any = node.function
         data = plain((args, kwargs, function.__defaults__, function.__kwdefaults__))
-    else:
-        data = plain((args, kwargs))
     if data is not None and len(data) <= policy.max_value_bytes:
         return data
     payload = bind(node, args, kwargs, bound)
@@ -149,6 +149,11 @@ def snapshot_output(node: Node, output: object, policy: Policy) -> Snapshot:
     data = plain(output)
     if data is not None and len(data) <= policy.max_value_bytes:
         return data
+    return seal_output(node, output, policy)
+
+
+def seal_output(node: Node, output: object, policy: Policy) -> Encoded:
+    """Return a result in its final form at once."""
     return _seal(output, node, policy, policy.capture_outputs)
 
 
@@ -167,7 +172,7 @@ def final_output(node: Node, snapshot: Snapshot, policy: Policy) -> Encoded:
     """Return a result in its final form."""
     if not isinstance(snapshot, bytes):
         return snapshot
-    return _seal(loads(snapshot), node, policy, policy.capture_outputs)
+    return seal_output(node, loads(snapshot), policy)
 
 
 def _seal(value: object, node: Node, policy: Policy, keep: bool) -> Encoded:

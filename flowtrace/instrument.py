@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, TypeAlias, TypeVar, overload
 
 import wrapt
@@ -19,6 +19,12 @@ from flowtrace.switch import SWITCH, environment_speaks, is_unread, may_be_on
 Traceable: TypeAlias = "Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]"
 F = TypeVar("F", bound="Traceable")
 _NOTHING: Any = object()
+_RECEIVERS = ("self", "cls", "mcs", "mcls", "metacls")
+_IMPLICIT: dict[str, type] = {
+    "__new__": staticmethod,
+    "__init_subclass__": classmethod,
+    "__class_getitem__": classmethod,
+}
 
 
 class _BoundTracedFunction(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]  # not subscriptable when it runs
@@ -48,10 +54,31 @@ class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     __slots__ = ()
     __bound_function_wrapper__ = _BoundTracedFunction
 
-    def __init__(self, wrapped: Any, make_subject: Callable[[], Subject]) -> None:
+    def __init__(self, wrapped: Any, make_subject: Callable[[], Subject], is_static: bool = False) -> None:
         subject = Subject.made_later(partial(_make_if_on, make_subject))
         function = getattr(wrapped, "__func__", wrapped) if _is_descriptor(wrapped) else wrapped
         super().__init__(wrapped, wrapper_for(function, subject), enabled=SWITCH)  # type: ignore[arg-type]  # only its truth is looked at
+        self._self_subject = subject
+        subject.takes_receiver = not is_static and _names_receiver(wrapped)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Bind as a function does: to a real method, which costs less than a bound wrapper too."""
+        if self._self_binding != "function":
+            return super().__get__(instance, owner)
+        return self if instance is None else MethodType(self, instance)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Learn that this is a method; and do what the class would do to a plain function of these names."""
+        super().__set_name__(owner, name)
+        if type(self.__wrapped__) is not FunctionType:
+            return
+        if name in _IMPLICIT:
+            setattr(owner, name, _IMPLICIT[name](self))
+        if self.__wrapped__.__qualname__.rpartition(".")[0] == owner.__qualname__:
+            self._self_subject.takes_receiver = True
+
+    def __repr__(self) -> str:
+        return repr(self.__wrapped__)
 
     def __reduce_ex__(self, protocol: object) -> Any:
         name = _text(self.__wrapped__, "__qualname__")
@@ -75,6 +102,7 @@ class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
             return self
         node = TracedFunction.__new__(TracedFunction)
         wrapt.FunctionWrapper.__init__(node, wrapped, self._self_wrapper, enabled=SWITCH)  # type: ignore[arg-type]
+        node._self_subject = self._self_subject
         return node
 
 
@@ -179,12 +207,22 @@ class _Options:
         if not callable(target) and not isinstance(target, classmethod | staticmethod):
             raise TypeError(f"traced_node takes a function, a method or a class, not {target!r:.80}")
         _start_if_asked()
+        kind = type(target)
+        if kind in (classmethod, staticmethod) and callable(target.__func__):
+            inner = TracedFunction(target.__func__, partial(self._subject, target), kind is staticmethod)
+            return _with_attributes(kind(inner), target)
+        if kind is partial:
+            inner = TracedFunction(target.func, partial(self._subject, target.func))
+            return _with_attributes(partial(inner, *target.args, **target.keywords), target)
         return TracedFunction(target, partial(self._subject, target))
 
     def _apply_to_class(self, cls: type) -> type:
         for name, member in list(vars(cls).items()):
             if not name.startswith("_") and _is_method(member):
-                setattr(cls, name, self.apply(member))
+                node = self.apply(member)
+                setattr(cls, name, node)
+                if isinstance(node, TracedFunction):
+                    node.__set_name__(cls, name)
         return cls
 
     def _subject(self, target: Any) -> Subject:
@@ -209,6 +247,22 @@ class _Options:
 
 def _is_descriptor(target: Any) -> bool:
     return isinstance(target, classmethod | staticmethod)
+
+
+def _with_attributes(new: Any, old: Any) -> Any:
+    """Give an object that stands for another one the attributes that users set on that one."""
+    for name, value in vars(old).items():
+        vars(new).setdefault(name, value)
+    return new
+
+
+def _names_receiver(function: Any) -> bool:
+    """Tell by its name that a function's first parameter takes a receiver, where no class says so."""
+    if type(function) is not FunctionType:
+        return False
+    scope = function.__qualname__.rpartition(".")[0]
+    code = function.__code__
+    return bool(scope) and scope[-1] != ">" and code.co_argcount > 0 and code.co_varnames[0] in _RECEIVERS
 
 
 def _is_method(member: Any) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
-from threading import RLock
+from threading import RLock, get_ident
 from typing import Any
 
 from flowtrace import assemble, failure, log, writer
+from flowtrace.buffer import Buffer
 from flowtrace.calls import Node, Policy, snapshot_output, snapshot_payload
 from flowtrace.clock import CLOCK
 from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
@@ -31,6 +31,9 @@ class TraceRecorder:
     Attributes:
         config: see above.
         context: see above.
+        buffer: the last finished steps.
+        is_off: nothing is recorded.
+        is_always: a trace is written on success too.
         run_id: 32 hex digits.
         failed: something in the run has failed.
         written: the run's trace is on disk.
@@ -40,6 +43,8 @@ class TraceRecorder:
     def __init__(self, config: TraceConfig, context: TraceContext) -> None:
         self.config = replace(config, mode=TraceMode.OFF) if is_disabled() else config
         self.context = context
+        self.is_off = self.config.mode is TraceMode.OFF
+        self.is_always = self.config.mode is TraceMode.ALWAYS
         self.policy = Policy(config)
         self._out = os.path.join(_working_folder(), config.out_path)
         self.is_process_wide = False
@@ -50,9 +55,7 @@ class TraceRecorder:
         self.failed = False
         self.written = False
         self._started = started
-        self._steps: deque[Step] = deque()
-        self._bytes = 0
-        self._dropped = 0
+        self.buffer = Buffer(self.config)
         self._events: dict[int, tuple[NodeEvent, Step]] = {}
         self.forget_locks()
 
@@ -71,13 +74,8 @@ class TraceRecorder:
 
     def forget_locks(self) -> None:
         """Make new locks: in a forked child the old ones may be held by threads that are not there."""
-        self._lock = RLock()
+        self.buffer.forget_lock()
         self._writing = RLock()
-
-    @property
-    def is_off(self) -> bool:
-        """Tell whether nothing is recorded."""
-        return self.config.mode is TraceMode.OFF
 
     # --- the observer protocol
 
@@ -118,7 +116,7 @@ class TraceRecorder:
 
     def flush_success(self) -> None:
         """End the run well: its trace is written in mode ``ALWAYS``, once."""
-        if self.config.mode is TraceMode.ALWAYS and not self.written:
+        if self.is_always and not self.written:
             self.write("recovered" if self.failed else "ok", ended=True)
 
     def flush_error(self, error: BaseException | str) -> None:
@@ -138,18 +136,12 @@ class TraceRecorder:
 
     def add(self, step: Step) -> None:
         """Keep a finished step, and let the oldest ones go that are too many."""
-        with self._lock:
-            self._steps.append(step)
-            self._bytes += step.size()
-            while self._steps and self._is_over():
-                self._bytes -= self._steps.popleft().size()
-                self._dropped += 1
+        self.buffer.add(step)
 
     def add_flow_error(self, error: BaseException | str) -> None:
         """Add the step that stands for a failure outside any node."""
         node = Node(UNKNOWN, UNKNOWN, UNKNOWN, capture_inputs=False)
-        step = Step(node, snapshot_payload(node, None, self.policy))
-        step.start()
+        step = self._step_of(node, None)
         step.ended = step.started
         step.failure = failure.describe(error, "flow_error")
         self.add(step)
@@ -177,7 +169,7 @@ class TraceRecorder:
 
     def finish(self, outcome: str) -> None:
         """End the run: write it where its mode asks for that, with all that happened since the first failure."""
-        if self.failed or self.config.mode is TraceMode.ALWAYS:
+        if self.failed or self.is_always:
             self.write(outcome, ended=True)
 
     def snapshot(self, path: str | None = None) -> str | None:
@@ -217,9 +209,6 @@ class TraceRecorder:
         except Exception as error:
             log.internal_fault(doing, error)
 
-    def _is_over(self) -> bool:
-        return len(self._steps) > self.config.buffer_size or self._bytes > self.config.buffer_bytes
-
     def _start(self, event: NodeEvent) -> None:
         self._events[id(event)] = (event, self._new_step(event))
 
@@ -258,9 +247,16 @@ class TraceRecorder:
 
     def _new_step(self, event: NodeEvent) -> Step:
         node = Node(event.component_id, event.operation or UNKNOWN, event.node_id)
-        step = Step(node, snapshot_payload(node, event.payload, self.policy))
+        return self._step_of(node, event.payload)
+
+    def _step_of(self, node: Node, payload: object) -> Step:
+        step = Step()
+        step.node = node
+        step.input = snapshot_payload(node, payload, self.policy)
         step.run = self
-        step.start()
+        step.thread = get_ident()
+        step.number = CLOCK.step_number()
+        step.started = CLOCK.now()
         return step
 
     def _close(self, event: NodeEvent) -> Step:
@@ -309,8 +305,7 @@ class TraceRecorder:
         return None
 
     def _render(self, target: str, outcome: str, ended: bool) -> bytes:
-        with self._lock:
-            steps, dropped = list(self._steps), self._dropped
+        steps, dropped = self.buffer.contents()
         end = CLOCK.now() if ended else None
         facts = assemble.RunFacts(self.run_id, self._started, end, outcome, dropped)
 

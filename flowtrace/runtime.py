@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from threading import RLock
+from threading import RLock, get_ident
 from typing import Any, Final
 
 from flowtrace import failure, hooks, log, propagation, switch
-from flowtrace.calls import Node, Stream, snapshot_call, snapshot_output
+from flowtrace.calls import Node, Stream, seal_output, snapshot_call
+from flowtrace.canonical import plain
 from flowtrace.clock import CLOCK
-from flowtrace.config import TraceConfig, TraceContext, TraceMode
+from flowtrace.config import TraceConfig, TraceContext
 from flowtrace.recorder import TraceRecorder
 from flowtrace.shapes import Subject
 from flowtrace.step import CURRENT, LIVE, Step
@@ -38,7 +39,7 @@ class _State:
 
     Attributes:
         recorder: the process-global recorder; None before first use.
-        outermost_calls: how many runs outside any flow have ended.
+        outermost_calls: how many runs outside any flow have ended that left more than a step behind.
         last_run: which kind of run was written last: "call", "flow", "process" or nothing yet.
         reported: mark of the last error that left a flow, which the uncaught-exception hook will see again.
     """
@@ -118,25 +119,37 @@ def recorder_here() -> TraceRecorder:
 def prepare(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
     """Take what a node is called with; None where that is impossible, and then nothing is recorded."""
     try:
-        return Step(node, snapshot_call(node, args, kwargs, bound, ensure().policy), bound)
+        recorder = STATE.recorder or ensure()
+        if recorder.is_off:
+            return None
+        step = Step()
+        step.node = node
+        step.input = snapshot_call(node, args, kwargs, bound, recorder.policy)
+        if bound:
+            step.bound = True
     except Exception as error:
         _report("take the arguments of a call", error)
         return None
+    return step
 
 
 def start(step: Step) -> None:
     """Make a step current, as the child of the one that was."""
-    parent = step.previous = CURRENT.get()
+    parent = CURRENT.get()
     CURRENT.set(step)
     try:
         if parent is None:
             step.owns_run = True
         else:
+            step.previous = parent
             step.run = parent.run or _open_run(parent)
             step.parent = parent.number
-        step.start()
-        LIVE[step.number] = step
+        step.thread = get_ident()
+        step.number = number = CLOCK.step_number()
+        LIVE[number] = step
+        step.started = CLOCK.now()
     except Exception as error:
+        LIVE.pop(step.number, None)
         step.number = 0
         _report("record the start of a call", error)
 
@@ -171,13 +184,28 @@ def emit(step: Step, item: object) -> None:
 
 
 def end(step: Step, output: object) -> None:
-    """Record that a call ended well."""
-    _leave(step)
+    """Record that a call ended well. This is `_leave` and `_settle`, with what most calls don't need left out."""
+    CURRENT.set(step.previous)
+    number = step.number
+    if not number:
+        return
     try:
-        if step.ended:
-            step.output = snapshot_output(step.node, output, ensure().policy)
+        step.ended = CLOCK.now()
+        del LIVE[number]
+        recorder = STATE.recorder or ensure()
+        policy = recorder.policy
+        data = plain(output)
+        if data is None or len(data) > policy.max_value_bytes:
+            data = seal_output(step.node, output, policy)
+        step.output = data
+        if step.run is None and step.issues is None and not recorder.is_always:
+            recorder.buffer.add(step)
+        else:
+            step.previous = None
             _settle(step, None)
     except Exception as error:
+        LIVE.pop(number, None)
+        step.previous = None
         _report("record the end of a call", error)
 
 
@@ -212,10 +240,12 @@ def _leave(step: Step) -> None:
     try:
         if step.number:
             step.ended = CLOCK.now()
+            del LIVE[step.number]
     except Exception as error:
+        LIVE.pop(step.number, None)
         _report("read the clock", error)
-    step.previous = None
-    LIVE.pop(step.number, None)
+    if step.previous is not None:
+        step.previous = None
 
 
 def _report(doing: str, error: BaseException) -> None:
@@ -243,16 +273,15 @@ def _settle(step: Step, outcome: str | None) -> None:
     if step.issues and process.has_issues(step) and outcome in (None, "ok"):
         outcome = "failed"
     failed = outcome in ("failed", "interrupted")
-    always = process.config.mode is TraceMode.ALWAYS
     run = step.run
     if step.owns_run:
-        STATE.outermost_calls += 1
-        if run is None and (failed or always):
+        if run is None and (failed or process.is_always):
             run = _open_run(step)
     if run is None:
         return
     run.add(step)
     if step.owns_run:
+        STATE.outermost_calls += 1
         _close_run(run, outcome or "ok", "call")
     elif failed:
         run.fail(outcome)
@@ -421,7 +450,7 @@ def _at_exit() -> None:
     """
     recorder = ensure()
     says_more = STATE.last_run in ("", "call") and (STATE.outermost_calls != 1 or LIVE)
-    if says_more and recorder.config.mode is TraceMode.ALWAYS:
+    if says_more and recorder.is_always:
         recorder.finish("recovered" if recorder.failed else "ok")
     log.summarise()
 

@@ -14,6 +14,9 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Final
 
 
+_FUNCTIONS: Final = ("begin", "emit", "end", "end_stream", "fail", "prepare", "resume", "start", "suspend")
+
+
 class Subject:
     """What a call is recorded as. None of its functions may raise an Exception.
 
@@ -28,11 +31,13 @@ class Subject:
         end: the call returned a value.
         end_stream: the generator returned a value, or, without one, was closed.
         fail: the call ended with an exception.
+        takes_receiver: the function is a method, so that its first argument is no part of the payload.
     """
 
-    __slots__ = (*("begin", "emit", "end", "end_stream", "fail", "prepare", "resume", "start", "suspend"),)
+    __slots__ = (*_FUNCTIONS, "takes_receiver")
 
     def __init__(self, **functions: Callable[..., Any]) -> None:
+        self.takes_receiver = False
         for name, function in functions.items():
             setattr(self, name, function)
 
@@ -45,6 +50,7 @@ class Subject:
     end: Callable[[Any, Any], None]
     end_stream: Callable[..., None]
     fail: Callable[[Any, BaseException], None]
+    takes_receiver: bool
 
     @classmethod
     def made_later(cls, make: Callable[[], Subject | None]) -> Subject:
@@ -58,7 +64,7 @@ class Subject:
             made = make()
             if made is None:
                 return None
-            for function in cls.__slots__:
+            for function in _FUNCTIONS:
                 setattr(later, function, getattr(made, function))
             return getattr(made, name)(*arguments)
 
@@ -73,7 +79,10 @@ def plain(subject: Subject) -> Wrapper:
     """Return the wrapper of a plain function."""
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        step = subject.begin(args, kwargs, instance is not None)
+        if instance is None and args and subject.takes_receiver:
+            step = subject.begin(args[1:], kwargs, True)
+        else:
+            step = subject.begin(args, kwargs, instance is not None)
         if step is None:
             return wrapped(*args, **kwargs)
         try:
@@ -93,7 +102,7 @@ def coroutine(subject: Subject) -> Wrapper:
     async def drive(step: Any, unstarted: _Unstarted) -> Any:
         subject.start(step)
         try:
-            result = await unstarted.body
+            result = await _relay(subject, step, unstarted.body)
         except GeneratorExit:
             subject.end_stream(step)
             raise
@@ -104,10 +113,16 @@ def coroutine(subject: Subject) -> Wrapper:
         return result
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        step = subject.prepare(args, kwargs, instance is not None)
-        body = wrapped(*args, **kwargs)
+        step = _prepare(subject, instance, args, kwargs)
         if step is None:
-            return body
+            return wrapped(*args, **kwargs)
+        try:
+            body = wrapped(*args, **kwargs)
+        except BaseException as error:
+            _fail_unstarted(subject, step, error)
+            raise
+        if type(body) is not types.CoroutineType:
+            return _end_unstarted(subject, step, body)
         return _named(drive(step, _Unstarted(body)), body)
 
     return call
@@ -118,9 +133,17 @@ def generator(subject: Subject, drive: Callable[..., Any] | None = None) -> Wrap
     drive = drive or _drive_generator
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        step = subject.prepare(args, kwargs, instance is not None)
-        body = wrapped(*args, **kwargs)
-        return body if step is None else _named(drive(subject, step, body), body)
+        step = _prepare(subject, instance, args, kwargs)
+        if step is None:
+            return wrapped(*args, **kwargs)
+        try:
+            body = wrapped(*args, **kwargs)
+        except BaseException as error:
+            _fail_unstarted(subject, step, error)
+            raise
+        if type(body) is not types.GeneratorType:
+            return _end_unstarted(subject, step, body)
+        return _named(drive(subject, step, body), body)
 
     return call
 
@@ -129,9 +152,17 @@ def async_generator(subject: Subject) -> Wrapper:
     """Return the wrapper of an async generator function."""
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        step = subject.prepare(args, kwargs, instance is not None)
-        body = wrapped(*args, **kwargs)
-        return body if step is None else _named(_drive_async_generator(subject, step, body), body)
+        step = _prepare(subject, instance, args, kwargs)
+        if step is None:
+            return wrapped(*args, **kwargs)
+        try:
+            body = wrapped(*args, **kwargs)
+        except BaseException as error:
+            _fail_unstarted(subject, step, error)
+            raise
+        if type(body) is not types.AsyncGeneratorType:
+            return _end_unstarted(subject, step, body)
+        return _named(_drive_async_generator(subject, step, body), body)
 
     return call
 
@@ -158,6 +189,25 @@ def _flags(function: Any) -> int:
     except Exception:  # no code, or an object that answers for attributes in its own way
         return 0
     return flags if type(flags) is int else 0
+
+
+def _prepare(subject: Subject, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if instance is None and args and subject.takes_receiver:
+        return subject.prepare(args[1:], kwargs, True)
+    return subject.prepare(args, kwargs, instance is not None)
+
+
+def _fail_unstarted(subject: Subject, step: Any, error: BaseException) -> None:
+    """Record a call that gave no body to drive: its arguments did not fit."""
+    subject.start(step)
+    subject.fail(step, error)
+
+
+def _end_unstarted(subject: Subject, step: Any, result: Any) -> Any:
+    """Record a call that gave something else than the code says: another decorator is between us and the code."""
+    subject.start(step)
+    subject.end(step, result)
+    return result
 
 
 class _Unstarted:
@@ -207,7 +257,45 @@ def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]
         subject.resume(step)
 
 
-_drive_iterable_coroutine = types.coroutine(_drive_generator)
+@types.coroutine
+def _relay(subject: Subject, step: Any, body: Any) -> Generator[Any, Any, Any]:
+    """Await a body; whenever it is suspended, so is its step: who drives it may do other things meanwhile."""
+    advance: Callable[..., Any] = body.send
+    argument: Any = None
+    while True:
+        try:
+            awaited = advance(argument)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            argument = None
+        subject.suspend(step)
+        try:
+            argument = yield awaited
+            advance = body.send
+        except GeneratorExit:
+            subject.resume(step)
+            body.close()
+            raise
+        except BaseException as error:
+            advance, argument = body.throw, error
+        finally:
+            awaited = None
+        subject.resume(step)
+
+
+@types.coroutine
+def _drive_iterable_coroutine(
+    subject: Subject, step: Any, body: Generator[Any, Any, Any]
+) -> Generator[Any, Any, Any]:
+    subject.start(step)
+    try:
+        result = yield from _relay(subject, step, body)
+    except BaseException as error:
+        _stop(subject, step, error)
+        raise
+    subject.end(step, result)
+    return result
 
 
 def _stop(subject: Subject, step: Any, error: BaseException) -> None:
@@ -227,7 +315,7 @@ async def _drive_async_generator(
     pending = _first_step(body)
     while True:
         try:
-            item = await (pending or advance(argument))
+            item = await _relay(subject, step, pending or advance(argument))
         except StopAsyncIteration:
             subject.end_stream(step, None)
             return

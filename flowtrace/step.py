@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from threading import get_ident
 from typing import Any, Final, Protocol
 
 from flowtrace import log
 from flowtrace.calls import Node, Snapshot, Stream
 from flowtrace.canonical import hash_value
-from flowtrace.clock import CLOCK
 from flowtrace.digest import Digest
 from flowtrace.failure import Failure
 from flowtrace.model import ValidationIssue
@@ -58,35 +56,28 @@ class Step:
         state_delta: hash of the last recorded state change.
     """
 
-    __slots__ = (
-        *("bound", "ended", "expected", "failure", "input", "issues", "node", "number", "output"),
-        *("owns_run", "parent", "previous", "run", "started", "state_delta", "stream", "thread"),
-    )
+    # What most steps never change stands in the class: setting it for each call would cost more than the call's clock.
+    node: Node
+    input: Snapshot
+    bound = False
+    number = 0
+    parent = 0
+    thread = 0
+    started = 0
+    ended = 0
+    run: Any = None
+    owns_run = False
+    previous: Any = None
+    output: Snapshot | None = None
+    stream: Stream | None = None
+    failure: Failure | None = None
+    expected = False
+    issues: list[ValidationIssue] | None = None
+    state_delta: Digest | None = None
 
-    def __init__(self, node: Node, snapshot: Snapshot, bound: bool = False) -> None:
-        self.node = node
-        self.input: Snapshot = snapshot
-        self.bound = bound
-        self.number = 0
-        self.parent = 0
-        self.thread = 0
-        self.started = 0
-        self.ended = 0
-        self.run: Any = None
-        self.owns_run = False
-        self.previous: Any = None
-        self.output: Snapshot | None = None
-        self.stream: Stream | None = None
-        self.failure: Failure | None = None
-        self.expected = False
-        self.issues: list[ValidationIssue] | None = None
-        self.state_delta: Digest | None = None
-
-    def start(self) -> None:
-        """Give the step its number, thread and time."""
-        self.number = CLOCK.step_number()
-        self.thread = get_ident()
-        self.started = CLOCK.now()
+    def is_light(self) -> bool:
+        """Tell whether no value of the step is larger than what a snapshot may be."""
+        return _is_light(self.input) and _is_light(self.output)
 
     def size(self) -> int:
         """Return how many bytes of values the step holds."""
@@ -111,6 +102,10 @@ class Step:
             self.state_delta = hash_value(value)
         except Exception as error:
             log.internal_fault("record a state delta", error)
+
+
+def _is_light(snapshot: Snapshot | None) -> bool:
+    return snapshot is None or type(snapshot) is bytes or snapshot.data is None  # type: ignore[union-attr]
 
 
 def _size(snapshot: Snapshot | None) -> int:

@@ -1,0 +1,72 @@
+"""The last steps of a run: at most so many, and at most so many bytes of values."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import count
+from threading import RLock
+
+from flowtrace.config import TraceConfig
+from flowtrace.step import Step
+
+
+class Buffer:
+    """Keeps the last finished steps.
+
+    As long as every value is below the limit of one value, the number of steps alone keeps the bytes in bounds, and
+    adding one is two calls in C, which threads can't get between. The first larger value ends that.
+
+    Args:
+        config: says how many steps and bytes.
+    """
+
+    __slots__ = ("_bytes", "_count", "_counted", "_counts_bytes", "_lock", "_max_bytes", "_max_steps", "_steps")
+
+    def __init__(self, config: TraceConfig) -> None:
+        self._max_steps = config.buffer_size
+        self._max_bytes = config.buffer_bytes
+        self._steps: deque[Step] = deque(maxlen=config.buffer_size)
+        self._count = count(1)
+        self._counted = 0
+        self._bytes = 0
+        self._counts_bytes = 2 * config.max_value_bytes * config.buffer_size > config.buffer_bytes
+        self.forget_lock()
+
+    def forget_lock(self) -> None:
+        """Make a new lock: in a forked child the old one may be held by a thread that is not there."""
+        self._lock = RLock()
+
+    def add(self, step: Step) -> None:
+        """Keep a step, and let the oldest ones go that are too many."""
+        if type(step.input) is bytes and not self._counts_bytes and (type(step.output) is bytes or step.is_light()):
+            self._steps.append(step)
+            next(self._count)
+        else:
+            self._add_other(step)
+
+    def contents(self) -> tuple[list[Step], int]:
+        """Return the steps, oldest first, and how many others there were before them."""
+        with self._lock:
+            # looking at the count counts too
+            total = next(self._count) - 1 - self._counted
+            self._counted += 1
+            steps = list(self._steps)
+        return steps, max(0, total - len(steps))
+
+    def _add_other(self, step: Step) -> None:
+        with self._lock:
+            if not self._counts_bytes and step.is_light():
+                self._steps.append(step)
+                next(self._count)
+                return
+            if not self._counts_bytes:
+                self._counts_bytes = True
+                self._bytes = sum(kept.size() for kept in self._steps)
+            if len(self._steps) == self._max_steps and self._steps:
+                self._bytes -= self._steps[0].size()
+            self._steps.append(step)
+            next(self._count)
+            if self._max_steps:
+                self._bytes += step.size()
+            while self._steps and self._bytes > self._max_bytes:
+                self._bytes -= self._steps.popleft().size()
