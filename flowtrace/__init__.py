@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowtrace.flow import current_step, flow, propagate
+from flowtrace.flows import current_step, flow, propagate
 from flowtrace.instrument import traced_node
 
 if TYPE_CHECKING:

@@ -44,6 +44,7 @@ class RunFacts(NamedTuple):
         ended: clock reading at its end, in ns; None while it goes on.
         outcome: ``failed``, ``recovered``, ``ok``, ``interrupted`` or ``snapshot``.
         dropped: steps that rolled out of the buffer.
+        overtaken: earlier runs to the same file that were not written.
     """
 
     id: str
@@ -51,6 +52,7 @@ class RunFacts(NamedTuple):
     ended: int | None
     outcome: str
     dropped: int
+    overtaken: int
 
 
 def trace_bytes(
@@ -94,6 +96,7 @@ def _run(facts: RunFacts) -> model.Run:
         pid=os.getpid(),
         host=platform.node(),
         python=platform.python_version(),
+        overtaken_runs=facts.overtaken or None,
     )
 
 

@@ -206,7 +206,7 @@ class _Options:
             return self._apply_to_class(target)
         if not callable(target) and not isinstance(target, classmethod | staticmethod):
             raise TypeError(f"traced_node takes a function, a method or a class, not {target!r:.80}")
-        _start_if_asked()
+        start_if_asked()
         kind = type(target)
         if kind in (classmethod, staticmethod) and callable(target.__func__):
             inner = TracedFunction(target.__func__, partial(self._subject, target), kind is staticmethod)
@@ -299,7 +299,7 @@ def _checked_errors(errors: Any) -> tuple[type[BaseException], ...]:
     raise TypeError(f"traced_node: expected_errors must be an exception class or a tuple of them, not {errors!r:.80}")
 
 
-def _start_if_asked() -> None:
+def start_if_asked() -> None:
     """Where the environment asks for tracing, begin now: a failure before the first call must be seen too."""
     if is_unread() and environment_speaks():
         _make_if_on(lambda: None)

@@ -112,7 +112,8 @@ class Step(Record, kw_only=True):
         thread: name of the thread that the call began in.
         code: the function's definition.
         output_json: the captured result.
-        opaque: JSON Pointers of the parts of the payload (``/input``) and result (``/output``) with no honest content.
+        opaque: JSON Pointers of the parts of the payload (``/invocation_json/payload...``) and of the
+            result (``/output_json...``) with no honest content.
         redacted: JSON Pointers of the parts that were hidden.
     """
 
@@ -173,6 +174,7 @@ class Run(Record, kw_only=True):
         pid: process id.
         host: the machine's name.
         python: version of the interpreter.
+        overtaken_runs: how many earlier runs in a burst never reached this file; absent for none.
     """
 
     id: str
@@ -182,6 +184,7 @@ class Run(Record, kw_only=True):
     pid: int
     host: str
     python: str
+    overtaken_runs: int | None = None
 
 
 class Trace(Record, kw_only=True):

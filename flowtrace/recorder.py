@@ -37,6 +37,8 @@ class TraceRecorder:
         run_id: 32 hex digits.
         failed: something in the run has failed.
         written: the run's trace is on disk.
+        overtaken: earlier runs to the same file that were not written, because this one came.
+        has_own_file: no other run writes to the same path.
         is_process_wide: its trace tells of every step in flight, whichever run it belongs to.
     """
 
@@ -48,12 +50,14 @@ class TraceRecorder:
         self.policy = Policy(config)
         self._out = os.path.join(_working_folder(), config.out_path)
         self.is_process_wide = False
+        self.has_own_file = "{run_id}" in self._out
         self._begin(CLOCK.now())
 
     def _begin(self, started: int) -> None:
         self.run_id = CLOCK.run_id()
         self.failed = False
         self.written = False
+        self.overtaken = 0
         self._started = started
         self.buffer = Buffer(self.config)
         self._events: dict[int, tuple[NodeEvent, Step]] = {}
@@ -160,18 +164,6 @@ class TraceRecorder:
             )
         return self.config.validation is ValidationMode.ERROR
 
-    def fail(self, outcome: str = "failed") -> None:
-        """Note a failure; the run's first one is written at once, since the next moment may be the last."""
-        first = not self.failed
-        self.failed = True
-        if first or not self.written:
-            self.write(outcome)
-
-    def finish(self, outcome: str) -> None:
-        """End the run: write it where its mode asks for that, with all that happened since the first failure."""
-        if self.failed or self.is_always:
-            self.write(outcome, ended=True)
-
     def snapshot(self, path: str | None = None) -> str | None:
         """Write the buffer and the steps in flight as they are now.
 
@@ -217,14 +209,19 @@ class TraceRecorder:
         step.output = snapshot_output(step.node, output, self.policy)
         self.add(step)
         if self.has_issues(step):
-            self.fail()
+            self._fail()
 
     def _error(self, event: NodeEvent, error: BaseException | str) -> None:
         step = self._close(event)
         step.failure = failure.describe(error)
         self.add(step)
         self.has_issues(step)
-        self.fail()
+        self._fail()
+
+    def _fail(self) -> None:
+        self.failed = True
+        if not self.written:
+            self.write("failed")
 
     def _validation(self, event: NodeEvent, issues: Sequence[ValidationIssue]) -> None:
         found = self._find(event)
@@ -307,7 +304,7 @@ class TraceRecorder:
     def _render(self, target: str, outcome: str, ended: bool) -> bytes:
         steps, dropped = self.buffer.contents()
         end = CLOCK.now() if ended else None
-        facts = assemble.RunFacts(self.run_id, self._started, end, outcome, dropped)
+        facts = assemble.RunFacts(self.run_id, self._started, end, outcome, dropped, self.overtaken)
 
         def store(digest: str, data: bytes) -> str | None:
             try:

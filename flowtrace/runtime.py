@@ -15,6 +15,7 @@ from flowtrace.config import TraceConfig, TraceContext
 from flowtrace.recorder import TraceRecorder
 from flowtrace.shapes import Subject
 from flowtrace.step import CURRENT, LIVE, Step
+from flowtrace.throttle import Throttle
 
 
 class Scope:
@@ -41,15 +42,17 @@ class _State:
         recorder: the process-global recorder; None before first use.
         outermost_calls: how many runs outside any flow have ended that left more than a step behind.
         last_run: which kind of run was written last: "call", "flow", "process" or nothing yet.
+        throttle: decides when the runs' traces are written.
         reported: mark of the last error that left a flow, which the uncaught-exception hook will see again.
     """
 
-    __slots__ = ("last_run", "outermost_calls", "recorder", "reported")
+    __slots__ = ("last_run", "outermost_calls", "recorder", "reported", "throttle")
 
     def __init__(self) -> None:
         self.recorder: TraceRecorder | None = None
         self.outermost_calls = 0
         self.last_run = ""
+        self.throttle = Throttle()
         self.reported: tuple[Any, ...] = ()
 
 
@@ -75,6 +78,7 @@ def ensure() -> TraceRecorder:
 def put(config: TraceConfig, context: TraceContext) -> TraceRecorder:
     """Replace the process-global recorder, and turn the switch to its mode."""
     with _lock:
+        STATE.throttle.write_all()
         STATE.recorder = recorder = TraceRecorder(config, context)
         recorder.is_process_wide = True
         STATE.outermost_calls = 0
@@ -86,6 +90,7 @@ def put(config: TraceConfig, context: TraceContext) -> TraceRecorder:
 def put_back(recorder: TraceRecorder | None) -> None:
     """Put an earlier global recorder back; None returns to the state before first use."""
     with _lock:
+        STATE.throttle.write_all()
         STATE.recorder = recorder
         _turn(recorder)
         if recorder is None:
@@ -200,6 +205,8 @@ def end(step: Step, output: object) -> None:
         step.output = data
         if step.run is None and step.issues is None and not recorder.is_always:
             recorder.buffer.add(step)
+            if STATE.throttle.holds:
+                STATE.throttle.write_due()
         else:
             step.previous = None
             _settle(step, None)
@@ -283,8 +290,9 @@ def _settle(step: Step, outcome: str | None) -> None:
     if step.owns_run:
         STATE.outermost_calls += 1
         _close_run(run, outcome or "ok", "call")
-    elif failed:
-        run.fail(outcome)
+    elif failed and (not run.failed or not run.written):
+        run.failed = True
+        STATE.throttle.write(run, outcome or "failed", ended=False)
 
 
 def _open_run(step: Step | Scope) -> TraceRecorder:
@@ -305,9 +313,11 @@ def _close_run(run: TraceRecorder, outcome: str, kind: str) -> None:
         outcome = "interrupted"
     elif run.failed:
         outcome = "recovered"
-    run.finish(outcome)
-    if run.written:
+    if run.failed or run.is_always:
+        STATE.throttle.write(run, outcome, ended=True)
         STATE.last_run = kind
+    elif STATE.throttle.holds:
+        STATE.throttle.write_due()
 
 
 def node_subject(node: Node) -> Subject:
@@ -437,6 +447,7 @@ def _uncaught(error: BaseException) -> None:
         return
     if _mark(error) == STATE.reported or _step_passed(error, None) is not None:
         return
+    STATE.throttle.write_all()
     recorder.add_flow_error(error)
     recorder.failed = True
     recorder.write(_outcome(error))
@@ -448,10 +459,11 @@ def _at_exit() -> None:
 
     Where a flow was written last, or one call is all there was, the file says that already.
     """
+    STATE.throttle.write_all()
     recorder = ensure()
     says_more = STATE.last_run in ("", "call") and (STATE.outermost_calls != 1 or LIVE)
     if says_more and recorder.is_always:
-        recorder.finish("recovered" if recorder.failed else "ok")
+        recorder.write("recovered" if recorder.failed else "ok", ended=True)
     log.summarise()
 
 
@@ -470,6 +482,7 @@ def _after_fork() -> None:
         current = current.previous
     LIVE.clear()
     LIVE.update(sorted(mine.items()))
+    STATE.throttle = Throttle()  # what waits is the parent's to write
     if STATE.recorder is not None:
         put(STATE.recorder.config, STATE.recorder.context)
 

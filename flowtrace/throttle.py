@@ -1,0 +1,124 @@
+"""Many runs, one file: the first ones are written at once, the rest of a burst at a bounded rate, the last one always.
+
+A token bucket for each path. What it holds back is written by the next traced call that finds the bucket refilled, or
+when the process ends; a run that a later one overtakes in the meantime is counted, and the file says how many were.
+"""
+
+from __future__ import annotations
+
+from threading import RLock
+from typing import Final
+
+from flowtrace.clock import CLOCK
+from flowtrace.recorder import TraceRecorder
+
+BURST: Final = 40
+NANOSECONDS_A_TOKEN: Final = 50_000_000
+_MOST_PATHS: Final = 1000
+
+
+class _Bucket:
+    """The writes to one path.
+
+    Attributes:
+        tokens: how many writes may happen at once.
+        refilled: clock reading up to which tokens were given, in ns.
+        waiting: the run that was held back, with its outcome and whether it is over.
+        overtaken: how many runs never reached the disk, because a later one came.
+    """
+
+    __slots__ = ("overtaken", "refilled", "tokens", "waiting")
+
+    def __init__(self) -> None:
+        self.tokens = BURST
+        self.refilled = CLOCK.now()
+        self.waiting: tuple[TraceRecorder, str, bool] | None = None
+        self.overtaken = 0
+
+    def take_token(self) -> bool:
+        """Take a token, if there is one."""
+        earned, rest = divmod(CLOCK.now() - self.refilled, NANOSECONDS_A_TOKEN)
+        if earned > 0:
+            self.tokens = min(BURST, self.tokens + earned)
+            self.refilled = CLOCK.now() - rest
+        if self.tokens == 0:
+            return False
+        self.tokens -= 1
+        return True
+
+
+class Throttle:
+    """Decides when the traces of runs are written.
+
+    Attributes:
+        holds: paths whose last trace waits to be written; empty most of the time, which is cheap to see.
+    """
+
+    __slots__ = ("_buckets", "_lock", "holds")
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, _Bucket] = {}
+        self.holds: list[str] = []
+        self._lock = RLock()
+
+    def write(self, run: TraceRecorder, outcome: str, *, ended: bool) -> None:
+        """Write a run's trace, now or when its path's turn comes.
+
+        Args:
+            run: the run's recorder.
+            outcome: what its trace will say.
+            ended: the run is over.
+        """
+        if run.has_own_file:
+            run.write(outcome, ended=ended)
+            return
+        path = run.path()
+        with self._lock:
+            bucket = self._bucket(path)
+            self._overtake(bucket, run)
+            if not bucket.take_token():
+                bucket.waiting = (run, outcome, ended)
+                if path not in self.holds:
+                    self.holds.append(path)
+                return
+            run.overtaken = bucket.overtaken
+        run.write(outcome, ended=ended)
+
+    def write_due(self) -> None:
+        """Write the traces that were held back and whose turn has come."""
+        self._release(only_due=True)
+
+    def write_all(self) -> None:
+        """Write every trace that was held back."""
+        self._release(only_due=False)
+
+    def _bucket(self, path: str) -> _Bucket:
+        bucket = self._buckets.get(path)
+        if bucket is None:
+            if len(self._buckets) >= _MOST_PATHS:
+                self.write_all()
+                self._buckets.clear()
+            bucket = self._buckets[path] = _Bucket()
+        return bucket
+
+    def _overtake(self, bucket: _Bucket, run: TraceRecorder) -> None:
+        if bucket.waiting is not None:
+            earlier = bucket.waiting[0]
+            if earlier is not run and not earlier.written:
+                bucket.overtaken += 1
+            bucket.waiting = None
+
+    def _release(self, *, only_due: bool) -> None:
+        ready: list[tuple[TraceRecorder, str, bool]] = []
+        with self._lock:
+            for path in list(self.holds):
+                bucket = self._buckets[path]
+                if only_due and bucket.waiting is not None and not bucket.take_token():
+                    continue
+                self.holds.remove(path)
+                if bucket.waiting is not None:
+                    bucket.waiting[0].overtaken = bucket.overtaken
+                    ready.append(bucket.waiting)
+                    bucket.waiting = None
+        for run, outcome, ended in ready:
+            run.write(outcome, ended=ended)
