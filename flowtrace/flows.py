@@ -59,7 +59,7 @@ class flow:  # noqa: N801  # used as a context manager and decorator, where lowe
     def __enter__(self) -> flow:
         scope = self._make_scope()
         if scope is not None:
-            from flowtrace.runtime import resume
+            from flowtrace.lifecycle import resume
 
             resume(scope)
         self._entered.append((get_ident(), scope))
@@ -73,7 +73,7 @@ class flow:  # noqa: N801  # used as a context manager and decorator, where lowe
     ) -> None:
         scope = self._take()
         if scope is not None:
-            from flowtrace.runtime import close_flow
+            from flowtrace.scopes import close_flow
 
             close_flow(scope, error)
 
@@ -101,14 +101,14 @@ class flow:  # noqa: N801  # used as a context manager and decorator, where lowe
         return decorated  # type: ignore[no-any-return]
 
     def _subject(self) -> Subject:
-        from flowtrace.runtime import flow_subject
+        from flowtrace.scopes import flow_subject
 
         return flow_subject(self._make_scope)
 
     def _make_scope(self) -> Scope | None:
         if not switch.may_be_on():
             return None
-        from flowtrace.runtime import new_scope
+        from flowtrace.scopes import new_scope
 
         return new_scope(self._in)
 
@@ -126,7 +126,7 @@ class flow:  # noqa: N801  # used as a context manager and decorator, where lowe
     def _is_mine(self, scope: Scope | None) -> bool:
         if scope is None:
             return True
-        from flowtrace.runtime import encloses
+        from flowtrace.scopes import encloses
 
         return encloses(scope)
 

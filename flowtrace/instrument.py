@@ -227,7 +227,7 @@ class _Options:
 
     def _subject(self, target: Any) -> Subject:
         from flowtrace.calls import Node
-        from flowtrace.runtime import node_subject
+        from flowtrace.lifecycle import node_subject
 
         function = target.__func__ if _is_descriptor(target) else target
         component = self.component or _text(function, "__module__") or "unknown"
