@@ -10,6 +10,7 @@ BUILD := .venv/build
 TEST := .venv/$(VERSION)-test
 DEMO := .venv/$(VERSION)-demo
 DEV := .venv/$(VERSION)-dev
+PEERS := .venv/$(VERSION)-peers
 
 # What goes into the wheel; folders are listed too, so that a removed file counts as a change.
 SOURCES := pyproject.toml $(wildcard README.md LICENSE) \
@@ -54,6 +55,10 @@ demo: $(DEMO)/.package ## run the example that fails, and read its trace
 test: $(TEST)/.groups ## build the wheel, install it, run pytest against it
 	@$(TEST)/bin/pytest $(ARGS)
 
+.PHONY: conformance
+conformance: $(PEERS)/.groups ## run the conformance checks on other decorators too, write the page
+	@$(PEERS)/bin/python bench/conformance_peers.py $(ARGS)
+
 .PHONY: lint
 lint: ruff-check ruff-format imports ## ruff's rules, ruff's format, the import contracts
 
@@ -62,6 +67,7 @@ types: mypy pyright ## mypy and pyright, both strict
 
 .PHONY: docs
 docs: $(DEV)/.groups ## build the documentation into site/
+	@$(DEV)/bin/python docs/generate.py --check
 	@$(DEV)/bin/mkdocs build --strict -f docs/mkdocs.yml
 
 .PHONY: docs-serve
@@ -125,6 +131,13 @@ $(TEST)/.wheel: dist/.built | $(TEST)/.ready
 # ... and what the wheel and its tests need.
 $(TEST)/.groups: pyproject.toml | $(TEST)/.wheel
 	@$(call pip,$(TEST)) --group test $(WHEEL)
+	@touch $@
+
+# The decorators that flowtrace is compared with, and the wheel.
+$(PEERS)/.groups: pyproject.toml dist/.built | $(PEERS)/.ready
+	@$(call pip,$(PEERS)) --group peers
+	@$(call pip,$(PEERS)) --force-reinstall --no-deps $(WHEEL)
+	@$(call pip,$(PEERS)) $(WHEEL)
 	@touch $@
 
 $(DEMO)/.package: $(SOURCES) | $(DEMO)/.ready

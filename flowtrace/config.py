@@ -104,6 +104,9 @@ class TraceConfig:
     def changed(self, changes: ConfigChanges) -> TraceConfig:
         """Return a copy with some settings changed.
 
+        Args:
+            changes: value by the name of the setting.
+
         Raises:
             ConfigError: a setting is unknown, or does not accept its value.
         """

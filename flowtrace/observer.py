@@ -32,16 +32,35 @@ class ExecutionObserver(Protocol):
     """Something that is told of the execution of nodes."""
 
     def on_node_start(self, event: NodeEvent) -> None:
-        """A node starts."""
+        """A node starts.
+
+        Args:
+            event: the execution; the same object in every call that reports it.
+        """
 
     def on_node_end(self, event: NodeEvent, output: Any) -> None:
-        """A node ended well, with an output."""
+        """A node ended well.
+
+        Args:
+            event: the execution; the same object in every call that reports it.
+            output: its result.
+        """
 
     def on_node_error(self, event: NodeEvent, error: BaseException | str) -> None:
-        """A node failed, with an error or its text."""
+        """A node failed.
+
+        Args:
+            event: the execution; the same object in every call that reports it.
+            error: what it raised, or the text of it.
+        """
 
     def on_validation(self, event: NodeEvent, issues: Sequence[ValidationIssue]) -> None:
-        """A running node's payload was validated."""
+        """A running node's payload was validated.
+
+        Args:
+            event: the execution; the same object in every call that reports it.
+            issues: what was found.
+        """
 
 
 class FanOutObserver:

@@ -1,0 +1,255 @@
+"""Writes the parts of the documentation that come from the code: tables, the example trace, the JSON Schema.
+
+    python docs/generate.py            # write them
+    python docs/generate.py --check    # write nothing; fail where a page says something else than the code does
+
+A page marks such a part with a pair of comments, `<!-- generated: NAME -->` and `<!-- end: NAME -->`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import re
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterable
+from inspect import cleandoc
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+# The documentation is the same on every machine: nothing in the environment may show in it.
+for _name in [name for name in os.environ if name.startswith("FLOWTRACE_") or name in ("GIT_SHA", "GITHUB_SHA", "CI")]:
+    del os.environ[_name]
+
+import canonical_examples  # noqa: E402  # the modules below must see the cleaned environment
+
+import flowtrace  # noqa: E402
+from flowtrace import environment, model, testing  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ROOT / "docs" / "pages"
+SCHEMA = PAGES / "reference" / "trace-v1.schema.json"
+CORE = {
+    "Trace": "trace_version runner_version git_sha pack flow steps",
+    "Pack": "pack_ref resolved_digest",
+    "Flow": "id version",
+    "Step": "node_id component_id operation input_hash invocation_json invocation_path output_hash state_delta_hash "
+    "duration_ms validation_issues error",
+    "Hash": "algorithm value",
+    "StepError": "code message details",
+    "ValidationIssue": "code path message",
+}
+RECORDS = (
+    *(model.Trace, model.Pack, model.Flow, model.Step, model.Hash, model.StepError),
+    *(model.ValidationIssue, model.Run, model.Code),
+)
+SHOP = """\
+from flowtrace import current_step, flow, traced_node
+
+PRICES = {"tea": 3.5, "cake": None}
+
+
+@traced_node(component="shop")
+def price(item, count=1):
+    return PRICES[item] * count
+
+
+@traced_node(component="shop")
+def total(basket, api_token):
+    if not basket:
+        current_step().add_validation_issue("empty", "/basket", "nothing to pay for")
+    amount = 0
+    for item, count in basket.items():
+        amount += price(item, count)
+    return amount
+
+
+def main():
+    with flow("checkout", version="2"):
+        total({}, "tok-1")
+        total({"tea": 2, "cake": 1}, "tok-2")
+"""
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table."""
+    names = list(head)
+    lines = [names, ["---"] * len(names), *map(list, rows)]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+
+
+def variables() -> str:
+    """Return the table of environment variables."""
+    rows = [
+        (f"`{item.name}`", _in_code(item.setting), item.kind.accepts, item.default, item.meaning)
+        for item in environment.VARIABLES
+    ]
+    return table(("variable", "in code", "accepts", "default", "meaning"), rows)
+
+
+def _in_code(setting: str) -> str:
+    if setting in flowtrace.TraceConfig.__dataclass_fields__:
+        return f"`TraceConfig.{setting}`"
+    return f"`TraceContext.{setting}`" if setting in flowtrace.TraceContext.__dataclass_fields__ else "(none)"
+
+
+def fields() -> str:
+    """Return a section for each record of the trace file, with a table of its fields."""
+    definitions = model.json_schema()["$defs"]
+    parts = []
+    for record in RECORDS:
+        definition = definitions[record.__name__]
+        meanings = attributes(record)
+        core = CORE.get(record.__name__, "").split()
+        rows = []
+        for name, schema in definition["properties"].items():
+            presence = "always" if name in definition["required"] else "where it has a value"
+            rows.append((f"`{name}`", _kind(schema), presence, "yes" if name in core else "", meanings[name]))
+        summary = (record.__doc__ or "").partition("\n")[0]
+        parts.append(f"### {record.__name__}\n\n{summary}\n")
+        parts.append(table(("field", "type", "present", "core", "meaning"), rows) + "\n")
+    return "\n".join(parts).rstrip()
+
+
+def attributes(record: type) -> dict[str, str]:
+    """Return what a class's docstring says of each attribute."""
+    text = dedent((record.__doc__ or "").partition("Attributes:\n")[2])
+    found = re.findall(r"^(\w+): (.*(?:\n[ ]+.*)*)", text, re.MULTILINE)
+    return {name: re.sub(r"``|\s*\n\s*", lambda hit: "`" if hit[0] == "``" else " ", said) for name, said in found}
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """Return the type of a field as words, with a link to the record where it is one."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        kinds = [_kind(choice) for choice in schema["anyOf"] if choice != {"type": "null"}]
+        return " or ".join(kinds) if len(kinds) < 4 else "any JSON"
+    if "const" in schema:
+        return str(schema["const"])
+    if isinstance(schema.get("type"), list):
+        return " or ".join(schema["type"])
+    if schema.get("type") == "array" and schema.get("items"):
+        return f"array of {_kind(schema['items'])}"
+    return str(schema.get("type", "any JSON"))
+
+
+def example_program() -> str:
+    """Return the program that the example trace comes from."""
+    return f"```python\n{SHOP}```"
+
+
+def example() -> str:
+    """Return the trace that the example program writes; clock, ids and machine are stand-ins."""
+    with tempfile.TemporaryDirectory() as folder:
+        script, out = Path(folder) / "shop.py", Path(folder) / "trace.json"
+        script.write_text(SHOP, encoding="utf-8")
+        spec = importlib.util.spec_from_file_location("shop", script)
+        assert spec is not None
+        assert spec.loader is not None
+        shop = importlib.util.module_from_spec(spec)
+        context = flowtrace.TraceContext("shop.py", "process")
+        with testing.fixed_clock(), flowtrace.override(out_path=out, mode="on", capture_inputs=True, context=context):
+            spec.loader.exec_module(shop)
+            try:
+                shop.main()
+            except TypeError:
+                pass
+        document = json.loads(out.read_text(encoding="utf-8").replace(folder, "/srv/shop"))
+    document["run"] |= {"pid": 4242, "host": "build-7", "python": "3.13.0"}
+    return f"```json\n{json.dumps(document, indent=2, ensure_ascii=False)}\n```"
+
+
+def forms(group: str) -> str | None:
+    """Return a table of values beside their canonical bytes; None where a library for it is not installed."""
+    rows = canonical_examples.rows(group)
+    if rows is None:
+        return None
+    return table(("value", "canonical bytes"), ((f"`{source}`", f"`{shown}`") for source, shown in rows))
+
+
+def _contracts() -> list[dict[str, Any]]:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts: list[dict[str, Any]] = settings["tool"]["importlinter"]["contracts"]
+    return contracts
+
+
+def floors() -> str:
+    """Return the table of modules, highest floor first, as the import contracts have them."""
+    layers = next(item["layers"] for item in _contracts() if item["type"] == "layers")
+    rows = [("all", "`__init__`", _first_sentence("__init__"))]
+    for floor, layer in zip(reversed(range(len(layers))), layers, strict=True):
+        rows += [(str(floor), f"`{name}`", _first_sentence(name)) for name in layer.split(" : ")]
+    return table(("floor", "module", "what is there"), rows)
+
+
+def _first_sentence(module: str) -> str:
+    text = (ROOT / "flowtrace" / f"{module}.py").read_text(encoding="utf-8")
+    paragraph = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]
+    return " ".join(paragraph.split()).replace("``", "`")
+
+
+def doors() -> str:
+    """Return the table of dependencies with the one module that imports each."""
+    held = [item["ignore_imports"][0] for item in _contracts() if item["type"] == "forbidden"]
+    pairs = [door.removeprefix("flowtrace.").split(" -> ") for door in held]
+    return table(("dependency", "its door"), ((dependency, f"`{module}`") for module, dependency in pairs))
+
+
+def schema() -> str:
+    """Return the JSON Schema as a file, with descriptions as Python 3.13 and later keep them: without indentation."""
+    document = model.json_schema()
+    for definition in document["$defs"].values():
+        definition["description"] = cleandoc(definition["description"])
+    return json.dumps(document, indent=2) + "\n"
+
+
+SECTIONS: dict[str, Callable[[], str | None]] = {
+    "variables": variables,
+    "floors": floors,
+    "doors": doors,
+    "fields": fields,
+    "example program": example_program,
+    "example": example,
+    **{f"forms {group}": lambda group=group: forms(group) for group in canonical_examples.GROUPS},  # type: ignore[misc]
+}
+_SECTION = re.compile(r"(<!-- generated: (?P<name>[^>]+) -->\n)(?P<body>.*?)(<!-- end: (?P=name) -->)", re.DOTALL)
+
+
+def renewed(text: str) -> str:
+    """Return a page with its generated parts as the code has them now."""
+
+    def renew(found: re.Match[str]) -> str:
+        body = SECTIONS[found["name"]]()
+        return found[0] if body is None else f"{found[1]}\n{body}\n\n{found[4]}"
+
+    return _SECTION.sub(renew, text)
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check all generated parts."""
+    check = arguments == ["--check"]
+    if arguments and not check:
+        print("usage: python docs/generate.py [--check]", file=sys.stderr)
+        return 2
+    wanted = {page: renewed(page.read_text(encoding="utf-8")) for page in sorted(PAGES.rglob("*.md"))}
+    wanted[SCHEMA] = schema()
+    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        name = path.relative_to(PAGES)
+        if check:
+            print(f"docs/pages/{name} is not what the code says: run `python docs/generate.py`", file=sys.stderr)
+        else:
+            path.write_text(wanted[path], encoding="utf-8")
+            print(f"wrote docs/pages/{name}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
