@@ -83,7 +83,7 @@ def _defaults(function: Any) -> list[Any]:
 def _is_fixed(value: object) -> bool:
     if type(value) is tuple:
         return all(map(_is_fixed, value))
-    return type(value) in _FIXED
+    return any(type(value) is fixed for fixed in _FIXED)  # "in" would ask a metaclass for its __eq__
 
 
 class Policy:

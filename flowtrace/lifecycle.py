@@ -171,6 +171,8 @@ def _settle(step: Step, outcome: str | None) -> None:
     elif failed and (not run.failed or not run.written):
         run.failed = True
         STATE.throttle.write(run, outcome or "failed", ended=False)
+    if run.is_over:
+        step.run = None  # a task that outlived its run
 
 
 def node_subject(node: Node) -> Subject:

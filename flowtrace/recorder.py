@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import replace
 from threading import RLock, get_ident
 from typing import Any
@@ -34,7 +33,7 @@ class TraceRecorder:
         buffer: the last finished steps.
         is_off: nothing is recorded.
         is_always: a trace is written on success too.
-        run_id: 32 hex digits.
+        is_over: the run has ended; late steps of it may still come.
         failed: something in the run has failed.
         written: the run's trace is on disk.
         overtaken: earlier runs to the same file that were not written, because this one came.
@@ -54,7 +53,8 @@ class TraceRecorder:
         self._begin(CLOCK.now())
 
     def _begin(self, started: int) -> None:
-        self.run_id = CLOCK.run_id()
+        self._run_id = ""
+        self.is_over = False
         self.failed = False
         self.written = False
         self.overtaken = 0
@@ -63,6 +63,19 @@ class TraceRecorder:
         self._events: dict[int, tuple[NodeEvent, Step]] = {}
         self.forget_locks()
 
+    @property
+    def run_id(self) -> str:
+        """The run's id, 32 hex digits; made when it is first asked for."""
+        if not self._run_id:
+            self._run_id = CLOCK.run_id()
+        return self._run_id
+
+    def end_run(self) -> None:
+        """Note that the run is over, and let go of what its steps no longer need: they and it would keep each other."""
+        self.is_over = True
+        for step in self.buffer.contents()[0]:
+            step.run = None
+
     def new_run(self, context: TraceContext, started: int | None = None) -> TraceRecorder:
         """Return the recorder of another run under the same configuration.
 
@@ -70,7 +83,8 @@ class TraceRecorder:
             context: what its trace says about the program.
             started: clock reading at its start, in ns; None means now.
         """
-        run = copy(self)
+        run = TraceRecorder.__new__(TraceRecorder)
+        run.__dict__.update(self.__dict__)
         run.context = context
         run.is_process_wide = False
         run._begin(CLOCK.now() if started is None else started)

@@ -142,6 +142,7 @@ def close_run(run: TraceRecorder, outcome: str, kind: str) -> None:
         STATE.last_run = kind
     elif STATE.throttle.holds:
         STATE.throttle.write_due()
+    run.end_run()
 
 
 def outcome_of(error: BaseException) -> str:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
+_TRUE: Final = ("1", "true", "yes", "on")
+_FALSE: Final = ("0", "false", "no", "off")
 SWITCH: Final[list[str]] = ["unread"]
 
 
@@ -38,8 +40,15 @@ def may_be_on() -> bool:
 
 
 def environment_speaks() -> bool:
-    """Tell whether the environment holds a variable without which tracing stays off."""
-    return "FLOWTRACE_OUT" in os.environ or "FLOWTRACE_MODE" in os.environ
+    """Tell, without loading anything, whether the environment may ask for tracing; what it asks is read elsewhere."""
+    if _word("FLOWTRACE_DISABLED") in _TRUE:
+        return False
+    mode = _word("FLOWTRACE_MODE")
+    return mode not in _FALSE and bool(mode or _word("FLOWTRACE_OUT"))
+
+
+def _word(variable: str) -> str:
+    return os.environ.get(variable, "").strip().lower()
 
 
 def is_unread() -> bool:

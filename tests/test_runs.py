@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 
 import pytest
@@ -397,3 +398,44 @@ def test_the_secret_of_a_call_is_nowhere_in_its_trace(tmp_path):
         "/invocation_json/payload/pin",
         "/output_json/token",
     ]
+
+
+def test_a_run_leaves_no_garbage_for_the_collector():
+    with flowtrace.override(mode="on"), flow("warm"):
+        careful("up")
+    gc.collect()
+    gc.disable()
+    try:
+        with flowtrace.override(mode="on"):
+            for _ in range(10):
+                parent_of_one(1)
+                with flow("f"):
+                    half(1)
+        assert gc.collect() < 10  # one object for each run would be a leak where the collector is off
+    finally:
+        gc.enable()
+
+
+@traced_node
+def parent_of_one(number):
+    return half(number)
+
+
+def test_a_task_that_outlives_its_run_makes_no_run_of_its_own():
+    async def late():
+        await asyncio.sleep(0)
+        half(3)
+
+    @traced_node(operation="starter")
+    async def starter():
+        return asyncio.create_task(late_node())
+
+    late_node = traced_node(operation="late")(late)
+
+    async def main():
+        await (await starter())
+
+    with recording() as recorded:
+        asyncio.run(main())
+    (trace,) = recorded.traces
+    assert names(trace.steps) == ["starter"]
