@@ -1,9 +1,11 @@
 # Every target makes what it needs under .venv/: only make and a Python with venv must be there.
 # Another Python:        make test PYTHON=python3.13
 # Arguments for pytest:  make test ARGS="-k digest -x"
+# Other suites:          make thirdparty SUITES="click pluggy"
 
 PYTHON ?= python3
 ARGS ?=
+SUITES ?= toolz asyncstdlib attrs
 
 VERSION := $(shell $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) and print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 BUILD := .venv/build
@@ -59,6 +61,10 @@ test: $(TEST)/.groups ## build the wheel, install it, run pytest against it
 conformance: $(PEERS)/.groups ## run the conformance checks on other decorators too, write the page
 	@$(PEERS)/bin/python bench/conformance_peers.py $(ARGS)
 
+.PHONY: thirdparty
+thirdparty: dist/.built ## run other packages' own tests with every function of theirs decorated
+	@$(PYTHON) tests/thirdparty/run.py --flowtrace $(WHEEL) $(SUITES)
+
 .PHONY: lint
 lint: ruff-check ruff-format imports ## ruff's rules, ruff's format, the import contracts
 
@@ -105,6 +111,7 @@ mypy: $(DEV)/.groups
 
 pyright: $(DEV)/.groups
 	@$(DEV)/bin/pyright --pythonpath $(DEV)/bin/python flowtrace
+	@$(DEV)/bin/python tests/typing/check.py pyright
 
 # --- environments and the wheel --------------------------------------------------------------
 # Each step leaves an empty file behind, so that the next run skips it while nothing has changed.

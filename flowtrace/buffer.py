@@ -44,6 +44,12 @@ class Buffer:
         else:
             self._add_other(step)
 
+    def clear(self) -> None:
+        """Let go of all steps."""
+        with self._lock:
+            self._steps.clear()
+            self._bytes = 0
+
     def contents(self) -> tuple[list[Step], int]:
         """Return the steps, oldest first, and how many others there were before them."""
         with self._lock:

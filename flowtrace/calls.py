@@ -10,6 +10,7 @@ from typing import Any, Final
 from flowtrace.canonical import Encoded, encode, loads, plain
 from flowtrace.config import TraceConfig
 from flowtrace.digest import Hasher, derive_key
+from flowtrace.forms import class_attribute, inherits
 from flowtrace.redaction import IsSecret, secret_names
 
 Snapshot = bytes | Encoded
@@ -198,7 +199,7 @@ def bind(
         args: positional arguments.
         kwargs: keyword arguments.
         bound: ``args`` has no receiver in it.
-        defaults: the function's ``__defaults__`` and ``__kwdefaults__`` as they were before the call, if they were kept.
+        defaults: the function's ``__defaults__`` and ``__kwdefaults__`` as they were before the call, if kept.
 
     Returns:
         Value by parameter name; ``args`` and ``kwargs`` alone where they do not fit the signature.
@@ -209,7 +210,7 @@ def bind(
         positional = parameters and parameters[0].kind in _POSITIONAL
         if positional and bound and node.has_receiver:
             parameters = parameters[1:]
-        elif positional and not bound and _names_receiver(node, parameters[0]):
+        elif positional and not bound and (_names_receiver(node, parameters[0]) or _is_receiver(node, args)):
             receiver, *parameters = parameters
             args = args[1:]
             kwargs = {name: value for name, value in kwargs.items() if name != receiver.name}
@@ -234,6 +235,18 @@ def _names_receiver(node: Node, first: inspect.Parameter) -> bool:
     """Tell whether the first parameter takes the receiver of a method that was reached as a plain function."""
     scope = getattr(node.function, "__qualname__", "").rpartition(".")[0]
     return first.name in _RECEIVERS and bool(scope) and not scope.endswith("<locals>")
+
+
+def _is_receiver(node: Node, args: Sequence[Any]) -> bool:
+    """Tell whether the first argument is a class in which the function is a class method, whatever its receiver's name.
+
+    A class is never plain JSON, so that this is only asked with the real arguments at hand.
+    """
+    if not args or not inherits(type(args[0]), type) or not isinstance(node.function, FunctionType):
+        return False
+    method = class_attribute(args[0], node.function.__name__)
+    wrapped = getattr(method.__func__, "__wrapped__", None) if type(method) is classmethod else None
+    return wrapped is node.function
 
 
 def _default(parameter: inspect.Parameter) -> Any:

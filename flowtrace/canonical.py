@@ -7,87 +7,63 @@ asks `flowtrace.codecs` what a value is made of.
 
 from __future__ import annotations
 
-import marshal
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from math import isfinite
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from flowtrace import codecs
-from flowtrace.digest import Digest, Hasher
-from flowtrace.forms import HashOf, Opaque, Pairs, Tag, Unordered, class_name
+from flowtrace.digest import Digest, hash_bytes
+from flowtrace.forms import HashOf, Opaque, Pairs, Tag, Unordered, class_name, inherits, pairs_of
+from flowtrace.probe import CONTAINERS, LONG_TEXT, SCALARS, TooLargeError, is_tree, new_probe, resting, type_ids
 from flowtrace.redaction import MARKER, IsSecret
+from flowtrace.sink import MAX_DEPTH as MAX_DEPTH
+from flowtrace.sink import Encoded as Encoded
+from flowtrace.sink import Shared, Sink, pointer_to
 
 TAG: Final = "$py"
-MAX_DEPTH: Final = 200  # of a value that is shown; a hash has no such limit
+MAX_OPEN: Final = 200_000  # levels; only a codec that never ends goes deeper
+MAX_REPEATED: Final = 1 << 20  # bytes written for containers that were written before ...
+REPEAT_COST: Final = 32  # ... each of which takes the time of so many more; all that is light stays below
+MAX_POINTERS: Final = 1000
 _OPTIONS: Final = (
     orjson.OPT_SORT_KEYS
     | orjson.OPT_PASSTHROUGH_SUBCLASS
     | orjson.OPT_PASSTHROUGH_DATACLASS
     | orjson.OPT_PASSTHROUGH_DATETIME
 )
-_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
-_CONTAINERS: Final = frozenset({dict, list, tuple})
-_JSON_TYPES: Final = _SCALARS | _CONTAINERS
-_MARSHAL_UP_TO: Final = 64 * 1024
-_FORMS: Final = frozenset({Tag, Opaque, Unordered, Pairs, HashOf})
+_NUMBERS: Final = SCALARS - {id(str)}
+_FORMS: Final = frozenset(map(id, (Tag, Opaque, Unordered, Pairs, HashOf)))
 _SURROGATE: Final = re.compile("[\ud800-\udfff]").search
 _first: Final = itemgetter(0)
-
-
-class Encoded(NamedTuple):
-    """A value in its final form.
-
-    Attributes:
-        data: the canonical bytes; None where they were too many to keep.
-        digest: their hash.
-        size: how many bytes they are.
-        opaque: JSON Pointers of the parts with no honest content.
-        redacted: JSON Pointers of the parts that were hidden.
-    """
-
-    data: bytes | None
-    digest: Digest
-    size: int
-    opaque: tuple[str, ...] = ()
-    redacted: tuple[str, ...] = ()
 
 
 def plain(value: object) -> bytes | None:
     """Return the canonical bytes of a value that JSON holds as it is; None for any other value.
 
-    orjson would write an enum member as its value and a UUID as its text, and so make different things equal; a
-    second look, also in C, at the types rules them out.
+    Also None for a larger value that holds one container in two places: `encode` sets bounds to what that becomes.
     """
+    if value is None:
+        return b"null"
     try:
-        data = orjson.dumps(value, None, _OPTIONS)
-        if len(data) <= _MARSHAL_UP_TO:
-            marshal.dumps(value, 2)
-        elif not _only_json_types(value):
-            return None
+        probe = resting.pop() if resting else new_probe()
+        probe(value)
+        resting.append(probe)
+        return orjson.dumps(value, None, _OPTIONS)
+    except TooLargeError:
+        return _plain_tree(value)
     except Exception:
         return None
-    return data
 
 
-def _only_json_types(value: object) -> bool:
-    """Tell whether a tree is made of exact JSON types only, at C speed for each container and without a copy."""
-    todo: list[Any] = [(value,)]
-    while todo:
-        items = todo.pop()
-        kinds = set(map(type, items))
-        if not kinds <= _JSON_TYPES:
-            return False
-        if kinds & _CONTAINERS:
-            for item in items:
-                kind = type(item)
-                if kind is dict:
-                    todo.append(item.values())
-                elif kind is list or kind is tuple:
-                    todo.append(item)
-    return True
+def _plain_tree(value: object) -> bytes | None:
+    try:
+        return orjson.dumps(value, None, _OPTIONS) if is_tree(value) else None
+    except Exception:
+        return None
 
 
 def loads(data: bytes) -> Any:
@@ -100,11 +76,25 @@ def loads(data: bytes) -> Any:
 
 
 def pretty(document: object) -> bytes:
-    """Return a document in the layout of the trace file: 2-space indent, raw UTF-8, no trailing newline."""
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+    """Return a document in the layout of the trace file: 2-space indent, raw UTF-8, no trailing newline.
+
+    A lone surrogate, as a file name may hold, is written as the text of its escape.
+    """
+    try:
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_escaped(document), option=orjson.OPT_INDENT_2)
 
 
-def _never(name: str) -> bool:
+def _escaped(document: Any) -> Any:
+    if isinstance(document, str):
+        return document.encode("utf-8", "backslashreplace").decode()
+    if isinstance(document, dict):
+        return {_escaped(name): _escaped(item) for name, item in document.items()}
+    return [_escaped(item) for item in document] if isinstance(document, list) else document
+
+
+def _never(_name: str) -> bool:
     return False
 
 
@@ -117,14 +107,13 @@ def encode(value: object, *, secret: IsSecret = _never, key: bytes | None = None
         key: 32 bytes for keyed hashing.
         limit: keep no more canonical bytes than this; None keeps all.
     """
-    sink = _Sink(key, limit)
-    encoder = _Encoder(secret, sink)
+    sink = Sink(key, limit)
+    encoder = _Encoder(secret, sink, Shared())
     try:
         encoder.run(value)
     except Exception:  # for example memory that ran out: say what little is sure
-        name = class_name(type(value))
-        sink = _Sink(key, limit)
-        sink.write(_tagged_start("opaque") + b',"class":' + orjson.dumps(name) + b"}")
+        sink = Sink(key, limit)
+        sink.write(_opaque(class_name(type(value))))
         return sink.finish(("",), ())
     return sink.finish(tuple(encoder.opaque), tuple(encoder.redacted))
 
@@ -160,9 +149,7 @@ def hash_value(value: object) -> Digest:
     data = plain(value)
     if data is None or b'"$py"' in data:
         return encode(value, limit=0).digest
-    hasher = Hasher()
-    hasher.update(data)
-    return hasher.finish()
+    return hash_bytes(data)
 
 
 def _is_plain_key(key: object) -> bool:
@@ -173,47 +160,21 @@ def _tagged_start(kind: str) -> bytes:
     return b'{"%b":%b' % (TAG.encode(), orjson.dumps(kind))
 
 
-def _pointer(tokens: list[str | int]) -> str:
-    """Return tokens as a JSON Pointer (RFC 6901)."""
-    return "".join("/" + str(token).replace("~", "~0").replace("/", "~1") for token in tokens)
+def _opaque(name: str) -> bytes:
+    return b'%b,"class":%b}' % (_tagged_start("opaque"), orjson.dumps(name))
 
 
-class _Sink:
-    """Takes the bytes, keeps them up to a limit, and hashes them all."""
-
-    __slots__ = ("_chunks", "_hasher", "_kept", "_limit", "size")
-
-    def __init__(self, key: bytes | None, limit: int | None) -> None:
-        self._chunks: list[bytes] = []
-        self._hasher = Hasher(key)
-        self._limit = limit
-        self._kept = True
-        self.size = 0
-
-    def write(self, data: bytes) -> None:
-        self.size += len(data)
-        self._chunks.append(data)
-        if self._limit is not None and self.size > self._limit and len(self._chunks) >= 256:
-            self._spill()
-
-    def _spill(self) -> None:
-        self._hasher.update(b"".join(self._chunks))
-        self._chunks.clear()
-        self._kept = False
-
-    def finish(self, opaque: tuple[str, ...], redacted: tuple[str, ...]) -> Encoded:
-        whole = b"".join(self._chunks)
-        self._hasher.update(whole)
-        keep = self._kept and (self._limit is None or self.size <= self._limit)
-        return Encoded(whole if keep else None, self._hasher.finish(), self.size, opaque, redacted)
+def _cut(reason: str) -> bytes:
+    return b'%b,"reason":%b}' % (_tagged_start("cut"), orjson.dumps(reason))
 
 
 class _Frame(NamedTuple):
-    """A container that is being written."""
+    """A container that is being written; its children are the value's own, or made by its form."""
 
     items: Iterator[tuple[bytes, str | int, object]]
     closer: bytes
     owner: object
+    own: bool
 
 
 class _Raw(bytes):
@@ -225,73 +186,148 @@ class _Raw(bytes):
 class _Encoder:
     """Writes one value. Depth costs memory here, never the interpreter's stack."""
 
-    def __init__(self, secret: IsSecret, sink: _Sink) -> None:
+    def __init__(self, secret: IsSecret, sink: Sink, shared: Shared, outer: _Encoder | None = None) -> None:
         self.opaque: list[str] = []
         self.redacted: list[str] = []
         self._secret = secret
+        self._sink = sink
         self._write = sink.write
+        self._shared = shared
         self._frames: list[_Frame] = []
         self._path: list[str | int] = []
-        self._open: dict[int, int] = {}
+        # how many containers are open, those of outer encoders included
+        self._depth: int = 0 if outer is None else outer._depth
+        self._exact = False
+        # the depth of the container that is written again; 0 while none is, -1 inside one of an outer encoder
+        self._again: int = 0 if outer is None or not outer._again else -1
+        self._mark = 0
 
     def run(self, value: object) -> None:
-        self._put(value)
-        while self._frames:
-            frame = self._frames[-1]
-            step = next(frame.items, None)
-            if step is None:
-                self._leave(frame)
-                continue
-            lead, self._path[-1], child = step
-            self._write(lead)
-            self._put(child)
+        """Write a value."""
+        try:
+            self._put(value, True)
+            while self._frames:
+                frame = self._frames[-1]
+                step = next(frame.items, None)
+                if step is None:
+                    self._leave(frame)
+                    continue
+                lead, self._path[-1], child = step
+                self._write(lead)
+                self._put(child, frame.own)
+        finally:
+            for frame in self._frames:
+                self._shared.open.pop(id(frame.owner), None)
+            self._count_again()
 
-    def _put(self, value: object) -> None:
+    def _put(self, value: object, own: bool) -> None:
         kind = type(value)
-        if kind in _SCALARS:
+        if id(kind) in SCALARS and (kind is not str or len(value) < LONG_TEXT):  # type: ignore[arg-type]
             self._scalar(value)
         elif kind is _Raw:
             self._write(value)  # type: ignore[arg-type]
-        elif id(value) in self._open:
-            levels = len(self._frames) - self._open[id(value)]
+        elif id(value) in self._shared.open:
+            levels = self._depth - self._shared.open[id(value)]
             self._write(_tagged_start("cycle") + b',"up":%d}' % levels)
+        elif id(kind) in CONTAINERS and not value:
+            self._write(b"{}" if kind is dict else b"[]")
+        elif not self._is_cut(value, own):
+            self._open(value, kind)
+            if self._again == self._depth + 1:  # it had no parts to wait for
+                self._end_again()
+
+    def _open(self, value: Any, kind: type) -> None:
+        if id(kind) in SCALARS:
+            self._scalar(value)
         elif kind is dict:
-            self._mapping(value)  # type: ignore[arg-type]
+            self._mapping(value)
         elif kind is list or kind is tuple:
-            self._array(value, iter(value))  # type: ignore[call-overload]
+            self._array(value, tuple(value), True)
         else:
             self._form(value)
 
+    def _is_cut(self, value: object, own: bool) -> bool:
+        """Cut what would make the text without bound larger, or deeper, than the value is in memory."""
+        shared = self._shared
+        reason = ""
+        if self._again:
+            self._count_again()
+            shared.repeated += REPEAT_COST
+        elif own and id(value) in shared.seen:
+            self._again, self._mark = self._depth + 1, self._sink.size
+        elif own:
+            shared.seen[id(value)] = value
+        if self._again and shared.repeated > MAX_REPEATED:
+            reason = "repeated"
+            if self._again == self._depth + 1:
+                self._end_again()
+        elif self._depth >= MAX_OPEN:
+            reason = "nested"
+        if reason:
+            self._note(self.opaque)
+            self._write(_cut(reason))
+        return bool(reason)
+
+    def _count_again(self) -> None:
+        if self._again:
+            self._shared.repeated += self._sink.size - self._mark
+            self._mark = self._sink.size
+
+    def _end_again(self) -> None:
+        self._count_again()
+        self._again = 0
+
+    def _note(self, pointers: list[str], *tokens: str | int) -> None:
+        if len(pointers) < MAX_POINTERS:
+            pointer = pointer_to([*(self._path[:-1] if tokens else self._path), *tokens])
+            if not pointers or pointers[-1] != pointer:
+                pointers.append(pointer)
+
     def _scalar(self, value: object) -> None:
+        if self._exact and type(value) is float and not isfinite(value):
+            self._write(_tagged_start("float") + b',"value":"%b"}' % str(value).encode())
+            return
         try:
             self._write(orjson.dumps(value))
         except orjson.JSONEncodeError:  # beyond 64 bits, or lone surrogates
             self._form(value)
 
-    def _enter(self, owner: object, opener: bytes, items: Any, closer: bytes) -> None:
+    def _enter(self, owner: object, opener: bytes, items: Any, closer: bytes, own: bool) -> None:
         self._write(opener)
-        self._open[id(owner)] = len(self._frames)
-        self._frames.append(_Frame(items, closer, owner))
+        self._shared.open[id(owner)] = self._depth
+        self._frames.append(_Frame(items, closer, owner, own))
+        self._depth += 1
         self._path.append("")
 
     def _leave(self, frame: _Frame) -> None:
         self._write(frame.closer)
         self._frames.pop()
         self._path.pop()
-        del self._open[id(frame.owner)]
+        self._depth -= 1
+        del self._shared.open[id(frame.owner)]
+        if self._again == self._depth + 1:
+            self._end_again()
 
-    def _array(self, owner: object, values: Iterator[object]) -> None:
-        items = ((b"," if at else b"", at, child) for at, child in enumerate(values))
-        self._enter(owner, b"[", items, b"]")
+    def _array(self, owner: object, values: tuple[object, ...], own: bool) -> None:
+        if type_ids(values) <= _NUMBERS and not self._exact:
+            try:
+                self._write(orjson.dumps(values))
+                return
+            except orjson.JSONEncodeError:  # beyond 64 bits
+                pass
+        self._enter(owner, b"[", self._items(values), b"]", own)
+
+    def _items(self, values: Iterable[object]) -> Iterator[tuple[bytes, int, object]]:
+        for at, child in enumerate(values):
+            yield b"," if at else b"", at, child
 
     def _mapping(self, value: dict[Any, Any]) -> None:
-        pairs = list(value.items())
+        pairs = pairs_of(value)
         if all(_is_plain_key(key) for key, _ in pairs):
-            self._enter(value, b"{", self._members(sorted(pairs, key=_first)), b"}")
+            self._enter(value, b"{", self._members(sorted(pairs, key=_first)), b"}", True)
         else:
             # the mapping itself stays the owner, so that a cycle through it is seen
-            items = self._fields([("items", Pairs(pairs))])
-            self._enter(value, _tagged_start("dict"), items, b"}")
+            self._enter(value, _tagged_start("dict"), self._fields([("items", Pairs(pairs))]), b"}", False)
 
     def _members(self, pairs: list[tuple[str, object]]) -> Iterator[tuple[bytes, str, object]]:
         comma = b""
@@ -299,52 +335,80 @@ class _Encoder:
             yield comma + orjson.dumps(name) + b":", name, self._shown(name, child, name)
             comma = b","
 
-    def _shown(self, name: object, child: object, *tokens: str | int) -> object:
+    def _shown(self, name: Any, child: object, *tokens: str | int) -> object:
         """Return the child, or the marker in its place where its name is secret."""
-        if not issubclass(type(name), str) or not self._secret(str.__str__(name)):  # type: ignore[arg-type]
+        if not inherits(type(name), str) or not self._secret(str.__str__(name)):
             return child
-        self.redacted.append(_pointer([*self._path[:-1], *tokens]))
+        self._note(self.redacted, *tokens)
         return MARKER
 
     def _form(self, value: object) -> None:
-        form = value if type(value) in _FORMS else codecs.describe(value)
+        form = value if id(type(value)) in _FORMS else codecs.describe(value)
         if isinstance(form, Tag):
-            items = self._fields(form.fields)
-            self._enter(value, _tagged_start(form.kind), items, b"}")
+            self._enter(value, _tagged_start(form.kind), self._fields(form.fields), b"}", False)
         elif isinstance(form, Opaque):
-            self.opaque.append(_pointer(self._path))
-            self._write(_tagged_start("opaque") + b',"class":' + orjson.dumps(form.name) + b"}")
+            self._note(self.opaque)
+            self._write(_opaque(form.name))
         elif isinstance(form, Unordered):
-            self._array(value, iter(sorted(map(self._nested, form.items))))
+            self._write(b"[%b]" % b",".join(sorted(self._raw(form.items))))
         elif isinstance(form, Pairs):
-            self._array(value, self._pairs(form))
-        else:
-            self._write(b'"%b"' % self._nested_hash(form))
+            rows = self._rows(form)
+            self._enter(value, b"[", self._items(self._shown_rows(rows)), b"]", False)
+        elif isinstance(form, HashOf):
+            self._write(b'"%b"' % self._hash_of(form.value))
 
     def _fields(self, fields: Any) -> Iterator[tuple[bytes, str, object]]:
         for name, child in fields:
             yield b"," + orjson.dumps(name) + b":", name, child
 
-    def _pairs(self, form: Pairs) -> Iterator[object]:
-        pairs = [(self._nested(key), key, child) for key, child in form.items]
+    def _raw(self, items: Collection[object]) -> Iterable[bytes]:
+        if type_ids(items) <= SCALARS and not self._exact:
+            try:
+                return list(map(orjson.dumps, items))
+            except orjson.JSONEncodeError:
+                pass
+        return map(self._nested, items)
+
+    def _rows(self, form: Pairs) -> list[tuple[_Raw, object, object]]:
+        rows = [(self._nested(key, 2), key, child) for key, child in form.items]
         if not form.ordered:
-            pairs.sort(key=lambda pair: pair[0])
-        for at, (raw, key, child) in enumerate(pairs):
-            yield [raw, self._shown(key, child, at, 1)]
+            rows.sort(key=_first)
+        return rows
 
-    def _nested(self, value: object) -> _Raw:
-        """Return a value's own canonical bytes; where they are not honest, this place is not."""
-        encoded = encode(value, secret=self._secret)
-        if encoded.opaque:
-            self.opaque.append(_pointer(self._path))
-        if encoded.redacted:
-            self.redacted.append(_pointer(self._path))
-        return _Raw(encoded.data or b"")
+    def _shown_rows(self, rows: list[tuple[_Raw, object, object]]) -> Iterator[object]:
+        for at, (raw, key, child) in enumerate(rows):
+            yield raw, self._shown(key, child, at, 1)
 
-    def _nested_hash(self, form: HashOf) -> bytes:
-        encoded = encode(form.value, secret=self._secret, limit=0)
-        if encoded.opaque:
-            self.opaque.append(_pointer(self._path))
-        if encoded.redacted:
-            self.redacted.append(_pointer(self._path))
-        return encoded.digest.encode()
+    def _nested(self, value: object, levels: int = 1) -> _Raw:
+        """Return a value's own canonical bytes; where they are not honest, this place is not.
+
+        Args:
+            value: a set item or a key.
+            levels: how many arrays it will stand in.
+        """
+        sink = Sink()
+        try:
+            self._inner(value, sink, False, levels)
+        except Exception:
+            self._note(self.opaque)
+            return _Raw(_opaque(class_name(type(value))))
+        return _Raw(sink.content())
+
+    def _hash_of(self, value: object) -> bytes:
+        sink = Sink(limit=0)
+        try:
+            self._inner(value, sink, True)
+        except Exception:
+            self._note(self.opaque)
+            sink.write(_opaque(class_name(type(value))))
+        return sink.finish().digest.encode()
+
+    def _inner(self, value: object, sink: Sink, exact: bool, levels: int = 0) -> None:
+        inner = _Encoder(self._secret, sink, self._shared, self)
+        inner._depth += levels
+        inner._exact = exact or self._exact
+        inner.run(value)
+        if inner.opaque:
+            self._note(self.opaque)
+        if inner.redacted:
+            self._note(self.redacted)

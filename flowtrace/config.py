@@ -33,6 +33,13 @@ class ConfigChanges(TypedDict, total=False):
     validation: ValidationMode | str
 
 
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.80}"
+    except Exception:
+        return f"<{type(value).__qualname__} object>"
+
+
 def _settle(settings: Any) -> None:
     """Check every field, and put its final form in its place.
 
@@ -45,7 +52,7 @@ def _settle(settings: Any) -> None:
         try:
             object.__setattr__(settings, item.name, kind.check(value))
         except ValueError:
-            shown = "this value" if item.name == "hash_key" else f"{value!r:.80}"
+            shown = "this value" if item.name == "hash_key" else _shown(value)
             message = f"{item.name}={shown} is not usable: it takes {kind.accepts}"
             raise ConfigError(message) from None
 

@@ -30,11 +30,12 @@ class Digest(str):
     algorithm: str
 
     def __new__(cls, value: str, algorithm: str = ALGORITHM) -> Digest:
+        """Make a digest of hex digits that were computed already."""
         digest = super().__new__(cls, value)
         digest.algorithm = algorithm
         return digest
 
-    def __getnewargs__(self) -> tuple[str, str]:
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
         return self.value, self.algorithm
 
     @property

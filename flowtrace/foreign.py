@@ -10,7 +10,17 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from flowtrace import digest
-from flowtrace.forms import Form, HashOf, Opaque, Pairs, Tag, class_name, inherits
+from flowtrace.forms import Form, HashOf, Opaque, Pairs, Tag, class_name, inherits, root_package, state
+
+_CHUNK: Final = 1 << 16
+_POLARS_NUMBERS: Final = frozenset({"Float32", "Float64", *(f"{u}Int{n}" for u in ("", "U") for n in (8, 16, 32, 64))})
+
+
+def _tag(kind: str, value: object, fields: dict[str, Any], base: type) -> Tag:
+    """Tag a value; one of a subclass also tells its class."""
+    if type(value) is not base:
+        fields["class"] = class_name(type(value))
+    return Tag(kind, sorted(fields.items()))
 
 
 def _numpy(value: Any, numpy: Any) -> Form | None:
@@ -18,12 +28,32 @@ def _numpy(value: Any, numpy: Any) -> Form | None:
     if inherits(cls, numpy.ndarray):
         return _ndarray(value, numpy)
     if inherits(cls, numpy.generic):
-        item = numpy.generic.item(value)
-        content = item if type(item) in (bool, int, float, str, bytes, complex) else value.tobytes()
-        return Tag("numpy.scalar", [("dtype", value.dtype.str), ("value", content)])
+        exact = numpy.asarray(value)
+        fields = {"dtype": str(exact.dtype.str), "value": _numpy_item(exact, numpy)}
+        mine = root_package(cls) == "numpy"
+        return Tag("numpy.scalar", list(fields.items())) if mine else _tag("numpy.scalar", value, fields, object)
     if inherits(cls, numpy.dtype):
         return Tag("numpy.dtype", [("value", str(value))])
     return None
+
+
+def _numpy_item(exact: Any, numpy: Any) -> object:
+    """Return a scalar's content: as Python has it, where that says all, or else its bytes."""
+    if exact.dtype.kind in "fc" and not numpy.isfinite(exact):
+        return str(exact.item())
+    item = exact.item()
+    if exact.dtype.names:
+        return HashOf(item)
+    if _is_padded(exact, numpy):
+        return str(item)
+    return item if type(item) in (bool, int, float, str, bytes, complex) else exact.tobytes()
+
+
+def _is_padded(array: Any, numpy: Any) -> bool:
+    """Tell whether its numbers are in 80 bits, padded with whatever was in memory."""
+    return bool(
+        array.dtype.kind in "fc" and array.dtype.newbyteorder("=").char in "gG" and numpy.longdouble(0).nbytes > 8
+    )
 
 
 def _ndarray(value: Any, numpy: Any) -> Form:
@@ -31,70 +61,133 @@ def _ndarray(value: Any, numpy: Any) -> Form:
     fields: dict[str, object] = {"dtype": base.dtype.str, "shape": list(base.shape)}
     if base.dtype.hasobject or base.dtype.names:  # a buffer of pointers, or with padding between the fields
         fields |= {"dtype": str(base.dtype), "items": HashOf(base.tolist())}
+    elif _is_padded(base, numpy):
+        fields["items"] = HashOf([str(item) for item in base.ravel().tolist()])
     else:
-        flat = numpy.ascontiguousarray(base).reshape(-1).view(numpy.uint8)
-        fields["blake3"] = digest.hash_buffer(memoryview(flat))
-    if type(value) is not numpy.ndarray:
-        fields["class"] = class_name(type(value))
-        if hasattr(numpy, "ma") and inherits(type(value), numpy.ma.MaskedArray):
+        fields["blake3"] = _buffer_hash(base, numpy)
+    cls = type(value)
+    if cls is not numpy.ndarray:
+        fields["class"] = class_name(cls)
+        if inherits(cls, numpy.ma.MaskedArray):
             fields["mask"] = numpy.ma.getmaskarray(value)
+        elif root_package(cls) != "numpy" and (more := state(value, below=numpy.ndarray)):
+            fields["state"] = more
     return Tag("array", sorted(fields.items()))
+
+
+def _buffer_hash(base: Any, numpy: Any) -> str:
+    """Return the hash of an array's items in C order, without copying more than a piece of it."""
+    if base.flags.c_contiguous:
+        return digest.hash_buffer(memoryview(base.reshape(-1).view(numpy.uint8)))
+    hasher = digest.Hasher()
+    flags = ["external_loop", "buffered", "zerosize_ok"]
+    for piece in numpy.nditer(base, flags=flags, order="C", buffersize=_CHUNK):
+        hasher.update(memoryview(numpy.ascontiguousarray(piece).view(numpy.uint8)))
+    return hasher.finish().value
 
 
 def _pandas(value: Any, pandas: Any) -> Form | None:
     cls = type(value)
     if inherits(cls, pandas.DataFrame):
         columns = [(label, _column(value.iloc[:, at], pandas)) for at, label in enumerate(value.columns)]
-        fields = [("columns", Pairs(columns, ordered=True)), ("index", value.index)]
-        return Tag("pandas.frame", [*fields, ("names", list(value.columns.names))])
+        fields = {"columns": Pairs(columns, ordered=True), "index": value.index, "names": list(value.columns.names)}
+        return _tag("pandas.frame", value, fields, pandas.DataFrame)
     if inherits(cls, pandas.Series):
-        fields = [("index", value.index), ("name", value.name)]
-        return Tag("pandas.series", [*fields, ("values", _column(value, pandas))])
+        fields = {"index": value.index, "name": value.name, "values": _column(value, pandas)}
+        return _tag("pandas.series", value, fields, pandas.Series)
     if inherits(cls, pandas.Index):
-        return Tag("pandas.index", [("names", list(value.names)), ("values", _column(value, pandas))])
-    if inherits(cls, pandas.Timestamp):
-        return Tag("pandas.timestamp", [("value", value.isoformat())])
-    if inherits(cls, pandas.Timedelta):
-        return Tag("pandas.timedelta", [("value", value.isoformat())])
+        fields = {"names": list(value.names), "values": _column(value, pandas)}
+        mine = root_package(cls) == "pandas"
+        return Tag("pandas.index", list(fields.items())) if mine else _tag("pandas.index", value, fields, pandas.Index)
+    return _pandas_scalar(value, cls, pandas)
+
+
+def _pandas_scalar(value: Any, cls: type, pandas: Any) -> Form | None:
+    if value is pandas.NaT:
+        return Tag("pandas.nat")
     if value is pandas.NA:
         return Tag("pandas.na")
-    return Tag("pandas.nat") if value is pandas.NaT else None
+    if cls is pandas.Timestamp:
+        zone = {} if value.tz is None else {"zone": str(value.tz)}
+        return _tag("pandas.timestamp", value, {"value": value.isoformat(), **zone}, cls)
+    if cls is pandas.Timedelta:
+        return Tag("pandas.timedelta", [("value", value.isoformat())])
+    if cls is pandas.Period:
+        return Tag("pandas.period", [("freq", value.freqstr), ("value", str(value))])
+    if cls is pandas.Interval:
+        return Tag("pandas.interval", [("closed", value.closed), ("left", value.left), ("right", value.right)])
+    return None
 
 
 def _column(values: Any, pandas: Any) -> Form:
-    fields = [("dtype", str(values.dtype)), ("values", values.to_numpy())]
-    if isinstance(values.dtype, pandas.CategoricalDtype):
-        fields.insert(0, ("categories", values.dtype.categories.to_numpy()))
-        fields.insert(2, ("ordered", bool(values.dtype.ordered)))
-    return Tag("pandas.values", fields)
+    dtype = values.dtype
+    fields: dict[str, object] = {"dtype": str(dtype)}
+    if isinstance(dtype, pandas.CategoricalDtype):
+        content = values.array.codes
+        fields |= {"categories": _column(dtype.categories, pandas), "ordered": bool(dtype.ordered)}
+    elif isinstance(dtype, pandas.DatetimeTZDtype):
+        content = values.array.asi8  # in UTC, in the unit that the dtype tells
+    elif isinstance(dtype, pandas.api.extensions.ExtensionDtype):
+        content = values.to_numpy(dtype=object)  # as numbers, large integers beside a missing one would be rounded
+    else:
+        content = _range(values) if isinstance(values, pandas.RangeIndex) else values.to_numpy()
+    return Tag("pandas.values", sorted({**fields, "values": content}.items()))
+
+
+def _range(index: Any) -> Form:
+    """Return the form of the array that a RangeIndex stands for, made a piece at a time."""
+    hasher = digest.Hasher()
+    for at in range(0, len(index), _CHUNK):
+        hasher.update(memoryview(index[at : at + _CHUNK].to_numpy().view("u1")))
+    fields = {"blake3": hasher.finish().value, "dtype": index.dtype.str, "shape": [len(index)]}
+    return Tag("array", list(fields.items()))
 
 
 def _polars(value: Any, polars: Any) -> Form | None:
     cls = type(value)
     if inherits(cls, polars.DataFrame):
-        return Tag("polars.frame", [("columns", Pairs([(s.name, s) for s in value], ordered=True))])
+        columns = [(series.name, series) for series in value.get_columns()]
+        return _tag("polars.frame", value, {"columns": Pairs(columns, ordered=True)}, polars.DataFrame)
     if inherits(cls, polars.Series):
-        plain = value.dtype.is_numeric() and value.null_count() == 0
+        dtype = value.dtype
+        plain = str(dtype) in _POLARS_NUMBERS and value.null_count() == 0
         content = value.to_numpy() if plain else HashOf(value.to_list())
-        fields = [("dtype", str(value.dtype)), ("name", value.name), ("size", len(value))]
-        return Tag("polars.series", [*fields, ("values", content)])
+        fields = {"dtype": str(dtype), "name": value.name, "size": len(value), "values": content}
+        return _tag("polars.series", value, fields, polars.Series)
     return None
 
 
 def _arrow(value: Any, pyarrow: Any) -> Form | None:
     cls = type(value)
-    if inherits(cls, pyarrow.Table) or inherits(cls, pyarrow.RecordBatch):
-        columns = list(zip(value.column_names, value.columns, strict=True))
-        return Tag("arrow.table", [("columns", Pairs(columns, ordered=True))])
-    if inherits(cls, pyarrow.Array) or inherits(cls, pyarrow.ChunkedArray):
-        plain = pyarrow.types.is_integer(value.type) or pyarrow.types.is_floating(value.type)
-        if plain and value.null_count == 0:
-            whole = value.combine_chunks() if inherits(cls, pyarrow.ChunkedArray) else value
-            content: object = whole.to_numpy(zero_copy_only=False)
-        else:
-            content = HashOf(value.to_pylist())
-        return Tag("arrow.array", [("size", len(value)), ("type", str(value.type)), ("values", content)])
+    for kind, base in (("arrow.table", pyarrow.Table), ("arrow.batch", pyarrow.RecordBatch)):
+        if inherits(cls, base):
+            columns = list(zip(value.column_names, value.columns, strict=True))
+            return Tag(kind, [("columns", Pairs(columns, ordered=True))])
+    if inherits(cls, pyarrow.ChunkedArray):
+        return _arrow_array("arrow.chunked", value.type, value.chunks, len(value), pyarrow)
+    if inherits(cls, pyarrow.Array):
+        return _arrow_array("arrow.array", value.type, [value], len(value), pyarrow)
     return None
+
+
+def _arrow_array(kind: str, dtype: Any, chunks: list[Any], size: int, pyarrow: Any) -> Form:
+    """An array's items, one after the other: where it is cut into chunks makes no difference."""
+    types = pyarrow.types
+    if types.is_temporal(dtype) and not types.is_interval(dtype):
+        # as the integers that they are: Arrow would load pandas to make Python objects of them
+        raw = pyarrow.int32() if dtype.bit_width == 32 else pyarrow.int64()
+        chunks = [chunk.view(raw) for chunk in chunks]
+    flat = chunks[0].type if chunks else dtype
+    if (types.is_integer(flat) or types.is_floating(flat)) and not any(chunk.null_count for chunk in chunks):
+        hasher = digest.Hasher()
+        width = flat.bit_width // 8
+        for chunk in chunks:
+            data = memoryview(chunk.buffers()[1] or b"")
+            hasher.update(data[chunk.offset * width : (chunk.offset + len(chunk)) * width])
+        content: object = hasher.finish().value
+    else:
+        content = HashOf([item for chunk in chunks for item in chunk.to_pylist()])
+    return Tag(kind, [("size", size), ("type", str(dtype)), ("values", content)])
 
 
 def _torch(value: Any, torch: Any) -> Form | None:
@@ -104,8 +197,12 @@ def _torch(value: Any, torch: Any) -> Form | None:
         return Opaque(class_name(type(value)))
     data = value.detach().cpu().contiguous().resolve_conj().resolve_neg()
     content = memoryview(data.reshape(-1).view(torch.uint8).numpy())
-    fields = [("blake3", digest.hash_buffer(content)), ("dtype", str(value.dtype))]
-    return Tag("tensor", [*fields, ("shape", list(value.shape))])
+    fields: dict[str, object] = {
+        "blake3": digest.hash_buffer(content),
+        "dtype": str(value.dtype),
+        "shape": list(value.shape),
+    }
+    return _tag("tensor", value, fields, torch.Tensor)
 
 
 LIBRARIES: Final[dict[str, Callable[[Any, Any], Form | None]]] = {

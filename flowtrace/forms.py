@@ -5,8 +5,9 @@ A codec answers with one of these; anything inside them is an ordinary Python va
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from typing import Any, Final
 _mro = type.__dict__["__mro__"].__get__
 _namespace = type.__dict__["__dict__"].__get__
 _qualname = type.__dict__["__qualname__"].__get__
+_DESCRIPTORS: Final = frozenset({GetSetDescriptorType, MemberDescriptorType})
 _module = type.__dict__["__module__"].__get__
 MISSING: Final = object()
 
@@ -37,7 +39,7 @@ class Opaque:
 class Unordered:
     """An array whose items are sorted by their canonical bytes."""
 
-    items: Iterable[object]
+    items: Collection[object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class HashOf:
-    """The hex hash of a value's canonical bytes, in place of the value."""
+    """The hex hash of a value's canonical bytes, in place of the value; NaN and infinities in it are told apart."""
 
     value: object
 
@@ -71,12 +73,26 @@ def inherits(cls: type, base: type) -> bool:
 
 def class_name(cls: type) -> str:
     """Return ``module:qualname`` of a class, without running code of its metaclass."""
-    return f"{_module(cls)}:{_qualname(cls)}"
+    return f"{module_name(cls)}:{_text(_qualname(cls))}"
+
+
+def module_name(cls: type) -> str:
+    """Return the name of the module that a class comes from; ``?`` where the class says something else."""
+    try:
+        found = _module(cls)
+    except AttributeError:
+        return "?"
+    return _text(found) if inherits(type(found), str) else "?"
+
+
+def _text(name: str) -> str:
+    """Return an exact str that UTF-8 can hold."""
+    return str.__str__(name).encode("utf-8", "backslashreplace").decode()
 
 
 def root_package(cls: type) -> str:
     """Return the first part of the name of the module that a class comes from."""
-    return str(_module(cls)).partition(".")[0]
+    return module_name(cls).partition(".")[0]
 
 
 def class_attribute(cls: type, name: str) -> Any:
@@ -92,10 +108,50 @@ def instance_dict(value: object) -> dict[str, Any]:
     """Return an object's own attributes, without running code of its class; empty where it has none."""
     for base in mro(type(value)):
         descriptor = _namespace(base).get("__dict__")
-        if type(descriptor) is GetSetDescriptorType:
+        if type(descriptor) in _DESCRIPTORS:
             attributes: dict[str, Any] = descriptor.__get__(value)
             return attributes
     return {}
+
+
+def state(value: object, known: Container[str] = (), below: type = object) -> dict[str, Any]:
+    """Return what an instance holds beside its known fields: other attributes, and slots of classes derived later.
+
+    What ``functools.cached_property`` has left behind is no state: it would change with the first look at it.
+
+    Args:
+        value: the instance.
+        known: names that are told already.
+        below: the class that the known fields come from; its own slots and those of its bases are left out.
+    """
+    found = {
+        name: item
+        for name, item in pairs_of(instance_dict(value))
+        if type(name) is not str or (name not in known and not _is_cached(value, name))
+    }
+    for base in mro(type(value)):
+        if base is below:
+            break
+        for name, descriptor in pairs_of(_namespace(base)):
+            if type(descriptor) is MemberDescriptorType and name not in known and name != "__dict__":
+                item = _slot(value, name)
+                if type(item) is not Tag:
+                    found.setdefault(name, item)
+    return found
+
+
+def _is_cached(value: object, name: str) -> bool:
+    return type(class_attribute(type(value), name)) is cached_property
+
+
+def pairs_of(mapping: Any) -> list[tuple[Any, Any]]:
+    """Return the items of a dict, or of a class's namespace, also where another thread is changing it."""
+    for _ in range(10):
+        try:
+            return list(dict.items(mapping) if inherits(type(mapping), dict) else mapping.items())
+        except RuntimeError:
+            continue
+    raise RuntimeError("changed all the time")
 
 
 def stored(value: object, names: Iterable[str]) -> dict[str, Any]:

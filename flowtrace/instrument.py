@@ -54,12 +54,12 @@ class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     __slots__ = ()
     __bound_function_wrapper__ = _BoundTracedFunction
 
-    def __init__(self, wrapped: Any, make_subject: Callable[[], Subject], is_static: bool = False) -> None:
+    def __init__(self, wrapped: Any, make_subject: Callable[[], Subject], takes_receiver: bool | None = None) -> None:
         subject = Subject.made_later(partial(_make_if_on, make_subject))
         function = getattr(wrapped, "__func__", wrapped) if _is_descriptor(wrapped) else wrapped
         super().__init__(wrapped, wrapper_for(function, subject), enabled=SWITCH)  # type: ignore[arg-type]  # only its truth is looked at
         self._self_subject = subject
-        subject.takes_receiver = not is_static and _names_receiver(wrapped)
+        subject.takes_receiver = _names_receiver(wrapped) if takes_receiver is None else takes_receiver
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind as a function does: to a real method, which costs less than a bound wrapper too."""
@@ -69,7 +69,7 @@ class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Learn that this is a method; and do what the class would do to a plain function of these names."""
-        super().__set_name__(owner, name)
+        super().__set_name__(owner, name)  # type: ignore[misc]  # wrapt has it, its stubs do not
         if type(self.__wrapped__) is not FunctionType:
             return
         if name in _IMPLICIT:
@@ -207,10 +207,17 @@ class _Options:
         if not callable(target) and not isinstance(target, classmethod | staticmethod):
             raise TypeError(f"traced_node takes a function, a method or a class, not {target!r:.80}")
         start_if_asked()
+        return self._wrap(target)
+
+    def _wrap(self, target: Any) -> Any:
+        """Wrap a callable so that what comes out is of the same kind."""
         kind = type(target)
         if kind in (classmethod, staticmethod) and callable(target.__func__):
-            inner = TracedFunction(target.__func__, partial(self._subject, target), kind is staticmethod)
+            inner = TracedFunction(target.__func__, partial(self._subject, target), kind is classmethod)
             return _with_attributes(kind(inner), target)
+        if kind is MethodType and type(target.__func__) is FunctionType:
+            inner = TracedFunction(target.__func__, partial(self._subject, target.__func__), True)
+            return MethodType(inner, target.__self__)
         if kind is partial:
             inner = TracedFunction(target.func, partial(self._subject, target.func))
             return _with_attributes(partial(inner, *target.args, **target.keywords), target)

@@ -10,7 +10,7 @@ from threading import get_ident
 from typing import Any
 
 from flowtrace import failure
-from flowtrace.calls import Node, Stream, seal_output, snapshot_call
+from flowtrace.calls import Node, Snapshot, Stream, seal_output, snapshot_call
 from flowtrace.canonical import plain
 from flowtrace.clock import CLOCK
 from flowtrace.runtime import STATE, Scope, close_run, ensure, open_run, outcome_of, report
@@ -96,7 +96,7 @@ def end(step: Step, output: object) -> None:
         del LIVE[number]
         recorder = STATE.recorder or ensure()
         policy = recorder.policy
-        data = plain(output)
+        data: Snapshot | None = plain(output)
         if data is None or len(data) > policy.max_value_bytes:
             data = seal_output(step.node, output, policy)
         step.output = data

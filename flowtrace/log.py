@@ -10,6 +10,7 @@ import sys
 from threading import Lock, local
 from typing import Any, Final
 
+MAX_CAUSES: Final = 1000  # beyond these a flood of ever new ones is not told
 _counts: dict[tuple[object, ...], int] = {}
 _reported: dict[tuple[object, ...], tuple[str, dict[str, object]]] = {}
 _lock = Lock()  # not re-entrant: nothing that holds it calls anything else
@@ -21,6 +22,8 @@ def _logger() -> Any:
 
     if structlog.is_configured():
         return structlog.get_logger("flowtrace")
+    if sys.stderr is None:  # pythonw, say: a PrintLogger would take standard output instead
+        return structlog.wrap_logger(structlog.testing.ReturnLogger(), processors=[])
     return structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),
         processors=[
@@ -63,6 +66,8 @@ def warn_once(event: str, cause: tuple[object, ...], **fields: object) -> None:
         **fields: structured context; ``count`` is added to it.
     """
     with _lock:
+        if cause not in _counts and len(_counts) >= MAX_CAUSES:
+            return
         _counts[cause] = times = _counts.get(cause, 0) + 1
         _reported.setdefault(cause, (event, fields))
     if times == 1:

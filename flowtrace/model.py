@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -44,7 +45,7 @@ class Hash(Record, kw_only=True):
     value: str
 
 
-class ValidationIssue(Record, frozen=True):
+class ValidationIssue(Record, frozen=True):  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
     """Something that a validator found in a payload.
 
     Attributes:
@@ -230,8 +231,8 @@ def _spread(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     extra = value.pop(_EXTRA, {})
-    # payloads belong to the user: nothing inside them is ours to rearrange
-    kept = {key: item if key.endswith("_json") else _spread(item) for key, item in value.items()}
+    # payloads and details belong to the user: nothing inside them is ours to rearrange
+    kept = {key: item if key.endswith("_json") or key == "details" else _spread(item) for key, item in value.items()}
     return kept | extra
 
 
@@ -299,7 +300,7 @@ def _split(message: str) -> tuple[str, str]:
 
 def _keep_unknown(record: _RecordT, source: dict[str, Any]) -> _RecordT:
     """Fill ``extra`` of a record, and of those inside it, with what the file had and the records have not."""
-    known = {item.encode_name: item.name for item in msgspec.structs.fields(record)}
+    known = {item.encode_name: item.name for item in msgspec.structs.fields(record) if item.name != "extra"}
     unknown = {key: value for key, value in source.items() if key not in known}
     changes: dict[str, Any] = {"extra": unknown}
     for encoded, attribute in known.items():
@@ -317,6 +318,7 @@ def json_schema() -> dict[str, Any]:
     definitions = schema["$defs"]
     for definition in definitions.values():
         definition["properties"].pop(_EXTRA, None)
+        definition["description"] = cleandoc(definition["description"])  # as compilers since 3.13 do
     definitions["Trace"]["properties"]["trace_version"] = {"const": TRACE_VERSION}
     hash_fields = definitions["Hash"]["properties"]
     hash_fields["value"] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}

@@ -1,100 +1,79 @@
-"""Tells which values JSON holds as they are, before anything walks them for good.
+"""Tells which values JSON holds as they are, and how much JSON that would be, before anything is written.
 
 A pickler is the one part of the standard library that goes through a value in C and can be told to refuse: whatever
-is not of an exact built-in type ends in `reducer_override`, before any code of its class runs, and a buffer is never
-copied. In fast mode it follows each reference again, as a JSON writer would, so what it writes measures how much
-JSON there will be; its output goes nowhere.
+is not of an exact built-in type ends in `reducer_override`, before any code of its class runs and before a byte of
+its buffer is touched. In fast mode it follows each reference again, as a JSON writer would, so that its output,
+which goes nowhere, shows in time that a small value would become a huge text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pickle import Pickler
 from typing import Any, Final
 
-LIGHT: Final = 64 * 1024
+LIGHT: Final = 64 * 1024  # the pickler hands over what it has at this size, and else at the end
 LONG_TEXT: Final = 4096
-_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
-_CONTAINERS: Final = frozenset({dict, list, tuple})
-JSON_TYPES: Final = _SCALARS | _CONTAINERS
+# Types by their ids: a metaclass may have an __eq__ and a __hash__ of its own.
+SCALARS: Final = frozenset(map(id, (str, int, float, bool, type(None))))
+CONTAINERS: Final = frozenset(map(id, (dict, list, tuple)))
+_JSON_TYPES: Final = SCALARS | CONTAINERS
+
+Probe = Callable[[Any], None]
+"""Takes a value that is light and of exact built-in types alone. Raises `TooLargeError`, or TypeError and others."""
+resting: Final[list[Probe]] = []
+"""Probes to be used again. One in use is never here, so that neither threads nor finalizers share it."""
 
 
-class _TooLarge(Exception):
+class TooLargeError(Exception):
     """The value is not light."""
 
 
-class _Meter:
-    """A file for the pickler that only counts."""
-
-    __slots__ = ("left",)
-
-    def __init__(self) -> None:
-        self.left = LIGHT
+class _Light:
+    """A file that takes one small write."""
 
     def write(self, data: bytes) -> None:
-        self.left -= len(data)
-        if self.left < 0:
-            raise _TooLarge
+        if len(data) >= LIGHT:
+            raise TooLargeError
 
 
 class _Refusing(Pickler):
-    def reducer_override(self, obj: Any) -> Any:
+    def reducer_override(self, _obj: Any) -> Any:
         raise TypeError
 
 
-_Probe = tuple[Callable[[Any], None], _Meter]
-# Probes at rest: one that is in use is never here, so neither threads nor finalizers share one.
-_resting: Final[list[_Probe]] = []
-
-
-def is_json(value: object) -> bool:
-    """Tell whether a value is made of exact JSON types alone, or of types that no JSON writer takes.
-
-    A larger value must also be a tree: one that holds the same container in two places could be exponentially
-    larger as text than it is in memory.
-
-    Raises:
-        Exception: the value holds anything else, is cyclic, or is nested too deeply.
-    """
-    try:
-        probe = _resting.pop()
-    except IndexError:
-        probe = _new()
-    dump, meter = probe
-    meter.left = LIGHT
-    try:
-        dump(value)
-    except _TooLarge:
-        _resting.append(_new())
-        return _is_json_tree(value)
-    _resting.append(probe)
-    return True
-
-
-def _new() -> _Probe:
-    meter = _Meter()
-    pickler = _Refusing(meter, 5)
+def new_probe() -> Probe:
+    """Return a probe."""
+    pickler = _Refusing(_Light(), 5)
     pickler.fast = True
-    return pickler.dump, meter
+    return pickler.dump
 
 
-def _is_json_tree(value: object) -> bool:
-    """Look at each container once, at C speed and without a copy of it."""
+def is_tree(value: object) -> bool:
+    """Tell whether a value has exact JSON types alone, and no container or long text in two places.
+
+    Each container is looked at once, without a copy of it.
+    """
     todo: list[Any] = [(value,)]
     seen: set[int] = set()
     while todo:
         items = todo.pop()
-        kinds = set(map(type, items))
-        if not kinds <= JSON_TYPES:
+        kinds = type_ids(items)
+        if not kinds <= _JSON_TYPES:
             return False
-        large = kinds & _CONTAINERS or str in kinds
-        for item in items if large else ():
+        for item in items if id(str) in kinds or kinds & CONTAINERS else ():
             kind = type(item)
-            if not item or kind not in _CONTAINERS and (kind is not str or len(item) < LONG_TEXT):
+            if id(kind) in SCALARS and (kind is not str or len(item) < LONG_TEXT):
                 continue
             if id(item) in seen:
                 return False
-            seen.add(id(item))
+            if item:
+                seen.add(id(item))
             if kind is not str:
                 todo.append(item.values() if kind is dict else item)
     return True
+
+
+def type_ids(items: Iterable[object]) -> set[int]:
+    """Return the ids of the types of some values."""
+    return set(map(id, map(type, items)))

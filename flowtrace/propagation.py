@@ -34,7 +34,7 @@ def carry(function: Callable[..., Any]) -> Callable[..., Any]:
     return carried
 
 
-@functools.wraps(_original_submit)
+@functools.wraps(_original_submit)  # type: ignore[arg-type]
 def _submit(executor: ThreadPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
     return _original_submit(executor, carry(function), *args, **kwargs)
 
@@ -42,7 +42,7 @@ def _submit(executor: ThreadPoolExecutor, function: Callable[..., Any], /, *args
 def install() -> None:
     """Let thread pools take the current step along, unless somebody else has replaced their ``submit``."""
     if ThreadPoolExecutor.submit is _original_submit:
-        ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign]
+        ThreadPoolExecutor.submit = _submit  # type: ignore[assignment,method-assign]
 
 
 def uninstall() -> None:

@@ -19,7 +19,7 @@ BUILT_IN: Final = (
     *("password", "passwd", "passphrase", "passcode", "pwd", "secret", "token", "jwt", "bearer"),
     *("authorization", "auth", "cookie", "credential", "session", "csrf", "api_key", "apikey"),
     *("private_key", "access_key", "signing_key", "encryption_key", "accesstoken", "authtoken"),
-    *("refreshtoken", "sessionid", "privatekey", "secretkey", "accesskey"),
+    *("refreshtoken", "sessionid", "privatekey", "secretkey", "accesskey", "jsessionid", "phpsessid"),
 )
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_]+")
 _FOLLOWERS: Final = frozenset({"key", "id", "value", "text", "string", "header", "hash", "b64"})
@@ -44,7 +44,7 @@ def secret_names(extra: Iterable[str] = ()) -> IsSecret:
         A function from a name to whether it is secret.
     """
     terms = frozenset(filter(None, map(words, (*BUILT_IN, *extra))))
-    longest = max(map(len, terms))
+    longest = max(2, *map(len, terms))
 
     @lru_cache(maxsize=4096)
     def is_secret(name: str) -> bool:
@@ -68,4 +68,6 @@ def _ends_with_term(parts: tuple[str, ...], terms: frozenset[tuple[str, ...]], l
     if plural and len(parts) > 1 and parts[-2] in _QUANTITIES:
         return False  # max_tokens, total_sessions: a number of them
     endings = [parts, (*parts[:-1], last[:-1])] if plural else [parts]
-    return any(ending[-length:] in terms for ending in endings for length in range(1, longest + 1))
+    # once more as one word: "passWord" is a password, "auth_token" an authtoken
+    tails = [ending[-length:] for ending in endings for length in range(1, longest + 1)]
+    return any(tail in terms or ("".join(tail),) in terms for tail in tails)

@@ -213,6 +213,10 @@ def _at_exit() -> None:
     if says_more and recorder.is_always:
         recorder.write("recovered" if recorder.failed else "ok", ended=True)
     log.summarise()
+    # what the last steps hold would keep the main module, and all that it should finalise, alive for good
+    switch.turn_off()
+    LIVE.clear()
+    recorder.buffer.clear()
 
 
 def _after_fork() -> None:

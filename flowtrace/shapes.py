@@ -13,7 +13,6 @@ import types
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Final
 
-
 _FUNCTIONS: Final = ("begin", "emit", "end", "end_stream", "fail", "prepare", "resume", "start", "suspend")
 
 
@@ -99,23 +98,11 @@ def plain(subject: Subject) -> Wrapper:
 def coroutine(subject: Subject) -> Wrapper:
     """Return the wrapper of a coroutine function."""
 
-    async def drive(step: Any, unstarted: _Unstarted) -> Any:
-        subject.start(step)
-        try:
-            result = await _relay(subject, step, unstarted.body)
-        except GeneratorExit:
-            subject.end_stream(step)
-            raise
-        except BaseException as error:
-            subject.fail(step, error)
-            raise
-        subject.end(step, result)
-        return result
-
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         step = _prepare(subject, instance, args, kwargs)
         if step is None:
             return wrapped(*args, **kwargs)
+        unstarted = _Unstarted()
         try:
             body = wrapped(*args, **kwargs)
         except BaseException as error:
@@ -123,7 +110,8 @@ def coroutine(subject: Subject) -> Wrapper:
             raise
         if type(body) is not types.CoroutineType:
             return _end_unstarted(subject, step, body)
-        return _named(drive(step, _Unstarted(body)), body)
+        unstarted.body = body
+        return _named(_drive_coroutine(subject, step, unstarted), body)
 
     return call
 
@@ -211,15 +199,19 @@ def _end_unstarted(subject: Subject, step: Any, result: Any) -> Any:
 
 
 class _Unstarted:
-    """Holds a coroutine that may never be awaited, so that only the outer one is warned of."""
+    """Holds a coroutine that may never be awaited, so that only the outer one is warned of.
+
+    It is made before the coroutine: the garbage collector ends the older of the two first.
+    """
 
     __slots__ = ("body",)
 
-    def __init__(self, body: Any) -> None:
-        self.body = body
+    def __init__(self) -> None:
+        self.body: Any = None
 
     def __del__(self) -> None:
-        self.body.close()
+        if self.body is not None:
+            self.body.close()
 
 
 def _named(driver: Any, body: Any) -> Any:
@@ -233,10 +225,11 @@ def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]
     """Forward everything between a generator and its consumer, as PEP 380 says."""
     advance: Callable[..., Any] = body.send
     argument: Any = None
+    given: list[Any] = []  # emptied when the consumer gets the item, which is not to live on in here
     subject.start(step)
     while True:
         try:
-            item = advance(argument)
+            given.append(advance(argument))
         except StopIteration as stop:
             subject.end_stream(step, stop.value)
             return stop.value
@@ -245,61 +238,99 @@ def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]
             raise
         finally:
             argument = None
-        subject.emit(step, item)
+        subject.emit(step, given[0])
         subject.suspend(step)
         try:
-            argument = yield item
+            argument = yield given.pop()
             advance = body.send
         except BaseException as error:  # GeneratorExit too: the body may have something to say to it
             advance, argument = body.throw, error
+        subject.resume(step)
+
+
+async def _drive_coroutine(subject: Subject, step: Any, unstarted: _Unstarted) -> Any:
+    """Await a body; whenever it is suspended, so is its step: who drives it may do other things meanwhile."""
+    body = unstarted.body
+    advance: Callable[..., Any] = body.send
+    argument: Any = None
+    given: list[Any] = []
+    subject.start(step)
+    while True:
+        try:
+            given.append(advance(argument))
+        except StopIteration as stop:
+            subject.end(step, stop.value)
+            return stop.value
+        except BaseException as error:
+            _stop(subject, step, error)
+            raise
         finally:
-            item = None
+            argument = None
+        subject.suspend(step)
+        try:
+            argument = await _pass_on(given)
+            advance = body.send
+        except BaseException as error:
+            advance, argument = body.throw, error
         subject.resume(step)
 
 
 @types.coroutine
-def _relay(subject: Subject, step: Any, body: Any) -> Generator[Any, Any, Any]:
-    """Await a body; whenever it is suspended, so is its step: who drives it may do other things meanwhile."""
+def _drive_iterable_coroutine(subject: Subject, step: Any, body: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Do the same for a generator that is a coroutine: what it yields is for the event loop, and no item."""
     advance: Callable[..., Any] = body.send
     argument: Any = None
+    given: list[Any] = []
+    subject.start(step)
     while True:
         try:
-            awaited = advance(argument)
+            given.append(advance(argument))
+        except StopIteration as stop:
+            subject.end(step, stop.value)
+            return stop.value
+        except BaseException as error:
+            _stop(subject, step, error)
+            raise
+        finally:
+            argument = None
+        subject.suspend(step)
+        try:
+            argument = yield given.pop()
+            advance = body.send
+        except BaseException as error:
+            advance, argument = body.throw, error
+        subject.resume(step)
+
+
+@types.coroutine
+def _pass_on(given: list[Any]) -> Generator[Any, Any, Any]:
+    """Give what a body awaits to the event loop, and return the loop's answer."""
+    return (yield given.pop())
+
+
+async def _advance(subject: Subject, step: Any, asked: Any) -> Any:
+    """Await one item of an async generator, with its step suspended while it waits."""
+    advance: Callable[..., Any] = asked.send
+    argument: Any = None
+    given: list[Any] = []
+    while True:
+        try:
+            given.append(advance(argument))
         except StopIteration as stop:
             return stop.value
         finally:
             argument = None
         subject.suspend(step)
         try:
-            argument = yield awaited
-            advance = body.send
-        except GeneratorExit:
-            subject.resume(step)
-            body.close()
-            raise
+            argument = await _pass_on(given)
+            advance = asked.send
         except BaseException as error:
-            advance, argument = body.throw, error
-        finally:
-            awaited = None
+            advance, argument = asked.throw, error
         subject.resume(step)
 
 
-@types.coroutine
-def _drive_iterable_coroutine(
-    subject: Subject, step: Any, body: Generator[Any, Any, Any]
-) -> Generator[Any, Any, Any]:
-    subject.start(step)
-    try:
-        result = yield from _relay(subject, step, body)
-    except BaseException as error:
-        _stop(subject, step, error)
-        raise
-    subject.end(step, result)
-    return result
-
-
 def _stop(subject: Subject, step: Any, error: BaseException) -> None:
-    if isinstance(error, GeneratorExit):
+    if issubclass(type(error), GeneratorExit):  # isinstance would ask the error itself
         subject.end_stream(step)
     else:
         subject.fail(step, error)
@@ -311,11 +342,12 @@ async def _drive_async_generator(
     """Forward everything between an async generator and its consumer."""
     advance: Callable[..., Any] = body.asend
     argument: Any = None
+    given: list[Any] = []
     subject.start(step)
     pending = _first_step(body)
     while True:
         try:
-            item = await _relay(subject, step, pending or advance(argument))
+            given.append(await _advance(subject, step, pending or advance(argument)))
         except StopAsyncIteration:
             subject.end_stream(step, None)
             return
@@ -324,15 +356,13 @@ async def _drive_async_generator(
             raise
         finally:
             argument = pending = None
-        subject.emit(step, item)
+        subject.emit(step, given[0])
         subject.suspend(step)
         try:
-            argument = yield item
+            argument = yield given.pop()
             advance = body.asend
         except BaseException as error:
             advance, argument = body.athrow, error
-        finally:
-            item = None
         subject.resume(step)
 
 
@@ -352,3 +382,15 @@ _BY_FLAG: Final = (
     (inspect.CO_ASYNC_GENERATOR, async_generator),
     (inspect.CO_GENERATOR, generator),
 )
+
+
+def _unseen(code: types.CodeType) -> types.CodeType:
+    constants = tuple(_unseen(item) if isinstance(item, types.CodeType) else item for item in code.co_consts)
+    return code.replace(co_filename=f"{code.co_filename} (importlib._bootstrap)", co_consts=constants)
+
+
+# A `stacklevel` says how many frames up the culprit is. `warnings` and `logging` do not count the frames of the import
+# system, which they know by these two words in the file name; so ours, in between, change nothing for them either.
+for _function in [item for item in globals().values() if type(item) is types.FunctionType]:
+    if _function.__module__ == __name__:
+        _function.__code__ = _unseen(_function.__code__)

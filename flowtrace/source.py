@@ -26,6 +26,13 @@ def locate(function: Any) -> Code | None:
     Returns:
         Its module, name, file, line and code hash, as far as they are known; None for a callable without a name.
     """
+    try:
+        return _locate(function)
+    except Exception:  # a callable may answer any question about it with an error
+        return None
+
+
+def _locate(function: Any) -> Code | None:
     plain = inspect.unwrap(function) if isinstance(function, FunctionType) else function
     name = getattr(plain, "__qualname__", None)
     module = getattr(plain, "__module__", None)
@@ -50,7 +57,14 @@ def _code_hash(code: CodeType) -> Hash | None:
         tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
     except Exception:  # no source, or one that was changed since it was loaded, in whatever way
         return None
-    found = digest.hash_bytes(syntax(tree).encode("utf-8", "backslashreplace"))
+    node: ast.AST = tree
+    if code.co_name == "<lambda>":
+        # the source is the whole statement around it, in which it may not be the only one
+        lambdas = [item for item in ast.walk(tree) if isinstance(item, ast.Lambda)]
+        if len(lambdas) != 1:
+            return None
+        node = lambdas[0]
+    found = digest.hash_bytes(syntax(node).encode("utf-8", "backslashreplace"))
     return Hash(algorithm=found.algorithm, value=found.value)
 
 
@@ -75,4 +89,6 @@ def _fields(node: ast.AST) -> list[tuple[str, Any]]:
     pairs = list(ast.iter_fields(node))
     if isinstance(node, _DEFINITIONS) and ast.get_docstring(node, clean=False) is not None:
         return [(name, value[1:] if name == "body" else value) for name, value in pairs]
+    if isinstance(node, ast.JoinedStr):  # 3.12 ends some format specs with an empty text
+        return [("values", [part for part in node.values if not isinstance(part, ast.Constant) or part.value != ""])]
     return pairs

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Final
 
 LARGEST_NUMBER: Final = 2**31 - 1
@@ -15,7 +15,7 @@ _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 
 
-class TraceMode(str, Enum):
+class TraceMode(StrEnum):
     """When a trace is written.
 
     ``OFF``: never. ``ON``: when something fails. ``ALWAYS``: also on success.
@@ -26,7 +26,7 @@ class TraceMode(str, Enum):
     ALWAYS = "always"
 
 
-class ValidationMode(str, Enum):
+class ValidationMode(StrEnum):
     """What a validation issue leads to, beside standing in its step.
 
     ``OFF``: nothing more. ``WARN``: a logged warning. ``ERROR``: also counts as a failure, so a trace is written.
@@ -84,7 +84,7 @@ def _mode(text: str) -> TraceMode:
     return TraceMode(word)
 
 
-def _check_mode(value: object) -> TraceMode:
+def _check_mode(value: Any) -> TraceMode:
     if isinstance(value, bool):
         return TraceMode.ON if value else TraceMode.OFF
     return TraceMode(value)
@@ -111,10 +111,8 @@ def _optional_text(value: object) -> str | None:
     return None if value is None else _text(value)
 
 
-def _names(value: object) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ValueError(value)
-    names = tuple(value)
+def _names(value: Any) -> tuple[Any, ...]:
+    names = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (None,)
     if all(isinstance(name, str) and name for name in names):
         return names
     raise ValueError(value)

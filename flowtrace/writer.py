@@ -14,7 +14,7 @@ from flowtrace.switch import HOME_PID
 
 _NO_FSYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EROFS})
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-_LONGEST_NAME_KEPT: Final = 80
+_LONGEST_NAME_KEPT: Final = 80  # in bytes, as file systems count
 
 
 def is_child_process() -> bool:
@@ -55,7 +55,8 @@ def render_path(template: str, *, run_id: str, flow_id: str, timestamp: str) -> 
 
 
 def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.-]|^\.+", "_", text)[:_LONGEST_NAME_KEPT] or "_"
+    name = re.sub(r"[^\w.-]|^\.+", "_", text).encode()[:_LONGEST_NAME_KEPT]
+    return name.decode(errors="ignore") or "_"
 
 
 def write_atomically(path: str, data: bytes) -> None:
@@ -74,7 +75,7 @@ def write_atomically(path: str, data: bytes) -> None:
     folder = os.path.dirname(path) or "."
     _make_folders(folder)
     _refuse_special_file(path)
-    name = os.path.basename(path)[:_LONGEST_NAME_KEPT]
+    name = os.fsdecode(os.fsencode(os.path.basename(path))[:_LONGEST_NAME_KEPT])
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(6).hex()}.tmp")
     descriptor = os.open(temporary, _CREATE, 0o600)
     try:

@@ -26,6 +26,6 @@ def pristine(monkeypatch, tmp_path):
 @pytest.fixture
 def fast_folder():
     """A folder in memory where there is one: for tests that write many files, not for those about disks."""
-    parent = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=parent) as folder:
         yield Path(folder)

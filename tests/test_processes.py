@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -265,10 +265,11 @@ def test_failing_writes_are_one_warning_with_a_final_count(tmp_path):
     done = run_program(tmp_path, NODES, UNWRITABLE, FLOWTRACE_OUT="/dev/full")
     lines = done.stderr.splitlines()
     assert [line.count("failed to write trace") for line in lines] == [1, 1]
-    assert "count=1 " in lines[0] and "count=15 " in lines[1]
-    assert "path=/dev/full" in lines[0] and "reason='is not a regular file'" in lines[0]
+    for line, count in zip(lines, ("count=1 ", "count=15 "), strict=True):
+        for text in (count, "path=/dev/full", "reason='is not a regular file'"):
+            assert text in line
     assert done.stdout == ""
-    assert os.path.exists("/dev/full")
+    assert Path("/dev/full").exists()
 
 
 def test_failing_writes_are_told_in_the_hosts_own_format(tmp_path):

@@ -244,7 +244,7 @@ def test_one_flow_object_may_be_entered_again_and_at_once():
     ids=repr,
 )
 def test_flow_refuses_what_is_no_text(arguments):
-    with pytest.raises(TypeError, match="flow: .* must be text"):
+    with pytest.raises(TypeError, match=r"flow: .* must be text"):
         flow(**arguments)
 
 

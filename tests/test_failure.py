@@ -1,0 +1,279 @@
+"""What an error leaves in the trace: text, type, causes, notes, frames; never a value, never an error of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import weakref
+
+import pytest
+
+from flowtrace import traced_node
+from flowtrace.canonical import loads, pretty
+from flowtrace.failure import MAX_CAUSES, MAX_FRAMES, MAX_MESSAGE, code_of, describe, frames, message_of, type_of
+
+
+def raised(error, cause=None):
+    try:
+        if cause is None:
+            raise error
+        raise error from cause
+    except BaseException as caught:
+        return caught
+
+
+class Broken(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+    __repr__ = __str__
+
+
+class NotText(Exception):
+    def __str__(self):
+        return 5
+
+
+class Polite(Exception):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.password = "s3cret"
+
+
+def test_an_error_that_was_raised_is_described_whole():
+    def outer():
+        inner()
+
+    def inner():
+        secret = "s3cret"
+        error = ValueError(f"{len(secret)} is no good")
+        error.add_note("try another")
+        raise error from KeyError("k")
+
+    with pytest.raises(ValueError) as caught:
+        outer()
+    own, first = outer.__qualname__.partition(".")[0], outer.__code__.co_firstlineno
+    frames_of = [(own, first + 10), (f"{own}.<locals>.outer", first + 1), (f"{own}.<locals>.inner", first + 7)]
+    assert describe(caught.value) == (
+        "node_error",
+        "6 is no good",
+        {
+            "type": "ValueError",
+            "causes": [{"relation": "cause", "type": "KeyError", "message": "'k'"}],
+            "notes": ["try another"],
+            "frames": [{"file": __file__, "line": line, "function": name} for name, line in frames_of],
+        },
+    )
+
+
+def test_an_error_that_was_never_raised_is_its_text():
+    assert describe(ValueError("x")) == ("node_error", "x", None)
+    assert describe("only text", "flow_error") == ("flow_error", "only text", None)
+    assert describe(ValueError()) == ("node_error", "", None)
+
+
+def test_frames_hold_no_values_and_not_our_own():
+    @traced_node
+    def node(password):
+        raise ValueError("no")
+
+    with pytest.raises(ValueError) as caught:
+        node("s3cret")
+    details = describe(caught.value).details
+    assert "s3cret" not in str(details)
+    assert [frame["function"].rpartition(".")[2] for frame in details["frames"]] == [
+        "test_frames_hold_no_values_and_not_our_own",
+        "node",
+    ]
+    assert all(set(frame) == {"file", "line", "function"} for frame in details["frames"])
+
+
+def test_attributes_of_an_error_are_not_told():
+    assert "s3cret" not in str(describe(raised(Polite("x"))))
+
+
+def test_the_chain_is_the_one_that_a_traceback_shows():
+    context = raised(KeyError("context"))
+    error = ValueError("x")
+    error.__context__ = context
+    assert describe(error).details["causes"] == [{"relation": "context", "type": "KeyError", "message": "'context'"}]
+    error.__cause__ = OSError("cause")
+    assert describe(error).details["causes"] == [{"relation": "cause", "type": "OSError", "message": "cause"}]
+    error.__cause__ = None
+    error.__suppress_context__ = True
+    assert describe(error).details is None
+
+
+def test_a_chain_in_a_circle_ends():
+    one, other = ValueError("1"), ValueError("2")
+    one.__cause__, other.__cause__ = other, one
+    assert [cause["message"] for cause in describe(one).details["causes"]] == ["2"]
+    one.__cause__ = one
+    assert describe(one).details is None
+
+
+def test_a_long_chain_is_cut():
+    error = None
+    for number in range(1000):
+        error = raised(ValueError(str(number)), error)
+    causes = describe(error).details["causes"]
+    assert [cause["message"] for cause in causes] == [str(998 - number) for number in range(MAX_CAUSES)]
+
+
+def test_a_group_tells_its_parts():
+    group = raised(ExceptionGroup("many", [ValueError("1"), ExceptionGroup("inner", [KeyError(2)]), Broken()]))
+    details = describe(group).details
+    assert describe(group).message == "many (3 sub-exceptions)"
+    assert details["exceptions"] == [
+        {"type": "ValueError", "message": "1"},
+        {"type": "ExceptionGroup", "message": "inner (1 sub-exception)"},
+        {"type": f"{__name__}.Broken", "message": f"<{__name__}.Broken whose text could not be made>"},
+    ]
+    huge = raised(ExceptionGroup("many", [ValueError(number) for number in range(500)]))
+    assert len(describe(huge).details["exceptions"]) == MAX_CAUSES
+
+
+@pytest.mark.parametrize("cls", [Broken, NotText])
+def test_an_error_without_a_text_says_so(cls):
+    assert message_of(cls()) == f"<{__name__}.{cls.__name__} whose text could not be made>"
+    assert describe(raised(cls())).details["type"] == f"{__name__}.{cls.__name__}"
+
+
+def test_a_str_subclass_as_text_is_taken_as_plain_text():
+    class Odd(str):
+        def __len__(self):
+            raise RuntimeError
+
+        def encode(self, *arguments):
+            raise RuntimeError
+
+    class Error(Exception):
+        def __str__(self):
+            return Odd("odd")
+
+    message = message_of(Error())
+    assert (type(message), message) == (str, "odd")
+    error = raised(ValueError())
+    error.__notes__ = [Odd("note"), 5, None]
+    assert describe(error).details["notes"] == ["note"]
+    assert describe(Odd("text")).message == "text"
+
+
+def test_a_long_text_is_cut_and_says_how_long_it_was():
+    message = message_of(ValueError("x" * 1_000_000))
+    assert message == "x" * MAX_MESSAGE + "... (1000000 characters)"
+    assert message_of(ValueError("x" * MAX_MESSAGE)) == "x" * MAX_MESSAGE
+    error = ValueError()
+    for _ in range(100):
+        error.add_note("y" * 100_000)
+    notes = describe(error).details["notes"]
+    assert notes == ["y" * MAX_MESSAGE + "... (100000 characters)"] * MAX_CAUSES
+
+
+def test_text_that_utf8_cannot_hold_is_escaped():
+    failure = describe(raised(ValueError("a\ud800b")))
+    assert failure.message == "a\\ud800b"
+    assert pretty(failure.details)
+    name = "n\ud800"
+    namespace = {}
+    exec(compile("def function(): raise ValueError", "f\udcff.py", "exec"), namespace)
+    namespace["function"].__code__ = namespace["function"].__code__.replace(co_qualname=name, co_name=name)
+    with pytest.raises(ValueError) as caught:
+        namespace["function"]()
+    found = describe(caught.value).details["frames"][-1]
+    assert loads(pretty(found)) == {"file": "f\\udcff.py", "line": 1, "function": "n\\ud800"}
+
+
+def test_of_1000_frames_the_first_and_last_are_told():
+    def descend(left):
+        if left == 0:
+            raise ValueError
+        descend(left - 1)
+
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(5000)
+    try:
+        descend(1000)
+    except ValueError as error:
+        found = frames(error.__traceback__)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert len(found) == MAX_FRAMES + 1
+    assert found[MAX_FRAMES // 2] == {"left_out": 1002 - MAX_FRAMES}
+    assert found[0]["function"] == "test_of_1000_frames_the_first_and_last_are_told"
+    assert found[-1]["line"] == descend.__code__.co_firstlineno + 2
+
+
+def test_a_recursion_error_is_described():
+    def forever():
+        forever()
+
+    with pytest.raises(RecursionError) as caught:
+        forever()
+    details = describe(caught.value).details
+    assert details["type"] == "RecursionError"
+    assert len(details["frames"]) == MAX_FRAMES + 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ValueError(), "node_error"),
+        (StopIteration(), "node_error"),
+        (KeyboardInterrupt(), "node_interrupted"),
+        (SystemExit(), "node_interrupted"),
+        (GeneratorExit(), "node_interrupted"),
+        (asyncio.CancelledError(), "node_cancelled"),
+        (type("Cancelled", (BaseException,), {})(), "node_cancelled"),
+        (type("Mine", (asyncio.CancelledError,), {})(), "node_cancelled"),
+        (BaseExceptionGroup("g", [KeyboardInterrupt()]), "node_interrupted"),
+    ],
+    ids=repr,
+)
+def test_the_code_tells_how_a_node_ended(error, code):
+    assert code_of(error) == code
+
+
+def test_a_type_is_named_as_in_a_traceback():
+    assert type_of(KeyError()) == "KeyError"
+    assert type_of(Polite()) == f"{__name__}.Polite"
+    odd = type("Odd", (Exception,), {"__module__": None})
+    assert type_of(odd()) == "?.Odd"
+
+
+def test_nothing_is_kept_alive():
+    class Held:
+        pass
+
+    def fail():
+        held = Held()
+        refs.append(weakref.ref(held))
+        raise ValueError("x")
+
+    refs: list = []
+    failure = describe(raised(ValueError("x")))
+    try:
+        fail()
+    except ValueError as error:
+        failure = describe(error)
+    gc.collect()
+    assert failure.message == "x"
+    assert refs[0]() is None
+
+
+def test_nothing_is_raised_whatever_an_error_says():
+    class Hostile(Exception):
+        def __getattribute__(self, name):
+            raise RuntimeError(name)
+
+        def __str__(self):
+            raise SystemExit
+
+    hostile = raised(Hostile())
+    failure = describe(hostile)
+    assert failure.code == "node_error"
+    assert (
+        failure.message
+        == f"<{__name__}.test_nothing_is_raised_whatever_an_error_says.<locals>.Hostile whose text could not be made>"
+    )

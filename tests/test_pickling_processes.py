@@ -1,0 +1,266 @@
+"""Decorated functions in other processes: pools, joblib, cloudpickle by value, forks; and whose file is whose."""
+
+from __future__ import annotations
+
+import pytest
+
+import flowtrace
+from tests.programs import run_program
+
+MODES = ("off", "on", "always")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_process_pool_runs_whatever_is_decorated(method, tmp_path):
+    # a program of its own: fork warns in a process with threads, and spawn imports the main module again
+    run_program(tmp_path, POOL, arguments=(method,), FLOWTRACE_OUT=str(tmp_path / "off.json"), FLOWTRACE_MODE="off")
+    assert written(tmp_path) == []
+    run_program(tmp_path, POOL, arguments=(method,), FLOWTRACE_OUT=str(tmp_path / "on.json"))
+    parent, *children = by_process(tmp_path, "on")
+    assert (parent, len(children) >= 1) == ("on.json", True)
+    run_program(
+        tmp_path, POOL, arguments=(method,), FLOWTRACE_OUT=str(tmp_path / "always.json"), FLOWTRACE_MODE="always"
+    )
+    parent, *children = by_process(tmp_path, "always")
+    assert (parent, len(children) >= 1) == ("always.json", True)
+    trace = flowtrace.load_trace(tmp_path / "always.json")
+    assert [step.error.message for step in trace.steps if step.error] == ["of the parent"]
+    for child in children:
+        of_child = flowtrace.load_trace(tmp_path / child)
+        assert child == f"always.{of_child.run.pid}.json"
+        assert of_child.run.pid != trace.run.pid
+
+
+def written(folder):
+    return sorted(path.name for path in folder.iterdir() if path.suffix == ".json")
+
+
+def by_process(folder, stem):
+    """Return the names of a program's traces: the parent's first."""
+    names = [name for name in written(folder) if name.startswith(f"{stem}.")]
+    return sorted(names, key=len)
+
+
+POOL = """
+    import multiprocessing, sys
+    from concurrent.futures import ProcessPoolExecutor
+    from flowtrace import flow, traced_node
+
+    @traced_node
+    def double(value):
+        return value * 2
+
+    @flow("doubling")
+    def double_in_flow(value):
+        return value * 2
+
+    @traced_node
+    def broken(value):
+        raise ValueError(value)
+
+    class Traced:
+        @traced_node
+        def method(self, value):
+            return value * 2
+
+        @traced_node
+        @classmethod
+        def made(cls, value):
+            return value * 2
+
+        @classmethod
+        @traced_node
+        def made_inside(cls, value):
+            return value * 2
+
+        @traced_node
+        @staticmethod
+        def static(value):
+            return value * 2
+
+    def target(queue, function):
+        queue.put(function(21))
+
+    if __name__ == "__main__":
+        context = multiprocessing.get_context(sys.argv[1])
+        functions = [double, double_in_flow, Traced().method, Traced.made, Traced.made_inside, Traced.static]
+        with ProcessPoolExecutor(2, mp_context=context) as pool:
+            for function in functions:
+                assert list(pool.map(function, [1, 2])) == [2, 4]
+                assert pool.submit(function, value=3).result() == 6
+            failed = pool.submit(broken, "of a child").exception()
+            assert type(failed) is ValueError and failed.args == ("of a child",)
+        with context.Pool(1) as pool:
+            assert pool.map(double, range(3)) == [0, 2, 4]
+            assert pool.apply(Traced().method, (4,)) == 8
+        queue = context.Queue()
+        process = context.Process(target=target, args=(queue, double))
+        process.start()
+        assert queue.get() == 42
+        process.join()
+        assert process.exitcode == 0
+        process = context.Process(target=double, args=(1,))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        try:
+            broken("of the parent")
+        except ValueError:
+            pass
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_cloudpickle_sends_the_main_module_by_value(mode, tmp_path):
+    environment = {"FLOWTRACE_MODE": mode, "FLOWTRACE_OUT": str(tmp_path / "trace.json")}
+    run_program(tmp_path, CLOUD, **environment)
+
+
+CLOUD = """
+    import pickle, subprocess, sys
+    import cloudpickle
+    from flowtrace import flow, traced_node
+
+    LIMIT = 10
+
+    @traced_node
+    def double(value):
+        return min(value * 2, LIMIT)
+
+    @traced_node
+    def calls_double(value):
+        return double(value) + 1
+
+    @flow("doubling")
+    def in_flow(value):
+        return double(value) + 1
+
+    @traced_node
+    class Whole:
+        def __init__(self, by):
+            self.by = by
+
+        def method(self, value):
+            return double(value) + self.by
+
+        @classmethod
+        def made(cls, value):
+            return cls(1).method(value)
+
+        @staticmethod
+        def static(value):
+            return double(value) + 1
+
+    class Traced(Whole):
+        @traced_node
+        @classmethod
+        def outside(cls, value):
+            return cls(1).method(value)
+
+        @traced_node
+        def method(self, value):
+            return super().method(value)
+
+    sent = [calls_double, in_flow, Whole(1).method, Whole.made, Whole.static, Traced.outside, Traced(1).method]
+    receive = (
+        "import pickle, sys\\n"
+        "functions = pickle.load(sys.stdin.buffer)\\n"
+        "assert [function(2) for function in functions] == [5] * len(functions)\\n"
+        "assert functions[0](100) == 11\\n"
+        "from flowtrace.instrument import TracedFunction\\n"
+        "assert not isinstance(functions[0], TracedFunction)\\n"
+    )
+    subprocess.run([sys.executable, "-c", receive], input=cloudpickle.dumps(sent), check=True)
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_joblib_runs_decorated_functions_in_its_processes(mode, tmp_path):
+    environment = {"FLOWTRACE_MODE": mode, "FLOWTRACE_OUT": str(tmp_path / "trace.json")}
+    run_program(tmp_path, JOBLIB, **environment)
+    assert ("trace.json" in written(tmp_path)) is (mode != "off")
+    if mode != "off":
+        trace = flowtrace.load_trace(tmp_path / "trace.json")
+        assert [step.error.message for step in trace.steps if step.error] == ["of the parent"]
+
+
+JOBLIB = """
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+    from flowtrace import traced_node
+
+    @traced_node
+    def double(value):
+        return value * 2
+
+    @traced_node
+    def broken(value):
+        raise ValueError(value)
+
+    class Traced:
+        @traced_node
+        def method(self, value):
+            return value * 2
+
+        @traced_node
+        @classmethod
+        def made(cls, value):
+            return value * 2
+
+    if __name__ == "__main__":
+        run = Parallel(n_jobs=2, backend="loky")
+        for function in (double, Traced().method, Traced.made):
+            assert run(delayed(function)(value) for value in range(4)) == [0, 2, 4, 6]
+        try:
+            run([delayed(broken)("of a child")])
+        except ValueError as error:
+            assert error.args == ("of a child",)
+        else:
+            raise AssertionError
+        get_reusable_executor().shutdown(wait=True)
+        try:
+            broken("of the parent")
+        except ValueError:
+            pass
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_forked_child_never_writes_over_the_file_of_its_parent(mode, tmp_path):
+    environment = {"FLOWTRACE_MODE": mode, "FLOWTRACE_OUT": str(tmp_path / "trace.json")}
+    program = """
+        import os
+        from flowtrace import flow, traced_node
+
+        @traced_node
+        def broken(value):
+            raise ValueError(value)
+
+        def attempt(value):
+            try:
+                broken(value)
+            except ValueError as error:
+                assert error.args == (value,)
+
+        attempt("parent")
+        child = os.fork()
+        if child == 0:
+            attempt("child")
+            if os.fork() == 0:
+                attempt("grandchild")
+            else:
+                os.wait()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    """
+    run_program(tmp_path, program, **environment)
+    messages = {}
+    for name in written(tmp_path):
+        trace = flowtrace.load_trace(tmp_path / name)
+        messages[name == "trace.json", name.count(".")] = [step.error.message for step in trace.steps]
+        assert name in ("trace.json", f"trace.{trace.run.pid}.json")
+    if mode == "off":
+        assert messages == {}
+    else:
+        assert len(written(tmp_path)) == 3
+        assert messages[True, 1] == ["parent"]

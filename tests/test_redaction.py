@@ -1,0 +1,169 @@
+"""What is hidden: names in any style at any depth; what only looks like one of them stays."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+
+from flowtrace.canonical import encode, loads
+from flowtrace.digest import derive_key
+from flowtrace.redaction import BUILT_IN, MARKER, secret_names, words
+
+SECRET = """
+    password PASSWORD Password passWord dbPassword DBPassword db_password db-password DB.PASSWORD user:password
+    old_password password2 password_hash passwordText password_1 passwords api_key apiKey API-KEY X-Api-Key apikey
+    APIKey api_keys secret client_secret clientSecret secret_key secrets_value aws_secret_access_key access_token
+    accessToken refreshToken refreshtoken id_token token tokens csrf_token X-CSRF-Token jwt JWT bearer authorization
+    Authorization Proxy-Authorization auth auth_header basic_auth cookie cookies Set-Cookie session session_id
+    sessionid SESSION_KEY PHPSESSID JSESSIONID credential credentials private_key privateKey signing_key encryption_key
+    passphrase passcode pwd DB_PWD passwd access_key accesskey token_id bearer_token authToken X-Auth-Token
+""".split()
+OPEN = """
+    tokenizer tokenize tokenized passenger passengers session_count sessions_total max_tokens maxTokens num_tokens
+    total_tokens n_tokens prompt_tokens completion_tokens input_tokens output_tokens used_tokens min_tokens token_count
+    author authors authority authorized_at author_id key keys keyboard monkey id ids value primary_key public_key
+    foreign_key sort_key cookiecutter secretary secretariat obsession compass bypass pass passport passed
+    password_length session_duration auth_method auth_type unauthenticated jwtlike a b1 _ __ 1 count name hash b64 text
+""".split()
+
+
+@pytest.mark.parametrize("name", SECRET)
+def test_a_secret_name_is_known_in_every_style(name):
+    assert secret_names()(name)
+
+
+@pytest.mark.parametrize("name", [*OPEN, "", " ", "/", "é", "密码", "password" * 100])
+def test_a_name_that_only_looks_like_one_stays(name):
+    assert not secret_names()(name)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_built_in_name_hides_itself(name):
+    assert all(secret_names()(style) for style in (name, name.upper(), name.title(), f"my_{name}", f"{name}_value"))
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("dbPasswordHash2", ("db", "password", "hash", "2")),
+        ("HTTPServer", ("http", "server")),
+        ("a--b__c d", ("a", "b", "c", "d")),
+        ("", ()),
+    ],
+)
+def test_names_are_cut_into_words(name, parts):
+    assert words(name) == parts
+
+
+def test_more_names_come_in_any_style():
+    secret = secret_names(("IBAN", "birth-date", "kontoNummer", "Prüfung", ""))
+    for name in (
+        "iban",
+        "customer_iban",
+        "birthDate",
+        "BIRTH_DATE",
+        "konto_nummer",
+        "KontoNummer",
+        "prüfung",
+        "PRÜFUNG",
+        "password",
+    ):
+        assert secret(name)
+    for name in ("birth", "date", "birth_day", "ibanez"):
+        assert not secret(name)
+
+
+@dataclasses.dataclass
+class Login:
+    user: str
+    password: object
+    more: object = None
+
+
+class Header(str):
+    pass
+
+
+def hidden(value):
+    encoded = encode(value, secret=secret_names())
+    return loads(encoded.data), encoded.redacted
+
+
+def test_values_are_hidden_at_every_depth_with_their_pointers():
+    value = {
+        "user": "ada",
+        "password": "x",
+        "rows": [{"token": 1, "id": 2}, ({"deep": {"Api-Key": [1, 2]}},)],
+        "a/b~c": {"secret": {"whole": "tree"}},
+    }
+    assert hidden(value) == (
+        {
+            "user": "ada",
+            "password": MARKER,
+            "rows": [{"token": MARKER, "id": 2}, [{"deep": {"Api-Key": MARKER}}]],
+            "a/b~c": {"secret": MARKER},
+        },
+        ("/a~1b~0c/secret", "/password", "/rows/0/token", "/rows/1/0/deep/Api-Key"),
+    )
+
+
+def test_values_are_hidden_in_records():
+    document, pointers = hidden([Login("ada", "x", Login("eve", "y")), SimpleNamespace(token=1, user=2)])
+    assert document[0]["fields"]["password"] == MARKER
+    assert document[0]["fields"]["more"]["fields"] == {"user": "eve", "password": MARKER, "more": None}
+    assert document[1]["fields"] == {"token": MARKER, "user": 2}
+    assert pointers == ("/0/fields/more/fields/password", "/0/fields/password", "/1/fields/token")
+
+
+def test_values_are_hidden_beside_keys_that_are_no_plain_text():
+    value = {1: "a", "password": "x", Header("token"): "y", (1, "secret"): "z"}
+    document, pointers = hidden({"headers": value})
+    assert document["headers"]["items"] == [
+        ["password", MARKER],
+        [1, "a"],
+        [[1, "secret"], "z"],
+        [{"$py": "str", "class": f"{__name__}:Header", "value": "token"}, MARKER],
+    ]
+    assert pointers == ("/headers/items/0/1", "/headers/items/3/1")
+
+
+def test_values_are_hidden_in_mappings_of_every_kind():
+    for value in (
+        collections.OrderedDict(token=1),
+        collections.defaultdict(int, token=1),
+        collections.Counter(token=1),
+    ):
+        document, pointers = hidden([value])
+        assert document[0]["items"] == [["token", MARKER]]
+        assert pointers == ("/0/items/0/1",)
+
+
+def test_what_is_hidden_inside_a_set_or_a_hash_is_told():
+    @dataclasses.dataclass(frozen=True)
+    class Frozen:
+        token: str
+
+    document, pointers = hidden({"logins": {Frozen("x")}})
+    assert document["logins"]["items"][0]["fields"] == {"token": MARKER}
+    assert pointers == ("/logins/items",)
+
+
+def test_a_hidden_value_does_not_reach_the_hash_but_with_a_key_it_does():
+    secret, key = secret_names(), derive_key("k")
+    one, other = {"token": "a", "id": 1}, {"token": "b", "id": 1}
+    assert encode(one, secret=secret) == encode(other, secret=secret)
+    assert encode(one, secret=secret).digest == encode({"token": MARKER, "id": 1}).digest
+    # calls.py hashes the real value with the key, and shows the hidden one
+    assert encode(one, key=key).digest != encode(other, key=key).digest
+
+
+def test_a_hidden_value_is_not_even_looked_at():
+    class Loud:
+        def __getattribute__(self, name):
+            raise AssertionError(name)
+
+    assert hidden({"token": Loud()}) == ({"token": MARKER}, ("/token",))
+    assert encode({"token": object()}, secret=secret_names()).opaque == ()
