@@ -95,8 +95,8 @@ def plain(subject: Subject) -> Wrapper:
     return call
 
 
-def coroutine(subject: Subject) -> Wrapper:
-    """Return the wrapper of a coroutine function."""
+def _driven(kind: type, drive: Callable[..., Any], subject: Subject) -> Wrapper:
+    """Return the wrapper of a function whose call only makes a body, of a kind, that is run later."""
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         step = _prepare(subject, instance, args, kwargs)
@@ -108,56 +108,11 @@ def coroutine(subject: Subject) -> Wrapper:
         except BaseException as error:
             _fail_unstarted(subject, step, error)
             raise
-        if type(body) is not types.CoroutineType:
+        if type(body) is not kind:
             return _end_unstarted(subject, step, body)
-        unstarted.body = body
-        return _named(_drive_coroutine(subject, step, unstarted), body)
+        return _named(drive(subject, step, unstarted.hold(body)), body)
 
     return call
-
-
-def generator(subject: Subject, drive: Callable[..., Any] | None = None) -> Wrapper:
-    """Return the wrapper of a generator function."""
-    drive = drive or _drive_generator
-
-    def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        step = _prepare(subject, instance, args, kwargs)
-        if step is None:
-            return wrapped(*args, **kwargs)
-        try:
-            body = wrapped(*args, **kwargs)
-        except BaseException as error:
-            _fail_unstarted(subject, step, error)
-            raise
-        if type(body) is not types.GeneratorType:
-            return _end_unstarted(subject, step, body)
-        return _named(drive(subject, step, body), body)
-
-    return call
-
-
-def async_generator(subject: Subject) -> Wrapper:
-    """Return the wrapper of an async generator function."""
-
-    def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        step = _prepare(subject, instance, args, kwargs)
-        if step is None:
-            return wrapped(*args, **kwargs)
-        try:
-            body = wrapped(*args, **kwargs)
-        except BaseException as error:
-            _fail_unstarted(subject, step, error)
-            raise
-        if type(body) is not types.AsyncGeneratorType:
-            return _end_unstarted(subject, step, body)
-        return _named(_drive_async_generator(subject, step, body), body)
-
-    return call
-
-
-def iterable_coroutine(subject: Subject) -> Wrapper:
-    """Return the wrapper of a generator function that `types.coroutine` made awaitable."""
-    return generator(subject, _drive_iterable_coroutine)
 
 
 def wrapper_for(function: Any, subject: Subject) -> Wrapper:
@@ -208,6 +163,13 @@ class _Unstarted:
 
     def __init__(self) -> None:
         self.body: Any = None
+
+    def hold(self, body: Any) -> Any:
+        """Return what the driver is given: this holder for a coroutine, the body itself for any other."""
+        if type(body) is not types.CoroutineType:
+            return body
+        self.body = body
+        return self
 
     def __del__(self) -> None:
         if self.body is not None:
@@ -377,10 +339,10 @@ def _first_step(body: AsyncGenerator[Any, Any]) -> Any:
 
 
 _BY_FLAG: Final = (
-    (inspect.CO_ITERABLE_COROUTINE, iterable_coroutine),
-    (inspect.CO_COROUTINE, coroutine),
-    (inspect.CO_ASYNC_GENERATOR, async_generator),
-    (inspect.CO_GENERATOR, generator),
+    (inspect.CO_ITERABLE_COROUTINE, functools.partial(_driven, types.GeneratorType, _drive_iterable_coroutine)),
+    (inspect.CO_COROUTINE, functools.partial(_driven, types.CoroutineType, _drive_coroutine)),
+    (inspect.CO_ASYNC_GENERATOR, functools.partial(_driven, types.AsyncGeneratorType, _drive_async_generator)),
+    (inspect.CO_GENERATOR, functools.partial(_driven, types.GeneratorType, _drive_generator)),
 )
 
 

@@ -1,0 +1,34 @@
+"""flowtrace changes nothing: each row of the matrix, in each mode, through every column."""
+
+from __future__ import annotations
+
+import pytest
+
+from .flowtrace_subject import FLOWTRACE, KNOWN
+from .matrix import rows, run_row
+from .subject import MODES, Subject, undecorated
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@pytest.mark.parametrize(
+    ("shape", "binding"), [pytest.param(*row, id=f"{row[1].name}-{row[0].name}") for row in rows()]
+)
+def test_the_decorated_program_does_as_the_undecorated_one(shape, binding, mode):
+    cells = list(run_row(FLOWTRACE, shape, binding, mode))
+    assert {
+        cell.column: cell.problem for cell in cells if cell.problem and (cell.binding, cell.column) not in KNOWN
+    } == {}
+
+
+def test_the_matrix_finds_no_fault_in_no_decorator_at_all():
+    nothing = Subject("nothing", undecorated)
+    cells = [cell for shape, binding in list(rows())[::7] for cell in run_row(nothing, shape, binding, MODES[1])]
+    assert len(cells) > 1000
+    assert [cell for cell in cells if cell.problem] == []
+
+
+def test_the_matrix_finds_the_faults_of_a_plain_closure():
+    closure = Subject("closure", lambda function: lambda *args, **kwargs: function(*args, **kwargs))
+    (shape, binding), *_ = [row for row in rows() if (row[0].name, row[1].name) == ("generator", "module function")]
+    problems = {cell.column for cell in run_row(closure, shape, binding, MODES[1]) if cell.problem}
+    assert {"signature", "names", "annotations", "kinds", "defaults", "wrapped", "code"} <= problems
