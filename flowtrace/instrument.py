@@ -6,9 +6,10 @@ Nothing but wrapt is loaded here until a call is really traced.
 from __future__ import annotations
 
 import sys
+import types
 from collections.abc import Callable, Iterable
 from functools import partial
-from types import FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeAlias, TypeVar, overload
 
 import wrapt
@@ -19,6 +20,7 @@ from flowtrace.switch import SWITCH, environment_speaks, is_unread, may_be_on
 Traceable: TypeAlias = "Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]"
 F = TypeVar("F", bound="Traceable")
 _NOTHING: Any = object()
+_ROUTINES = (FunctionType, BuiltinFunctionType)
 _RECEIVERS = ("self", "cls", "mcs", "mcls", "metacls")
 _IMPLICIT: dict[str, type] = {
     "__new__": staticmethod,
@@ -48,7 +50,36 @@ class _BoundTracedFunction(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg
         return self if copied is receiver else self._self_parent.__get__(copied, type(copied))
 
 
-class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
+class _Stand:
+    """What a wrapper does as the callable that it stands for: be shown, pickled and copied."""
+
+    __slots__ = ()
+
+    def __repr__(self: Any) -> str:
+        return repr(self.__wrapped__)
+
+    def __reduce_ex__(self: Any, protocol: object) -> Any:
+        name = _text(self.__wrapped__, "__qualname__")
+        if name is not None and _find(_text(self.__wrapped__, "__module__"), name) is self:
+            return name
+        return _itself, (self.__wrapped__,)
+
+    def __copy__(self: Any) -> Any:
+        from copy import copy
+
+        return self._around(copy(self.__wrapped__))
+
+    def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:
+        from copy import deepcopy
+
+        return self._around(deepcopy(self.__wrapped__, memo))
+
+    def _around(self: Any, wrapped: Any) -> Any:
+        """Return the same node around a copy of its callable; functions are never copied."""
+        raise NotImplementedError
+
+
+class TracedFunction(_Stand, wrapt.FunctionWrapper):  # type: ignore[type-arg]
     """A callable whose calls are recorded while the switch is on, and which is that callable in everything else."""
 
     __slots__ = ()
@@ -77,33 +108,53 @@ class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         if self.__wrapped__.__qualname__.rpartition(".")[0] == owner.__qualname__:
             self._self_subject.takes_receiver = True
 
-    def __repr__(self) -> str:
-        return repr(self.__wrapped__)
-
-    def __reduce_ex__(self, protocol: object) -> Any:
-        name = _text(self.__wrapped__, "__qualname__")
-        if name is not None and _find(_text(self.__wrapped__, "__module__"), name) is self:
-            return name
-        return _itself, (self.__wrapped__,)
-
-    def __copy__(self) -> TracedFunction:
-        from copy import copy
-
-        return self._around(copy(self.__wrapped__))
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> TracedFunction:
-        from copy import deepcopy
-
-        return self._around(deepcopy(self.__wrapped__, memo))
-
     def _around(self, wrapped: Any) -> TracedFunction:
-        """Return the same node around a copy of its callable; functions are never copied."""
         if wrapped is self.__wrapped__:
             return self
         node = TracedFunction.__new__(TracedFunction)
         wrapt.FunctionWrapper.__init__(node, wrapped, self._self_wrapper, enabled=SWITCH)  # type: ignore[arg-type]
         node._self_subject = self._self_subject
         return node
+
+
+class TracedObject(_Stand, wrapt.CallableObjectProxy):  # type: ignore[type-arg]
+    """An object with a ``__call__`` of its own, traced. It binds to no instance, as such an object does not either."""
+
+    __slots__ = ()
+
+    def __init__(self, wrapped: Any, make_subject: Callable[[], Subject]) -> None:
+        super().__init__(wrapped)
+        self._self_wrapper = wrapper_for(wrapped, Subject.made_later(partial(_make_if_on, make_subject)))
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the object."""
+        if not SWITCH:
+            return self.__wrapped__(*args, **kwargs)
+        return self._self_wrapper(self.__wrapped__, None, args, kwargs)
+
+    def _around(self, wrapped: Any) -> Any:
+        if wrapped is self.__wrapped__:
+            return self
+        node = type(self).__new__(type(self))
+        wrapt.CallableObjectProxy.__init__(node, wrapped)
+        node._self_wrapper = self._self_wrapper
+        return node
+
+
+def _traced_object(target: Any, make_subject: Callable[[], Subject]) -> Any:
+    """Trace an object through a class that is named and documented as the object's own: `help` shows it."""
+    cls = type(target)
+    shown = {
+        "__module__": cls.__module__,
+        "__doc__": cls.__doc__,
+        "__qualname__": cls.__qualname__,
+        "__slots__": (),
+        # else the first look at the class's annotations would make some, which the object then has
+        "__annotations__": property(lambda self: self.__wrapped__.__annotations__),
+    }
+    return types.new_class(cls.__name__, (TracedObject,), exec_body=lambda body: body.update(shown))(
+        target, make_subject
+    )
 
 
 def _find(module: str | None, name: str) -> Any:
@@ -221,7 +272,9 @@ class _Options:
         if kind is partial:
             inner = TracedFunction(target.func, partial(self._subject, target.func))
             return _with_attributes(partial(inner, *target.args, **target.keywords), target)
-        return TracedFunction(target, partial(self._subject, target))
+        if kind in _ROUTINES or any("__get__" in vars(base) for base in kind.__mro__):
+            return TracedFunction(target, partial(self._subject, target))
+        return _traced_object(target, partial(self._subject, target))
 
     def _apply_to_class(self, cls: type) -> type:
         for name, member in list(vars(cls).items()):

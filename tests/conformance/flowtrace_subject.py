@@ -15,6 +15,5 @@ FLOWTRACE = Subject("flowtrace", flowtrace.traced_node, _set_mode)
 
 # What flowtrace can't do, by binding and column, with the reason.
 KNOWN = {
-    ("callable object", column): "a callable object that isn't a function gets a proxy, whose class has a `__get__`"
-    for column in ("kinds", "signature", "text")
+    ("callable object", "text"): "`help` of an object documents its type, and the type of a traced object is a proxy's",
 }
