@@ -160,6 +160,14 @@ def _tagged_start(kind: str) -> bytes:
     return b'{"%b":%b' % (TAG.encode(), orjson.dumps(kind))
 
 
+def _each(items: Collection[object]) -> list[bytes]:
+    """Return the bytes of each of many scalars by one call: a line break can stand between them, but in none."""
+    if not items:
+        return []
+    lines = orjson.dumps(list(items), option=orjson.OPT_INDENT_2)
+    return lines[len(b"[\n  ") : -len(b"\n]")].split(b",\n  ")
+
+
 def _opaque(name: str) -> bytes:
     return b'%b,"class":%b}' % (_tagged_start("opaque"), orjson.dumps(name))
 
@@ -364,7 +372,7 @@ class _Encoder:
     def _raw(self, items: Collection[object]) -> Iterable[bytes]:
         if type_ids(items) <= SCALARS and not self._exact:
             try:
-                return list(map(orjson.dumps, items))
+                return _each(items)
             except orjson.JSONEncodeError:
                 pass
         return map(self._nested, items)

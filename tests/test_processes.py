@@ -155,6 +155,8 @@ def test_a_keyboard_interrupt_leaves_the_stack(tmp_path):
     program = """
         import os, signal, time
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started with it ignored
+
         @traced_node(operation="wait")
         def wait():
             os.kill(os.getpid(), signal.SIGINT)
