@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -18,9 +19,11 @@ def pristine(monkeypatch, tmp_path):
         if name.startswith("FLOWTRACE_") or name in ("GIT_SHA", "GITHUB_SHA", "CI"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    logger_class = logging.getLoggerClass()
     with testing.pristine():
         yield
     structlog.reset_defaults()
+    logging.setLoggerClass(logger_class)  # structlog's LoggerFactory puts one in that finds callers in its own way
 
 
 @pytest.fixture
