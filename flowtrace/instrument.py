@@ -29,10 +29,28 @@ _IMPLICIT: dict[str, type] = {
 }
 
 
+def _annotations(self: Any) -> Any:
+    return self.__wrapped__.__annotations__
+
+
+def _set_annotations(self: Any, value: Any) -> None:
+    self.__wrapped__.__annotations__ = value
+
+
+def _delete_annotations(self: Any) -> None:
+    del self.__wrapped__.__annotations__
+
+
+# Stands in each wrapper's class: else the first look at the *class's* annotations would put an empty dictionary there,
+# and from then on every wrapper would show that one.
+_ANNOTATIONS: Any = property(_annotations, _set_annotations, _delete_annotations)
+
+
 class _BoundTracedFunction(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]  # not subscriptable when it runs
     """A traced function that was reached through an instance or a class."""
 
     __slots__ = ()
+    __annotations__ = _ANNOTATIONS
 
     def __reduce_ex__(self, protocol: object) -> Any:
         receiver = getattr(self.__wrapped__, "__self__", None)
@@ -83,6 +101,7 @@ class TracedFunction(_Stand, wrapt.FunctionWrapper):  # type: ignore[type-arg]
     """A callable whose calls are recorded while the switch is on, and which is that callable in everything else."""
 
     __slots__ = ()
+    __annotations__ = _ANNOTATIONS
     __bound_function_wrapper__ = _BoundTracedFunction
 
     def __init__(self, wrapped: Any, make_subject: Callable[[], Subject], takes_receiver: bool | None = None) -> None:
@@ -121,6 +140,7 @@ class TracedObject(_Stand, wrapt.CallableObjectProxy):  # type: ignore[type-arg]
     """An object with a ``__call__`` of its own, traced. It binds to no instance, as such an object does not either."""
 
     __slots__ = ()
+    __annotations__ = _ANNOTATIONS
 
     def __init__(self, wrapped: Any, make_subject: Callable[[], Subject]) -> None:
         super().__init__(wrapped)
@@ -149,8 +169,7 @@ def _traced_object(target: Any, make_subject: Callable[[], Subject]) -> Any:
         "__doc__": cls.__doc__,
         "__qualname__": cls.__qualname__,
         "__slots__": (),
-        # else the first look at the class's annotations would make some, which the object then has
-        "__annotations__": property(lambda self: self.__wrapped__.__annotations__),
+        "__annotations__": _ANNOTATIONS,
     }
     return types.new_class(cls.__name__, (TracedObject,), exec_body=lambda body: body.update(shown))(
         target, make_subject

@@ -302,3 +302,22 @@ def test_a_callable_that_answers_every_attribute_can_be_a_node(answer):
     node = traced_node(Answers(answer))
     (step,) = steps_of(node, 5)
     assert step.output_json == 5
+
+
+def test_looking_at_the_annotations_of_a_wrappers_class_changes_no_function():
+    @traced_node
+    def typed(number: int) -> str:
+        return str(number)
+
+    class Callable:
+        def __call__(self):
+            return None
+
+    for wrapper in (typed, traced_node(Callable())):
+        assert type(wrapper).__annotations__ is not None
+    assert typed.__annotations__ == {"number": "int", "return": "str"}
+    assert not hasattr(traced_node(Callable()), "__annotations__")
+    typed.__annotations__ = {"number": "float"}
+    assert typed.__wrapped__.__annotations__ == {"number": "float"}
+    del typed.__annotations__
+    assert typed.__annotations__ == {}
