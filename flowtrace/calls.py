@@ -5,16 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from flowtrace.canonical import Encoded, encode, loads, plain
+from flowtrace.canonical import Encoded, encode
 from flowtrace.config import TraceConfig
 from flowtrace.digest import Hasher, derive_key
 from flowtrace.forms import class_attribute, inherits
-from flowtrace.redaction import IsSecret, secret_names
+from flowtrace.redaction import SecretNames, secret_names
+from flowtrace.snapshot import restore, take, take_call
 
-Snapshot = bytes | Encoded
-"""Plain canonical bytes that are bound, redacted and hashed later; or the final form, where that can't wait."""
+Snapshot: TypeAlias = "bytes | Encoded | Stream"
+"""What is bound, redacted and hashed later; or the final form, where that can't wait."""
 _FIXED: Final = (
     type(None),
     bool,
@@ -29,6 +30,7 @@ _FIXED: Final = (
 )
 _RECEIVERS: Final = frozenset({"self", "cls", "mcs", "mcls", "metacls"})
 _MAX_POINTERS: Final = 1000
+_OF_A_SNAPSHOT: Final = 48  # bytes of memory beside its data
 
 
 class Node:
@@ -115,7 +117,7 @@ class Policy:
         self.key = None if config.hash_key is None else derive_key(config.hash_key)
         self._redact = config.redact
 
-    def secret(self, node: Node) -> IsSecret:
+    def secret(self, node: Node) -> SecretNames:
         """Return the test for names whose values are hidden in a node's steps."""
         return secret_names((*self._redact, *node.redact))
 
@@ -127,42 +129,31 @@ class Policy:
 def snapshot_call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool, policy: Policy) -> Snapshot:
     """Take what a function is called with, before the call."""
     if not node.live_defaults:
-        data = plain((args, kwargs))
+        data = take_call(args, kwargs, policy.max_value_bytes)
     else:
         function: Any = node.function
-        data = plain((args, kwargs, function.__defaults__, function.__kwdefaults__))
-    if data is not None and len(data) <= policy.max_value_bytes:
+        data = take((args, kwargs, function.__defaults__, function.__kwdefaults__), policy.max_value_bytes)
+    if data is not None:
         return data
-    payload = bind(node, args, kwargs, bound)
-    return _seal(payload, node, policy, policy.captures_input(node))
+    return _seal(bind(node, args, kwargs, bound), node, policy, policy.captures_input(node))
 
 
 def snapshot_payload(node: Node, payload: object, policy: Policy) -> Snapshot:
     """Take a payload that an engine reports."""
-    data = plain(payload)
-    if data is not None and len(data) <= policy.max_value_bytes:
-        return data
-    return _seal(payload, node, policy, policy.captures_input(node))
+    return take(payload, policy.max_value_bytes) or _seal(payload, node, policy, policy.captures_input(node))
 
 
 def snapshot_output(node: Node, output: object, policy: Policy) -> Snapshot:
     """Take what a function returned."""
-    data = plain(output)
-    if data is not None and len(data) <= policy.max_value_bytes:
-        return data
-    return seal_output(node, output, policy)
-
-
-def seal_output(node: Node, output: object, policy: Policy) -> Encoded:
-    """Return a result in its final form at once."""
-    return _seal(output, node, policy, policy.capture_outputs)
+    return take(output, policy.max_value_bytes) or _seal(output, node, policy, policy.capture_outputs)
 
 
 def final_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy) -> Encoded:
     """Return a payload in its final form: parameters bound, secrets hidden, hashed."""
-    if not isinstance(snapshot, bytes):
+    if isinstance(snapshot, Encoded):
         return snapshot
-    content = loads(snapshot)
+    assert isinstance(snapshot, bytes)  # only a result is a stream
+    content = restore(snapshot)
     if node.function is not None:
         args, kwargs, *defaults = content
         content = bind(node, args, kwargs, bound, defaults)
@@ -172,8 +163,8 @@ def final_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy) -> 
 def final_output(node: Node, snapshot: Snapshot, policy: Policy) -> Encoded:
     """Return a result in its final form."""
     if not isinstance(snapshot, bytes):
-        return snapshot
-    return seal_output(node, loads(snapshot), policy)
+        return snapshot.final(node, policy) if isinstance(snapshot, Stream) else snapshot
+    return _seal(restore(snapshot), node, policy, policy.capture_outputs)
 
 
 def _seal(value: object, node: Node, policy: Policy, keep: bool) -> Encoded:
@@ -266,23 +257,66 @@ def _defaults_by_name(node: Node, defaults: Sequence[Any]) -> dict[str, Any]:
 
 
 class Stream:
-    """What a generator yields: hashed item by item, kept only where results are captured.
+    """What a generator yields: snapshots as long as they are light together, and hashed item by item from then on.
 
     Its final form is ``{"$py":"generator","items":[...],"returned":...}``; ``returned`` is left out where the
     generator was closed before its end.
+
+    Attributes:
+        size: how many bytes of memory the snapshots take.
     """
 
-    __slots__ = (
-        "_count",
-        "_hasher",
-        "_keep",
-        "_kept",
-        "_node",
-        "_opaque",
-        "_policy",
-        "_redacted",
-        "_size",
-    )
+    __slots__ = ("_returned", "_sealed", "_snapshots", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._snapshots: list[bytes] = []
+        self._sealed: _SealedStream | None = None
+        self._returned: bytes | None = None
+
+    def item(self, value: object, node: Node, policy: Policy) -> None:
+        """Take one yielded value."""
+        data = take(value, policy.max_value_bytes - self.size) if self._sealed is None else None
+        if data is None:
+            self._seal(node, policy).item(value)
+        else:
+            self._snapshots.append(data)
+            self.size += len(data) + _OF_A_SNAPSHOT
+
+    def finish(self, returned: tuple[Any, ...], node: Node, policy: Policy) -> Snapshot:
+        """Return what the generator did.
+
+        Args:
+            returned: its return value, or nothing where it was closed.
+            node: the generator.
+            policy: what to keep.
+        """
+        if self._sealed is None:
+            if not returned:
+                return self
+            self._returned = take(returned[0], policy.max_value_bytes - self.size)
+            if self._returned is not None:
+                return self
+        return self._seal(node, policy).finish(*returned)
+
+    def final(self, node: Node, policy: Policy) -> Encoded:
+        """Return the final form of a stream that is finished and was light."""
+        returned = () if self._returned is None else (restore(self._returned),)
+        return self._seal(node, policy).finish(*returned)
+
+    def _seal(self, node: Node, policy: Policy) -> _SealedStream:
+        if self._sealed is None:
+            self._sealed = _SealedStream(node, policy)
+            for data in self._snapshots:
+                self._sealed.item(restore(data))
+            self._snapshots.clear()
+        return self._sealed
+
+
+class _SealedStream:
+    """The final form of a stream while it is made: hashed item by item, kept only where results are captured."""
+
+    __slots__ = ("_count", "_hasher", "_keep", "_kept", "_node", "_opaque", "_policy", "_redacted", "_size")
 
     def __init__(self, node: Node, policy: Policy) -> None:
         self._node = node

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from flowtrace import failure
 from flowtrace.config import TraceContext
@@ -49,20 +48,12 @@ def flow_subject(make_scope: Callable[[], Scope | None]) -> Subject:
     Args:
         make_scope: makes a scope; None where tracing is off.
     """
-
-    def begin_scope(args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Scope | None:
-        scope = make_scope()
-        if scope is not None:
-            resume(scope)
-        return scope
-
     return Subject(
-        begin=begin_scope,
-        prepare=lambda args, kwargs, bound: make_scope(),
+        prepare=lambda subject, args, kwargs, bound: make_scope(),
         start=resume,
         suspend=suspend,
         resume=resume,
-        emit=lambda scope, item: None,
+        emit=lambda scope, item: suspend(scope),
         end=lambda scope, output: close_flow(scope, None),
         end_stream=lambda scope, *returned: close_flow(scope, None),
         fail=close_flow,
