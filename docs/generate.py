@@ -190,7 +190,9 @@ def floors() -> str:
 
 
 def _first_sentence(module: str) -> str:
-    text = (ROOT / "flowtrace" / f"{module}.py").read_text(encoding="utf-8")
+    folder = ROOT / "flowtrace" / module
+    path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+    text = path.read_text(encoding="utf-8")
     paragraph = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]
     return " ".join(paragraph.split()).replace("``", "`")
 
@@ -198,7 +200,7 @@ def _first_sentence(module: str) -> str:
 def doors() -> str:
     """Return the table of dependencies with the one module that imports each."""
     held = [item["ignore_imports"][0] for item in _contracts() if item["type"] == "forbidden"]
-    pairs = [door.removeprefix("flowtrace.").split(" -> ") for door in held]
+    pairs = [door.removeprefix("flowtrace.").replace(".*", "").split(" -> ") for door in held]
     return table(("dependency", "its door"), ((dependency, f"`{module}`") for module, dependency in pairs))
 
 
