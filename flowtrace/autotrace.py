@@ -45,7 +45,7 @@ class ImportHook(MetaPathFinder):
         """
         raise NotImplementedError
 
-    def left_alone(self, name: str, error: Exception) -> None:
+    def not_watched(self, name: str, error: Exception) -> None:
         """Hear of a module that can't be looked at."""
         log.internal_fault(f"watch the import of {name}", error)
 
@@ -90,14 +90,14 @@ class ImportHook(MetaPathFinder):
         try:
             loader.exec_module = _extended(execute, self, loader)
         except Exception as error:
-            self.left_alone(spec.name, error)
+            self.not_watched(spec.name, error)
 
     def _finish(self, module: ModuleType, before: set[str]) -> None:
         try:
             new = [sys.modules.get(name) for name in sys.modules.keys() - before]
             self.seen(module, [other for other in new if isinstance(other, ModuleType) and other is not module])
         except Exception as error:
-            self.left_alone(module.__name__, error)
+            self.not_watched(module.__name__, error)
 
 
 def _extended(execute: Callable[[ModuleType], None], hook: ImportHook, loader: Any) -> Callable[[ModuleType], None]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -19,6 +18,7 @@ from flowtrace.values import PATH, PATTERNS, TraceMode
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _BEGINNINGS: Final = ("-m", "-c")
+_OPTIONS_WITH_VALUE: Final = ("--check-hash-based-pycs",)
 _AUTOSTART: Final = str(Path(__file__).resolve().parent.parent / "autostart")
 
 
@@ -28,8 +28,10 @@ class ProgramCommand(Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse our part, and keep the program's as it is."""
         at = self._program_in(ctx, args)
-        end = at + 1 if args[at : at + 1] == ["--"] else at
-        return super().parse_args(ctx, [*args[:at], "--", *args[end:]])
+        if at < len(args):
+            end = at + 1 if args[at] == "--" else at
+            args = [*args[:at], "--", *args[end:]]
+        return super().parse_args(ctx, args)
 
     def _program_in(self, ctx: click.Context, args: Sequence[str]) -> int:
         options = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
@@ -39,7 +41,7 @@ class ProgramCommand(Command):
             if args[at].startswith(_BEGINNINGS):
                 break
             at += 2 if args[at] in with_value else 1
-        return min(at, len(args))
+        return at
 
 
 def _files(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -103,9 +105,41 @@ def python_command(program: Sequence[str]) -> list[str]:
     """
     if not sys.executable:
         raise UnreadableError("this Python does not know its own path, and so can't run another one")
-    # What multiprocessing and the test suite of Python use for the same purpose; there is no public way.
-    options = cast("Callable[[], list[str]]", vars(subprocess)["_args_from_interpreter_flags"])()
-    return [sys.executable, *options, *program]
+    return [sys.executable, *interpreter_options(sys.orig_argv[1:]), *program]
+
+
+def interpreter_options(words: Sequence[str]) -> list[str]:
+    """Return the options at the beginning of a Python command line, up to its script, ``-m`` or ``-c``.
+
+    See https://docs.python.org/3/using/cmdline.html.
+
+    Args:
+        words: the words after ``python``, such as ``sys.orig_argv[1:]``.
+    """
+    options: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word in ("-", "--") or not word.startswith("-"):
+            break
+        letters, last = _split_options(word)
+        options += [letters] if len(letters) > 1 else []
+        if last in ("m", "c"):
+            break
+        if word in _OPTIONS_WITH_VALUE or (last in ("X", "W") and letters[-1] == last):
+            options += [next(rest, "")]
+    return options
+
+
+def _split_options(word: str) -> tuple[str, str]:
+    """Return a word without the ``m`` or ``c`` that ends the options, and the letter that ends it or takes the rest."""
+    if word.startswith("--"):
+        return word, ""
+    for at, letter in enumerate(word):
+        if letter in "mc":
+            return word[:at], letter
+        if letter in "XW":
+            return word, letter
+    return word, ""
 
 
 def program_environment(
