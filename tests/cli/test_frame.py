@@ -61,14 +61,15 @@ def test_the_version_is_that_of_the_package():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("sing",), "Error: No such command 'sing'."),
-        (("--loud",), "Error: No such option '--loud'."),
-        (("schema", "extra"), "Error: Got unexpected extra argument (extra)"),
+        (("sing",), "Error: No such command 'sing'"),
+        (("--loud",), "Error: No such option:? '?--loud"),
+        (("schema", "extra"), r"Error: Got unexpected extra argument \(extra\)"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_what_is_wrong(arguments, complaint):
     done = flowtrace(*arguments)
-    assert (done.returncode, done.stdout, done.stderr.splitlines()[-1]) == (2, "", complaint)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.match(complaint, done.stderr.splitlines()[-1])
 
 
 def test_no_command_at_all_shows_the_help_and_ends_with_2():
