@@ -188,6 +188,13 @@ def test_commands_and_options_are_completed():
     assert complete("flowtrace schema --", 2) == ["plain,--help"]
 
 
+def test_files_are_completed_where_a_trace_or_a_program_goes():
+    assert complete("flowtrace show art", 2) == ["file,art"]
+    assert complete("flowtrace show --full art", 3) == ["file,art"]
+    assert complete("flowtrace run --capture scr", 3) == ["file,scr"]
+    assert complete("flowtrace run --mode ", 3) == ["plain,off", "plain,on", "plain,always"]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_that_a_shell_evaluates_names_our_command(shell):
     done = flowtrace(_FLOWTRACE_COMPLETE=f"{shell}_source")

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -254,16 +253,6 @@ def test_auto_is_refused_where_python_ignores_the_environment():
 )
 def test_the_options_of_the_interpreter_are_told_from_what_it_runs(words, options):
     assert interpreter_options(words) == options
-
-
-def test_running_costs_little_more_than_the_program(tmp_path):
-    def seconds(*words):
-        began = time.perf_counter()
-        assert call(*words).returncode == 0
-        return time.perf_counter() - began
-
-    plain = min(seconds(sys.executable, "-c", "1") for _ in range(3))
-    assert min(seconds(SCRIPT, "run", "-c", "1") for _ in range(3)) < plain + 2
 
 
 def test_click_shows_where_the_program_goes():
