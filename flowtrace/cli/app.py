@@ -1,0 +1,124 @@
+"""The frame of the command line: which commands there are, and how each of them ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from flowtrace.cli.common import EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_USAGE, say
+from flowtrace.errors import FlowtraceError
+
+# Each command is `command` in `flowtrace.cli.<name>`; its line stands here so that the list imports none of them.
+COMMANDS: Final = {
+    "run": "Run a program with tracing on.",
+    "show": "Show a trace: its steps as a tree, and what failed.",
+    "replay": "Call a trace's functions again, and compare.",
+    "diff": "Name the first difference between two traces.",
+    "check": "Run a program several times; name the first node that is not the same.",
+    "validate": "Check trace files against the format.",
+    "recover": "Make a trace of what a dead process left behind.",
+    "doctor": "Show the configuration in force, and what is wrong with it.",
+    "schema": "Print the JSON Schema of the trace file.",
+}
+
+
+class _Commands(click.Group):
+    """Loads a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name in COMMANDS if find_spec(f"{__package__}.{name}") is not None]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        found: click.Command = import_module(f"{__package__}.{cmd_name}").command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        commands = [CompletionItem(name, help=COMMANDS[name]) for name in names]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()  # a closed pipe is noticed here, not when the interpreter ends
+        except BrokenPipeError:
+            return _end_of_pipe()
+        return code
+
+
+def _show_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from flowtrace import __version__
+
+        click.echo(f"flowtrace {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Print the version."
+)
+def app() -> None:
+    """Record what a program's functions did, and find out why one of them failed.
+
+    TRACE, in the commands below, is a trace file, a folder (the newest trace in it), or - for standard input.
+
+    Exit codes: 0 as expected or same; 1 differs or failed; 2 wrong usage or unreadable input.
+
+    \b
+    Completion of commands, options and files:
+      bash  eval "$(_FLOWTRACE_COMPLETE=bash_source flowtrace)"
+      zsh   eval "$(_FLOWTRACE_COMPLETE=zsh_source flowtrace)"
+      fish  _FLOWTRACE_COMPLETE=fish_source flowtrace | source
+
+    \b
+    Examples:
+      flowtrace run --capture script.py
+      flowtrace show trace.json
+    """
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run a command, and turn however it ends into an exit code; bad input becomes one line on standard error."""
+    try:
+        code = app.main(argv, prog_name="flowtrace", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except FlowtraceError as error:
+        say(str(error))
+        return EXIT_USAGE
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        say(f"{place}{error.strerror or error}")
+        return EXIT_USAGE
+    except RecursionError:
+        say("the input is nested too deeply")
+        return EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+
+
+def _end_of_pipe() -> int:
+    """Let what is still in the buffer go nowhere: the interpreter flushes it when it ends."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass
+    return EXIT_PIPE_CLOSED

@@ -1,0 +1,250 @@
+"""What the commands share: the TRACE argument, exit codes, and output that is right for where it goes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from flowtrace.errors import FlowtraceError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flowtrace.model import Trace
+
+    _ParamType = click.ParamType["TraceSource"]
+else:
+    _ParamType = click.ParamType  # not generic before click 8.4
+
+EXIT_OK: Final = 0
+EXIT_DIFFERS: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+EXIT_PIPE_CLOSED: Final = 141
+MAX_TRACE_BYTES: Final = 1 << 28  # 256 MiB: no recorder writes that much, and reading takes several times as much
+Line = list[tuple[str, str]]
+"""Pieces of text, harmless already, with their styles."""
+_CHUNK: Final = 1000
+_UNBOUNDED: Final = 100_000  # columns, where no terminal sets a limit
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class UnreadableError(FlowtraceError):
+    """An input that is no file, or too large to be read."""
+
+
+# --- commands
+
+
+class Command(click.Command):
+    """A command with examples in its help.
+
+    Args:
+        examples: command lines, each on its own line, as they would be typed.
+    """
+
+    def __init__(self, *args: Any, examples: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = [line.strip() for line in examples.strip().splitlines()]
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, each whole on its line."""
+        with formatter.section("Examples"):
+            for line in self.examples:
+                formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def json_option(function: _F) -> _F:
+    """Add ``--json``, which the command gets as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(function)
+
+
+# --- the TRACE argument
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSource:
+    """Where a trace is read from.
+
+    Attributes:
+        name: what to call it in messages; not made harmless for a terminal yet.
+        path: the file; None for standard input.
+    """
+
+    name: str
+    path: Path | None
+
+    def data(self) -> bytes:
+        """Return all bytes.
+
+        Raises:
+            UnreadableError: it is a device, or larger than MAX_TRACE_BYTES.
+            OSError: it can't be read.
+        """
+        if self.path is None:
+            return self._bounded(sys.stdin.buffer.read(MAX_TRACE_BYTES + 1))
+        if not _can_end(self.path.stat().st_mode):
+            raise UnreadableError(f"{self.name}: is not a file")
+        with self.path.open("rb") as file:
+            return self._bounded(file.read(MAX_TRACE_BYTES + 1))
+
+    def load(self) -> Trace:
+        """Return the trace.
+
+        Raises:
+            TraceFileError: it is not a version 1 trace.
+            UnreadableError, OSError: as `data` does.
+        """
+        from flowtrace.model import parse_trace
+
+        return parse_trace(self.data(), self.name)
+
+    def _bounded(self, data: bytes) -> bytes:
+        if len(data) > MAX_TRACE_BYTES:
+            raise UnreadableError(f"{self.name}: is larger than {MAX_TRACE_BYTES >> 20} MiB")
+        return data
+
+
+def _can_end(mode: int) -> bool:
+    """Tell whether reading a file of this kind comes to an end: a regular file, or a pipe such as ``<(...)`` makes."""
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
+
+
+class _TraceType(_ParamType):
+    """A path, a folder, or ``-``."""
+
+    name = "trace"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> TraceSource:
+        if isinstance(value, TraceSource):
+            return value
+        if value == "-":
+            return TraceSource("<standard input>", None)
+        path = Path(value)
+        if path.is_dir():
+            found = newest_trace(path)
+            if found is None:
+                self.fail(f"there is no trace in the folder '{harmless(value)}'", param, ctx)
+            path = found
+        elif not path.exists():
+            self.fail(f"there is no file '{harmless(value)}'", param, ctx)
+        return TraceSource(str(path), path)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
+
+
+TRACE: Final = _TraceType()
+
+
+def newest_trace(folder: Path) -> Path | None:
+    """Return the file of a folder, not of those inside it, that was written last among those that may be a trace.
+
+    A trace that turns out to be broken is not passed over: the older one beside it would be taken for the newest.
+    """
+    files = [path for path in folder.glob("*.json") if path.is_file()]
+    files.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+    return next((path for path in files if _may_be_trace(path)), None)
+
+
+def _may_be_trace(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_TRACE_BYTES)
+    except OSError:
+        return False
+    return data.lstrip()[:1] == b"{" and b'"trace_version"' in data
+
+
+# --- output
+
+
+def harmless(text: str) -> str:
+    r"""Return text on one line, without what a terminal would act on or hide.
+
+    Control characters, ANSI escapes, marks that change the direction of text and other characters that can't be seen
+    become Python's escapes, such as ``\x1b``.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def harmless_lines(text: str) -> list[str]:
+    """Return text line by line, each as `harmless` makes it."""
+    return [harmless(line.removesuffix("\r")) for line in text.split("\n")]
+
+
+def say(message: str) -> None:
+    """Print one line about ourselves on standard error."""
+    click.echo(f"flowtrace: {harmless(message)}", err=True)
+
+
+def make_console() -> Console:
+    """Return a console on standard output, in the terminal's colours and width.
+
+    ``NO_COLOR``, ``FORCE_COLOR`` and ``COLUMNS`` count; without a terminal and ``COLUMNS`` lines are as long as they
+    are. Text from a trace must go through `harmless`; rich's markup is not interpreted.
+    """
+    from rich.console import Console
+
+    class PipeConsole(Console):
+        """Leaves a closed pipe to the frame of the command line."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    keep_output_alive()
+    console = PipeConsole(markup=False, emoji=False, highlight=False, soft_wrap=False)
+    if not os.environ.get("COLUMNS", "").isdigit() and not sys.stdout.isatty():
+        console.width = _UNBOUNDED
+    return console
+
+
+def print_lines(console: Console, lines: Iterable[Line]) -> None:
+    """Print lines as they are, many at a time: one that is too long is the terminal's to wrap."""
+    from rich.segment import Segment, Segments
+
+    end = Segment.line()
+    waiting = iter(lines)
+    while chunk := list(islice(waiting, _CHUNK)):
+        pieces: list[Segment] = []
+        for line in chunk:
+            pieces += [Segment(text, console.get_style(style) if style else None) for text, style in line]
+            pieces.append(end)
+        console.print(Segments(pieces), soft_wrap=True, end="")
+
+
+def keep_output_alive() -> None:
+    """Let standard output escape what its encoding does not have, instead of failing."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def print_json(document: object) -> None:
+    """Print a JSON-like document as UTF-8 in the layout of the trace file, with a newline at its end.
+
+    One that is nested deeper than the writer of that layout goes is printed on one line, in ASCII.
+    """
+    import json
+
+    from flowtrace.canonical import pretty
+
+    try:
+        data = pretty(document)
+    except (TypeError, ValueError):
+        data = json.dumps(document, separators=(",", ":")).encode()
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data + b"\n")
