@@ -27,6 +27,7 @@ _QUANTITIES: Final = frozenset(
 )
 _LONGEST_NAME: Final = 200  # one that is longer is data
 _LOWER_CASE: Final = bytes(range(256)).lower()
+_LETTERS: Final = [bytes([code]) for code in b"abcdefghijklmnopqrstuvwxyz0123456789"]
 _SEPARATORS: Final = bytes(code for code in range(128) if not chr(code).isalnum() and chr(code) != '"')
 
 
@@ -47,9 +48,9 @@ class SecretNames:
     def __init__(self, terms: frozenset[tuple[str, ...]]) -> None:
         self._terms = terms
         self._longest = max(2, *map(len, terms)) if terms else 0
-        self._joined = [_squeezed("".join(term).encode()) for term in terms if "".join(term).isascii()]
-        if len(self._joined) < len(terms):
-            self._joined = [b""]  # it is in any text
+        joined = {_squeezed("".join(term).encode()) if "".join(term).isascii() else b"" for term in terms}
+        # what holds another term need not be looked for; b"", for a term beyond ASCII, is in any text
+        self._joined = [term for term in joined if not any(other in term for other in joined - {term})]
         self._is_secret = lru_cache(maxsize=4096)(self._look)
 
     def __call__(self, name: str) -> bool:
@@ -67,7 +68,9 @@ class SecretNames:
         if b"\\" in text or not text.isascii():
             return True
         squeezed = _squeezed(text)
-        return any(term in squeezed for term in self._joined)
+        # a letter that is missing is found out much faster than a term that is
+        missing = [letter for letter in _LETTERS if letter not in squeezed]
+        return any(term in squeezed for term in self._joined if not any(letter in term for letter in missing))
 
     def _look(self, name: str) -> bool:
         if len(name) > _LONGEST_NAME:

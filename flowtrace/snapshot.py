@@ -74,6 +74,8 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
     for value in args:
         if _tracked(value):
             return _take_pickled((args, kwargs), limit)
+        if type(value) is dict and len(value) > limit:
+            return None
     try:
         data = _dumps((args, kwargs), None, _OPTIONS)
     except Exception:
