@@ -56,6 +56,7 @@ class Peer:
         modes: what it runs in, each with what that means for it.
         not_meant: uses that its documentation does not offer, each with the reason.
         never_off: why it does not run switched off.
+        batched: what it runs in where its speed is measured, if that is something else than while tracing.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Peer:
     modes: dict[str, str]
     not_meant: dict[str, str] = field(default_factory=dict)
     never_off: str = "it has no such switch"
+    batched: str = ""
 
     def refuses(self, shape: Shape, binding: Binding) -> str:
         """Return the use that makes a row not applicable, or nothing."""
@@ -117,6 +119,7 @@ PEERS = (
         peer_setups.opentelemetry,
         {TRACING: "SDK, a simple processor, an exporter that drops", OFF: "API without an SDK"},
         _only_functions(_FUNCTIONS),
+        batched="SDK, a batch processor, an exporter that drops",
     ),
     Peer(
         "Logfire",
@@ -129,6 +132,7 @@ PEERS = (
             CONTEXT_MANAGER: "it warns that it should be underneath",
             GENERATOR: "its documentation advises against it",
         },
+        batched="`send_to_logfire=False`, `console=False`, a batch processor, an exporter that drops",
     ),
     Peer(
         "Langfuse",
@@ -153,6 +157,7 @@ PEERS = (
         peer_setups.mlflow,
         {TRACING: "spans are made, the requests to the server are left out", OFF: "`mlflow.tracing.disable()`"},
         dict.fromkeys((CLASS, PARTIAL, BOUND, CALLABLE), _FUNCTIONS),
+        batched="spans are made and go to its queue, the requests to the server are left out",
     ),
     Peer(
         "ddtrace",

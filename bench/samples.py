@@ -26,6 +26,10 @@ class Spread:
         low, median, high = statistics.quantiles(samples, n=4, method="inclusive")
         return cls(median, low, high, len(samples))
 
+    def rounded(self) -> dict[str, float]:
+        """Return it for a file, with as many digits as mean something."""
+        return {name: float(f"{value:.4g}") for name, value in vars(self).items()} | {"count": self.count}
+
 
 @dataclass(frozen=True)
 class Goal:

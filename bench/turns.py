@@ -158,13 +158,22 @@ class Plan:
         return Worker(setup, self.folder, **options)
 
     def race(
-        self, workers: Mapping[str, tuple[str, dict[str, Any]]], groups: Mapping[str, Mapping[str, tuple[str, str]]]
+        self,
+        workers: Mapping[str, tuple[str, dict[str, Any]]],
+        groups: Mapping[str, Mapping[str, tuple[str, str]]],
+        *,
+        generations: int = 0,
+        rounds: int = 0,
+        milliseconds: float = 0,
     ) -> dict[str, dict[str, list[float]]]:
         """Let groups of contenders take turns, in generation after generation of fresh workers.
 
         Args:
             workers: setup and options of each worker, by name.
             groups: for each group its contenders: worker and slot, by name.
+            generations: how many; 0 for the usual number, as for the other two.
+            rounds: how many in each generation.
+            milliseconds: about how long each contender runs in a round.
 
         Returns:
             For each group the time of one call in ns, round by round over all generations, for each contender.
@@ -172,7 +181,7 @@ class Plan:
         found: dict[str, dict[str, list[float]]] = {
             group: {name: [] for name in contenders} for group, contenders in groups.items()
         }
-        for generation in range(self.generations):
+        for generation in range(generations or self.generations):
             with ExitStack() as stack:
                 running = {
                     name: stack.enter_context(self.worker(setup, **options))
@@ -180,7 +189,9 @@ class Plan:
                 }
                 for group, members in groups.items():
                     contenders = {name: Contender(running[worker], slot) for name, (worker, slot) in members.items()}
-                    turns = take_turns(contenders, self.rounds, self.milliseconds, seed=generation)
+                    turns = take_turns(
+                        contenders, rounds or self.rounds, milliseconds or self.milliseconds, seed=generation
+                    )
                     for name, samples in turns.items():
                         found[group][name] += samples
         return found
