@@ -32,7 +32,7 @@ in one run, in turn. {met} of {goals} goals are met.
 PARTS = """\
 ## What they were made of
 
-Medians. What something *adds* to a call is its time less that of the undecorated function, measured beside it.
+Medians. What something *adds* to a call is its time less that of the undecorated function, measured in the same round.
 """
 
 COMPARED = """\
@@ -60,8 +60,8 @@ HOW = """\
 - A quotient is taken of the two numbers of the same round. The value is the median of all rounds, the spread the
   quartiles around it. Rounds are repeated with fresh processes: where the code lies in memory, and so its speed,
   changes from process to process.
-- Each loop is compiled for what it calls, since the interpreter adapts code to its callees, and calls it ten times a
-  turn, so that the loop itself costs next to nothing. The garbage collector is on, as in any program.
+- Each loop is compiled for what it calls, since the interpreter adapts code to its callees; the call stands in its body
+  ten times, so that the loop itself costs next to nothing. The garbage collector is on, as in any program.
 - Memory is what Linux counts as resident, with the buffers of native libraries, in a fresh process for each number.
 - Imports are timed in fresh interpreters.
 - Files are written below `bench/tmp/`, or in the folder that `--folder` names, on a real disk.
@@ -115,9 +115,9 @@ def verdict(row: Row, result: dict[str, Any]) -> str:
     return MET if row.goal.is_met(result["value"]["median"]) else MISSED
 
 
-def table(head: list[str], body: Iterable[list[str]]) -> str:
-    """Return a Markdown table."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+def table(head: list[str], body: Iterable[list[str]], others: str = "---") -> str:
+    """Return a Markdown table, its first column left, the others as they are told."""
+    lines = ["| " + " | ".join(head) + " |", "|".join(["", "---", *[others] * (len(head) - 1), ""])]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in body)]) + "\n"
 
 
@@ -155,7 +155,7 @@ def made_of(rows: list[Row], results: dict[str, Any]) -> str:
         if text := "; ".join([*parts, *([result["note"]] if result["note"] else [])]):
             told.setdefault(text, []).append(row.measure)
     return table(
-        ["measure", "medians"], ([", ".join(dict.fromkeys(measures)), text] for text, measures in told.items())
+        ["measure", "medians"], (["; ".join(dict.fromkeys(measures)), text] for text, measures in told.items())
     )
 
 
@@ -165,7 +165,7 @@ def compared(results: dict[str, Any]) -> str:
     for peer in rows_peers.PEERS:
         cells = [results.get(rows_peers.key(peer, kind)) for kind in (*KINDS, peers.OFF)]
         body.append([peer.name, *(shown(cell["value"]["median"], TIMES) if cell else "n/a" for cell in cells)])
-    return table(["decorator", *KINDS, "off"], body).replace("---|" * len(KINDS) + "---|", "--:|" * (len(KINDS) + 1), 1)
+    return table(["decorator", *KINDS, "off"], body, "--:")
 
 
 def left_out() -> str:

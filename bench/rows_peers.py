@@ -53,7 +53,8 @@ def compare(plan: Plan, peer: peers.Peer, mode: str, kinds: list[str]) -> dict[s
     taken = {}
     for kind, turns in plan.race(workers, groups, generations=min(3, plan.generations)).items():
         own = differences(turns["flowtrace"], turns["undecorated"])
-        theirs = differences(turns[peer.name], turns[f"undecorated beside {peer.name}"])
+        # Held against a process without the peer: one that slows down calls that it does not decorate adds that too.
+        theirs = differences(turns[peer.name], turns["undecorated"])
         parts = {f"{name}, ns": samples for name, samples in turns.items()}
         taken[kind] = Taken(quotients(theirs, own), parts)
     return taken

@@ -36,7 +36,7 @@ def take(plan: Plan) -> dict[str, Taken]:
         "threads": single | both("fresh", "threads"),
         "tasks": both("fresh", "awaited") | both("fresh", "tasks"),
     }
-    turns |= plan.race(fresh, crowds, generations=3, rounds=10, milliseconds=THREAD_MILLISECONDS)
+    turns |= plan.race(fresh, crowds, generations=4, rounds=15, milliseconds=THREAD_MILLISECONDS)
     return {
         "scale-threads": compared(turns["threads"], "single", "threads"),
         "scale-tasks": compared(turns["tasks"], "awaited", "tasks"),
