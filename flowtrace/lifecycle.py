@@ -19,12 +19,9 @@ from flowtrace.step import CURRENT, LIVE, Step
 
 def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
     """Take what a node is called with; None where that is impossible, and then nothing is recorded."""
+    step = Step()
     try:
-        recorder = STATE.recorder or ensure()
-        if recorder.is_off:
-            return None
-        policy = recorder.policy
-        step = Step()
+        policy = (STATE.recorder or ensure()).policy
         step.node = node = subject.target
         data = None if node.live_defaults else take_call(args, kwargs, policy.max_value_bytes)
         step.input = data or snapshot_call(node, args, kwargs, bound, policy)
@@ -55,6 +52,38 @@ def start(step: Step) -> None:
         LIVE.pop(step.number, None)
         step.number = 0
         report("record the start of a call", error)
+
+
+def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
+    """Do what `prepare` and `start` do, for a call whose body starts at once. One function counts in every call."""
+    parent = CURRENT.get()
+    step = Step()
+    try:
+        policy = (STATE.recorder or ensure()).policy
+        step.node = node = subject.target
+        data = None if node.live_defaults else take_call(args, kwargs, policy.max_value_bytes)
+        step.input = data or snapshot_call(node, args, kwargs, bound, policy)
+        if bound:
+            step.bound = True
+        if parent is None:
+            step.owns_run = True
+        else:
+            step.previous = parent
+            step.run = parent.run or open_run(parent)
+            step.parent = parent.number
+        step.thread = get_ident()
+        number = CLOCK.step_number()
+        LIVE[number] = step
+        step.number = number
+        CURRENT.set(step)
+        step.started = CLOCK.now()
+    except Exception as error:
+        report("record the start of a call", error)
+        step.number, number = 0, step.number
+        LIVE.pop(number, None)
+        CURRENT.set(parent)
+        return None
+    return step
 
 
 def suspend(step: Step | Scope) -> None:
@@ -186,6 +215,7 @@ def node_subject(node: Node) -> Subject:
     """Return a node as the wrappers of `flowtrace.shapes` see it: its calls become steps."""
     return Subject(
         node,
+        begin=begin,
         prepare=prepare,
         start=start,
         suspend=suspend,

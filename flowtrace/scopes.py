@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from flowtrace import failure
 from flowtrace.config import TraceContext
@@ -48,7 +49,15 @@ def flow_subject(make_scope: Callable[[], Scope | None]) -> Subject:
     Args:
         make_scope: makes a scope; None where tracing is off.
     """
+
+    def begin_scope(_subject: Subject, _args: tuple[Any, ...], _kwargs: dict[str, Any], _bound: bool) -> Scope | None:
+        scope = make_scope()
+        if scope is not None:
+            resume(scope)
+        return scope
+
     return Subject(
+        begin=begin_scope,
         prepare=lambda subject, args, kwargs, bound: make_scope(),
         start=resume,
         suspend=suspend,

@@ -13,15 +13,16 @@ import types
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Final
 
-_FUNCTIONS: Final = ("emit", "end", "end_stream", "fail", "prepare", "resume", "start", "suspend")
+_FUNCTIONS: Final = ("begin", "emit", "end", "end_stream", "fail", "prepare", "resume", "start", "suspend")
 
 
 class Subject:
     """What calls are recorded as. None of its functions may raise an Exception.
 
     Attributes:
-        prepare: takes the subject, args, kwargs and whether they leave out the receiver; returns the step of the call,
-            or None where it can't be recorded.
+        begin: takes the subject, args, kwargs and whether they leave out the receiver; starts a plain call and returns
+            its step, or None where it can't be recorded.
+        prepare: the same for a body that starts later.
         start: the body of the step starts.
         suspend: the body gives control to its consumer.
         resume: the body goes on.
@@ -35,6 +36,7 @@ class Subject:
 
     __slots__ = (*_FUNCTIONS, "_make", "takes_receiver", "target")
 
+    begin: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
     prepare: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
     start: Callable[[Any], None]
     suspend: Callable[[Any], None]
@@ -60,7 +62,7 @@ class Subject:
         Args:
             make: makes the real subject; None means that this call is not recorded.
         """
-        later = cls(prepare=_load_and_prepare)
+        later = cls(begin=_load_and_begin, prepare=_load_and_prepare)
         later._make = make
         return later
 
@@ -72,6 +74,10 @@ class Subject:
         for name in ("target", *_FUNCTIONS):
             setattr(self, name, getattr(made, name))
         return True
+
+
+def _load_and_begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Any:
+    return subject.begin(subject, args, kwargs, bound) if subject.load() else None
 
 
 def _load_and_prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Any:
@@ -86,12 +92,11 @@ def plain(subject: Subject) -> Wrapper:
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if instance is None and args and subject.takes_receiver:
-            step = subject.prepare(subject, args[1:], kwargs, True)
+            step = subject.begin(subject, args[1:], kwargs, True)
         else:
-            step = subject.prepare(subject, args, kwargs, instance is not None)
+            step = subject.begin(subject, args, kwargs, instance is not None)
         if step is None:
             return wrapped(*args, **kwargs)
-        subject.start(step)
         try:
             result = wrapped(*args, **kwargs)
         except BaseException as error:
@@ -169,24 +174,26 @@ class _Unstarted:
     """
 
     __slots__ = ("body",)
-
-    def __init__(self) -> None:
-        self.body: Any = None
+    body: Any
 
     def __del__(self) -> None:
-        if self.body is not None:
+        try:
             self.body.close()
+        except AttributeError:  # there was no coroutine
+            pass
 
 
 def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """Forward everything between a generator and its consumer, as PEP 380 says."""
+    """Forward everything between a generator and its consumer, as PEP 380 says.
+
+    What is given to the consumer leaves its list, so that it does not live on in here.
+    """
     advance: Callable[..., Any] = body.send
     argument: Any = None
-    given: list[Any] = []  # emptied when the consumer gets the item, which is not to live on in here
     subject.start(step)
     while True:
         try:
-            given.append(advance(argument))
+            given = [advance(argument)]
         except StopIteration as stop:
             subject.end_stream(step, stop.value)
             return stop.value
@@ -209,11 +216,10 @@ async def _drive_coroutine(subject: Subject, step: Any, unstarted: _Unstarted) -
     body = unstarted.body
     advance: Callable[..., Any] = body.send
     argument: Any = None
-    given: list[Any] = []
     subject.start(step)
     while True:
         try:
-            given.append(advance(argument))
+            given = [advance(argument)]
         except StopIteration as stop:
             subject.end(step, stop.value)
             return stop.value
@@ -236,11 +242,10 @@ def _drive_iterable_coroutine(subject: Subject, step: Any, body: Generator[Any, 
     """Do the same for a generator that is a coroutine: what it yields is for the event loop, and no item."""
     advance: Callable[..., Any] = body.send
     argument: Any = None
-    given: list[Any] = []
     subject.start(step)
     while True:
         try:
-            given.append(advance(argument))
+            given = [advance(argument)]
         except StopIteration as stop:
             subject.end(step, stop.value)
             return stop.value
@@ -268,10 +273,9 @@ async def _advance(subject: Subject, step: Any, asked: Any) -> Any:
     """Await one item of an async generator, with its step suspended while it waits."""
     advance: Callable[..., Any] = asked.send
     argument: Any = None
-    given: list[Any] = []
     while True:
         try:
-            given.append(advance(argument))
+            given = [advance(argument)]
         except StopIteration as stop:
             return stop.value
         finally:
@@ -298,12 +302,11 @@ async def _drive_async_generator(
     """Forward everything between an async generator and its consumer."""
     advance: Callable[..., Any] = body.asend
     argument: Any = None
-    given: list[Any] = []
     subject.start(step)
     pending = _first_step(body)
     while True:
         try:
-            given.append(await _advance(subject, step, pending or advance(argument)))
+            given = [await _advance(subject, step, pending or advance(argument))]
         except StopAsyncIteration:
             subject.end_stream(step, None)
             return
