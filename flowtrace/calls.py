@@ -11,6 +11,7 @@ from flowtrace.canonical import Encoded, encode
 from flowtrace.config import TraceConfig
 from flowtrace.digest import Hasher, derive_key
 from flowtrace.forms import class_attribute, inherits
+from flowtrace.model import Code
 from flowtrace.redaction import SecretNames, secret_names
 from flowtrace.snapshot import restore, take, take_call
 
@@ -30,6 +31,7 @@ _FIXED: Final = (
 )
 _RECEIVERS: Final = frozenset({"self", "cls", "mcs", "mcls", "metacls"})
 _MAX_POINTERS: Final = 1000
+_VARIABLE: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 _OF_A_SNAPSHOT: Final = 48  # bytes of memory beside its data
 
 
@@ -45,12 +47,14 @@ class Node:
         capture_inputs: keep payloads; None follows the configuration.
         redact: more names whose values are hidden.
         expected_errors: errors that are part of its contract.
+        simple_names: its parameters, where all are ordinary ones and none takes a receiver.
+        located: where the function is defined, once that was asked for.
         live_defaults: some default is an object that may change, so that each call takes a snapshot of them.
     """
 
     __slots__ = (
         *("capture_inputs", "component", "expected_errors", "function", "has_receiver"),
-        *("live_defaults", "node_id", "operation", "redact", "signature"),
+        *("live_defaults", "located", "node_id", "operation", "redact", "signature", "simple_names"),
     )
 
     def __init__(
@@ -74,13 +78,26 @@ class Node:
         self.redact = redact
         self.expected_errors = expected_errors
         self.live_defaults = not all(map(_is_fixed, _defaults(function)))
+        self.simple_names = _simple_names(function)
         self.signature: inspect.Signature | None = None
+        self.located: Code | None = None
 
 
 def _defaults(function: Any) -> list[Any]:
     if not isinstance(function, FunctionType):
         return []
     return [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+
+
+def _simple_names(function: Any) -> tuple[str, ...] | None:
+    if type(function) is not FunctionType or hasattr(function, "__signature__") or hasattr(function, "__wrapped__"):
+        return None
+    code = function.__code__
+    others = code.co_posonlyargcount or code.co_kwonlyargcount or code.co_flags & _VARIABLE
+    scope = function.__qualname__.rpartition(".")[0]
+    if others or (scope and not scope.endswith("<locals>")):  # a method
+        return None
+    return code.co_varnames[: code.co_argcount]
 
 
 def _is_fixed(value: object) -> bool:
@@ -195,6 +212,9 @@ def bind(
     Returns:
         Value by parameter name; ``args`` and ``kwargs`` alone where they do not fit the signature.
     """
+    payload = _bind_simply(node, args, kwargs, bound, defaults)
+    if payload is not None:
+        return payload
     try:
         signature = _signature(node)
         parameters = list(signature.parameters.values())
@@ -210,6 +230,23 @@ def bind(
         return {"args": list(args), "kwargs": dict(kwargs)}
     before = _defaults_by_name(node, defaults)
     return {item.name: arguments.get(item.name, before.get(item.name, _default(item))) for item in parameters}
+
+
+def _bind_simply(
+    node: Node, args: Sequence[Any], kwargs: Mapping[str, Any], bound: bool, defaults: Sequence[Any]
+) -> dict[str, Any] | None:
+    """Do what `bind` does for a function with ordinary parameters alone, and no receiver among them.
+
+    Returns:
+        The parameters; None where it takes more than that to tell them.
+    """
+    names = node.simple_names
+    if names is None or bound or defaults or len(args) > len(names):
+        return None
+    payload = {**dict(zip(names, args, strict=False)), **kwargs}
+    if len(payload) == len(args) + len(kwargs) == len(names) and payload.keys() == set(names):
+        return payload
+    return None
 
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -27,6 +27,8 @@ _QUANTITIES: Final = frozenset(
 )
 _LONGEST_NAME: Final = 200  # one that is longer is data
 _LOWER_CASE: Final = bytes(range(256)).lower()
+_MEDIUM: Final = 4096
+_LARGE: Final = 1 << 18
 _LETTERS: Final = [bytes([code]) for code in b"abcdefghijklmnopqrstuvwxyz0123456789"]
 _SEPARATORS: Final = bytes(code for code in range(128) if not chr(code).isalnum() and chr(code) != '"')
 
@@ -67,10 +69,24 @@ class SecretNames:
             return False
         if b"\\" in text or not text.isascii():
             return True
-        squeezed = _squeezed(text)
-        # a letter that is missing is found out much faster than a term that is
-        missing = [letter for letter in _LETTERS if letter not in squeezed]
-        return any(term in squeezed for term in self._joined if not any(letter in term for letter in missing))
+        return self._is_in_squeezed(_squeezed(text)) if len(text) <= _LARGE else self._may_be_in_large(text)
+
+    def _may_be_in_large(self, text: bytes) -> bool:
+        """Do the same piece by piece: there is to be no second copy of a large text."""
+        end = b""
+        for start in range(0, len(text), _LARGE):
+            piece = end + _squeezed(text[start : start + _LARGE])
+            if self._is_in_squeezed(piece):
+                return True
+            end = piece[-_LONGEST_NAME:]
+        return False
+
+    def _is_in_squeezed(self, text: bytes) -> bool:
+        terms = self._joined
+        if len(text) > _MEDIUM:  # a letter that is missing is found out much faster than a term that is
+            missing = [letter for letter in _LETTERS if letter not in text]
+            terms = [term for term in terms if not any(letter in term for letter in missing)]
+        return any([term in text for term in terms])  # noqa: C419  # a generator would take longer than the search
 
     def _look(self, name: str) -> bool:
         if len(name) > _LONGEST_NAME:
