@@ -14,15 +14,15 @@ SMALL_BUDGET, BUDGET = MIB, 16 * MIB
 def race(plan: Plan, setup: str, peer: str) -> tuple[list[float], list[float], dict[str, list[float]]]:
     """Return the times of flowtrace and of the library that it is held against, in ns and in ms."""
     slots = {name: ("worker", name) for name in (peer, "flowtrace")}
-    rounds = 4 if plan.quick else 15
-    turns = plan.race({"worker": (setup, {})}, {"all": slots}, rounds=rounds)["all"]
+    generations, rounds = (1, 6) if plan.quick else (7, 15)
+    turns = plan.race({"worker": (setup, {})}, {"all": slots}, generations=generations, rounds=rounds)["all"]
     parts = {f"{name}, ms": [each / 1e6 for each in samples] for name, samples in turns.items()}
     return turns["flowtrace"], turns[peer], parts
 
 
 def peaks(plan: Plan, setup: str, **options: object) -> list[float]:
     """Return the peak that each of some fresh processes tells, in bytes."""
-    return [plan.once(f"value_subjects:{setup}", **options)["peak"] for _ in range(3 if plan.quick else 7)]
+    return [plan.once(f"value_subjects:{setup}", **options)["peak"] for _ in range(1 if plan.quick else 7)]
 
 
 def megabytes(samples: list[float]) -> list[float]:

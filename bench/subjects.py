@@ -119,24 +119,22 @@ def wrapt_nothing(function):
 DOING_NOTHING = {PLAIN: lambda function: function, CLOSURE: closure, WRAPT: wrapt_nothing}
 
 
-def flowtrace_calls(mode: str = "", settings: dict[str, Any] | None = None) -> dict[str, Slot]:
+def flowtrace_calls(mode: str = "") -> dict[str, Slot]:
     """Measure flowtrace, with decorators beside it that do nothing.
 
     Args:
-        mode: what to switch to; empty as for a program that knows nothing of flowtrace.
-        settings: other settings.
+        mode: what to switch to; empty for a program that never does.
     """
     import flowtrace
 
     if mode:
-        flowtrace.configure(mode=mode, out_path=Path.cwd() / "trace.json", **settings or {})
+        flowtrace.configure(mode=mode, out_path=Path.cwd() / "trace.json")
     decorators = DOING_NOTHING | {"flowtrace": flowtrace.traced_node}
     slots = {f"{kind} {name}": calls_of(kind, decorate) for kind in KINDS for name, decorate in decorators.items()}
-    for name in (PLAIN, "flowtrace"):
-        ignored = decorators[name](ignore)
-        big = {f"key{number:06}": number for number in range(200_000)}
-        for size, value in (("int", 1), ("200,000 keys", big)):
-            slots[f"{size} {name}"] = loop("ignored(value)", {"ignored": ignored, "value": value})
+    ignored = flowtrace.traced_node(ignore)
+    big = {f"key{number:06}": number for number in range(200_000)}
+    for size, value in (("int", 1), ("200,000 keys", big)):
+        slots[f"{size} flowtrace"] = loop("ignored(value)", {"ignored": ignored, "value": value})
     steps = recorded_steps(flowtrace)
     if bool(steps) != (mode == "on"):
         raise SystemExit(f"flowtrace was to run in mode {mode or 'off'}, and recorded {steps} steps")
