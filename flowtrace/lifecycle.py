@@ -125,10 +125,8 @@ def end(step: Step, output: object) -> None:
         step.output = take(output, policy.max_value_bytes) or snapshot_output(step.node, output, policy)
         recorder.buffer.add(step)
         run = step.run
-        if step.issues is not None or recorder.is_always or (run is not None and (step.owns_run or run.is_over)):
+        if run is not None or step.issues is not None or recorder.is_always:
             _settle(step, None)
-        elif run is not None:
-            run.buffer.add(step)
         elif STATE.throttle.holds:
             STATE.throttle.write_due()
     except Exception as error:
@@ -144,7 +142,8 @@ def end_stream(step: Step, *returned: object) -> None:
         step.output = (step.stream or Stream()).finish(returned, step.node, recorder.policy)
         step.stream = None
         recorder.buffer.add(step)
-        _settle(step, None)
+        if step.run is not None or step.issues is not None or recorder.is_always:
+            _settle(step, None)
     except Exception as error:
         report("record the end of a generator", error)
 
@@ -180,6 +179,10 @@ def _leave(step: Step) -> bool:
 
 def _settle(step: Step, outcome: str | None) -> None:
     """Put a finished step into its run, and write what must be written now."""
+    run = step.run
+    if outcome is None and run is not None and not (step.owns_run or step.issues or run.is_over):
+        run.buffer.add(step)
+        return
     process = STATE.recorder or ensure()
     if step.issues and process.has_issues(step) and outcome in (None, "ok"):
         outcome = "failed"
@@ -187,7 +190,6 @@ def _settle(step: Step, outcome: str | None) -> None:
     if step.owns_run:
         _end_run(step, outcome, failed or process.is_always)
         return
-    run = step.run
     if run is None:  # its run is over, or could not be opened
         return
     run.buffer.add(step)
