@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET as UNSET
+from msgspec import Struct, field
+from msgspec import UnsetType as UnsetType
 
 from flowtrace.errors import TraceFileError
 
@@ -300,7 +303,7 @@ def _split(message: str) -> tuple[str, str]:
 
 def _keep_unknown(record: _RecordT, source: dict[str, Any]) -> _RecordT:
     """Fill ``extra`` of a record, and of those inside it, with what the file had and the records have not."""
-    known = {item.encode_name: item.name for item in msgspec.structs.fields(record) if item.name != "extra"}
+    known = _names(type(record))
     unknown = {key: value for key, value in source.items() if key not in known}
     changes: dict[str, Any] = {"extra": unknown}
     for encoded, attribute in known.items():
@@ -310,6 +313,12 @@ def _keep_unknown(record: _RecordT, source: dict[str, Any]) -> _RecordT:
         elif isinstance(value, list) and value and isinstance(value[0], Record):
             changes[attribute] = list(map(_keep_unknown, value, source[encoded]))
     return msgspec.structs.replace(record, **changes)
+
+
+@lru_cache(maxsize=32)
+def _names(cls: type[Record]) -> dict[str, str]:
+    """Return the fields of a kind of record: the attribute's name by that in the file."""
+    return {item.encode_name: item.name for item in msgspec.structs.fields(cls) if item.name != "extra"}
 
 
 def json_schema() -> dict[str, Any]:
