@@ -7,6 +7,7 @@ Names are loaded when they are first asked for, so that importing flowtrace cost
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from flowtrace.flows import current_step, flow, propagate
@@ -100,3 +101,10 @@ if not TYPE_CHECKING:
     def __dir__() -> list[str]:
         """List the public names, loaded or not."""
         return sorted({*globals(), *__all__})
+
+
+if os.environ.get("FLOWTRACE_AUTO"):
+    from flowtrace.autotrace import install
+
+    install()
+    del install

@@ -57,6 +57,7 @@ class Parsed:
         config: fields of TraceConfig.
         context: fields of TraceContext.
         disabled: the kill switch.
+        auto: patterns of what is traced without a decorator.
         sources: the settings that came from a variable, with its name.
         problems: the variables that could not be used.
     """
@@ -66,6 +67,7 @@ class Parsed:
     disabled: bool = False
     sources: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    auto: tuple[str, ...] = ()
 
 
 CONFIG_VARIABLES: Final = (
@@ -177,10 +179,18 @@ DISABLED: Final = Variable(
     "off",
     "Kill switch: nothing is traced, whatever other variables or code say.",
 )
+AUTO: Final = Variable(
+    "FLOWTRACE_AUTO",
+    "auto",
+    values.PATTERNS,
+    "none",
+    "Trace the functions of these modules though nobody decorated them, as they are imported.",
+)
 VARIABLES: Final = (
     CONFIG_VARIABLES[0],
     CONFIG_VARIABLES[1],
     DISABLED,
+    AUTO,
     *CONFIG_VARIABLES[2:],
     *CONTEXT_VARIABLES,
 )
@@ -205,7 +215,9 @@ def parse(environ: Mapping[str, str]) -> Parsed:
         _read(variable, environ, parsed.context, parsed)
     switches: dict[str, Any] = {}
     _read(DISABLED, environ, switches, parsed)
+    _read(AUTO, environ, switches, parsed)
     parsed.disabled = switches.get("disabled", False)
+    parsed.auto = switches.get("auto", ())
     default_mode = TraceMode.ON if "out_path" in parsed.config else TraceMode.OFF
     parsed.config.setdefault("mode", default_mode)
     ci = Parsed()  # CI is not ours: an odd value in it is no problem of the user's

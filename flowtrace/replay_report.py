@@ -38,7 +38,7 @@ class StepReplay:
     """What became of one step.
 
     Attributes:
-        number: the step's place in the trace, from 1.
+        number: the step's place in the trace, from 0, as ``flowtrace show`` has it.
         step: the recorded step.
         outcome: how the replay compares with it.
         reason: why it was skipped, or what differs; empty where all is as recorded.

@@ -74,7 +74,7 @@ def replay(
 
     Args:
         trace: the trace, or its file; payload files beside it are found only where the file is given.
-        steps: the steps to replay: numbers in the trace from 1, step ids or node ids; None means all that
+        steps: the steps to replay: numbers in the trace from 0, step ids or node ids; None means all that
             ``until_failure`` allows.
         until_failure: stop after the first step that was recorded with an error and could be replayed; None means yes
             where ``steps`` is None.
@@ -116,9 +116,9 @@ def _chosen(trace: Trace, steps: int | str | Iterable[int | str] | None) -> list
         return list(range(count))
     found: set[int] = set()
     for wish in [steps] if isinstance(steps, int | str) else steps:
-        matching = [at for at, step in enumerate(trace.steps) if wish in (at + 1, step.step_id, step.node_id)]
+        matching = [at for at, step in enumerate(trace.steps) if wish in (at, step.step_id, step.node_id)]
         if not matching:
-            known = f"the trace has the steps 1 to {count}" if count else "the trace has no steps"
+            known = f"the trace has the steps 0 to {count - 1}" if count else "the trace has no steps"
             raise ReplayError(f"there is no step {wish!r:.80}: {known}, which also have step ids and node ids")
         found.update(matching)
     return sorted(found)
@@ -171,7 +171,7 @@ class _Replayer:
         found: list[StepReplay] = []
         for at in chosen:
             step = self._trace.steps[at]
-            result = self._step(at + 1, step)
+            result = self._step(at, step)
             found.append(result)
             if until_failure and step.error is not None and result.outcome is not ReplayOutcome.SKIPPED:
                 break

@@ -118,6 +118,18 @@ def _names(value: Any) -> tuple[Any, ...]:
     raise ValueError(value)
 
 
+def _patterns_from_text(text: str) -> tuple[str, ...]:
+    patterns = _names_from_text(text)
+    for pattern in patterns:
+        if not re.fullmatch(r"[\w.*?\[\]!-]+", pattern):
+            raise ValueError(pattern)
+    return patterns
+
+
+def _patterns(value: Any) -> tuple[str, ...]:
+    return _patterns_from_text(",".join(_names(value)))
+
+
 def _names_from_text(text: str) -> tuple[str, ...]:
     return tuple(name for part in text.split(",") if (name := part.strip()))
 
@@ -130,3 +142,8 @@ PATH: Final = Kind("a file path, which may hold " + " ".join(f"{{{name}}}" for n
 TEXT: Final = Kind("text", _text, _text)
 OPTIONAL_TEXT: Final = Kind("text, or None", _text, _optional_text)
 NAMES: Final = Kind("names, separated by commas", _names_from_text, _names)
+PATTERNS: Final = Kind(
+    "dotted names of modules or functions, with * ? [...] for anything, separated by commas",
+    _patterns_from_text,
+    _patterns,
+)

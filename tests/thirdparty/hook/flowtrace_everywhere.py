@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import atexit
 import functools
-import importlib.abc
-import importlib.machinery
 import json
 import os
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
+
+from flowtrace.autotrace import ImportHook
 
 Decorate = Callable[[Any], Any]
 TESTS = ("*.tests", "*.tests.*", "*.test", "*.test.*", "*.test_*", "*.conftest", "conftest", "test_*")
@@ -30,7 +29,7 @@ _namespace = type.__dict__["__dict__"].__get__
 _OF_THE_CLASS = frozenset(name for name, item in vars(type).items() if hasattr(type(item), "__set__"))
 
 
-class Everywhere(importlib.abc.MetaPathFinder):
+class Everywhere(ImportHook):
     """Finds the packages' modules as the others do, and decorates each as soon as its code has run.
 
     Args:
@@ -45,6 +44,7 @@ class Everywhere(importlib.abc.MetaPathFinder):
     """
 
     def __init__(self, packages: Iterable[str], decorate: Decorate, skip: Iterable[str] = TESTS) -> None:
+        super().__init__()
         self.packages = frozenset(packages)
         self.skip = tuple(skip)
         self.decorate = decorate
@@ -54,20 +54,15 @@ class Everywhere(importlib.abc.MetaPathFinder):
         # The original stands beside its replacement, so that no other object can get its id.
         self._replaced: dict[int, tuple[Any, Any]] = {}
         self._classes: dict[int, type] = {}
-        self._asked = threading.local()
 
     # --- while modules are imported
 
     def install(self) -> None:
         """Begin: modules that are there already are decorated now, the others when they are imported."""
-        sys.meta_path.insert(0, self)
+        super().install()
         for name, module in list(sys.modules.items()):
             if self.is_ours(name) and isinstance(module, ModuleType):
                 self.decorate_module(module)
-
-    def uninstall(self) -> None:
-        """End: modules that are imported from now on stay as they are."""
-        sys.meta_path.remove(self)
 
     def is_ours(self, name: object) -> bool:
         """Tell whether a module of this name is to be decorated."""
@@ -75,38 +70,17 @@ class Everywhere(importlib.abc.MetaPathFinder):
             return False
         return not any(fnmatchcase(name, pattern) for pattern in self.skip)
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Let the other finders find it; the loader stays theirs, and only its last step does more."""
-        # Another finder may ask all of them too, and so this one again.
-        asked = self._asked.__dict__.setdefault("names", set())
-        if not self.is_ours(fullname) or fullname in asked:
-            return None
-        asked.add(fullname)
-        try:
-            finders = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
-            found = (finder.find_spec(fullname, path, target) for finder in finders)
-            spec = next((spec for spec in found if spec is not None), None)
-        finally:
-            asked.remove(fullname)
-        if spec is not None:
-            self._extend(spec)
-        return spec
+    def wants(self, name: str) -> bool:
+        """Tell the import hook which modules are to be decorated."""
+        return self.is_ours(name)
 
-    def _extend(self, spec: importlib.machinery.ModuleSpec) -> None:
-        execute = getattr(spec.loader, "exec_module", None)
-        if execute is None:  # a namespace package
-            return
+    def seen(self, module: ModuleType, _new: Iterable[ModuleType]) -> None:
+        """Decorate a module that has just been executed."""
+        self.decorate_module(module)
 
-        def exec_module(module: ModuleType) -> None:
-            execute(module)
-            self.decorate_module(module)
-
-        try:
-            spec.loader.exec_module = exec_module  # type: ignore[union-attr,method-assign]
-        except AttributeError as error:
-            self.left_alone.append(f"{spec.name}: {error}")
+    def not_watched(self, name: str, error: Exception) -> None:
+        """Note a module whose loader can't be extended."""
+        self.left_alone.append(f"{name}: {error}")
 
     # --- what is decorated, and how
 

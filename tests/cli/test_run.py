@@ -1,0 +1,266 @@
+"""`flowtrace run`: the program is the same program, and it is traced."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+from flowtrace.cli.program import interpreter_options, program_environment
+from flowtrace.cli.run import command
+from flowtrace.errors import ConfigError
+from tests.cli.commands import SCRIPT, call, flowtrace
+
+FUEL = Path(__file__).resolve().parents[2] / "examples/fuel_economy.py"
+FACTS = """
+import json, os, sys, pickle
+class Point: pass
+point = pickle.loads(pickle.dumps(Point()))
+main = sys.modules["__main__"]
+print(json.dumps({
+    "argv": sys.argv, "path": sys.path, "name": __name__, "file": globals().get("__file__"), "package": __package__,
+    "spec": getattr(__spec__, "name", None), "flags": list(sys.flags), "warnings": sys.warnoptions, "x": sys._xoptions,
+    "stdin": sys.stdin.read() if sys.argv[1:] else None, "pickled": type(point) is main.Point, "cwd": os.getcwd(),
+    "orig": sys.orig_argv[1:],
+}))
+def fail(): raise ValueError("no\\nmore")
+fail()
+"""
+NODE = "from flowtrace import traced_node\n@traced_node\ndef node(x): return 1 / x\n"
+
+
+def same(done):
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def programs(tmp_path):
+    (tmp_path / "facts.py").write_text(FACTS)
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg/__init__.py").write_text("")
+    (tmp_path / "pkg/__main__.py").write_text(FACTS)
+    (tmp_path / "node.py").write_text(NODE + "import sys\nnode(int(sys.argv[1]))\n")
+    return tmp_path
+
+
+def steps(path="trace.json"):
+    return [step["node_id"] for step in json.loads(Path(path).read_bytes())["steps"]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("facts.py",),
+        ("facts.py", "--mode", "off", "-m", "--out=x", "--", "-"),
+        ("pkg",),
+        ("-m", "facts", "--auto", "a"),
+        ("-mfacts", "-c"),
+        ("-m", "pkg", "--json"),
+        ("-c", FACTS, "-m", "x"),
+        ("absent.py",),
+        ("-m", "absent"),
+    ],
+)
+def test_a_program_is_what_python_makes_of_it(programs, words):
+    plain = call(sys.executable, *words, stdin="in\nput")
+    for ours in ((), ("--capture", "--mode", "always", "--out", "a.json")):
+        assert same(flowtrace("run", *ours, *words, stdin="in\nput")) == same(plain)
+
+
+def test_a_program_may_come_from_standard_input(programs):
+    assert same(flowtrace("run", "-", "a", stdin=FACTS)) == same(call(sys.executable, "-", "a", stdin=FACTS))
+
+
+def test_the_interpreters_own_options_are_passed_on(programs):
+    options = ("-X", "dev", "-W", "ignore::UserWarning", "-B", "-P")
+    plain = call(sys.executable, *options, "facts.py")
+    traced = call(sys.executable, *options, "-m", "flowtrace", "run", "facts.py")
+    shown, expected = json.loads(traced.stdout), json.loads(plain.stdout)
+    shown.pop("orig"), expected.pop("orig")
+    assert (traced.returncode, shown, traced.stderr) == (1, expected, plain.stderr)
+
+
+@pytest.mark.parametrize(("code", "expected"), [("sys.exit(7)", 7), ("sys.exit('no')", 1), ("os.abort()", -6)])
+def test_the_exit_code_is_the_programs(code, expected):
+    done = flowtrace("run", "-c", f"import os, sys; {code}")
+    assert done.returncode == expected
+
+
+def test_signals_reach_the_program_since_it_is_the_same_process(tmp_path):
+    program = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('terminated'), sys.exit(3)))\n"
+        "print(os.getpid(), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    for number, code, said in ((signal.SIGTERM, 3, "terminated\n"), (signal.SIGINT, -signal.SIGINT, "")):
+        process = subprocess.Popen(
+            [SCRIPT, "run", "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert int(process.stdout.readline()) == process.pid
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, "KeyboardInterrupt" in err) == (code, said, number == signal.SIGINT)
+
+
+def test_children_that_multiprocessing_spawns_find_what_is_in_main(tmp_path):
+    (tmp_path / "spawn.py").write_text(
+        "import multiprocessing\n"
+        "class Point:\n    x = 3\n"
+        "def read(point): return point.x, __name__\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool: print(pool.map(read, [Point()]))\n"
+    )
+    assert same(flowtrace("run", "spawn.py")) == (0, "[(3, '__mp_main__')]\n", "")
+
+
+# --- what is traced, and where to
+
+
+def test_a_failure_leaves_a_trace_in_the_folder_where_the_command_was_typed(programs):
+    program = NODE + "import os\nos.mkdir('inner'); os.chdir('inner')\nnode(0)\n"
+    assert flowtrace("run", "-c", program).returncode == 1
+    assert steps() == ["__main__.node"]
+    assert list(Path("inner").iterdir()) == []
+
+
+def test_success_leaves_a_trace_where_it_is_asked_for(programs):
+    assert flowtrace("run", "node.py", "1").returncode == 0
+    assert not Path("trace.json").exists()
+    assert flowtrace("run", "--mode", "always", "--out", "a/b.json", "--capture", "node.py", "1").returncode == 0
+    (step,) = json.loads(Path("a/b.json").read_bytes())["steps"]
+    assert (step["invocation_json"]["payload"], step["output_json"]) == ({"x": 1}, 1.0)
+
+
+def test_fuel_economy_fails_as_always_and_says_why(tmp_path):
+    plain, traced = call(sys.executable, FUEL), flowtrace("run", "--out", "t.json", FUEL)
+    assert (traced.returncode, traced.stdout) == (plain.returncode, plain.stdout) == (1, "")
+    assert traced.stderr == call(sys.executable, FUEL, FLOWTRACE_OUT="u.json").stderr
+    assert steps("t.json")[-1] == "fuel.litres_per_100_km"
+
+
+HERE = {"FLOWTRACE_MODE": "on", "FLOWTRACE_OUT": "{cwd}/trace.json"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "options", "expected"),
+    [
+        ({}, {}, HERE),
+        ({"FLOWTRACE_MODE": "off"}, {}, HERE),
+        ({"FLOWTRACE_MODE": "always"}, {}, HERE | {"FLOWTRACE_MODE": "always"}),
+        ({"FLOWTRACE_MODE": "always"}, {"mode": "off"}, HERE | {"FLOWTRACE_MODE": "off"}),
+        ({"FLOWTRACE_OUT": "x.json"}, {}, {"FLOWTRACE_MODE": "on", "FLOWTRACE_OUT": "x.json"}),
+        ({"FLOWTRACE_OUT": "{wrong}"}, {}, HERE),
+        ({"FLOWTRACE_OUT": "x.json"}, {"out": "{pid}.json"}, HERE | {"FLOWTRACE_OUT": "{cwd}/{pid}.json"}),
+        ({}, {"capture": True}, HERE | {"FLOWTRACE_CAPTURE_INPUTS": "1", "FLOWTRACE_CAPTURE_OUTPUTS": "1"}),
+        ({}, {"auto": ("a.*", "b")}, HERE | {"FLOWTRACE_AUTO": "a.*,b", "PYTHONPATH": "{auto}"}),
+        (
+            {"FLOWTRACE_AUTO": "c, b", "PYTHONPATH": "x:y"},
+            {"auto": ("a", "b")},
+            HERE | {"FLOWTRACE_AUTO": "c,b,a", "PYTHONPATH": "{auto}:x:y"},
+        ),
+    ],
+)
+def test_the_environment_of_a_traced_program(environ, options, expected):
+    import flowtrace as library
+
+    auto = str(Path(library.__file__).parent / "autostart")
+    wanted = {name: text.replace("{cwd}", str(Path.cwd())).replace("{auto}", auto) for name, text in expected.items()}
+    given = {"HOME": "/h", **environ}
+    assert program_environment(given, **options) == {"HOME": "/h", **wanted}
+    assert given == {"HOME": "/h", **environ}
+
+
+def test_a_trace_file_that_can_not_be_one_is_refused(tmp_path):
+    for out, complaint in (
+        (".", "is a folder: it takes a file path"),
+        ("{host}.json", "is not usable: it takes a fil"),
+    ):
+        with pytest.raises(ConfigError, match=complaint):
+            program_environment({}, out=out)
+        assert flowtrace("run", "--out", out, "-c", "print(1)").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ((), "Error: what is to run? Give a SCRIPT, -m MODULE or -c CODE"),
+        (("--capture",), "Error: what is to run? Give a SCRIPT, -m MODULE or -c CODE"),
+        (("-m",), "Error: -m needs a value"),
+        (("--mode", "loud", "x.py"), "Error: Invalid value for '--mode': 'loud' is not one of 'off', 'on', 'always'."),
+        (("--fast", "x.py"), "Error: No such option '--fast'. Did you mean '--auto'?"),
+        (("--out",), "Error: Option '--out' requires an argument."),
+        (
+            ("--auto", "pkg/nodes.py", "x.py"),
+            "Error: Invalid value for '--auto': 'pkg/nodes.py' is not usable: it takes dotted names of modules or"
+            " functions, with * ? [...] for anything, separated by commas",
+        ),
+        (
+            ("--auto", "__main__.*", "x.py"),
+            "Error: Invalid value for '--auto': the functions of the script itself can't be traced in this way, since"
+            " it is never imported: decorate them, or move them into a module",
+        ),
+    ],
+)
+def test_wrong_usage_says_what_is_wrong(words, complaint):
+    done = flowtrace("run", *words)
+    assert (done.returncode, done.stdout, done.stderr.splitlines()[-1]) == (2, "", complaint)
+
+
+@pytest.mark.parametrize(
+    ("args", "program"),
+    [
+        (["--", "x.py", "--capture"], ("x.py", "--capture")),
+        (["--", "--", "x.py"], ("--", "x.py")),
+        (["--mode", "on", "x.py", "--", "y"], ("x.py", "--", "y")),
+        (["--mode=on", "-mx", "-h"], ("-mx", "-h")),
+        (["--out", "-m", "x.py", "-m", "y"], ("x.py", "-m", "y")),
+        (["-", "--help"], ("-", "--help")),
+    ],
+)
+def test_the_program_begins_where_our_options_end(args, program):
+    assert command.make_context("run", args).params["program"] == program
+
+
+def test_auto_is_refused_where_python_ignores_the_environment():
+    done = call(sys.executable, "-E", "-m", "flowtrace", "run", "--auto", "a.*", "-c", "1")
+    assert done.stderr == "flowtrace: --auto can't work with Python's options -E, -I and -S\n"
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["/bin/flowtrace", "run", "-B"], []),
+        (["-m", "flowtrace", "-X", "dev"], []),
+        (["-B", "-X", "dev", "-Werror", "-W", "ignore", "-Im", "flowtrace"], "-B -X dev -Werror -W ignore -I".split()),
+        (["-bbXdev", "-OOc", "x"], ["-bbXdev", "-OO"]),
+        (["-BX", "m", "--check-hash-based-pycs", "always", "-", "-B"], "-BX m --check-hash-based-pycs always".split()),
+        (["-u", "--", "x.py"], ["-u"]),
+        ([], []),
+    ],
+)
+def test_the_options_of_the_interpreter_are_told_from_what_it_runs(words, options):
+    assert interpreter_options(words) == options
+
+
+def test_running_costs_little_more_than_the_program(tmp_path):
+    def seconds(*words):
+        began = time.perf_counter()
+        assert call(*words).returncode == 0
+        return time.perf_counter() - began
+
+    plain = min(seconds(sys.executable, "-c", "1") for _ in range(3))
+    assert min(seconds(SCRIPT, "run", "-c", "1") for _ in range(3)) < plain + 2
+
+
+def test_click_shows_where_the_program_goes():
+    assert command.get_usage(click.Context(command, info_name="flowtrace run")) == (
+        "Usage: flowtrace run [OPTIONS] SCRIPT|-m MODULE|-c CODE [ARGS]..."
+    )
