@@ -8,6 +8,7 @@ import platform
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from types import MethodType
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +24,7 @@ from flowtrace.hints import hints_of
 from flowtrace.model import Hash, Step, StepError, Trace, UnsetType, load_trace
 from flowtrace.rebuild import Rebuilder
 from flowtrace.replay_report import ReplayOutcome, ReplayReport, StepReplay
+from flowtrace.reproduce import MADE_BY, Reproduction, test_source
 from flowtrace.rerun import Rerun, Stage, hash_of, stage
 from flowtrace.resolve import Resolver, Target
 from flowtrace.scripts import NotFoundError
@@ -64,7 +66,10 @@ def replay(
     receiver: Receiver = None,
     stubs: Iterable[str] = (),
     working_folder: str | os.PathLike[str] = ".",
+    payloads: str | os.PathLike[str] | None = None,
     on_error: Callable[[StepReplay, BaseException], None] | None = None,
+    emit_test: str | os.PathLike[str] | None = None,
+    expect_fixed: bool = False,
 ) -> ReplayReport:
     """Call the functions of a trace's steps again with their captured inputs, and compare what comes of it.
 
@@ -73,7 +78,7 @@ def replay(
     no recorder of the process writes a file.
 
     Args:
-        trace: the trace, or its file; payload files beside it are found only where the file is given.
+        trace: the trace, or its file.
         steps: the steps to replay: numbers in the trace from 0, step ids or node ids; None means all that
             ``until_failure`` allows.
         until_failure: stop after the first step that was recorded with an error and could be replayed; None means yes
@@ -85,15 +90,19 @@ def replay(
         stubs: nodes that are answered from their recorded outputs when a replayed step calls them: ``COMPONENT``,
             ``COMPONENT.OPERATION`` or a node id.
         working_folder: modules and scripts under it may be loaded.
+        payloads: the folder of the trace, in which its payload files are; None means that of the file.
         on_error: called with each replayed step that raised, and the exception.
+        emit_test: a file to write: a pytest test that reproduces the first replayed step that had failed, or else the
+            last replayed one. It needs neither the trace nor, apart from hashes, flowtrace.
+        expect_fixed: that test passes once the recorded behaviour is gone, instead of while it is there.
 
     Returns:
         One entry for each step that was looked at, and the verdict.
 
     Raises:
         TraceFileError: the file is not a version 1 trace.
-        ReplayError: a step, stub, receiver, import or the working folder is not there.
-        OSError: the file can't be read.
+        ReplayError: a step, stub, receiver, import or the working folder is not there, or a test can't be written.
+        OSError: the file can't be read, or that of the test not written.
     """
     name = "<trace>" if isinstance(trace, Trace) else os.fspath(trace)
     loaded = trace if isinstance(trace, Trace) else load_trace(trace)
@@ -102,11 +111,22 @@ def replay(
     config = _config(loaded)
     with stage(config) as where, resolver.in_force():
         replayer = _Replayer(loaded, where, resolver, receiver, compare_hashes, on_error)
-        replayer.folder = None if isinstance(trace, Trace) else os.path.dirname(os.path.abspath(name))
+        beside = None if isinstance(trace, Trace) else os.path.dirname(os.path.abspath(name))
+        replayer.folder = beside if payloads is None else os.fspath(payloads)
         replayer.is_explicit = steps is not None
         replayer.stub(stubs)
         found = replayer.run(chosen, steps is None if until_failure is None else until_failure)
+        if emit_test is not None:
+            source = replayer.test_source(os.fspath(emit_test), expect_fixed)
+            _write(Path(emit_test), source)
     return ReplayReport(name, found, _pythons(loaded))
+
+
+def _write(path: Path, source: str) -> None:
+    """Write a test, but never over a file that somebody else wrote."""
+    if path.exists() and MADE_BY not in path.read_text(encoding="utf-8", errors="replace"):
+        raise ReplayError(f"{path} exists already, and is no test that was made here")
+    path.write_text(source, encoding="utf-8")
 
 
 def _chosen(trace: Trace, steps: int | str | Iterable[int | str] | None) -> list[int]:
@@ -157,6 +177,7 @@ class _Replayer:
         self._compare_hashes = compare_hashes
         self._on_error = on_error
         self._stubs: Stubs | None = None
+        self._shown: tuple[StepReplay, Rerun] | None = None
         self._codes: dict[int, Hash | None] = {}
         self._parameters: dict[int, tuple[list[inspect.Parameter], dict[str, Any]]] = {}
 
@@ -176,6 +197,22 @@ class _Replayer:
             if until_failure and step.error is not None and result.outcome is not ReplayOutcome.SKIPPED:
                 break
         return found
+
+    def test_source(self, path: str, expect_fixed: bool) -> str:
+        """Return a test of the first replayed step that had failed, or else of the last replayed one."""
+        if self._shown is None:
+            raise ReplayError("no step could be replayed, so that there is nothing to write a test of")
+        if self._stubs is not None:
+            raise ReplayError("a test would call the nodes that are stubs here: leave out the stubs, or the test")
+        result, done = self._shown
+        step = result.step
+        call = self._call(self._resolver.target(step.code), captured_input(step, self.folder), step)
+        raised = None if done.error is None else type(done.error)
+        items = _items_taken(step)
+        made_of = Reproduction(
+            result, call.target, call.args, call.kwargs, self._receiver, items, raised, done.value, self._rebuilder
+        )
+        return test_source(made_of, path, expect_fixed=expect_fixed)
 
     def _step(self, number: int, step: Step) -> StepReplay:
         result = StepReplay(number, step, ReplayOutcome.SKIPPED)
@@ -211,6 +248,8 @@ class _Replayer:
             if self._stubs.problems:
                 raise NoAnswerError(self._stubs.problems[0])
         self._judge(call, step, done, result)
+        if self._shown is None or self._shown[0].step.error is None:
+            self._shown = (result, done)
         if done.error is not None and self._on_error is not None:
             self._on_error(result, done.error)
 

@@ -36,11 +36,13 @@ class Rerun(NamedTuple):
     Attributes:
         step: its step, as a recorder keeps it; None where it was not recorded.
         error: the exception that left it, or None.
+        value: what came back; the items of a generator.
         policy: what was redacted, and the key of the hashes.
     """
 
     step: Step | None
     error: BaseException | None
+    value: Any
     policy: Policy
 
     def input_hash(self) -> Hash:
@@ -116,16 +118,16 @@ class Stage:
         """
         self.take_over(algorithm)
         self._recorder.buffer.clear()
-        error = None
+        error = value = None
         try:
-            copy_context().run(_drive, function, _flags(node), items)
+            value = copy_context().run(_drive, function, _flags(node), items)
         except KeyboardInterrupt:
             raise
         except BaseException as caught:  # SystemExit and CancelledError are what a function did, too
             error = caught
         steps, _ = self._recorder.buffer.contents()
         mine = (step for step in reversed(steps) if step.node is node and step.owns_run)
-        return Rerun(next(mine, None), error, self._recorder.policy)
+        return Rerun(next(mine, None), error, value, self._recorder.policy)
 
     def input_hash_here(self) -> Hash:
         """Return the hash of what the node that runs here was called with."""
@@ -179,52 +181,49 @@ def _flags(node: Node) -> int:
     return flags
 
 
-def _drive(function: Callable[[], Any], flags: int, items: int | None) -> None:
+def _drive(function: Callable[[], Any], flags: int, items: int | None) -> Any:
     CURRENT.set(None)
     if flags & inspect.CO_ASYNC_GENERATOR:
-        _run_async(partial(_drain_async, function, items))
-    elif flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE):
-        _run_async(partial(_await, function))
-    elif flags & inspect.CO_GENERATOR:
-        _drain(function(), items)
-    else:
-        function()
+        return _run_async(partial(_drain_async, function, items))
+    if flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE):
+        return _run_async(partial(_await, function))
+    return _drain(function(), items) if flags & inspect.CO_GENERATOR else function()
 
 
-def _drain(generator: Any, items: int | None) -> None:
-    for _ in islice(generator, MAX_ITEMS if items is None else items):
-        pass
+def _drain(generator: Any, items: int | None) -> list[Any]:
+    found = list(islice(generator, MAX_ITEMS if items is None else items))
     if items is not None:
         generator.close()
+    return found
 
 
-async def _drain_async(function: Callable[[], Any], items: int | None) -> None:
-    left = MAX_ITEMS if items is None else items
+async def _drain_async(function: Callable[[], Any], items: int | None) -> list[Any]:
+    found: list[Any] = []
     async with aclosing(function()) as generator:
-        while left:
+        while len(found) < (MAX_ITEMS if items is None else items):
             try:
-                await anext(generator)
+                found.append(await anext(generator))
             except StopAsyncIteration:
-                return
-            left -= 1
+                break
+    return found
 
 
 async def _await(function: Callable[[], Any]) -> Any:
     return await function()
 
 
-def _run_async(main: Callable[[], Any]) -> None:
+def _run_async(main: Callable[[], Any]) -> Any:
     """Run a coroutine to its end: in a thread of its own where this one has an event loop already."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(main())
-        return
+        return asyncio.run(main())
+    returned: list[Any] = []
     raised: list[BaseException] = []
 
     def work() -> None:
         try:
-            asyncio.run(main())
+            returned.append(asyncio.run(main()))
         except BaseException as error:
             raised.append(error)
 
@@ -233,3 +232,4 @@ def _run_async(main: Callable[[], Any]) -> None:
     thread.join()
     if raised:
         raise raised[0]
+    return returned[0]

@@ -64,7 +64,7 @@ def load_script(file: str) -> ModuleType:
     Raises:
         NotFoundError: its code raised an exception.
     """
-    folder, package = _package_of(file)
+    folder, package = package_of(file)
     for place in (os.path.dirname(file), folder):
         if place not in sys.path:
             sys.path.insert(0, place)
@@ -91,7 +91,7 @@ def _execute(file: str, module: ModuleType) -> None:
     exec(code, vars(module))  # noqa: S102  # a script of the user's, under the working folder
 
 
-def _package_of(file: str) -> tuple[str, str]:
+def package_of(file: str) -> tuple[str, str]:
     """Return the folder that a script's package is imported from, and the package's name."""
     folder, package = os.path.dirname(file), ""
     while os.path.isfile(os.path.join(folder, "__init__.py")):
