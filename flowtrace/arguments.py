@@ -38,7 +38,14 @@ def arguments_of(
     """
     names = {item.name for item in parameters}
     if payload.keys() != names and payload.keys() == {"args", "kwargs"}:  # a call that did not fit the signature
-        return _value("args", payload, Any, rebuilder), _value("kwargs", payload, Any, rebuilder), False
+        given = _value("args", payload, Any, rebuilder), _value("kwargs", payload, Any, rebuilder)
+        if (
+            type(given[0]) is not list
+            or type(given[1]) is not dict
+            or not all(isinstance(key, str) for key in given[1])
+        ):
+            raise RebuildError("these are no arguments of a call")
+        return *given, False
     gone = sorted(payload.keys() - names)
     if gone:
         raise UnfitError(f"takes no {gone[0]!r:.80} any more")
@@ -48,6 +55,8 @@ def arguments_of(
     for item in parameters:
         if item.name in payload:
             value = _value(item.name, payload, _hint(item, hints), rebuilder)
+            if not _fits(item, value):
+                raise RebuildError("these are no arguments of a call", f"/{item.name}")
             _place(item, value, args, kwargs, is_whole)
         elif item.default is item.empty and item.kind not in _MANY:
             raise UnfitError(f"takes {item.name!r} now, which was not recorded and has no default")
@@ -68,6 +77,14 @@ def _hint(parameter: Parameter, hints: dict[str, Any]) -> Any:
     if parameter.kind is Parameter.VAR_POSITIONAL:
         return GenericAlias(list, (hint,))
     return GenericAlias(dict, (str, hint)) if parameter.kind is Parameter.VAR_KEYWORD else hint
+
+
+def _fits(parameter: Parameter, value: Any) -> bool:
+    if parameter.kind is Parameter.VAR_POSITIONAL:
+        return type(value) is list
+    if parameter.kind is Parameter.VAR_KEYWORD:
+        return type(value) is dict and all(isinstance(key, str) for key in value)
+    return True
 
 
 def _place(parameter: Parameter, value: Any, args: list[Any], kwargs: dict[str, Any], by_place: bool) -> None:

@@ -76,10 +76,10 @@ def _read(path: str, shown: str) -> bytes:
         descriptor = os.open(path, _OPEN)
     except OSError as error:
         raise NotCapturedError(f"the payload file {shown} can't be read: {error.strerror}") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_PAYLOAD_BYTES:
+        os.close(descriptor)
+        what = f"larger than {MAX_PAYLOAD_BYTES >> 20} MiB" if stat.S_ISREG(status.st_mode) else "no file"
+        raise NotCapturedError(f"the payload file {shown} is {what}")
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise NotCapturedError(f"the payload file {shown} is no file")
-        if status.st_size > MAX_PAYLOAD_BYTES:
-            raise NotCapturedError(f"the payload file {shown} is larger than {MAX_PAYLOAD_BYTES >> 20} MiB")
         return file.read(MAX_PAYLOAD_BYTES + 1)

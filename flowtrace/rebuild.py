@@ -207,7 +207,8 @@ class Rebuilder:
 
     def _standard(self, content: dict[str, Any], hint: Any) -> Any:
         kind = content[TAG]
-        value = STANDARD[kind](content)
+        inner = {name: item for name, item in content.items() if type(item) in (dict, list) and name != "state"}
+        value = STANDARD[kind](content | {name: self._inside(name, item, Any) for name, item in inner.items()})
         return self._subclass_of(content, hint, BASES[kind], value) if kind in BASES else value
 
     def _path(self, content: dict[str, Any], hint: Any) -> Any:

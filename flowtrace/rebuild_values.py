@@ -1,7 +1,7 @@
 """Values of the built-in types and of the standard library, from the forms that `flowtrace.standard` gives them.
 
-Each function takes the members of a tagged object. What is wrong with one comes out as an exception of any kind,
-which `flowtrace.rebuild` turns into its own.
+Each function takes the members of a tagged object; those that were tagged themselves are values again. What is wrong
+with one comes out as an exception of any kind, which `flowtrace.rebuild` turns into its own.
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ def _complex(members: Members) -> complex:
 
 
 def _memoryview(members: Members) -> memoryview[Any]:
-    if members["data"].get("$py") != "bytes":
-        raise ValueError("its data are not bytes")
-    view: memoryview[Any] = memoryview(_data(members["data"]))
+    view: memoryview[Any] = memoryview(_exact(members["data"], bytes))
     form, shape = members["format"], members["shape"]
     return view if (form, shape) == ("B", [len(view)]) else view.cast("B").cast(form, shape)
 
@@ -97,10 +95,7 @@ def _range(members: Members) -> range:
 
 
 def _pattern(members: Members) -> re.Pattern[Any]:
-    pattern: Any = members["pattern"]
-    if isinstance(pattern, dict):
-        pattern = _data(pattern)
-    return re.compile(pattern, members["flags"])
+    return re.compile(members["pattern"], members["flags"])
 
 
 # --- times
@@ -108,6 +103,9 @@ def _pattern(members: Members) -> re.Pattern[Any]:
 
 def _zone_of(members: Members) -> datetime.tzinfo | None:
     """Return the zone that a moment or a zone tells of; None for a naive moment."""
+    if isinstance(members.get("zone"), datetime.tzinfo):
+        known: datetime.tzinfo = members["zone"]
+        return known
     if "zone" in members:
         return zoneinfo.ZoneInfo(_exact(members["zone"], str))
     if "offset" not in members:
@@ -157,8 +155,6 @@ def _numpy_scalar(members: Members) -> Any:
     if kind.kind not in "biufcUS":
         raise ValueError(f"a scalar of {kind} can't be made from its text")
     value: Any = members["value"]
-    if isinstance(value, dict):
-        value = _complex(value) if value["$py"] == "complex" else _data(value)
     return kind.type(complex(value) if kind.kind == "c" else value)
 
 

@@ -266,6 +266,8 @@ def _stand_in(step: Step) -> BaseException:
     name = details.get("type") if isinstance(details, dict) else None
     module, _, qualname = name.rpartition(".") if isinstance(name, str) else ("", "", "Exception")
     base = _exception_class(module or "builtins", qualname)
+    if not qualname.isidentifier():
+        qualname = "Exception"
     body = {"__str__": lambda _: message, "__module__": module or "builtins", "__qualname__": qualname}
     cls = type.__new__(type, qualname, (base,), body)
     built_in = next(item for item in mro(base) if item.__module__ == "builtins")

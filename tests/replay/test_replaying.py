@@ -361,7 +361,10 @@ def test_a_large_input_comes_from_its_payload_file(shop):
         ("flow_error", "the flow failed outside any node"),
         ("node_cancelled", "it was cancelled from outside"),
         ("node_interrupted", "it was interrupted from outside"),
-        ("process_died", "its process died, and this one would too; choose the step by its number to call it all the same"),
+        (
+            "process_died",
+            "its process died, and this one would too; choose the step by its number to call it all the same",
+        ),
     ],
 )
 def test_what_ended_from_outside_is_not_repeated(shop, code, reason):
@@ -578,7 +581,9 @@ def test_what_is_no_trace_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         replay("nowhere.json")
     with pytest.raises(ReplayError, match=r"the working folder '.*nowhere' is no folder"):
-        (tmp_path / "t.json").write_text('{"trace_version":1,"pack":{"pack_ref":"p"},"flow":{"id":"f","version":"1"},"steps":[]}')
+        (tmp_path / "t.json").write_text(
+            '{"trace_version":1,"pack":{"pack_ref":"p"},"flow":{"id":"f","version":"1"},"steps":[]}'
+        )
         replay("t.json", working_folder="nowhere")
     assert replay("t.json").exit_code == 1
 

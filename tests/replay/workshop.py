@@ -45,7 +45,7 @@ def drive(returned):
 
 
 def record(path, *calls, **changes):
-    """Make calls, whatever they raise, and write the trace of their steps. Each call is a function without parameters."""
+    """Make calls, functions without parameters, whatever they raise; write the trace of their steps."""
     settings = {"mode": "on", "buffer_size": 1000, "capture_inputs": True, "capture_outputs": True, **changes}
     with flowtrace.override(out_path="unused.json", **settings):
         for call in calls:
