@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import collections
 import datetime
 import decimal
@@ -118,8 +119,10 @@ class Writer:
         first, *others = qualname.split(".")
         if "<" in qualname or not all(map(str.isidentifier, (first, *others))):
             raise ReplayError(f"{qualname} is defined inside a function, so that no test can import it")
-        if module == "builtins":
+        if module == "builtins" and hasattr(builtins, first):
             return qualname
+        if module == "builtins":
+            raise ReplayError(f"the class {qualname} has no name that a test could use")
         key = (self._main if module == "__main__" else module, first)
         if key not in self.names:
             taken = set(self.names.values())
@@ -263,6 +266,7 @@ _WRITERS: Final[dict[type, Callable[[Writer, Any], Source]]] = {
     **dict.fromkeys((type(None), bool, bytes, bytearray, range, slice), lambda _, value: repr(value)),
     int: lambda _, value: repr(value) if -(2**64) < value < 2**64 else hex(value),
     type(...): lambda _, _value: "...",
+    type(NotImplemented): lambda _, value: repr(value),
     float: Writer.float_,
     complex: Writer.complex_,
     list: lambda writer, value: Group("[", writer.items(value), "]"),

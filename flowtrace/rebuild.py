@@ -267,7 +267,8 @@ class Rebuilder:
         if "base" in content:
             raise RebuildError("a record that is an exception or a container too can't be rebuilt")
         kind = content[TAG]
-        made = MAKERS[kind](cls, self._named(content["fields"], self._fields_of(cls, bindings)))
+        fields = self._named(content["fields"], self._fields_of(cls, bindings))
+        made = MAKERS[kind](cls, fields, content["fields"].keys() - fields.keys())
         if kind == "pydantic" and "state" in content:
             restore_private(made, self._named(content["state"], {}))
         else:

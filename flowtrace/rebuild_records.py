@@ -7,7 +7,7 @@ that the instance had reached later; a field that the class has got since then t
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields as fields_of
 from typing import Any, Final
@@ -48,10 +48,10 @@ def set_attributes(instance: Any, attributes: Fields) -> None:
         object.__setattr__(instance, name, value)
 
 
-def _dataclass(cls: Any, fields: Fields) -> Any:
+def _dataclass(cls: Any, fields: Fields, unset: Set[str]) -> Any:
     known = {item.name: item for item in fields_of(cls)}
     _refuse_unknown(fields, known)
-    new = [item for name, item in known.items() if name not in fields]
+    new = [item for name, item in known.items() if name not in fields and name not in unset]
     return _bare_instance(
         cls, fields | {item.name: _default(item.name, item.default, item.default_factory) for item in new}
     )
@@ -65,10 +65,10 @@ def _default(name: str, default: Any, factory: Any) -> Any:
     raise ValueError(f"it has a field {name!r} now, which has no default and was not recorded")
 
 
-def _attrs(cls: Any, fields: Fields) -> Any:
+def _attrs(cls: Any, fields: Fields, unset: Set[str]) -> Any:
     known = {item.name: item for item in cls.__attrs_attrs__}
     _refuse_unknown(fields, known)
-    new = [item for name, item in known.items() if name not in fields]
+    new = [item for name, item in known.items() if name not in fields and name not in unset]
     return _bare_instance(cls, fields | {item.name: _attrs_default(item.name, item.default) for item in new})
 
 
@@ -77,11 +77,11 @@ def _attrs_default(name: str, default: Any) -> Any:
     return _default(name, NO_DEFAULT if has_none else default, getattr(default, "factory", NO_DEFAULT))
 
 
-def _struct(cls: Any, fields: Fields) -> Any:
+def _struct(cls: Any, fields: Fields, _unset: Set[str]) -> Any:
     return cls(**fields)
 
 
-def _pydantic(cls: Any, fields: Fields) -> Any:
+def _pydantic(cls: Any, fields: Fields, _unset: Set[str]) -> Any:
     declared = cls.__pydantic_fields__
     own = {name: value for name, value in fields.items() if name in declared}
     extra = {name: value for name, value in fields.items() if name not in declared}
@@ -120,9 +120,10 @@ def _bare_instance(cls: type, fields: Fields) -> Any:
     return instance
 
 
-MAKERS: Final[dict[str, Callable[[Any, Fields], Any]]] = {
+MAKERS: Final[dict[str, Callable[[Any, Fields, Set[str]], Any]]] = {
     "dataclass": _dataclass,
     "attrs": _attrs,
     "struct": _struct,
     "pydantic": _pydantic,
 }
+"""What makes a record of each kind: takes the class, its fields, and the names of those that were not set."""

@@ -40,6 +40,7 @@ class Line:
     item: str
     at: tuple[float, float]
     children: list[Line] = dataclasses.field(default_factory=list)
+    unset: int = dataclasses.field(init=False, default=0)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Box(Generic[T]):
