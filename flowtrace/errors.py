@@ -42,7 +42,11 @@ class RebuildError(FlowtraceError, ValueError):
         return type(self), (self.reason, self.pointer)
 
     def inside(self, token: object) -> RebuildError:
-        """Return the same error as seen from the container around its place."""
+        """Return the same error as seen from the container around its place.
+
+        Args:
+            token: the key or index of the place in that container.
+        """
         step = str(token).replace("~", "~0").replace("/", "~1")
         return RebuildError(self.reason, f"/{step}{self.pointer}")
 
