@@ -154,7 +154,7 @@ class Resolver:
         if "<locals>" in code.qualname:
             raise NotFoundError(f"{code.qualname} is defined inside another function, where it can't be found")
         if code.module != MAIN:
-            return _target_in(self._module(code.module, code), code.qualname)
+            return _target_in(self._module(code.module, code.qualname, code.file), code.qualname)
         running = sys.modules.get(MAIN)
         if running is not None:
             try:
@@ -169,27 +169,37 @@ class Resolver:
     def _class_named(self, name: str) -> type | None:
         module, _, qualname = name.partition(":")
         try:
-            found, _ = _walk(self._module(module), qualname)
+            found, _ = _walk(self._module(module, qualname), qualname)
         except NotFoundError:
             return _of_standard_library(module, qualname)
         return found if isinstance(found, type) else None
 
-    def _module(self, name: str, code: Code | None = None) -> ModuleType:
-        """Return a module that may be used, imported where need be, one package after the other."""
+    def _module(self, name: str, qualname: str | None = None, file: str | None = None) -> ModuleType:
+        """Return a module that may be used, imported where need be, one package after the other.
+
+        Args:
+            name: its name.
+            qualname: what a trace says that it defines; None where the caller named the module.
+            file: where a trace says that it was.
+        """
         if name in self._imports or name == MAIN:
             return sys.modules[name]
         if _MODULE.fullmatch(name) is None or _DUNDER.fullmatch(name) is not None:
             raise NotFoundError(f"{name!r:.200} is no name of a module that may be imported")
         if sys.modules.get(name) is None:
-            self._add_root(name, code)
+            self._add_root(name, file)
             parts = name.split(".")
-            for count in range(1, len(parts) + 1):
+            for count in range(1, len(parts)):
                 self._import(".".join(parts[:count]))
+            self._import(name, qualname)
         self._check(name, sys.modules[name])
         return sys.modules[name]
 
-    def _import(self, name: str) -> None:
-        """Import a module whose packages are imported already, once it is known to lie under the working folder."""
+    def _import(self, name: str, qualname: str | None = None) -> None:
+        """Import a module whose packages are imported already, once it is known to lie under the working folder.
+
+        Where its source does not define the qualified name that is looked for, it is not imported either.
+        """
         if sys.modules.get(name) is not None:
             self._check(name, sys.modules[name])
             return
@@ -200,6 +210,8 @@ class Resolver:
         if spec is None:
             raise NotFoundError(f"there is no module {name}")
         self._check_places(name, [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ()))
+        if qualname is not None and spec.has_location and not defines(str(spec.origin), qualname):
+            raise NotFoundError(f"the module {name} has no {qualname:.200}")
         guarded(f"the module {name}", lambda: importlib.import_module(name))
 
     def _check(self, name: str, module: ModuleType) -> None:
@@ -215,9 +227,9 @@ class Resolver:
             place = f"is not under the working folder {self.folder}"
             raise NotFoundError(f"the module {name} {place}; name it as an import if you trust it")
 
-    def _add_root(self, name: str, code: Code | None) -> None:
+    def _add_root(self, name: str, traced_file: str | None) -> None:
         """Search where the trace says that the module was: the folder of a script, or a ``src`` folder."""
-        file = self._territory.local_file(code.file if code is not None else None)
+        file = self._territory.local_file(traced_file)
         if file is None:
             return
         folder = Path(file).parent

@@ -33,7 +33,12 @@ def guarded(what: str, load: Callable[[], T]) -> T:
 
 
 def defines(file: str, qualname: str) -> bool:
-    """Tell, by reading it only, whether a script has a definition of a name: before that, none of it is run."""
+    """Tell, by reading it only, whether a source file defines a name: before that, none of it is run.
+
+    Of a file that is no source, such as an extension module, nothing can be told by reading; it counts as if it did.
+    """
+    if not file.endswith(".py"):
+        return True
     try:
         body: list[Any] = [ast.parse(Path(file).read_bytes())]
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sysconfig
 from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -10,6 +11,7 @@ from typing import Final
 
 from flowtrace.errors import ReplayError
 
+_INTERPRETER: Final = re.compile(r"python\d(\.\d+)?t?")  # as in lib/python3.13
 _LIBRARIES: Final = frozenset({"site-packages", "dist-packages", "__pypackages__", "node_modules"})
 
 
@@ -44,7 +46,7 @@ class Territory:
         ):
             return False
         folders = Path(inside).parts[:-1]
-        if _LIBRARIES & set(folders):
+        if _LIBRARIES & set(folders) or any(map(_INTERPRETER.fullmatch, folders)):
             return False
         around = [os.path.join(self.folder, *folders[:count]) for count in range(1, len(folders) + 1)]
         return not any(os.path.exists(os.path.join(folder, "pyvenv.cfg")) for folder in around)

@@ -219,7 +219,11 @@ def _verdict(report: ReplayReport, test: str | None) -> Iterator[Line]:
 
     replayed = [item for item in report.steps if item.outcome is not ReplayOutcome.SKIPPED]
     same = sum(item.is_as_recorded for item in replayed)
-    counts = [f"{same} as recorded", f"{len(replayed) - same} not as recorded", f"{len(report.steps) - len(replayed)} skipped"]
+    counts = [
+        f"{same} as recorded",
+        f"{len(replayed) - same} not as recorded",
+        f"{len(report.steps) - len(replayed)} skipped",
+    ]
     verdict = ", ".join(text for text in counts if not text.startswith("0 ")) or "no steps"
     if report.exit_code and same == len(replayed):
         verdict += "; no step that had failed was replayed" if replayed else "; nothing was replayed"

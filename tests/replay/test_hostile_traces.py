@@ -126,6 +126,21 @@ def test_scripts_outside_the_working_folder_are_not_loaded(tmp_path, mark, file)
     assert not mark.exists()
 
 
+def test_a_module_without_such_a_function_is_only_read(tmp_path, mark):
+    write(tmp_path / "deploying.py", mark)
+    write(tmp_path / "broken_source.py", mark).write_text("def node(:")
+    assert reason(trace_of("t.json", module="deploying", qualname="other")) == "the module deploying has no other"
+    assert reason(trace_of("t.json", module="broken_source")) == "the module broken_source has no node"
+    assert Resolver(tmp_path).class_named("deploying:Other") is None
+    assert not mark.exists()
+
+
+def test_the_library_of_another_python_under_the_working_folder_is_not_the_users(tmp_path, mark):
+    file = write(tmp_path / "versions" / "3.13.0" / "lib" / "python3.13" / "evil_standard.py", mark)
+    assert "there is no module evil_standard" in reason(trace_of("t.json", module="evil_standard", file=str(file)))
+    assert not mark.exists()
+
+
 def test_a_script_without_such_a_function_is_only_read(tmp_path, mark):
     file = write(tmp_path / "deploy.py", mark)
     trace = trace_of("t.json", module="__main__", file=str(file), qualname="other")
@@ -249,11 +264,10 @@ def test_an_import_that_is_not_there_is_an_error(name):
 
 
 def test_a_module_that_fails_when_it_is_loaded_is_a_reason_not_a_crash(tmp_path):
-    for number, source in enumerate(["raise SystemExit(3)", "1 / 0", "def (", "import no_such_thing"]):
-        (tmp_path / f"failing_{number}.py").write_text(source)
+    for number, source in enumerate(["raise SystemExit(3)", "1 / 0", "import no_such_thing"]):
+        (tmp_path / f"failing_{number}.py").write_text(f"def node(): pass\n{source}")
         text = reason(trace_of("t.json", module=f"failing_{number}"))
         assert text.startswith(f"the module failing_{number} can't be loaded: ")
-        (tmp_path / f"failing_{number}.py").write_text(f"def node(): pass\n{source if source != 'def (' else '1/0'}")
         text = reason(trace_of("t.json", module="__main__", file=f"failing_{number}.py"))
         assert "can't be loaded: " in text
 

@@ -367,9 +367,13 @@ def test_bottomless_nesting_is_refused():
         rebuild(content)
 
 
+TEXT = st.text("ab$é/\n", max_size=5)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["$py", "class", "fields"]), inner),
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(TEXT | st.sampled_from(["$py", "class", "fields"]), inner, max_size=4)
+    ),
 )
 KINDS = st.sampled_from(
     ["dict", "set", "dataclass", "enum", "datetime", "exception", "type", "path", "memoryview", "int", "slice", "codec"]

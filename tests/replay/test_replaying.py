@@ -607,3 +607,18 @@ def test_the_report_is_a_json_document(shop):
         "code_changed": False,
         "notes": [],
     }
+
+
+ELSEWHERE = Path(__file__).with_name("elsewhere")
+
+
+@pytest.mark.parametrize("trace", sorted(ELSEWHERE.glob("*.json")), ids=lambda path: path.stem)
+def test_traces_of_other_pythons_are_replayed(trace):
+    report = replay(trace, working_folder=ELSEWHERE, until_failure=False)
+    assert [(item.step.operation, str(item.outcome), item.exact_input, item.code_changed) for item in report.steps] == [
+        ("described", "same_output", True, False),
+        ("numbers", "same_output", True, False),
+        ("gathered", "same_output", True, False),
+        ("failing", "same_error", True, False),
+    ]
+    assert len(list(ELSEWHERE.glob("*.json"))) == 3
