@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode
     from flowtrace.control import configure, dump, get_recorder, override
     from flowtrace.digest import Digest
-    from flowtrace.errors import CodecError, ConfigError, FlowtraceError, TraceFileError
+    from flowtrace.errors import CodecError, ConfigError, FlowtraceError, PayloadFileError, TraceFileError
     from flowtrace.model import Trace, ValidationIssue, json_schema, load_trace
     from flowtrace.observer import ExecutionObserver, FanOutObserver, NodeEvent
     from flowtrace.recorder import TraceRecorder
@@ -36,6 +36,7 @@ __all__ = [
     "FanOutObserver",
     "FlowtraceError",
     "NodeEvent",
+    "PayloadFileError",
     "Trace",
     "TraceConfig",
     "TraceContext",
@@ -67,7 +68,7 @@ _HOMES = {
     "config": ("TraceConfig", "TraceContext", "TraceMode", "ValidationMode"),
     "control": ("configure", "dump", "get_recorder", "override"),
     "digest": ("Digest",),
-    "errors": ("CodecError", "ConfigError", "FlowtraceError", "TraceFileError"),
+    "errors": ("CodecError", "ConfigError", "FlowtraceError", "PayloadFileError", "TraceFileError"),
     "model": ("Trace", "ValidationIssue", "json_schema", "load_trace"),
     "observer": ("ExecutionObserver", "FanOutObserver", "NodeEvent"),
     "recorder": ("TraceRecorder",),

@@ -6,6 +6,7 @@ FlowtraceError
 ├── ConfigError     a setting given in code is not usable
 ├── CodecError      a codec can't be registered
 └── TraceFileError  a file is not a version 1 trace
+    └── PayloadFileError  a payload file that a trace names can't be read, or must not be
 """
 
 from __future__ import annotations
@@ -41,3 +42,7 @@ class TraceFileError(FlowtraceError, ValueError):
 
     def __reduce__(self) -> tuple[type[TraceFileError], tuple[str, str, str]]:
         return type(self), (self.path, self.pointer, self.reason)
+
+
+class PayloadFileError(TraceFileError):
+    """A payload file that a trace names can't be read, or must not be; the attributes tell where it is named."""
