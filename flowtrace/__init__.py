@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode
     from flowtrace.control import configure, dump, get_recorder, override
     from flowtrace.digest import Digest
-    from flowtrace.errors import CodecError, ConfigError, FlowtraceError, RebuildError, ReplayError, TraceFileError
+    from flowtrace.errors import (
+        CodecError,
+        ConfigError,
+        FlowtraceError,
+        PayloadFileError,
+        RebuildError,
+        ReplayError,
+        TraceFileError,
+    )
     from flowtrace.model import Trace, ValidationIssue, json_schema, load_trace
     from flowtrace.observer import ExecutionObserver, FanOutObserver, NodeEvent
     from flowtrace.recorder import TraceRecorder
@@ -38,6 +46,7 @@ __all__ = [
     "FanOutObserver",
     "FlowtraceError",
     "NodeEvent",
+    "PayloadFileError",
     "RebuildError",
     "ReplayError",
     "ReplayOutcome",
@@ -75,7 +84,15 @@ _HOMES = {
     "config": ("TraceConfig", "TraceContext", "TraceMode", "ValidationMode"),
     "control": ("configure", "dump", "get_recorder", "override"),
     "digest": ("Digest",),
-    "errors": ("CodecError", "ConfigError", "FlowtraceError", "RebuildError", "ReplayError", "TraceFileError"),
+    "errors": (
+        "CodecError",
+        "ConfigError",
+        "FlowtraceError",
+        "PayloadFileError",
+        "RebuildError",
+        "ReplayError",
+        "TraceFileError",
+    ),
     "model": ("Trace", "ValidationIssue", "json_schema", "load_trace"),
     "observer": ("ExecutionObserver", "FanOutObserver", "NodeEvent"),
     "recorder": ("TraceRecorder",),

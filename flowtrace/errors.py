@@ -8,6 +8,7 @@ FlowtraceError
 ├── RebuildError    canonical JSON can't become a Python value again
 ├── ReplayError     a trace can't be replayed in the way that was asked for
 └── TraceFileError  a file is not a version 1 trace
+    └── PayloadFileError  a payload file that a trace names can't be read, or must not be
 """
 
 from __future__ import annotations
@@ -73,3 +74,7 @@ class TraceFileError(FlowtraceError, ValueError):
 
     def __reduce__(self) -> tuple[type[TraceFileError], tuple[str, str, str]]:
         return type(self), (self.path, self.pointer, self.reason)
+
+
+class PayloadFileError(TraceFileError):
+    """A payload file that a trace names can't be read, or must not be; the attributes tell where it is named."""

@@ -409,46 +409,45 @@ def test_a_payload_path_stays_in_the_folder_of_the_trace(with_payload, tmp_path)
     (tmp_path / name).write_bytes(payload)
     (tmp_path / "traces" / name).symlink_to(tmp_path / name)
     (tmp_path / "traces" / "linked").symlink_to(tmp_path)
-    no_path = [
+    refused = [
         *(f"../{name}", f"{tmp_path}/{name}", f"t.payloads/../../{name}", f"./{name}", f"a//{name}", f"a\\{name}"),
-        *(f"c:{name}", f"a\0/{name}", "t.json", "/etc/passwd", "", "t.payloads/", name.upper(), f"{name}\n"),
+        *(f"c:{name}", f"a\0/{name}", "/etc/passwd", "", "t.payloads/", f"{name}\n", name, f"linked/{name}"),
+        f"t.payloads/{'0' * 64}.json",
     ]
-    for path in no_path:
-        assert "is no path of a payload file" in pointing_to(with_payload, path), path
-    for path in (name, f"linked/{name}"):
-        assert pointing_to(with_payload, path) == f"the payload file {path} is reached through a symbolic link"
-    gone = f"t.payloads/{'0' * 64}.json"
-    assert pointing_to(with_payload, gone) == f"the payload file {gone} can't be read: No such file or directory"
+    for path in refused:
+        found = pointing_to(with_payload, path)
+        assert found.startswith("the payload file "), path
+        assert "secret" not in found
+    assert "is reached through a symbolic link" in pointing_to(with_payload, f"linked/{name}")
+    for path in ("t.json", name.upper()):
+        (tmp_path / "traces" / name.upper()).write_bytes(payload)
+        shown = f"the payload file {path!r} is not named after the hash of its content"
+        assert pointing_to(with_payload, path) == shown
 
 
 def test_a_payload_file_holds_what_its_name_says(with_payload, tmp_path):
     (file,) = (tmp_path / "traces" / "t.payloads").iterdir()
     assert outcomes(replay(with_payload)) == [("f", "same_output", "")]
     file.write_bytes(b'{"x":"other"}')
-    shown = f"t.payloads/{file.name}"
-    assert reason(with_payload) == f"the payload file {shown} holds something else than its name says"
+    shown = f"the payload file 't.payloads/{file.name}'"
+    assert reason(with_payload) == f"{shown} is not named after the hash of its content"
     file.unlink()
     os.mkfifo(file)
-    assert reason(with_payload) == f"the payload file {shown} is no file"
+    assert reason(with_payload) == f"{shown} is not a file"
     file.unlink()
     file.mkdir()
-    assert reason(with_payload).startswith(f"the payload file {shown} ")
-    for content, why in (
-        (b"[" * 5000, "can't be read"),
-        (b"\xff", "can't be read"),
-        (b"[1]", "no object of parameters"),
-    ):
+    assert reason(with_payload) == f"{shown} is not a file"
+    for content, why in ((b"[" * 5000, "can't be read"), (b"\xff", "can't be read"), (b"[1]", "is not an object of")):
         name = f"{hash_bytes(content).value}.json"
         (tmp_path / "traces" / name).write_bytes(content)
-        found = pointing_to(with_payload, name)
-        assert why in found or "is not an object of parameters" in found
+        assert why in pointing_to(with_payload, name)
 
 
 def test_a_payload_file_beyond_measure_is_not_read(with_payload, tmp_path):
     (file,) = (tmp_path / "traces" / "t.payloads").iterdir()
     with file.open("ab") as opened:
         opened.truncate(1 << 40)
-    assert reason(with_payload) == f"the payload file t.payloads/{file.name} is larger than 256 MiB"
+    assert reason(with_payload).startswith(f"the payload file 't.payloads/{file.name}' is larger than ")
 
 
 # --- broken documents
