@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 
 from flowtrace.calls import Node
 from flowtrace.errors import ReplayError
-from flowtrace.forms import MISSING, class_attribute, inherits, instance_dict
+from flowtrace.forms import MISSING, class_attribute, class_name, inherits, instance_dict
 from flowtrace.instrument import TracedFunction
 from flowtrace.model import Code
 from flowtrace.scripts import MAIN, SCRIPT, NotFoundError, defines, guarded, load_script
@@ -103,7 +103,7 @@ class Resolver:
         key = (code.module, code.qualname, code.file)
         if key not in self._targets:
             try:
-                self._targets[key] = self._find(code)
+                self._targets[key] = self._checked(self._find(code))
             except NotFoundError as error:
                 self._targets[key] = error
         found = self._targets[key]
@@ -166,13 +166,23 @@ class Resolver:
                     return target
         return _target_in(self._script(code), code.qualname)
 
+    def _checked(self, target: Target) -> Target:
+        """Refuse what a module that may be used has only taken from one that may not."""
+        home = getattr(target.node.function, "__module__", None)
+        if home != target.module.__name__ and home not in self._imports:
+            found = sys.modules.get(home) if isinstance(home, str) else None
+            if found is None:
+                raise NotFoundError(f"{target.node.node_id} is from a module {home!s:.200} that is not loaded")
+            self._check(found.__name__, found)
+        return target
+
     def _class_named(self, name: str) -> type | None:
         module, _, qualname = name.partition(":")
         try:
             found, _ = _walk(self._module(module, qualname), qualname)
         except NotFoundError:
             return _of_standard_library(module, qualname)
-        return found if isinstance(found, type) else None
+        return found if isinstance(found, type) and class_name(found) == name else None
 
     def _module(self, name: str, qualname: str | None = None, file: str | None = None) -> ModuleType:
         """Return a module that may be used, imported where need be, one package after the other.

@@ -246,6 +246,23 @@ def test_a_node_inside_other_decorators_is_called_by_itself(tmp_path, qualname):
     assert outcomes(replay(trace)) == [("o", "same_output", "")]
 
 
+def test_what_a_module_has_taken_from_elsewhere_is_not_its_own(tmp_path, mark, monkeypatch):
+    file = write(tmp_path / "outside" / "foreign_nodes.py", mark)
+    file.write_text(
+        file.read_text() + "\nfrom dataclasses import dataclass\n@dataclass\nclass Record:\n    x: int = 1\n"
+    )
+    monkeypatch.syspath_prepend(file.parent)
+    (tmp_path / "work").mkdir()
+    nodes = new_module(tmp_path / "work", "from foreign_nodes import Record, node\n")
+    mark.unlink()
+    text = reason(trace_of("t.json", module=nodes.__name__, qualname="node"), working_folder="work")
+    assert text.startswith("the module foreign_nodes is not under the working folder")
+    assert Resolver("work").class_named(f"{nodes.__name__}:Record") is None
+    assert not mark.exists()
+    (item,) = replay("t.json", working_folder="work", imports=["foreign_nodes"]).steps
+    assert item.outcome == "ended_well"
+
+
 def test_a_module_that_is_named_is_used_wherever_it_lies(tmp_path, mark, monkeypatch):
     file = write(tmp_path / "outside" / "trusted_nodes.py", mark)
     monkeypatch.syspath_prepend(file.parent)
