@@ -96,6 +96,7 @@ class Stubs:
         self._stage = stage
         self.problems: list[str] = []
         self._by_parent: dict[str, list[Step]] = {}
+        self._all = {_function(step): step for step in steps if step.code is not None and self._patterns & _names(step)}
         for step in steps:
             if step.parent_step_id is not None:
                 self._by_parent.setdefault(step.parent_step_id, []).append(step)
@@ -105,7 +106,9 @@ class Stubs:
 
     @contextmanager
     def around(self, step: Step, notes: list[str]) -> Generator[None]:
-        """Stub the children of a step while it is replayed.
+        """Stub every node of the patterns while a step is replayed, whether or not it called that when it was recorded.
+
+        The step's own call goes to its function, of course.
 
         Args:
             step: the recorded step.
@@ -116,39 +119,47 @@ class Stubs:
         """
         exchanged: list[tuple[Any, Any]] = []
         self.problems = []
+        recorded = self._children(step)
         try:
-            for steps in self._children(step):
-                target = self._target(steps[0])
+            for function, example in self._all.items():
+                target = self._target(example, needed=function in recorded)
+                if target is None:
+                    continue
                 original = target.traced.__wrapped__
-                stub = self._stub(target, Answers(steps), notes)
+                stub = self._stub(target, Answers(recorded.get(function, [])), notes)
                 exchanged.append((target.traced, original))
-                target.traced.__wrapped__ = stub
+                target.traced.__wrapped__ = _after_first(original, stub) if function == _function(step) else stub
             yield
         finally:
             for traced, original in reversed(exchanged):
                 traced.__wrapped__ = original
 
-    def _children(self, step: Step) -> Iterable[list[Step]]:
+    def _children(self, step: Step) -> dict[tuple[str, str], list[Step]]:
         """Return the recorded calls below a step that are stubs, by function, in the order of the trace."""
         found: dict[tuple[str, str], list[Step]] = {}
-        waiting = [step]
-        while waiting and self._patterns:
+        waiting, seen = [step.step_id], set[str | None]()
+        while waiting:
             parent = waiting.pop()
-            below = self._by_parent.get(parent.step_id or "", ())
-            for child in below:
-                if self._patterns & _names(child) and child.code is not None:
-                    found.setdefault((child.code.module, child.code.qualname), []).append(child)
-                elif child is not step:
-                    waiting.append(child)
-        return found.values()
+            if parent is None or parent in seen:  # in a trace of bad intent a step may be below itself
+                continue
+            seen.add(parent)
+            for child in self._by_parent.get(parent, ()):
+                if _function(child) in self._all and self._patterns & _names(child):
+                    found.setdefault(_function(child), []).append(child)
+                else:
+                    waiting.append(child.step_id)
+        return found
 
-    def _target(self, child: Step) -> Target:
-        for find in (self._resolver.loaded, self._resolver.target):
+    def _target(self, child: Step, *, needed: bool) -> Target | None:
+        reason = ""
+        for find in (self._resolver.loaded, self._resolver.target) if needed else (self._resolver.loaded,):
             try:
                 return find(child.code)
             except NotFoundError as error:
                 reason = str(error)
-        raise NoAnswerError(f"the stub of {child.node_id} can't be put in place: {reason}")
+        if needed:
+            raise NoAnswerError(f"the stub of {child.node_id} can't be put in place: {reason}")
+        return None  # what is not loaded can't be called either
 
     def _stub(self, target: Target, answers: Answers, notes: list[str]) -> Callable[..., Any]:
         """Return a function that answers, of the same kind as the one that it stands for."""
@@ -173,7 +184,7 @@ class Stubs:
         name = target.node.node_id
         step, same = answers.take(self._stage.input_hash_here())
         if step is None:
-            raise self._no_answer(f"the stub of {name} was called once more than was recorded")
+            raise self._no_answer(f"the stub of {name} was called more often than was recorded")
         if not same:
             notes.append(f"the stub of {name} was called with another input than was recorded")
         if step.error is not None:
@@ -199,6 +210,16 @@ class Stubs:
     def _no_answer(self, reason: str) -> NoAnswerError:
         self.problems.append(reason)
         return NoAnswerError(reason)
+
+
+def _function(step: Step) -> tuple[str, str]:
+    return (step.code.module, step.code.qualname) if step.code is not None else ("", "")
+
+
+def _after_first(original: Callable[..., Any], stub: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose first call is that of the replayed step itself."""
+    calls = iter([original])
+    return lambda *args, **kwargs: next(calls, stub)(*args, **kwargs)
 
 
 def _is_captured(content: Any) -> bool:

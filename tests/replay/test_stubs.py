@@ -143,12 +143,58 @@ def test_a_call_with_another_input_gets_the_next_answer_and_a_note(bank):
     payload = {"currencies": ["EUR", "GBP", "GBP"]}
     edit(trace, lambda document: document["steps"][-1]["invocation_json"].update(payload=payload))
     (item,) = replay(trace, steps="shop.pay", stubs=["bank"]).steps
-    assert item.reason == "the stub of bank.rate was called once more than was recorded"
+    assert item.reason == "the stub of bank.rate was called more often than was recorded"
     edit(trace, lambda document: payload["currencies"].pop())
     edit(trace, lambda document: document["steps"][-1]["invocation_json"].update(payload=payload))
     (item,) = replay(trace, steps="shop.pay", stubs=["bank"]).steps
     assert item.output_json == [1.0, 2.0]
     assert "the stub of bank.rate was called with another input than was recorded" in item.notes
+
+
+def test_a_stub_is_never_called_also_where_the_recorded_step_did_not_call_it(bank):
+    trace = record("t.json", lambda: bank.pay([]), lambda: bank.rate("USD"))
+    edit(trace, lambda document: document["steps"][0]["invocation_json"].update(payload={"currencies": ["USD"]}))
+    bank.CALLS.clear()
+    (item,) = replay(trace, steps="shop.pay", stubs=["bank.rate"]).steps
+    assert item.reason == "the stub of bank.rate was called more often than was recorded"
+    assert bank.CALLS == []
+
+
+def test_a_step_of_a_stubbed_node_is_itself_called(bank):
+    trace = record("t.json", lambda: bank.rate("USD"), lambda: bank.names(2))
+    bank.CALLS.clear()
+    assert replay(trace, stubs=["bank"]).exit_code == 0
+    assert bank.CALLS == ["rate", "list"]
+
+
+def test_a_node_that_calls_itself_is_answered_from_the_second_call_on(tmp_path):
+    nodes = new_module(
+        tmp_path,
+        """
+        from flowtrace import traced_node
+        CALLS = []
+
+        @traced_node(component="a", operation="factorial")
+        def factorial(n: int) -> int:
+            CALLS.append(n)
+            return n * factorial(n - 1) if n else 1
+        """,
+    )
+    trace = record("t.json", lambda: nodes.factorial(3))
+    nodes.CALLS.clear()
+    assert replay(trace, steps=3, stubs=["a"]).exit_code == 0
+    assert nodes.CALLS == [3]
+
+
+def test_steps_that_are_below_themselves_end_nothing_in_a_loop(bank):
+    trace = record("t.json", lambda: bank.pay(["USD"]), lambda: bank.swallow("USD"))
+
+    def tangle(document):
+        for step in document["steps"]:
+            step.update(step_id="1", parent_step_id="1")
+
+    edit(trace, tangle)
+    assert [str(item.outcome) for item in replay(trace, stubs=["bank"]).steps] == ["same_output"] * 4
 
 
 def test_a_stub_without_an_answer_is_told_also_where_the_program_swallows_errors(bank):
