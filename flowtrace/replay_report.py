@@ -43,7 +43,7 @@ class StepReplay:
         outcome: how the replay compares with it.
         reason: why it was skipped, or what differs; empty where all is as recorded.
         output_hash: hash of the replayed output; None where there is none.
-        output_json: the replayed output; ``UNSET`` where there is none, and where it is the captured one.
+        output_json: the replayed output; ``UNSET`` where there is none.
         error: the replayed error, or None.
         exact_input: the rebuilt input has the recorded hash; None where that can't be told.
         code_changed: the function's code is another one than the recorded; None where that can't be told.

@@ -338,11 +338,6 @@ class _Replayer:
 
     def _compared_outputs(self, step: Step, done: Rerun, result: StepReplay) -> tuple[ReplayOutcome, str]:
         recorded = step.output_hash
-        if recorded is not None and self._compare_hashes and done.output_is(recorded):
-            result.output_hash = recorded
-            if isinstance(step.output_json, UnsetType):
-                self._keep_output(done, result)
-            return ReplayOutcome.SAME_OUTPUT, ""
         self._keep_output(done, result)
         if not self._compare_hashes or recorded is None or result.output_hash is None:
             return ReplayOutcome.ENDED_WELL, "" if not self._compare_hashes else "no output was recorded"

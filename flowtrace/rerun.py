@@ -17,7 +17,7 @@ from flowtrace.assemble import shown
 from flowtrace.calls import Node, Policy
 from flowtrace.canonical import Encoded
 from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode
-from flowtrace.digest import ALGORITHM, hash_bytes
+from flowtrace.digest import ALGORITHM
 from flowtrace.environment import MIB
 from flowtrace.model import Hash
 from flowtrace.recorder import TraceRecorder
@@ -56,13 +56,6 @@ class Rerun(NamedTuple):
         if self.step.output is None:
             return None
         return calls.final_output(self.step.node, self.step.output, self.policy)
-
-    def output_is(self, recorded: Hash) -> bool:
-        """Tell at once, without redacting anything, that the output has the recorded hash; False says nothing."""
-        data = self.step.output if self.step is not None else None
-        if type(data) is not bytes or recorded.algorithm != ALGORITHM or b'"$py"' in data:
-            return False
-        return hash_bytes(data) == recorded.value
 
     def shown(self, output: Encoded) -> Any:
         """Return an output as it stands in a trace."""

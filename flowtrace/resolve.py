@@ -23,10 +23,9 @@ from typing import Any, Final, NamedTuple
 from flowtrace.calls import Node
 from flowtrace.errors import ReplayError
 from flowtrace.forms import MISSING, class_attribute, class_name, inherits, instance_dict
-from flowtrace.instrument import TracedFunction
 from flowtrace.model import Code
+from flowtrace.proxies import TracedFunction
 from flowtrace.scripts import MAIN, SCRIPT, NotFoundError, defines, guarded, load_script
-from flowtrace.step import Step
 from flowtrace.territory import Territory
 
 _MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -324,8 +323,10 @@ def _inner(found: Any) -> Any:
 
 def _node_of(traced: TracedFunction) -> Node | None:
     """Return what a decorator said; None for that of a flow. Tracing must be on."""
-    step = traced._self_subject.prepare((), {}, True)  # pyright: ignore[reportPrivateUsage]  # wrapt's prefix
-    return step.node if isinstance(step, Step) else None
+    subject = traced._self_subject  # pyright: ignore[reportPrivateUsage]  # wrapt's prefix
+    if subject.target is None:
+        subject.load()
+    return subject.target if isinstance(subject.target, Node) else None
 
 
 def _file_of(function: Any) -> str | None:

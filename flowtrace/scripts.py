@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, Final, TypeVar
 
-from flowtrace.instrument import TracedFunction
+from flowtrace.proxies import TracedFunction
 
 MAIN: Final = "__main__"
 SCRIPT: Final = "__mp_main__"  # what multiprocessing calls a main module that must not run as one

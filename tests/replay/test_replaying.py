@@ -602,7 +602,7 @@ def test_the_report_is_a_json_document(shop):
         "outcome": "same_output",
         "reason": None,
         "recorded": output,
-        "replayed": {"output_hash": output["output_hash"]},
+        "replayed": output,
         "exact_input": True,
         "code_changed": False,
         "notes": [],
