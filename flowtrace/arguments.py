@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from inspect import Parameter
 from types import GenericAlias
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from flowtrace.errors import RebuildError
 from flowtrace.rebuild import Rebuilder
@@ -17,14 +18,37 @@ class UnfitError(Exception):
     """A function's parameters are others than those of the payload; the text goes on after its name."""
 
 
-def arguments_of(
-    parameters: list[Parameter], hints: dict[str, Any], payload: dict[str, Any], rebuilder: Rebuilder
-) -> tuple[list[Any], dict[str, Any], bool]:
-    """Return the arguments that a payload stands for.
+class Taken(NamedTuple):
+    """What a function takes under one name.
+
+    Attributes:
+        name: its name.
+        parameter: the parameter.
+        hint: the annotation of what stands under that name in a payload.
+    """
+
+    name: str
+    parameter: Parameter
+    hint: Any
+
+
+def taken_by(parameters: Iterable[Parameter], hints: dict[str, Any]) -> list[Taken]:
+    """Return what a function takes.
 
     Args:
         parameters: of the function, without the receiver.
         hints: its annotations by name.
+    """
+    return [Taken(item.name, item, _hint(item, hints)) for item in parameters]
+
+
+def arguments_of(
+    parameters: list[Taken], payload: dict[str, Any], rebuilder: Rebuilder
+) -> tuple[list[Any], dict[str, Any], bool]:
+    """Return the arguments that a payload stands for.
+
+    Args:
+        parameters: what the function takes.
         payload: JSON-like objects by the names of the parameters, as `flowtrace.calls.bind` makes it.
         rebuilder: makes values of them.
 
@@ -52,9 +76,9 @@ def arguments_of(
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     is_whole = True
-    for item in parameters:
-        if item.name in payload:
-            value = _value(item.name, payload, _hint(item, hints), rebuilder)
+    for name, item, hint in parameters:
+        if name in payload:
+            value = _value(name, payload, hint, rebuilder)
             if not _fits(item, value):
                 raise RebuildError("these are no arguments of a call", f"/{item.name}")
             _place(item, value, args, kwargs, is_whole)

@@ -13,8 +13,8 @@ from types import MethodType
 from typing import Any, Final, NamedTuple
 
 from flowtrace import runtime, source
-from flowtrace.arguments import UnfitError, arguments_of
-from flowtrace.canonical import canonical_bytes, plain
+from flowtrace.arguments import Taken, UnfitError, arguments_of, taken_by
+from flowtrace.canonical import canonical_bytes, tree_bytes
 from flowtrace.captured import NotCapturedError, captured_input
 from flowtrace.config import TraceConfig
 from flowtrace.digest import ALGORITHM, hash_bytes
@@ -179,7 +179,7 @@ class _Replayer:
         self._stubs: Stubs | None = None
         self._shown: tuple[StepReplay, Rerun] | None = None
         self._codes: dict[int, Hash | None] = {}
-        self._parameters: dict[int, tuple[list[inspect.Parameter], dict[str, Any]]] = {}
+        self._parameters: dict[int, list[Taken]] = {}
 
     def stub(self, patterns: Iterable[str]) -> None:
         """Answer the nodes of some patterns from their recorded outputs."""
@@ -257,16 +257,16 @@ class _Replayer:
 
     def _call(self, target: Target, payload: dict[str, Any], step: Step) -> Call:
         function = target.node.function
-        parameters, hints = self._signature(target)
+        parameters = self._signature(target)
         # null says None, NaN or an infinity; a function that wants a number rarely ended well with None
         self._rebuilder.null_is_nan = step.error is None
         try:
-            args, kwargs, is_whole = arguments_of(parameters, hints, payload, self._rebuilder)
+            args, kwargs, is_whole = arguments_of(parameters, payload, self._rebuilder)
         except UnfitError as error:
             raise NotFoundError(f"{getattr(function, '__name__', 'it')} {error}") from error
         return Call(target, args, kwargs, is_whole and _is_plain(payload, step.input_hash))
 
-    def _signature(self, target: Target) -> tuple[list[inspect.Parameter], dict[str, Any]]:
+    def _signature(self, target: Target) -> list[Taken]:
         key = id(target)
         if key not in self._parameters:
             function: Any = target.node.function
@@ -276,7 +276,7 @@ class _Replayer:
                 raise NotFoundError(f"{target.node.node_id} has no signature: {error}") from error
             if target.kind in ("method", "classmethod"):
                 parameters = parameters[1:]
-            self._parameters[key] = (parameters, hints_of(inspect.unwrap(function)))
+            self._parameters[key] = taken_by(parameters, hints_of(inspect.unwrap(function)))
         return self._parameters[key]
 
     def _bound(self, target: Target) -> Callable[..., Any]:
@@ -362,8 +362,13 @@ class _Replayer:
 
 def _is_plain(payload: dict[str, Any], input_hash: Hash) -> bool:
     """Tell whether a payload is nothing but JSON and has the recorded hash: then so has whatever is rebuilt of it."""
-    data = plain(payload) if input_hash.algorithm == ALGORITHM else None
-    return data is not None and b'"$py"' not in data and hash_bytes(data) == input_hash.value
+    if input_hash.algorithm != ALGORITHM:
+        return False
+    try:
+        data = tree_bytes(payload)
+    except TypeError:
+        return False
+    return b'"$py"' not in data and hash_bytes(data) == input_hash.value
 
 
 def _items_taken(step: Step) -> int | None:
