@@ -19,10 +19,20 @@ if TYPE_CHECKING:
     from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode
     from flowtrace.control import configure, dump, get_recorder, override
     from flowtrace.digest import Digest
-    from flowtrace.errors import CodecError, ConfigError, FlowtraceError, TraceFileError
+    from flowtrace.errors import (
+        CodecError,
+        ConfigError,
+        FlowtraceError,
+        PayloadFileError,
+        RebuildError,
+        ReplayError,
+        TraceFileError,
+    )
     from flowtrace.model import Trace, ValidationIssue, json_schema, load_trace
     from flowtrace.observer import ExecutionObserver, FanOutObserver, NodeEvent
     from flowtrace.recorder import TraceRecorder
+    from flowtrace.replay_report import ReplayOutcome, ReplayReport, StepReplay
+    from flowtrace.replaying import replay
     from flowtrace.step import CurrentStep
 
     __version__: str
@@ -36,6 +46,12 @@ __all__ = [
     "FanOutObserver",
     "FlowtraceError",
     "NodeEvent",
+    "PayloadFileError",
+    "RebuildError",
+    "ReplayError",
+    "ReplayOutcome",
+    "ReplayReport",
+    "StepReplay",
     "Trace",
     "TraceConfig",
     "TraceContext",
@@ -57,6 +73,7 @@ __all__ = [
     "override",
     "propagate",
     "register_codec",
+    "replay",
     "traced_node",
 ]
 
@@ -67,10 +84,20 @@ _HOMES = {
     "config": ("TraceConfig", "TraceContext", "TraceMode", "ValidationMode"),
     "control": ("configure", "dump", "get_recorder", "override"),
     "digest": ("Digest",),
-    "errors": ("CodecError", "ConfigError", "FlowtraceError", "TraceFileError"),
+    "errors": (
+        "CodecError",
+        "ConfigError",
+        "FlowtraceError",
+        "PayloadFileError",
+        "RebuildError",
+        "ReplayError",
+        "TraceFileError",
+    ),
     "model": ("Trace", "ValidationIssue", "json_schema", "load_trace"),
     "observer": ("ExecutionObserver", "FanOutObserver", "NodeEvent"),
     "recorder": ("TraceRecorder",),
+    "replay_report": ("ReplayOutcome", "ReplayReport", "StepReplay"),
+    "replaying": ("replay",),
     "step": ("CurrentStep",),
 }
 

@@ -163,7 +163,7 @@ def _show_input(record: model.Step, given: Encoded, policy: Policy, store: Store
     record.invocation_json = {
         "component_id": record.component_id,
         "operation": record.operation,
-        "payload": _shown(given, policy),
+        "payload": shown(given, policy),
     }
 
 
@@ -180,14 +180,14 @@ def _add_end(record: model.Step, step: Step, policy: Policy) -> None:
     record.opaque += [_OUTPUT + pointer for pointer in output.opaque]
     record.redacted += [_OUTPUT + pointer for pointer in output.redacted]
     if policy.capture_outputs:
-        record.output_json = _shown(output, policy)
+        record.output_json = shown(output, policy)
 
 
 def _hash(digest: Digest) -> model.Hash:
     return model.Hash(algorithm=digest.algorithm, value=digest.value)
 
 
-def _shown(encoded: Encoded, policy: Policy) -> Any:
+def shown(encoded: Encoded, policy: Policy) -> Any:
     """Return a value as it stands in the trace; one that is too large or too deep is cut, and says so."""
     if encoded.data is None or encoded.size > policy.max_value_bytes:
         return _cut("larger than FLOWTRACE_MAX_VALUE_BYTES", encoded)

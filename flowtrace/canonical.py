@@ -52,6 +52,15 @@ def plain(value: object) -> bytes | None:
         return None
 
 
+def tree_bytes(tree: object) -> bytes:
+    """Return the canonical bytes of what was read from JSON: it is known to be a tree of exact types.
+
+    Raises:
+        TypeError: it can't be written, for example since it is nested more than orjson writes (254 levels).
+    """
+    return orjson.dumps(tree, None, _OPTIONS)
+
+
 def loads(data: bytes) -> Any:
     """Return the JSON-like objects of canonical bytes, or of any JSON document.
 

@@ -15,7 +15,8 @@ from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET as UNSET
-from msgspec import Struct, UnsetType, field
+from msgspec import Struct, field
+from msgspec import UnsetType as UnsetType
 
 from flowtrace.errors import TraceFileError
 
@@ -303,15 +304,20 @@ def _split(message: str) -> tuple[str, str]:
 def _keep_unknown(record: _RecordT, source: dict[str, Any]) -> _RecordT:
     """Fill ``extra`` of a record, and of those inside it, with what the file had and the records have not."""
     known = _names(type(record))
-    unknown = {key: value for key, value in source.items() if key not in known}
-    changes: dict[str, Any] = {"extra": unknown}
-    for encoded, attribute in known.items():
-        value = getattr(record, attribute)
-        if isinstance(value, Record):
-            changes[attribute] = _keep_unknown(value, source[encoded])
-        elif isinstance(value, list) and value and isinstance(value[0], Record):
-            changes[attribute] = list(map(_keep_unknown, value, source[encoded]))
-    return msgspec.structs.replace(record, **changes)
+    changes: dict[str, Any] = {}
+    if not source.keys() <= known.keys():
+        changes["extra"] = {key: value for key, value in source.items() if key not in known}
+    for encoded, value in source.items():
+        if type(value) not in (dict, list) or encoded not in known:
+            continue
+        held = getattr(record, known[encoded])
+        if isinstance(held, Record):
+            kept = _keep_unknown(held, value)
+            if kept is not held:
+                changes[known[encoded]] = kept
+        elif isinstance(held, list) and held and isinstance(held[0], Record):
+            changes[known[encoded]] = list(map(_keep_unknown, held, value))
+    return msgspec.structs.replace(record, **changes) if changes else record
 
 
 @lru_cache(maxsize=32)

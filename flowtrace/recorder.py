@@ -17,6 +17,7 @@ from flowtrace.digest import Digest
 from flowtrace.model import ValidationIssue
 from flowtrace.observer import NodeEvent
 from flowtrace.step import LIVE, Step
+from flowtrace.switch import MUTED
 
 UNKNOWN = "unknown"
 
@@ -325,6 +326,8 @@ class TraceRecorder:
         target = path or "(not known)"
         try:
             target = path or self.path()
+            if MUTED:
+                return target
             with self._writing:
                 writer.write_atomically(target, self._render(target, outcome, ended))
         except Exception as error:

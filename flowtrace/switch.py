@@ -69,3 +69,6 @@ def is_unread() -> bool:
 
 HOME_PID: Final = os.getpid()
 """The process that imported flowtrace; a fork of it is some other one."""
+
+MUTED: Final[list[str]] = []
+"""While something is in it, no recorder of this process writes a file: what runs then is a replay."""
