@@ -117,8 +117,13 @@ def _run(facts: RunFacts) -> model.Run:
 
 def _safe_record(step: Step, setting: _Setting) -> model.Step:
     """Return a step's record; one whose values can't be told says so, and does not cost the others their file."""
+    if step.record is not None:  # a run's first failure was written, and now its end is
+        return step.record
     try:
-        return _record(step, setting)
+        record = _record(step, setting)
+        if step.ended:
+            step.record = record
+        return record
     except Exception as error:
         log.internal_fault("make the record of a step", error)
         step.input = encode(Opaque("unknown"))

@@ -57,17 +57,13 @@ class Buffer:
         """Return the steps, oldest first."""
         return list(self._steps)
 
-    def total(self) -> int:
-        """Return how many steps there were."""
-        with _locks[0]:
-            self._counted += 1  # looking at the count counts too
-            return next(self._count) - self._counted
-
     def contents(self) -> tuple[list[Step], int]:
         """Return the steps, oldest first, and how many others there were before them."""
         with _locks[0]:
+            self._counted += 1  # looking at the count counts too
+            total = next(self._count) - self._counted
             steps = self.newest()
-            return steps, max(0, self.total() - len(steps))
+        return steps, max(0, total - len(steps))
 
     def _add_other(self, step: Step) -> None:
         with _locks[0]:

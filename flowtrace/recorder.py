@@ -50,8 +50,6 @@ class TraceRecorder:
     written = False
     overtaken = 0
     _run_id = ""
-    _said = (0, 0)
-    _outcome = ""
 
     def __init__(self, config: TraceConfig, context: TraceContext) -> None:
         self.config = replace(config, mode=TraceMode.OFF) if is_disabled() else config
@@ -205,16 +203,8 @@ class TraceRecorder:
             outcome: ``failed``, ``recovered``, ``ok`` or ``interrupted``.
             ended: the run is over.
         """
-        if self.is_off or (self.written and self._says() == self._said and outcome == self._outcome):
-            return
-        said = self._says()
-        if self._write(outcome, ended, None) is not None:
+        if not self.is_off and self._write(outcome, ended, None) is not None:
             self.written = True
-            self._said, self._outcome = said, outcome
-
-    def _says(self) -> tuple[int, int]:
-        """Return what changes when there is more to say: how many steps have ended, and how many run."""
-        return self.buffer.total(), len(self._in_flight())
 
     def path(self) -> str:
         """Return the file that this run's trace goes to, in this process."""

@@ -65,7 +65,7 @@ class SecretNames:
         Args:
             text: UTF-8.
         """
-        if not self._terms:
+        if not self._terms or b'"' not in text:
             return False
         if b"\\" in text or not text.isascii():
             return True

@@ -10,6 +10,7 @@ from flowtrace.calls import Node, Snapshot, Stream
 from flowtrace.canonical import Encoded, hash_value
 from flowtrace.digest import Digest
 from flowtrace.failure import Failure
+from flowtrace.model import Step as Record
 from flowtrace.model import ValidationIssue
 
 
@@ -54,6 +55,7 @@ class Step:
         expected: the error is part of the node's contract.
         issues: validation issues, or None.
         state_delta: hash of the last recorded state change.
+        record: how it was written, once it had ended.
     """
 
     # What most steps never change stands in the class: setting it for each call would cost more than the call's clock.
@@ -74,6 +76,7 @@ class Step:
     expected = False
     issues: list[ValidationIssue] | None = None
     state_delta: Digest | None = None
+    record: Record | None = None
 
     def is_light(self) -> bool:
         """Tell whether no value of the step is larger than what a snapshot may be."""

@@ -190,4 +190,5 @@ def test_a_text_without_secret_names_is_told_from_its_bytes_alone(names, extra):
 def test_most_texts_are_known_to_hold_no_secret_name():
     assert not secret_names().may_be_in(b'{"id":7,"name":"tea","tok":1}')
     assert not secret_names().may_be_in(b'{"pass":"word"}')
+    assert not secret_names().may_be_in(b"password")  # no text in quotes, no name
     assert secret_names().may_be_in(b'{"Pass-Word":1}')
