@@ -16,9 +16,11 @@ from flowtrace.instrument import traced_node
 if TYPE_CHECKING:
     from flowtrace.canonical import canonical_bytes, hash_value
     from flowtrace.codecs import register_codec
+    from flowtrace.comparing import diff
     from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode
     from flowtrace.control import configure, dump, get_recorder, override
     from flowtrace.digest import Digest
+    from flowtrace.divergence import Cause, Divergence, DivergenceKind, TraceDiff, Verdict
     from flowtrace.errors import CodecError, ConfigError, FlowtraceError, PayloadFileError, TraceFileError
     from flowtrace.model import Trace, ValidationIssue, json_schema, load_trace
     from flowtrace.observer import ExecutionObserver, FanOutObserver, NodeEvent
@@ -28,10 +30,13 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Cause",
     "CodecError",
     "ConfigError",
     "CurrentStep",
     "Digest",
+    "Divergence",
+    "DivergenceKind",
     "ExecutionObserver",
     "FanOutObserver",
     "FlowtraceError",
@@ -40,15 +45,18 @@ __all__ = [
     "Trace",
     "TraceConfig",
     "TraceContext",
+    "TraceDiff",
     "TraceFileError",
     "TraceMode",
     "TraceRecorder",
     "ValidationIssue",
     "ValidationMode",
+    "Verdict",
     "__version__",
     "canonical_bytes",
     "configure",
     "current_step",
+    "diff",
     "dump",
     "flow",
     "get_recorder",
@@ -65,9 +73,11 @@ _HOMES = {
     "assemble": ("own_version",),
     "canonical": ("canonical_bytes", "hash_value"),
     "codecs": ("register_codec",),
+    "comparing": ("diff",),
     "config": ("TraceConfig", "TraceContext", "TraceMode", "ValidationMode"),
     "control": ("configure", "dump", "get_recorder", "override"),
     "digest": ("Digest",),
+    "divergence": ("Cause", "Divergence", "DivergenceKind", "TraceDiff", "Verdict"),
     "errors": ("CodecError", "ConfigError", "FlowtraceError", "PayloadFileError", "TraceFileError"),
     "model": ("Trace", "ValidationIssue", "json_schema", "load_trace"),
     "observer": ("ExecutionObserver", "FanOutObserver", "NodeEvent"),
