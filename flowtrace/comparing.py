@@ -28,7 +28,6 @@ def diff(
     *,
     timing: bool = False,
     limit: int = MAX_DIVERGENCES,
-    names: tuple[str, str] | None = None,
 ) -> TraceDiff:
     """Compare two traces step by step.
 
@@ -41,7 +40,6 @@ def diff(
         b: the trace to compare it with.
         timing: also say where the durations differ most; they never count as divergences.
         limit: describe no more divergences than this; all are counted.
-        names: what to call the traces; their paths where left out, or else ``A`` and ``B``.
 
     Returns:
         The divergences in the order of execution, and a verdict.
@@ -50,11 +48,14 @@ def diff(
         TraceFileError: a file is not a version 1 trace.
         OSError: a file can't be read.
     """
-    side_a, side_b = _side(a, "A"), _side(b, "B")
-    result = TraceDiff(*(names or (side_a.name, side_b.name)))
-    comparison = _Comparison(result, Evidence(side_a, side_b), limit)
-    pairs = align(side_a.trace, side_b.trace)
-    comparison.run(pairs)
+    return compare(_side(a, "A"), _side(b, "B"), timing=timing, limit=limit)
+
+
+def compare(a: Side, b: Side, *, timing: bool = False, limit: int = MAX_DIVERGENCES) -> TraceDiff:
+    """Compare two traces that were read already; see `diff`."""
+    result = TraceDiff(a.name, b.name)
+    pairs = align(a.trace, b.trace)
+    _Comparison(result, Evidence(a, b), limit).run(pairs)
     if timing:
         result.timings = _timings(pairs)
     return result

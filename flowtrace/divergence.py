@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from flowtrace.structure import Change
+from flowtrace.structure import Change, showable
 
 
 class DivergenceKind(StrEnum):
@@ -90,8 +90,8 @@ class Aspect:
         """Return this as JSON-like objects."""
         return {
             "what": self.what,
-            "a": self.a,
-            "b": self.b,
+            "a": showable(self.a),
+            "b": showable(self.b),
             "changes": [change.to_json() for change in self.changes],
             "left_out": self.left_out,
             "note": self.note,

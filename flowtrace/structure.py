@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flowtrace.canonical import canonical_bytes, plain
+from flowtrace.canonical import TAG, canonical_bytes, loads, plain
 
 ABSENT: Final = object()
 _MAX_SEEN: Final = 100_000  # places; two values that differ in more have nothing in common
@@ -35,10 +35,21 @@ class Change:
         """Return this as JSON-like objects; what is absent on a side is left out."""
         found: dict[str, Any] = {"pointer": self.pointer, "kind": self.kind}
         if self.kind != "added":
-            found["a"] = self.a
+            found["a"] = showable(self.a)
         if self.kind != "removed":
-            found["b"] = self.b
+            found["b"] = showable(self.b)
         return found
+
+
+def showable(value: Any) -> Any:
+    """Return a value as a document can hold it; one that is nested too deeply only says so."""
+    if plain([[[[[[[[value]]]]]]]]) is not None:  # the document around it takes some levels too
+        return value
+    try:
+        shown = loads(canonical_bytes(value))
+    except ValueError:
+        shown = None
+    return {TAG: "cut", "reason": "nested"} if plain([[[[[[[[shown]]]]]]]]) is None or shown is None else shown
 
 
 def is_same(a: Any, b: Any) -> bool:
