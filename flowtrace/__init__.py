@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flowtrace.codecs import register_codec
     from flowtrace.comparing import diff
     from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode
+    from flowtrace.consistency import Finding, Severity
     from flowtrace.control import configure, dump, get_recorder, override
     from flowtrace.digest import Digest
     from flowtrace.divergence import Cause, Divergence, DivergenceKind, TraceDiff, Verdict
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from flowtrace.observer import ExecutionObserver, FanOutObserver, NodeEvent
     from flowtrace.recorder import TraceRecorder
     from flowtrace.step import CurrentStep
+    from flowtrace.validating import validate
 
     __version__: str
 
@@ -39,9 +41,11 @@ __all__ = [
     "DivergenceKind",
     "ExecutionObserver",
     "FanOutObserver",
+    "Finding",
     "FlowtraceError",
     "NodeEvent",
     "PayloadFileError",
+    "Severity",
     "Trace",
     "TraceConfig",
     "TraceContext",
@@ -67,6 +71,7 @@ __all__ = [
     "propagate",
     "register_codec",
     "traced_node",
+    "validate",
 ]
 
 _HOMES = {
@@ -75,6 +80,7 @@ _HOMES = {
     "codecs": ("register_codec",),
     "comparing": ("diff",),
     "config": ("TraceConfig", "TraceContext", "TraceMode", "ValidationMode"),
+    "consistency": ("Finding", "Severity"),
     "control": ("configure", "dump", "get_recorder", "override"),
     "digest": ("Digest",),
     "divergence": ("Cause", "Divergence", "DivergenceKind", "TraceDiff", "Verdict"),
@@ -83,6 +89,7 @@ _HOMES = {
     "observer": ("ExecutionObserver", "FanOutObserver", "NodeEvent"),
     "recorder": ("TraceRecorder",),
     "step": ("CurrentStep",),
+    "validating": ("validate",),
 }
 
 if not TYPE_CHECKING:

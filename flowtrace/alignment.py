@@ -11,10 +11,10 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import pairwise
 from typing import Final
 
+from flowtrace.clock import parse_timestamp
 from flowtrace.model import Step, Trace
 
 MICROSECOND: Final = 1_000  # nanoseconds
@@ -122,15 +122,7 @@ def _grow(roots: list[Place], places: list[Place], inner: dict[int, list[Place]]
 
 
 def _place(step: Step, pointer: str, finished: int | None) -> Place:
-    return Place(step, pointer, finished, _nanoseconds(step.started_at))
-
-
-def _nanoseconds(text: str | None) -> int | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-        return round(moment.timestamp() * 1_000_000) * MICROSECOND
-    except (ValueError, OverflowError, OSError):
-        return None
+    return Place(step, pointer, finished, parse_timestamp(step.started_at))
 
 
 def _put_in_order(siblings: list[Place]) -> None:

@@ -268,6 +268,25 @@ def parse_trace(data: bytes, name: str = "<bytes>") -> Trace:
     Raises:
         TraceFileError: the bytes are not JSON, or not a version 1 trace.
     """
+    return from_document(parse_document(data, name), name)
+
+
+def from_document(document: dict[str, Any], name: str = "<document>") -> Trace:
+    """Return the records of what `parse_document` gave; see `parse_trace`."""
+    try:
+        trace = msgspec.convert(document, Trace)
+    except msgspec.ValidationError as error:
+        pointer, reason = _split(str(error))
+        raise TraceFileError(name, pointer, reason) from error
+    return _keep_unknown(trace, document)
+
+
+def parse_document(data: bytes, name: str = "<bytes>") -> dict[str, Any]:
+    """Return the JSON object of a file that says it is a version 1 trace; its fields may still be wrong.
+
+    Raises:
+        TraceFileError: the bytes are not JSON, or not an object of ``trace_version`` 1.
+    """
     try:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -275,12 +294,29 @@ def parse_trace(data: bytes, name: str = "<bytes>") -> Trace:
     except RecursionError as error:
         raise TraceFileError(name, "", "nested too deeply to be a trace") from error
     _check_version(document, name)
+    return cast("dict[str, Any]", document)
+
+
+def problems(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return where the fields of a trace are wrong, and why: the first place in the envelope, and in each step."""
+    found = _problem({**document, "steps": [], "in_flight": []}, Trace, "")
+    for name in ("steps", "in_flight"):
+        steps = document.get(name, [])
+        if isinstance(steps, list):
+            for at, step in enumerate(steps):
+                found += _problem(step, Step, f"/{name}/{at}")
+        else:
+            found += _problem({**document, "steps": [], "in_flight": [], name: steps}, Trace, "")
+    return found if "steps" in document else [*found, ("", "Object missing required field `steps`")]
+
+
+def _problem(value: object, cls: type[Record], place: str) -> list[tuple[str, str]]:
     try:
-        trace = msgspec.convert(document, Trace)
+        msgspec.convert(value, cls)
     except msgspec.ValidationError as error:
         pointer, reason = _split(str(error))
-        raise TraceFileError(name, pointer, reason) from error
-    return _keep_unknown(trace, document)
+        return [(place + pointer, reason)]
+    return []
 
 
 def _check_version(document: object, name: str) -> None:
