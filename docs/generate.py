@@ -27,13 +27,16 @@ for _name in [name for name in os.environ if name.startswith("FLOWTRACE_") or na
     del os.environ[_name]
 
 import canonical_examples  # noqa: E402  # the modules below must see the cleaned environment
+import click  # noqa: E402
 
 import flowtrace  # noqa: E402
 from flowtrace import environment, model, testing  # noqa: E402
+from flowtrace.cli.app import app  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "pages"
 SCHEMA = PAGES / "reference" / "trace-v1.schema.json"
+HELP_WIDTH = 100
 CORE = {
     "Trace": "trace_version runner_version git_sha pack flow steps",
     "Pack": "pack_ref resolved_digest",
@@ -204,6 +207,21 @@ def doors() -> str:
     return table(("dependency", "its door"), ((dependency, f"`{module}`") for module, dependency in pairs))
 
 
+def commands() -> str:
+    """Return a section for each command, with the text of its --help."""
+    frame = app.make_context("flowtrace", [], resilient_parsing=True, terminal_width=HELP_WIDTH)
+    parts = [_help("flowtrace", frame)]
+    for name in app.list_commands(frame):
+        command = app.get_command(frame, name)
+        assert command is not None
+        parts.append(_help(f"flowtrace {name}", click.Context(command, frame, name)))
+    return "\n\n".join(parts)
+
+
+def _help(title: str, context: click.Context) -> str:
+    return f"### {title}\n\n```text\n{context.get_help()}\n```"
+
+
 def schema() -> str:
     """Return the JSON Schema as a file, with descriptions as Python 3.13 and later keep them: without indentation."""
     document = model.json_schema()
@@ -217,6 +235,7 @@ SECTIONS: dict[str, Callable[[], str | None]] = {
     "floors": floors,
     "doors": doors,
     "fields": fields,
+    "commands": commands,
     "example program": example_program,
     "example": example,
     **{f"forms {group}": lambda group=group: forms(group) for group in canonical_examples.GROUPS},  # type: ignore[misc]

@@ -74,7 +74,7 @@ def write_atomically(path: str, data: bytes) -> None:
     """
     folder = os.path.dirname(path) or "."
     _make_folders(folder)
-    _refuse_special_file(path)
+    refuse_special_file(path)
     name = os.fsdecode(os.fsencode(os.path.basename(path))[:_LONGEST_NAME_KEPT])
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(6).hex()}.tmp")
     descriptor = os.open(temporary, _CREATE, 0o600)
@@ -124,8 +124,12 @@ def _make_folders(folder: str) -> None:
         os.mkdir(folder, 0o700)
 
 
-def _refuse_special_file(path: str) -> None:
-    """Refuse to put a file in the place of a folder, a device or a pipe (``/dev/null``, say)."""
+def refuse_special_file(path: str) -> None:
+    """Refuse to put a file in the place of a folder, a device or a pipe (``/dev/null``, say).
+
+    Raises:
+        OSError: something else than a file has this path.
+    """
     try:
         mode = os.stat(path).st_mode
     except OSError:

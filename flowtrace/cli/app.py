@@ -106,6 +106,9 @@ def run(argv: Sequence[str] | None = None) -> int:
         place = f"{error.filename}: " if error.filename is not None else ""
         say(f"{place}{error.strerror or error}")
         return EXIT_USAGE
+    except RecursionError:
+        say("the input is nested too deeply")
+        return EXIT_USAGE
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
 

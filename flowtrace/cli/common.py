@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -30,6 +31,9 @@ EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 EXIT_PIPE_CLOSED: Final = 141
 MAX_TRACE_BYTES: Final = 1 << 28  # 256 MiB: no recorder writes that much, and reading takes several times as much
+Line = list[tuple[str, str]]
+"""Pieces of text, harmless already, with their styles."""
+_CHUNK: Final = 1000
 _UNBOUNDED: Final = 100_000  # columns, where no terminal sets a limit
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -208,6 +212,20 @@ def make_console() -> Console:
     return console
 
 
+def print_lines(console: Console, lines: Iterable[Line]) -> None:
+    """Print lines as they are, many at a time: one that is too long is the terminal's to wrap."""
+    from rich.segment import Segment, Segments
+
+    end = Segment.line()
+    waiting = iter(lines)
+    while chunk := list(islice(waiting, _CHUNK)):
+        pieces: list[Segment] = []
+        for line in chunk:
+            pieces += [Segment(text, console.get_style(style) if style else None) for text, style in line]
+            pieces.append(end)
+        console.print(Segments(pieces), soft_wrap=True, end="")
+
+
 def keep_output_alive() -> None:
     """Let standard output escape what its encoding does not have, instead of failing."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
@@ -216,14 +234,17 @@ def keep_output_alive() -> None:
 
 
 def print_json(document: object) -> None:
-    """Print a JSON-like document, indented, with a newline at its end."""
+    """Print a JSON-like document as UTF-8 in the layout of the trace file, with a newline at its end.
+
+    One that is nested deeper than the writer of that layout goes is printed on one line, in ASCII.
+    """
+    import json
+
     from flowtrace.canonical import pretty
 
+    try:
+        data = pretty(document)
+    except (TypeError, ValueError):
+        data = json.dumps(document, separators=(",", ":")).encode()
     sys.stdout.flush()
-    data = pretty(document) + b"\n"
-    buffer = getattr(sys.stdout, "buffer", None)
-    if buffer is None:
-        sys.stdout.write(data.decode())
-    else:
-        buffer.write(data)
-        buffer.flush()
+    sys.stdout.buffer.write(data + b"\n")

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from flowtrace.cli.common import Command, UnreadableError, harmless
+from flowtrace.cli.common import Command, harmless
 from flowtrace.environment import parse
 from flowtrace.errors import ConfigError
 from flowtrace.values import PATH, PATTERNS, TraceMode
@@ -101,10 +101,10 @@ def python_command(program: Sequence[str]) -> list[str]:
         program: the words after ``python``.
 
     Raises:
-        UnreadableError: the interpreter does not know where it is.
+        UsageError: the interpreter does not know where it is.
     """
     if not sys.executable:
-        raise UnreadableError("this Python does not know its own path, and so can't run another one")
+        raise click.UsageError("this Python does not know its own path, and so can't run another one")
     return [sys.executable, *interpreter_options(sys.orig_argv[1:]), *program]
 
 

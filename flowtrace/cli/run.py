@@ -9,7 +9,6 @@ from typing import NoReturn
 
 import click
 
-from flowtrace.cli.common import UnreadableError
 from flowtrace.cli.program import (
     ProgramCommand,
     auto_option,
@@ -50,7 +49,7 @@ def command(
     """
     environment = program_environment(os.environ, mode=mode, out=out, capture=capture, auto=auto)
     if "FLOWTRACE_AUTO" in environment and (sys.flags.ignore_environment or sys.flags.no_site):
-        raise UnreadableError("--auto can't work with Python's options -E, -I and -S")
+        raise click.UsageError("--auto can't work with Python's options -E, -I and -S")
     become(python_command(program), environment)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
@@ -12,12 +11,14 @@ from flowtrace.cli.common import (
     EXIT_OK,
     TRACE,
     Command,
+    Line,
     TraceSource,
     harmless,
     harmless_lines,
     json_option,
     make_console,
     print_json,
+    print_lines,
 )
 from flowtrace.cli.outline import Entry, details_of, origin, outline
 
@@ -26,14 +27,12 @@ if TYPE_CHECKING:
 
     from flowtrace.model import Hash, Step, StepError, Trace
 
-Line = list[tuple[str, str]]
-"""Pieces of text with their styles; the texts are harmless."""
-_CHUNK: Final = 1000
 _SHORT: Final = 8  # hex digits of a hash
 _LISTED: Final = 5  # pointers, issues
 _VALUE_WIDTH: Final = 160
 _NAME_WIDTH: Final = 60
 _NAME_LENGTH: Final = 300
+_LONGEST_NS: Final = 10**20  # three thousand years: more is no duration
 _GUIDED: Final = 20  # levels drawn; deeper ones only say so
 _LIBRARIES: Final = ("/site-packages/", "/dist-packages/", "/lib/python3", "<frozen ")
 _TEXT_LENGTH: Final = 2000
@@ -85,21 +84,8 @@ def command(full: bool, as_json: bool, trace: TraceSource) -> int:
         return EXIT_OK
     console = make_console()
     view = _View(console, loaded, entries, failed, full)
-    _print(console, view.lines(trace.name))
+    print_lines(console, view.lines(trace.name))
     return EXIT_OK
-
-
-def _print(console: Console, lines: Iterator[Line]) -> None:
-    """Print lines as they are: a line that is too long is the terminal's to wrap."""
-    from rich.segment import Segment, Segments
-
-    end = Segment.line()
-    while chunk := list(islice(lines, _CHUNK)):
-        pieces: list[Any] = []
-        for line in chunk:
-            pieces += [Segment(text, console.get_style(style) if style else None) for text, style in line]
-            pieces.append(end)
-        console.print(Segments(pieces), soft_wrap=True, end="")
 
 
 def _document(name: str, trace: Trace, entries: list[Entry], failed: Entry | None) -> dict[str, Any]:
@@ -347,15 +333,18 @@ def _values(step: Step) -> Iterator[tuple[str, object]]:
 
 
 def _duration(step: Step, runs: bool) -> str:
-    if step.duration_ns is None:
+    nanoseconds = step.duration_ns
+    if nanoseconds is None:
         text = f"{step.duration_ms} ms"
-    elif step.duration_ns < 1_000_000:
-        text = f"{step.duration_ns / 1_000:.1f} µs"
-    elif step.duration_ns < 1_000_000_000:
-        text = f"{step.duration_ns / 1_000_000:.2f} ms"
+    elif abs(nanoseconds) > _LONGEST_NS:
+        text = f"{nanoseconds} ns"
+    elif nanoseconds < 1_000_000:
+        text = f"{nanoseconds / 1_000:.1f} µs"
+    elif nanoseconds < 1_000_000_000:
+        text = f"{nanoseconds / 1_000_000:.2f} ms"
     else:
-        text = f"{step.duration_ns / 1_000_000_000:.2f} s"
-    return f"{text} so far" if runs else text
+        text = f"{nanoseconds / 1_000_000_000:.2f} s"
+    return _cut(f"{text} so far" if runs else text)
 
 
 def _several(count: int, what: str) -> str:

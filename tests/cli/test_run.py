@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -194,7 +194,6 @@ def test_a_trace_file_that_can_not_be_one_is_refused(tmp_path):
         (("--capture",), "Error: what is to run? Give a SCRIPT, -m MODULE or -c CODE"),
         (("-m",), "Error: -m needs a value"),
         (("--mode", "loud", "x.py"), "Error: Invalid value for '--mode': 'loud' is not one of 'off', 'on', 'always'."),
-        (("--fast", "x.py"), "Error: No such option '--fast'. Did you mean '--auto'?"),
         (("--out",), "Error: Option '--out' requires an argument."),
         (
             ("--auto", "pkg/nodes.py", "x.py"),
@@ -211,6 +210,12 @@ def test_a_trace_file_that_can_not_be_one_is_refused(tmp_path):
 def test_wrong_usage_says_what_is_wrong(words, complaint):
     done = flowtrace("run", *words)
     assert (done.returncode, done.stdout, done.stderr.splitlines()[-1]) == (2, "", complaint)
+
+
+def test_an_option_that_there_is_not_is_named():
+    done = flowtrace("run", "--fast", "x.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.match(r"Error: No such option:? '?--fast\b", done.stderr.splitlines()[-1])
 
 
 @pytest.mark.parametrize(
@@ -230,7 +235,7 @@ def test_the_program_begins_where_our_options_end(args, program):
 
 def test_auto_is_refused_where_python_ignores_the_environment():
     done = call(sys.executable, "-E", "-m", "flowtrace", "run", "--auto", "a.*", "-c", "1")
-    assert done.stderr == "flowtrace: --auto can't work with Python's options -E, -I and -S\n"
+    assert done.stderr.splitlines()[-1] == "Error: --auto can't work with Python's options -E, -I and -S"
     assert done.returncode == 2
 
 
@@ -248,16 +253,6 @@ def test_auto_is_refused_where_python_ignores_the_environment():
 )
 def test_the_options_of_the_interpreter_are_told_from_what_it_runs(words, options):
     assert interpreter_options(words) == options
-
-
-def test_running_costs_little_more_than_the_program(tmp_path):
-    def seconds(*words):
-        began = time.perf_counter()
-        assert call(*words).returncode == 0
-        return time.perf_counter() - began
-
-    plain = min(seconds(sys.executable, "-c", "1") for _ in range(3))
-    assert min(seconds(SCRIPT, "run", "-c", "1") for _ in range(3)) < plain + 2
 
 
 def test_click_shows_where_the_program_goes():

@@ -1,0 +1,242 @@
+"""`flowtrace doctor`: what is in force, where it comes from, and what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Any, Final
+
+import click
+
+from flowtrace import environment, writer
+from flowtrace.cli.common import (
+    EXIT_DIFFERS,
+    EXIT_OK,
+    Command,
+    Line,
+    harmless,
+    json_option,
+    make_console,
+    print_json,
+    print_lines,
+)
+from flowtrace.config import TraceConfig
+from flowtrace.values import TraceMode, ValidationMode
+
+_PREFIX: Final = "FLOWTRACE_"
+_EPOCH: Final = "1970-01-01T00:00:00Z"
+_VALUE_WIDTH: Final = 40
+
+
+@click.command(
+    "doctor",
+    cls=Command,
+    examples="""
+    flowtrace doctor
+    FLOWTRACE_OUT=/var/log/app/trace.json flowtrace doctor
+    flowtrace doctor --json | jq .problems
+    """,
+)
+@json_option
+def command(as_json: bool) -> int:
+    """Show the configuration that this environment makes, and what is wrong with it.
+
+    Tells for each setting which variable it comes from, tries whether the trace file can be written (and leaves
+    nothing behind), and lists the versions of what flowtrace works with. Exit code 1: something is wrong.
+    """
+    found = examine(os.environ)
+    if as_json:
+        print_json(found)
+    else:
+        print_lines(make_console(), _lines(found))
+    return EXIT_DIFFERS if found["problems"] else EXIT_OK
+
+
+def examine(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return what is in force in an environment, as a JSON-like document.
+
+    Args:
+        environ: the variables.
+
+    Returns:
+        ``tracing`` (the mode in force), ``why``, ``settings``, ``output``, ``problems``, ``versions``, ``extras``.
+    """
+    parsed = environment.parse(environ)
+    mode = TraceMode.OFF if parsed.disabled else parsed.config["mode"]
+    problems = [
+        {"variable": item.variable, "value": item.value, "message": f"counts as unset: it takes {item.accepts}"}
+        for item in parsed.problems
+    ]
+    problems += _unknown_variables(environ)
+    output = _try_output(parsed.config.get("out_path", "trace.json"))
+    if output["reason"] is not None and mode is not TraceMode.OFF:
+        problems.append({"variable": "FLOWTRACE_OUT", "value": output["path"], "message": output["reason"]})
+    core, extras = _versions()
+    missing = [name for name, found in core.items() if found is None]
+    problems += [{"variable": None, "value": name, "message": "is not installed"} for name in missing]
+    return {
+        "tracing": mode.value,
+        "why": _why(parsed),
+        "settings": _settings(parsed, environ),
+        "output": output,
+        "problems": problems,
+        "versions": core,
+        "extras": extras,
+    }
+
+
+def _why(parsed: environment.Parsed) -> str:
+    if parsed.disabled:
+        return "FLOWTRACE_DISABLED is set, and wins over everything"
+    if "mode" in parsed.sources:
+        return "FLOWTRACE_MODE says so"
+    if "out_path" in parsed.sources:
+        return "FLOWTRACE_OUT is set"
+    return "neither FLOWTRACE_OUT nor FLOWTRACE_MODE is set"
+
+
+def _settings(parsed: environment.Parsed, environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return every setting with its value, and the variable that it comes from or None for a default."""
+    config = TraceConfig(**parsed.config)
+    others = {"disabled": parsed.disabled, "auto": parsed.auto, **parsed.context}
+    sources = dict(parsed.sources)
+    if "out_path" in sources:
+        sources.setdefault("mode", sources["out_path"])
+    if config.validation is not ValidationMode.OFF:
+        sources.setdefault("validation", "CI")
+    rows: list[dict[str, Any]] = []
+    for variable in environment.VARIABLES:
+        setting = variable.setting
+        value = getattr(config, setting, others.get(setting))
+        if setting == "hash_key" and value is not None:
+            value = "(set)"
+        rows.append(_row(setting, value, variable.name, sources.get(setting), variable.default.replace("`", "")))
+    sha = environment.git_sha(environ)
+    source = "GIT_SHA" if "GIT_SHA" in environ else "GITHUB_SHA"
+    return [*rows, _row("git_sha", sha, "GIT_SHA", source if sha else None, "none")]
+
+
+def _row(setting: str, value: object, variable: str, source: str | None, default: str) -> dict[str, Any]:
+    return {"setting": setting, "value": value, "variable": variable, "source": source, "default": default}
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    known = [variable.name.removeprefix(_PREFIX) for variable in environment.VARIABLES]
+    problems: list[dict[str, Any]] = []
+    for name in sorted(environ):
+        if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in known:
+            near = get_close_matches(name.removeprefix(_PREFIX), known, 1)
+            hint = f": did you mean {_PREFIX}{near[0]}?" if near else ""
+            problems.append({"variable": name, "value": None, "message": f"is no variable of flowtrace{hint}"})
+    return problems
+
+
+def _try_output(template: str) -> dict[str, Any]:
+    """Write an empty file where the trace would go, under another name, and take it and its new folders away again."""
+    rendered = writer.render_path(template, run_id="0" * 32, flow_id="process", timestamp=_EPOCH)
+    path = os.path.abspath(rendered)
+    missing = list(_missing_folders(path))
+    probe = os.path.join(os.path.dirname(path), f".flowtrace-doctor-{os.getpid()}")
+    reason = None
+    try:
+        writer.refuse_special_file(path)
+        writer.write_atomically(probe, b"")
+    except OSError as error:
+        reason = f"can't be written: {error.strerror or error}"
+    finally:
+        with suppress(OSError):
+            os.unlink(probe)
+        for folder in missing:
+            with suppress(OSError):
+                os.rmdir(folder)
+    return {"template": template, "path": path, "writable": reason is None, "reason": reason}
+
+
+def _missing_folders(path: str) -> Iterator[str]:
+    """Return the folders on the way to a file that are not there, innermost first."""
+    folder = os.path.dirname(path)
+    while not os.path.lexists(folder):
+        yield folder
+        folder = os.path.dirname(folder)
+
+
+def _versions() -> tuple[dict[str, str | None], dict[str, dict[str, str | None]]]:
+    """Return the installed versions of flowtrace's dependencies, and those of each extra."""
+    from flowtrace import __version__
+
+    core: dict[str, str | None] = {"flowtrace": __version__, "python": platform.python_version()}
+    extras: dict[str, dict[str, str | None]] = {}
+    for requirement in _requirements():
+        name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
+        group = extras.setdefault(extra[1], {}) if extra else core
+        group[name] = _version_of(name)
+    return core, extras
+
+
+def _requirements() -> list[str]:
+    try:
+        return requires("flowtrace") or []
+    except PackageNotFoundError:  # run from a source folder that was never installed
+        return []
+
+
+def _version_of(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+# --- for people
+
+
+def _lines(found: dict[str, Any]) -> Iterator[Line]:
+    output = found["output"]
+    yield [("tracing is ", ""), (found["tracing"], "bold"), (f": {found['why']}", "")]
+    verdict = "can be written" if output["writable"] else output["reason"]
+    yield [("trace file ", ""), (harmless(output["path"]), "bold"), (f" {verdict}", _verdict(output["writable"]))]
+    yield []
+    yield from _setting_lines(found["settings"])
+    yield []
+    yield [(_joined(found["versions"]), "")]
+    yield from ([(f"extra {extra}: {_joined(versions)}", "")] for extra, versions in found["extras"].items())
+    yield [(harmless(sys.executable), "dim")]
+    yield []
+    if not found["problems"]:
+        yield [("nothing is wrong", _verdict(True))]
+    for problem in found["problems"]:
+        subject = " = ".join(filter(None, (problem["variable"], problem["value"])))
+        yield [(f"! {harmless(subject)} {problem['message']}", "bold red")]
+
+
+def _verdict(good: bool) -> str:
+    return "green" if good else "red"
+
+
+def _setting_lines(rows: list[dict[str, Any]]) -> Iterator[Line]:
+    shown = [(row, _shown(row)) for row in rows]
+    width = max(len(text) for _, text in shown if len(text) <= _VALUE_WIDTH)
+    for row, text in shown:
+        source = f"from {row['source']}" if row["source"] else f"default ({row['variable']})"
+        style = "" if row["source"] else "dim"
+        yield [(f"  {row['setting']:<16} ", ""), (f"{text:<{width}}  ", "bold"), (source, style)]
+
+
+def _shown(row: dict[str, Any]) -> str:
+    value = row["value"]
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        value = ",".join(value) or None
+    return harmless(str(row["default"] if value is None else value))
+
+
+def _joined(versions: dict[str, str | None]) -> str:
+    return ", ".join(f"{name} {found or '(not installed)'}" for name, found in versions.items())
