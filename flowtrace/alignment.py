@@ -17,6 +17,7 @@ from typing import Final
 from flowtrace.clock import parse_timestamp
 from flowtrace.model import Step, Trace
 
+_LARGEST: Final = 2**63 - 1
 MICROSECOND: Final = 1_000  # nanoseconds
 
 
@@ -79,7 +80,7 @@ class Pair:
 
 def tree(trace: Trace) -> list[Place]:
     """Return the outermost steps of a trace, in the order in which they began, with those inside them."""
-    dropped = max(trace.dropped_steps or 0, 0)
+    dropped = dropped_of(trace)
     places = [_place(step, f"/steps/{at}", dropped + at) for at, step in enumerate(trace.steps)]
     places += [_place(step, f"/in_flight/{at}", None) for at, step in enumerate(trace.in_flight)]
     by_id: dict[str, Place] = {}
@@ -121,6 +122,16 @@ def _grow(roots: list[Place], places: list[Place], inner: dict[int, list[Place]]
                         waiting.append(child)
 
 
+def bounded(number: int) -> int:
+    """Return a number of a trace, at least 0 and no larger than any that is meant."""
+    return min(max(number, 0), _LARGEST)
+
+
+def dropped_of(trace: Trace) -> int:
+    """Return how many steps had rolled out of the buffer when a trace was written."""
+    return bounded(trace.dropped_steps or 0)
+
+
 def _place(step: Step, pointer: str, finished: int | None) -> Place:
     return Place(step, pointer, finished, parse_timestamp(step.started_at))
 
@@ -147,7 +158,7 @@ def _ran_beside(earlier: Place, later: Place) -> bool:
 
 
 def _end(place: Place) -> int:
-    return (place.started or 0) + max(place.step.duration_ns or 0, 0)
+    return (place.started or 0) + bounded(place.step.duration_ns or 0)
 
 
 def align(a: Trace, b: Trace) -> list[Pair]:
@@ -155,7 +166,7 @@ def align(a: Trace, b: Trace) -> list[Pair]:
 
     A step that is in B alone comes after what it follows there.
     """
-    windows = (max(a.dropped_steps or 0, 0), max(b.dropped_steps or 0, 0))
+    windows = (dropped_of(a), dropped_of(b))
     pairs: list[Pair] = []
     waiting = [(tree(a), tree(b), pairs)]
     while waiting:

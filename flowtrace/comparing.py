@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flowtrace import model
-from flowtrace.alignment import Pair, Place, align, walk
+from flowtrace.alignment import Pair, Place, align, bounded, dropped_of, walk
 from flowtrace.aspects import Evidence, Side, code_text
 from flowtrace.divergence import Aspect, Cause, CodeChange, Divergence, DivergenceKind, Group, Timing, TraceDiff
 
@@ -101,7 +101,7 @@ class _Comparison:
     def run(self, pairs: list[Pair]) -> None:
         """Fill the result."""
         result, traces = self.result, self.evidence.traces
-        result.dropped = (max(traces[0].dropped_steps or 0, 0), max(traces[1].dropped_steps or 0, 0))
+        result.dropped = (dropped_of(traces[0]), dropped_of(traces[1]))
         for at, (pair, is_end) in enumerate(walk(pairs)):
             if is_end:
                 self._end(pair, at)
@@ -254,4 +254,4 @@ def _timings(pairs: list[Pair]) -> list[Timing]:
 
 
 def _duration(step: model.Step) -> int:
-    return step.duration_ms * 1_000_000 if step.duration_ns is None else step.duration_ns
+    return bounded(step.duration_ms * 1_000_000 if step.duration_ns is None else step.duration_ns)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -13,7 +12,7 @@ from flowtrace.consistency import Finding, Severity, inconsistencies
 from flowtrace.errors import TraceFileError
 from flowtrace.flat import NO_INPUT, from_flat, is_flat
 
-MAX_FINDINGS: Final = 1000
+MAX_FINDINGS: Final = 1000  # of each severity
 
 
 class Checked(NamedTuple):
@@ -45,7 +44,8 @@ def validate(trace: model.Trace | str | os.PathLike[str]) -> list[Finding]:
         trace: the path of a trace file, or a trace in memory, whose payload files can't be looked at.
 
     Returns:
-        What was found, in the order of the checks, no more than 1,000 findings; an empty list for a perfect trace.
+        What was found, in the order of the checks, no more than 1,000 findings of each severity; an empty list for a
+        perfect trace.
 
     Raises:
         OSError: the file can't be read.
@@ -91,8 +91,15 @@ def _flat(document: dict[str, object], name: str) -> Checked:
     return Checked(findings, trace, is_flat=True)
 
 
-def _bounded(findings: Iterator[Finding]) -> list[Finding]:
-    kept = list(islice(findings, MAX_FINDINGS))
-    if next(findings, None) is not None:
-        kept[-1] = Finding(Severity.NOTE, "more", "", f"more than {MAX_FINDINGS - 1} findings: the others are left out")
+def _bounded(findings: Iterable[Finding]) -> list[Finding]:
+    """Keep the first findings of each severity: many warnings must not hide an error."""
+    kept: list[Finding] = []
+    counts = dict.fromkeys(Severity, 0)
+    for finding in findings:
+        counts[finding.severity] += 1
+        if counts[finding.severity] <= MAX_FINDINGS:
+            kept.append(finding)
+    left_out = sum(counts.values()) - len(kept)
+    if left_out:
+        kept.append(Finding(Severity.NOTE, "more", "", f"{left_out} more findings are left out"))
     return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterable
@@ -34,6 +35,7 @@ MAX_TRACE_BYTES: Final = 1 << 28  # 256 MiB: no recorder writes that much, and r
 Line = list[tuple[str, str]]
 """Pieces of text, harmless already, with their styles."""
 _CHUNK: Final = 1000
+_UNSEEN: Final = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 _UNBOUNDED: Final = 100_000  # columns, where no terminal sets a limit
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -236,7 +238,8 @@ def keep_output_alive() -> None:
 def print_json(document: object) -> None:
     """Print a JSON-like document as UTF-8 in the layout of the trace file, with a newline at its end.
 
-    One that is nested deeper than the writer of that layout goes is printed on one line, in ASCII.
+    What a terminal would act on is escaped, as JSON allows. A document that is nested deeper than the writer of that
+    layout goes is printed on one line, in ASCII.
     """
     import json
 
@@ -246,5 +249,6 @@ def print_json(document: object) -> None:
         data = pretty(document)
     except (TypeError, ValueError):
         data = json.dumps(document, separators=(",", ":")).encode()
+    data = _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", data.decode()).encode()
     sys.stdout.flush()
     sys.stdout.buffer.write(data + b"\n")

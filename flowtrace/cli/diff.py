@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flowtrace.cli.common import TRACE, Command, TraceSource, harmless, json_option, make_console, print_json
-from flowtrace.cli.differences import Line, first_lines, note_lines, other_lines, print_lines, several, timing_lines
+from flowtrace.cli.common import (
+    TRACE,
+    Command,
+    Line,
+    TraceSource,
+    harmless,
+    json_option,
+    make_console,
+    print_json,
+    print_lines,
+)
+from flowtrace.cli.differences import first_lines, note_lines, other_lines, several, timing_lines
 
 if TYPE_CHECKING:
     from flowtrace.aspects import Side

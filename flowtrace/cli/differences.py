@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from flowtrace.cli.common import harmless
+from flowtrace.cli.common import Line, harmless
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from flowtrace.divergence import Aspect, Divergence, Group, TraceDiff
     from flowtrace.structure import Change
 
-Line = list[tuple[str, str]]
-"""Pieces of text with their styles; the texts are harmless."""
 _SHORT: Final = 8  # hex digits of a hash
 _WIDTH: Final = 120
 _TEXT: Final = 500
@@ -27,14 +23,6 @@ _CAUSES: Final = {
     "nondeterminism": "same input, same code: it is not deterministic",
     "unknown": "same input; the traces don't tell whether the code is the same",
 }
-
-
-def print_lines(console: Console, lines: Iterable[Line]) -> None:
-    """Print lines as they are: a line that is too long is the terminal's to wrap."""
-    from rich.text import Text
-
-    for line in lines:
-        console.print(Text.assemble(*line, no_wrap=True), soft_wrap=True)
 
 
 def first_lines(result: TraceDiff, full: bool = False) -> Iterator[Line]:

@@ -12,14 +12,16 @@ from flowtrace.cli.common import (
     EXIT_OK,
     TRACE,
     Command,
+    Line,
     TraceSource,
     UnreadableError,
     harmless,
     json_option,
     make_console,
     print_json,
+    print_lines,
 )
-from flowtrace.cli.differences import Line, print_lines, several
+from flowtrace.cli.differences import several
 
 if TYPE_CHECKING:
     from flowtrace.consistency import Finding
@@ -88,8 +90,12 @@ def _convert(source: TraceSource, checked: Checked, out: str) -> None:
 
     if checked.trace is not None and not checked.is_flat:
         raise UnreadableError(f"{source.name}: is a trace already; --convert takes a flat one-step record")
-    if checked.trace is not None:
+    if checked.trace is None:
+        return
+    try:
         write_atomically(out, pretty(to_document(checked.trace)))
+    except OSError as error:  # it names the temporary file
+        raise UnreadableError(f"{out}: {error.strerror}") from error
 
 
 def _document(source: TraceSource, checked: Checked, strict: bool) -> dict[str, object]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import unicodedata
 from pathlib import Path
 
@@ -118,12 +117,11 @@ def test_a_hostile_file_is_refused_or_rendered_harmless(text, command, tmp_path)
         assert (done.stdout, len(done.stderr.splitlines()) <= 4) == ("", True)
 
 
-def test_ten_thousand_odd_steps_take_bounded_time():
+@pytest.mark.timeout(60)
+def test_ten_thousand_odd_steps_come_to_an_end():
     knots = [step("c.a", 1, step_id=str(at % 100), parent_step_id=str(at % 101), at=at % 7) for at in range(10_000)]
     chain = [step("c.a", at, step_id=str(at), parent_step_id=str(at + 1)) for at in range(10_000)]
     for name, steps in (("knots", knots), ("chain", chain)):
         Path(f"{name}.json").write_text(json.dumps(to_document(trace(*steps))))
-    began = time.monotonic()
     assert flowtrace("diff", "knots.json", "chain.json").returncode == 1
     assert flowtrace("validate", "knots.json", "chain.json").returncode == 1
-    assert time.monotonic() - began < 60
