@@ -238,6 +238,11 @@ def _spread(value: Any) -> Any:
     return kept | extra
 
 
+def changed(record: _RecordT, **changes: Any) -> _RecordT:
+    """Return a record with other values in some attributes."""
+    return msgspec.structs.replace(record, **changes)
+
+
 def load_trace(path: str | os.PathLike[str]) -> Trace:
     """Read a trace file.
 
