@@ -85,8 +85,9 @@ def command(
 ) -> int:
     """Run a Python program several times, and name the first node that does not do the same each time.
 
-    Each run is a fresh process in the same folder and environment, in mode `always`, with captured values; nothing is
-    done about the seed of hashes or of random numbers. The first run is compared with each of the others. What the
+    Each run is a fresh process in the same folder and environment, in mode `always`, with captured values and, unless
+    FLOWTRACE_BUFFER_SIZE says otherwise, room for 100,000 steps; nothing is done about the seed of hashes or of random
+    numbers. The first run is compared with each of the others. What the
     program prints in its first run goes to standard error. It reads standard input only where that is a file.
 
     Ends with 0 where all runs did the same, and with 1 where they did not, or ended with different exit codes.
@@ -148,11 +149,9 @@ def _nothing_recorded(exit_code: int, environment: Mapping[str, str]) -> str:
 
 
 def _environment(environ: Mapping[str, str], folder: Path, auto: tuple[str, ...]) -> dict[str, str]:
-    found = parse(environ).config
-    result = program_environment(environ, mode="always", out=str(folder / "{run_id}.json"), capture=True, auto=auto)
-    result["FLOWTRACE_BUFFER_SIZE"] = str(max(_STEPS, found.get("buffer_size", 0)))
-    result["FLOWTRACE_BUFFER_BYTES"] = str(max(_BYTES, found.get("buffer_bytes", 0)))
-    return result
+    room = {"FLOWTRACE_BUFFER_SIZE": str(_STEPS), "FLOWTRACE_BUFFER_BYTES": str(_BYTES)}
+    out = str(folder / "{run_id}.json")
+    return program_environment({**room, **environ}, mode="always", out=out, capture=True, auto=auto)
 
 
 def _execute(words: list[str], environment: dict[str, str], quiet: bool) -> int:
