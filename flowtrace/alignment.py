@@ -172,7 +172,11 @@ def align(a: Trace, b: Trace) -> list[Pair]:
     while waiting:
         ours, theirs, into = waiting.pop()
         into += _laid_side_by_side(ours, theirs, windows)
-        waiting += [(pair.a.children, pair.b.children, pair.children) for pair in into if pair.a and pair.b]
+        waiting += [
+            (pair.a.children, pair.b.children, pair.children)
+            for pair in into
+            if pair.a and pair.b and (pair.a.children or pair.b.children)
+        ]
     return pairs
 
 

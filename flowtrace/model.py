@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast, get_args, get_type_hints
 
 import msgspec
 from msgspec import UNSET as UNSET
@@ -343,22 +343,30 @@ def _split(message: str) -> tuple[str, str]:
 
 def _keep_unknown(record: _RecordT, source: dict[str, Any]) -> _RecordT:
     """Fill ``extra`` of a record, and of those inside it, with what the file had and the records have not."""
-    known = _names(type(record))
-    unknown = {key: value for key, value in source.items() if key not in known}
-    changes: dict[str, Any] = {"extra": unknown}
-    for encoded, attribute in known.items():
-        value = getattr(record, attribute)
-        if isinstance(value, Record):
-            changes[attribute] = _keep_unknown(value, source[encoded])
-        elif isinstance(value, list) and value and isinstance(value[0], Record):
-            changes[attribute] = list(map(_keep_unknown, value, source[encoded]))
-    return msgspec.structs.replace(record, **changes)
+    known, inner = _names(type(record))
+    if not source.keys() <= known:
+        unknown = {key: value for key, value in source.items() if key not in known}
+        msgspec.structs.force_setattr(record, "extra", unknown)
+    for name in inner:
+        value = getattr(record, name)
+        if isinstance(value, list):
+            for item, original in zip(value, source.get(name, ()), strict=True):
+                _keep_unknown(item, original)
+        elif value is not None:
+            _keep_unknown(value, source[name])
+    return record
 
 
 @lru_cache(maxsize=32)
-def _names(cls: type[Record]) -> dict[str, str]:
-    """Return the fields of a kind of record: the attribute's name by that in the file."""
-    return {item.encode_name: item.name for item in msgspec.structs.fields(cls) if item.name != "extra"}
+def _names(cls: type[Record]) -> tuple[frozenset[str], list[str]]:
+    """Return the fields of a kind of record, and those of them that hold records."""
+    hints = get_type_hints(cls)
+    known = [item.name for item in msgspec.structs.fields(cls) if item.name != "extra"]
+    return frozenset(known), [name for name in known if _holds_record(hints[name])]
+
+
+def _holds_record(hint: Any) -> bool:
+    return any(map(_holds_record, get_args(hint))) or (isinstance(hint, type) and issubclass(hint, Record))
 
 
 def json_schema() -> dict[str, Any]:

@@ -15,6 +15,7 @@ from flowtrace import Cause, DivergenceKind, TraceFileError, Verdict, current_st
 from flowtrace.alignment import align, walk
 from flowtrace.model import to_document
 from flowtrace.testing import recording
+from tests.programs import run_program
 from tests.traces import hash_of, run, step, trace
 
 CODE = {"code": "x"}
@@ -413,6 +414,48 @@ def test_traces_of_the_core_alone_are_compared_in_the_order_of_the_file():
     assert [item[:3] for item in found(trace(*core), trace(*core[:2], step("a.b", 3, error="no")))] == [
         (DivergenceKind.ERROR_APPEARED, Cause.UNKNOWN, "a.b")
     ]
+
+
+PROGRAM = """
+from dataclasses import dataclass
+from enum import Enum
+from flowtrace import flow, traced_node
+
+class Size(Enum):
+    SMALL = 1
+
+@dataclass
+class Item:
+    name: str
+    size: Size = Size.SMALL
+
+@traced_node(component="shop")
+def describe(item: Item, *, words=("a", "b")) -> str:
+    "What stands on the label."
+    with_words = [f"{item.name!r:>10} {word}" for word in words]
+    try:
+        return max(with_words, key=lambda text: len(text)) if item.name else [*with_words][3]
+    except IndexError as error:
+        raise ValueError("no name") from error
+
+@traced_node(component="shop")
+def label(names):
+    return {name: describe(Item(name), words={name, "x"} and ("x", name)) for name in names}
+
+with flow("labels"):
+    label(["tea", "cake"])
+    try:
+        label([""])
+    except ValueError:
+        pass
+"""
+
+
+def test_a_trace_of_another_python_has_the_same_hashes_and_code(tmp_path):
+    run_program(tmp_path, PROGRAM, FLOWTRACE_MODE="always", FLOWTRACE_OUT="t.json", FLOWTRACE_CAPTURE_INPUTS="1")
+    result = diff(Path(__file__).parent / "vectors" / "written-by-3.13.json", tmp_path / "t.json")
+    assert (result.verdict, result.compared, result.code_changes) == (Verdict.SAME, 5, [])
+    assert result.context.keys() <= {"python", "flowtrace"}
 
 
 def test_no_more_divergences_are_described_than_asked_for_but_all_are_counted():

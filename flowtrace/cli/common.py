@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -165,6 +167,18 @@ def _may_be_trace(path: Path) -> bool:
     except OSError:
         return False
     return data.lstrip()[:1] == b"{" and b'"trace_version"' in data
+
+
+@contextmanager
+def collector_off() -> Generator[None]:
+    """Keep the garbage collector off in a ``with`` block: a large trace is many objects, none of them garbage."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 # --- output

@@ -12,6 +12,7 @@ from flowtrace.cli.common import (
     Command,
     Line,
     TraceSource,
+    collector_off,
     harmless,
     json_option,
     make_console,
@@ -53,7 +54,8 @@ def command(timing: bool, full: bool, limit: int, as_json: bool, a: TraceSource,
 
     if a.path is None and b.path is None:
         raise click.UsageError("only one of A and B can be standard input")
-    result = compare(_side(a), _side(b), timing=timing, limit=limit)
+    with collector_off():
+        result = compare(_side(a), _side(b), timing=timing, limit=limit)
     if as_json:
         print_json(result.to_json())
     else:
