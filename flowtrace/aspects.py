@@ -15,6 +15,8 @@ from flowtrace.payloads import read_payload
 from flowtrace.structure import changes, is_same
 
 MAX_CHANGES: Final = 20  # places shown of one value
+MAX_FILE_BYTES: Final = 1 << 22  # 4 MiB, of a payload file that is looked into
+MAX_ALL_FILES_BYTES: Final = 1 << 26  # 64 MiB, of all of them
 _MAX_EXAMPLES: Final = 5
 _PLACES: Final = {"input": "/invocation_json/payload", "output": "/output_json"}
 _TOLD: Final = ("type", "causes", "notes", "exceptions")  # frames change with every line that is added above them
@@ -52,6 +54,7 @@ class Evidence:
         self._a = a
         self._b = b
         self._doubts: dict[str, Doubt] = {}
+        self._room = MAX_ALL_FILES_BYTES
         self.undecided = 0
 
     @property
@@ -155,7 +158,7 @@ class Evidence:
         if what == "output":
             value: Any = step.output_json
         elif what == "input" and step.invocation_path is not None:
-            return _from_file(side, place.pointer, step.invocation_path)
+            return self._from_file(side, place.pointer, step.invocation_path)
         elif what == "input" and isinstance(step.invocation_json, dict):
             value = step.invocation_json.get("payload", UNSET)
         else:
@@ -166,16 +169,18 @@ class Evidence:
             return MISSING, "too large or too deep to be captured"
         return value, ""
 
-
-def _from_file(side: Side, pointer: str, relative: str) -> tuple[Any, str]:
-    if side.path is None:
-        return MISSING, "in a payload file"
-    try:
-        return loads(read_payload(side.path, relative, pointer=f"{pointer}/invocation_path")), ""
-    except PayloadFileError as error:
-        return MISSING, error.reason
-    except ValueError as error:
-        return MISSING, f"the payload file can't be read: {error}"
+    def _from_file(self, side: Side, pointer: str, relative: str) -> tuple[Any, str]:
+        if side.path is None:
+            return MISSING, "in a payload file"
+        limit = min(MAX_FILE_BYTES, self._room)
+        try:
+            data = read_payload(side.path, relative, pointer=f"{pointer}/invocation_path", limit=limit)
+            self._room -= len(data)
+            return loads(data), ""
+        except PayloadFileError as error:
+            return MISSING, error.reason
+        except ValueError as error:
+            return MISSING, f"the payload file can't be read: {error}"
 
 
 def _touches(what: str, pointers: list[str]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -93,9 +93,10 @@ def inconsistencies(trace: Trace, path: str | None) -> Findings:
         yield _error("negative", "/dropped_steps", "is less than nothing")
     if trace.run is not None:
         yield from _run(trace.run)
+    files = _PayloadFiles(path)
     for pointer, step in (*placed, *running):
         yield from _step(pointer, step)
-        yield from _values(pointer, step, path)
+        yield from _values(pointer, step, files)
     for pointer, step in running:
         yield from _in_flight(pointer, step)
     yield from _tree([*placed, *running], bool(trace.dropped_steps))
@@ -165,7 +166,7 @@ def _in_flight(pointer: str, step: Step) -> Findings:
 # --- captured values
 
 
-def _values(pointer: str, step: Step, path: str | None) -> Findings:
+def _values(pointer: str, step: Step, files: _PayloadFiles) -> Findings:
     payload: Any = _NO_VALUE
     if step.invocation_json is not UNSET:
         yield from _invocation(pointer, step)
@@ -173,7 +174,7 @@ def _values(pointer: str, step: Step, path: str | None) -> Findings:
             payload = step.invocation_json.get("payload", _NO_VALUE)
             yield from _compare(f"{pointer}/input_hash", step, step.input_hash, payload, _PAYLOAD)
     if step.invocation_path is not None:
-        yield from _payload_file(pointer, step, path)
+        yield from _payload_file(pointer, step, files)
     output: Any = _NO_VALUE
     if step.output_json is not UNSET:
         output = step.output_json
@@ -209,22 +210,45 @@ def _is_cut(value: Any) -> bool:
     return isinstance(value, dict) and value.get(TAG) == "cut"
 
 
-def _payload_file(pointer: str, step: Step, path: str | None) -> Findings:
-    place, relative = f"{pointer}/invocation_path", step.invocation_path or ""
+class _PayloadFiles:
+    """Reads each payload file once, however many steps name it.
+
+    Args:
+        path: the trace file; None where it is not known, and the files can't be found.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._known: dict[str, tuple[list[Finding], set[str] | None]] = {}
+
+    def look(self, place: str, relative: str) -> tuple[list[Finding], set[str] | None]:
+        """Return what is wrong with a file named at a place, and the hashes that its payload may have."""
+        found, hashes = self._known.get(relative) or self._known.setdefault(relative, self._read(place, relative))
+        return [replace(finding, pointer=place) for finding in found], hashes
+
+    def _read(self, place: str, relative: str) -> tuple[list[Finding], set[str] | None]:
+        if self._path is None:
+            message = "payload files are not looked for: where the trace lies is not known"
+            return [_warning("not-checked", place, message)], None
+        try:
+            data = read_payload(self._path, relative, pointer=place)
+        except PayloadFileError as error:
+            return [_error("payload-file", place, error.reason)], None
+        if holds_what_its_name_says(relative, data) is False:
+            message = "the file's content does not have the hash that its name says"
+            return [_error("payload-mismatch", place, message)], _possible_hashes(data)
+        return [], _possible_hashes(data)
+
+
+def _payload_file(pointer: str, step: Step, files: _PayloadFiles) -> Findings:
+    place = f"{pointer}/invocation_path"
     if step.invocation_json is not UNSET:
         yield _warning("captured-twice", place, "there is an invocation_json too")
-    if path is None:
-        yield _warning("not-checked", place, "payload files are not looked for: where the trace lies is not known")
+    findings, hashes = files.look(place, step.invocation_path or "")
+    yield from findings
+    if hashes is None or step.input_hash.algorithm != ALGORITHM or _leads_into(step.redacted, _PAYLOAD):
         return
-    try:
-        data = read_payload(path, relative, pointer=place)
-    except PayloadFileError as error:
-        yield _error("payload-file", place, error.reason)
-        return
-    if holds_what_its_name_says(relative, data) is False:
-        yield _error("payload-mismatch", place, "the file's content does not have the hash that its name says")
-    hashes = step.input_hash.algorithm == ALGORITHM and not _leads_into(step.redacted, _PAYLOAD)
-    if hashes and step.input_hash.value not in _possible_hashes(data):
+    if step.input_hash.value not in hashes:
         yield _error("hash-mismatch", f"{pointer}/input_hash", "is not the hash of the payload file's content")
 
 
