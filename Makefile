@@ -61,6 +61,14 @@ test: $(TEST)/.groups ## build the wheel, install it, run pytest against it
 conformance: $(PEERS)/.groups ## run the conformance checks on other decorators too, write the page
 	@$(PEERS)/bin/python bench/conformance_peers.py $(ARGS)
 
+.PHONY: bench
+bench: $(PEERS)/.groups ## measure what flowtrace costs beside other decorators, write the page
+	@$(PEERS)/bin/python bench/benchmark.py $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: $(PEERS)/.groups ## the central rows of it, in less than a minute
+	@$(PEERS)/bin/python bench/benchmark.py --quick $(ARGS)
+
 .PHONY: thirdparty
 thirdparty: dist/.built ## run other packages' own tests with every function of theirs decorated
 	@$(PYTHON) tests/thirdparty/run.py --flowtrace $(WHEEL) $(SUITES)

@@ -22,10 +22,20 @@ if TYPE_CHECKING:
     from flowtrace.control import configure, dump, get_recorder, override
     from flowtrace.digest import Digest
     from flowtrace.divergence import Cause, Divergence, DivergenceKind, TraceDiff, Verdict
-    from flowtrace.errors import CodecError, ConfigError, FlowtraceError, PayloadFileError, TraceFileError
+    from flowtrace.errors import (
+        CodecError,
+        ConfigError,
+        FlowtraceError,
+        PayloadFileError,
+        RebuildError,
+        ReplayError,
+        TraceFileError,
+    )
     from flowtrace.model import Trace, ValidationIssue, json_schema, load_trace
     from flowtrace.observer import ExecutionObserver, FanOutObserver, NodeEvent
     from flowtrace.recorder import TraceRecorder
+    from flowtrace.replay_report import ReplayOutcome, ReplayReport, StepReplay
+    from flowtrace.replaying import replay
     from flowtrace.step import CurrentStep
     from flowtrace.validating import validate
 
@@ -45,7 +55,12 @@ __all__ = [
     "FlowtraceError",
     "NodeEvent",
     "PayloadFileError",
+    "RebuildError",
+    "ReplayError",
+    "ReplayOutcome",
+    "ReplayReport",
     "Severity",
+    "StepReplay",
     "Trace",
     "TraceConfig",
     "TraceContext",
@@ -70,6 +85,7 @@ __all__ = [
     "override",
     "propagate",
     "register_codec",
+    "replay",
     "traced_node",
     "validate",
 ]
@@ -84,10 +100,20 @@ _HOMES = {
     "control": ("configure", "dump", "get_recorder", "override"),
     "digest": ("Digest",),
     "divergence": ("Cause", "Divergence", "DivergenceKind", "TraceDiff", "Verdict"),
-    "errors": ("CodecError", "ConfigError", "FlowtraceError", "PayloadFileError", "TraceFileError"),
+    "errors": (
+        "CodecError",
+        "ConfigError",
+        "FlowtraceError",
+        "PayloadFileError",
+        "RebuildError",
+        "ReplayError",
+        "TraceFileError",
+    ),
     "model": ("Trace", "ValidationIssue", "json_schema", "load_trace"),
     "observer": ("ExecutionObserver", "FanOutObserver", "NodeEvent"),
     "recorder": ("TraceRecorder",),
+    "replay_report": ("ReplayOutcome", "ReplayReport", "StepReplay"),
+    "replaying": ("replay",),
     "step": ("CurrentStep",),
     "validating": ("validate",),
 }

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, NamedTuple
 
 from flowtrace import calls, log, model, source
-from flowtrace.calls import Policy
+from flowtrace.calls import Node, Policy
 from flowtrace.canonical import MAX_DEPTH, Encoded, encode, loads, pretty
 from flowtrace.clock import CLOCK, step_id
 from flowtrace.config import TraceContext
@@ -55,6 +55,20 @@ class RunFacts(NamedTuple):
     overtaken: int
 
 
+class _Setting(NamedTuple):
+    """What the records of one trace have in common.
+
+    Attributes:
+        policy: what to keep of values.
+        store: where payloads over the limit go.
+        threads: name by identifier, of the threads that are alive.
+    """
+
+    policy: Policy
+    store: Store
+    threads: dict[int | None, str]
+
+
 def trace_bytes(
     facts: RunFacts,
     context: TraceContext,
@@ -73,15 +87,16 @@ def trace_bytes(
         policy: what to keep of their values.
         store: where payloads over the limit go.
     """
+    setting = _Setting(policy, store, {thread.ident: thread.name for thread in threading.enumerate()})
     trace = model.Trace(
         trace_version=model.TRACE_VERSION,
         runner_version=own_version(),
         git_sha=git_sha(os.environ),
         pack=model.Pack(pack_ref=context.pack_ref, resolved_digest=context.resolved_digest),
         flow=model.Flow(id=context.flow_id, version=context.flow_version),
-        steps=[_safe_record(step, policy, store) for step in steps],
+        steps=[_safe_record(step, setting) for step in steps],
         run=_run(facts),
-        in_flight=[_safe_record(step, policy, store) for step in in_flight],
+        in_flight=[_safe_record(step, setting) for step in in_flight],
         dropped_steps=facts.dropped,
     )
     return pretty(model.new_document(trace))
@@ -100,19 +115,19 @@ def _run(facts: RunFacts) -> model.Run:
     )
 
 
-def _safe_record(step: Step, policy: Policy, store: Store) -> model.Step:
+def _safe_record(step: Step, setting: _Setting) -> model.Step:
     """Return a step's record; one whose values can't be told says so, and does not cost the others their file."""
     try:
-        return _record(step, policy, store)
+        return _record(step, setting)
     except Exception as error:
         log.internal_fault("make the record of a step", error)
         step.input = encode(Opaque("unknown"))
         step.output = None
-        return _record(step, policy, store)
+        return _record(step, setting)
 
 
-def _record(step: Step, policy: Policy, store: Store) -> model.Step:
-    node = step.node
+def _record(step: Step, setting: _Setting) -> model.Step:
+    node, policy = step.node, setting.policy
     given = calls.final_input(node, step.input, step.bound, policy)
     step.input = given  # a later write of the same run need not do this again
     duration = (step.ended or CLOCK.now()) - step.started
@@ -127,13 +142,13 @@ def _record(step: Step, policy: Policy, store: Store) -> model.Step:
         parent_step_id=step_id(step.parent) if step.parent else None,
         started_at=CLOCK.timestamp(step.started),
         duration_ns=duration,
-        thread=_thread_name(step.thread),
-        code=source.locate(node.function) if node.function is not None else None,
+        thread=setting.threads.get(step.thread) or f"thread-{step.thread}",
+        code=_located(node),
         opaque=[_INPUT + pointer for pointer in given.opaque],
         redacted=[_INPUT + pointer for pointer in given.redacted],
     )
     if policy.captures_input(node):
-        _show_input(record, given, policy, store)
+        _show_input(record, given, policy, setting.store)
     if step.state_delta is not None:
         record.state_delta_hash = _hash(step.state_delta)
     _add_end(record, step, policy)
@@ -148,7 +163,7 @@ def _show_input(record: model.Step, given: Encoded, policy: Policy, store: Store
     record.invocation_json = {
         "component_id": record.component_id,
         "operation": record.operation,
-        "payload": _shown(given, policy),
+        "payload": shown(given, policy),
     }
 
 
@@ -165,14 +180,14 @@ def _add_end(record: model.Step, step: Step, policy: Policy) -> None:
     record.opaque += [_OUTPUT + pointer for pointer in output.opaque]
     record.redacted += [_OUTPUT + pointer for pointer in output.redacted]
     if policy.capture_outputs:
-        record.output_json = _shown(output, policy)
+        record.output_json = shown(output, policy)
 
 
 def _hash(digest: Digest) -> model.Hash:
     return model.Hash(algorithm=digest.algorithm, value=digest.value)
 
 
-def _shown(encoded: Encoded, policy: Policy) -> Any:
+def shown(encoded: Encoded, policy: Policy) -> Any:
     """Return a value as it stands in the trace; one that is too large or too deep is cut, and says so."""
     if encoded.data is None or encoded.size > policy.max_value_bytes:
         return _cut("larger than FLOWTRACE_MAX_VALUE_BYTES", encoded)
@@ -199,8 +214,7 @@ def _is_deep(value: Any) -> bool:
     return True
 
 
-def _thread_name(identifier: int) -> str:
-    for thread in threading.enumerate():
-        if thread.ident == identifier:
-            return thread.name
-    return f"thread-{identifier}"
+def _located(node: Node) -> model.Code | None:
+    if node.located is None and node.function is not None:
+        node.located = source.locate(node.function)
+    return node.located

@@ -14,13 +14,14 @@ from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from flowtrace import environment, log
-from flowtrace.instrument import TracedFunction, traced_node
+from flowtrace.classes import namespace_of
+from flowtrace.instrument import traced_node
+from flowtrace.proxies import TracedFunction
 
 _NEVER: Final = sys.stdlib_module_names | {"flowtrace", "wrapt", "orjson", "blake3", "structlog", "msgspec"}
 _WILD: Final = frozenset("*?[")
 # A lazy module would load, and a metaclass could answer, if they were asked as usual.
 _namespace_of_module: Final[Callable[[ModuleType], dict[str, Any]]] = vars(ModuleType)["__dict__"].__get__
-_namespace_of_class: Final[Callable[[type], Mapping[str, Any]]] = vars(type)["__dict__"].__get__
 
 
 class ImportHook(MetaPathFinder):
@@ -189,7 +190,7 @@ class AutoTracer(ImportHook):
                 self._trace_class(module, value)
 
     def _trace_class(self, module: str, cls: Any) -> None:
-        namespace = _namespace_of_class(cls)
+        namespace = namespace_of(cls)
         if namespace.get("__module__") != module:
             return
         for name, member in list(namespace.items()):

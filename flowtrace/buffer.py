@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections import deque
 from itertools import count
 from threading import RLock
+from typing import Final
 
+from flowtrace.canonical import Encoded
 from flowtrace.config import TraceConfig
 from flowtrace.step import Step
+
+_locks: Final = [RLock()]
+"""One for all buffers: it is only needed where a step is not light, and where a buffer is read."""
+
+
+def forget_lock() -> None:
+    """Make a new lock: in a forked child the old one may be held by a thread that is not there."""
+    _locks[:] = [RLock()]
 
 
 class Buffer:
@@ -20,47 +30,47 @@ class Buffer:
         config: says how many steps and bytes.
     """
 
-    __slots__ = ("_bytes", "_count", "_counted", "_counts_bytes", "_lock", "_max_bytes", "_max_steps", "_steps")
+    __slots__ = ("_bytes", "_config", "_count", "_counted", "_counts_bytes", "_steps")
 
     def __init__(self, config: TraceConfig) -> None:
-        self._max_steps = config.buffer_size
-        self._max_bytes = config.buffer_bytes
+        self._config = config
         self._steps: deque[Step] = deque(maxlen=config.buffer_size)
         self._count = count(1)
-        self._counted = 0
-        self._bytes = 0
+        self._counted = self._bytes = 0
         self._counts_bytes = 2 * config.max_value_bytes * config.buffer_size > config.buffer_bytes
-        self.forget_lock()
-
-    def forget_lock(self) -> None:
-        """Make a new lock: in a forked child the old one may be held by a thread that is not there."""
-        self._lock = RLock()
 
     def add(self, step: Step) -> None:
         """Keep a step, and let the oldest ones go that are too many."""
-        if type(step.input) is bytes and not self._counts_bytes and (type(step.output) is bytes or step.is_light()):
+        if self._counts_bytes or type(step.input) is Encoded or type(step.output) is Encoded:
+            self._add_other(step)
+        else:
             self._steps.append(step)
             next(self._count)
-        else:
-            self._add_other(step)
 
     def clear(self) -> None:
         """Let go of all steps."""
-        with self._lock:
+        with _locks[0]:
             self._steps.clear()
             self._bytes = 0
 
+    def newest(self) -> list[Step]:
+        """Return the steps, oldest first."""
+        return list(self._steps)
+
+    def total(self) -> int:
+        """Return how many steps there were."""
+        with _locks[0]:
+            self._counted += 1  # looking at the count counts too
+            return next(self._count) - self._counted
+
     def contents(self) -> tuple[list[Step], int]:
         """Return the steps, oldest first, and how many others there were before them."""
-        with self._lock:
-            # looking at the count counts too
-            total = next(self._count) - 1 - self._counted
-            self._counted += 1
-            steps = list(self._steps)
-        return steps, max(0, total - len(steps))
+        with _locks[0]:
+            steps = self.newest()
+            return steps, max(0, self.total() - len(steps))
 
     def _add_other(self, step: Step) -> None:
-        with self._lock:
+        with _locks[0]:
             if not self._counts_bytes and step.is_light():
                 self._steps.append(step)
                 next(self._count)
@@ -68,11 +78,12 @@ class Buffer:
             if not self._counts_bytes:
                 self._counts_bytes = True
                 self._bytes = sum(kept.size() for kept in self._steps)
-            if len(self._steps) == self._max_steps and self._steps:
+            max_steps = self._config.buffer_size
+            if len(self._steps) == max_steps and self._steps:
                 self._bytes -= self._steps[0].size()
             self._steps.append(step)
             next(self._count)
-            if self._max_steps:
+            if max_steps:
                 self._bytes += step.size()
-            while self._steps and self._bytes > self._max_bytes:
+            while self._steps and self._bytes > self._config.buffer_bytes:
                 self._bytes -= self._steps.popleft().size()

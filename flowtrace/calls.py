@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from flowtrace.canonical import Encoded, encode, loads, plain
+from flowtrace.canonical import Encoded, encode
 from flowtrace.config import TraceConfig
 from flowtrace.digest import Hasher, derive_key
 from flowtrace.forms import class_attribute, inherits
-from flowtrace.redaction import IsSecret, secret_names
+from flowtrace.model import Code
+from flowtrace.redaction import SecretNames, secret_names
+from flowtrace.snapshot import restore, take, take_call
 
-Snapshot = bytes | Encoded
-"""Plain canonical bytes that are bound, redacted and hashed later; or the final form, where that can't wait."""
+Snapshot: TypeAlias = "bytes | Encoded | Stream"
+"""What is bound, redacted and hashed later; or the final form, where that can't wait."""
 _FIXED: Final = (
     type(None),
     bool,
@@ -29,6 +31,8 @@ _FIXED: Final = (
 )
 _RECEIVERS: Final = frozenset({"self", "cls", "mcs", "mcls", "metacls"})
 _MAX_POINTERS: Final = 1000
+_VARIABLE: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+_OF_A_SNAPSHOT: Final = 48  # bytes of memory beside its data
 
 
 class Node:
@@ -43,12 +47,14 @@ class Node:
         capture_inputs: keep payloads; None follows the configuration.
         redact: more names whose values are hidden.
         expected_errors: errors that are part of its contract.
+        simple_names: its parameters, where all are ordinary ones and none takes a receiver.
+        located: where the function is defined, once that was asked for.
         live_defaults: some default is an object that may change, so that each call takes a snapshot of them.
     """
 
     __slots__ = (
         *("capture_inputs", "component", "expected_errors", "function", "has_receiver"),
-        *("live_defaults", "node_id", "operation", "redact", "signature"),
+        *("live_defaults", "located", "node_id", "operation", "redact", "signature", "simple_names"),
     )
 
     def __init__(
@@ -72,13 +78,26 @@ class Node:
         self.redact = redact
         self.expected_errors = expected_errors
         self.live_defaults = not all(map(_is_fixed, _defaults(function)))
+        self.simple_names = _simple_names(function)
         self.signature: inspect.Signature | None = None
+        self.located: Code | None = None
 
 
 def _defaults(function: Any) -> list[Any]:
     if not isinstance(function, FunctionType):
         return []
     return [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+
+
+def _simple_names(function: Any) -> tuple[str, ...] | None:
+    if type(function) is not FunctionType or hasattr(function, "__signature__") or hasattr(function, "__wrapped__"):
+        return None
+    code = function.__code__
+    others = code.co_posonlyargcount or code.co_kwonlyargcount or code.co_flags & _VARIABLE
+    scope = function.__qualname__.rpartition(".")[0]
+    if others or (scope and not scope.endswith("<locals>")):  # a method
+        return None
+    return code.co_varnames[: code.co_argcount]
 
 
 def _is_fixed(value: object) -> bool:
@@ -115,7 +134,7 @@ class Policy:
         self.key = None if config.hash_key is None else derive_key(config.hash_key)
         self._redact = config.redact
 
-    def secret(self, node: Node) -> IsSecret:
+    def secret(self, node: Node) -> SecretNames:
         """Return the test for names whose values are hidden in a node's steps."""
         return secret_names((*self._redact, *node.redact))
 
@@ -127,42 +146,31 @@ class Policy:
 def snapshot_call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool, policy: Policy) -> Snapshot:
     """Take what a function is called with, before the call."""
     if not node.live_defaults:
-        data = plain((args, kwargs))
+        data = take_call(args, kwargs, policy.max_value_bytes)
     else:
         function: Any = node.function
-        data = plain((args, kwargs, function.__defaults__, function.__kwdefaults__))
-    if data is not None and len(data) <= policy.max_value_bytes:
+        data = take((args, kwargs, function.__defaults__, function.__kwdefaults__), policy.max_value_bytes)
+    if data is not None:
         return data
-    payload = bind(node, args, kwargs, bound)
-    return _seal(payload, node, policy, policy.captures_input(node))
+    return _seal(bind(node, args, kwargs, bound), node, policy, policy.captures_input(node))
 
 
 def snapshot_payload(node: Node, payload: object, policy: Policy) -> Snapshot:
     """Take a payload that an engine reports."""
-    data = plain(payload)
-    if data is not None and len(data) <= policy.max_value_bytes:
-        return data
-    return _seal(payload, node, policy, policy.captures_input(node))
+    return take(payload, policy.max_value_bytes) or _seal(payload, node, policy, policy.captures_input(node))
 
 
 def snapshot_output(node: Node, output: object, policy: Policy) -> Snapshot:
     """Take what a function returned."""
-    data = plain(output)
-    if data is not None and len(data) <= policy.max_value_bytes:
-        return data
-    return seal_output(node, output, policy)
-
-
-def seal_output(node: Node, output: object, policy: Policy) -> Encoded:
-    """Return a result in its final form at once."""
-    return _seal(output, node, policy, policy.capture_outputs)
+    return take(output, policy.max_value_bytes) or _seal(output, node, policy, policy.capture_outputs)
 
 
 def final_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy) -> Encoded:
     """Return a payload in its final form: parameters bound, secrets hidden, hashed."""
-    if not isinstance(snapshot, bytes):
+    if isinstance(snapshot, Encoded):
         return snapshot
-    content = loads(snapshot)
+    assert isinstance(snapshot, bytes)  # only a result is a stream
+    content = restore(snapshot)
     if node.function is not None:
         args, kwargs, *defaults = content
         content = bind(node, args, kwargs, bound, defaults)
@@ -172,8 +180,8 @@ def final_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy) -> 
 def final_output(node: Node, snapshot: Snapshot, policy: Policy) -> Encoded:
     """Return a result in its final form."""
     if not isinstance(snapshot, bytes):
-        return snapshot
-    return seal_output(node, loads(snapshot), policy)
+        return snapshot.final(node, policy) if isinstance(snapshot, Stream) else snapshot
+    return _seal(restore(snapshot), node, policy, policy.capture_outputs)
 
 
 def _seal(value: object, node: Node, policy: Policy, keep: bool) -> Encoded:
@@ -204,6 +212,9 @@ def bind(
     Returns:
         Value by parameter name; ``args`` and ``kwargs`` alone where they do not fit the signature.
     """
+    payload = _bind_simply(node, args, kwargs, bound, defaults)
+    if payload is not None:
+        return payload
     try:
         signature = _signature(node)
         parameters = list(signature.parameters.values())
@@ -219,6 +230,23 @@ def bind(
         return {"args": list(args), "kwargs": dict(kwargs)}
     before = _defaults_by_name(node, defaults)
     return {item.name: arguments.get(item.name, before.get(item.name, _default(item))) for item in parameters}
+
+
+def _bind_simply(
+    node: Node, args: Sequence[Any], kwargs: Mapping[str, Any], bound: bool, defaults: Sequence[Any]
+) -> dict[str, Any] | None:
+    """Do what `bind` does for a function with ordinary parameters alone, and no receiver among them.
+
+    Returns:
+        The parameters; None where it takes more than that to tell them.
+    """
+    names = node.simple_names
+    if names is None or bound or defaults or len(args) > len(names):
+        return None
+    payload = {**dict(zip(names, args, strict=False)), **kwargs}
+    if len(payload) == len(args) + len(kwargs) == len(names) and payload.keys() == set(names):
+        return payload
+    return None
 
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -266,23 +294,66 @@ def _defaults_by_name(node: Node, defaults: Sequence[Any]) -> dict[str, Any]:
 
 
 class Stream:
-    """What a generator yields: hashed item by item, kept only where results are captured.
+    """What a generator yields: snapshots as long as they are light together, and hashed item by item from then on.
 
     Its final form is ``{"$py":"generator","items":[...],"returned":...}``; ``returned`` is left out where the
     generator was closed before its end.
+
+    Attributes:
+        size: how many bytes of memory the snapshots take.
     """
 
-    __slots__ = (
-        "_count",
-        "_hasher",
-        "_keep",
-        "_kept",
-        "_node",
-        "_opaque",
-        "_policy",
-        "_redacted",
-        "_size",
-    )
+    __slots__ = ("_returned", "_sealed", "_snapshots", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._snapshots: list[bytes] = []
+        self._sealed: _SealedStream | None = None
+        self._returned: bytes | None = None
+
+    def item(self, value: object, node: Node, policy: Policy) -> None:
+        """Take one yielded value."""
+        data = take(value, policy.max_value_bytes - self.size) if self._sealed is None else None
+        if data is None:
+            self._seal(node, policy).item(value)
+        else:
+            self._snapshots.append(data)
+            self.size += len(data) + _OF_A_SNAPSHOT
+
+    def finish(self, returned: tuple[Any, ...], node: Node, policy: Policy) -> Snapshot:
+        """Return what the generator did.
+
+        Args:
+            returned: its return value, or nothing where it was closed.
+            node: the generator.
+            policy: what to keep.
+        """
+        if self._sealed is None:
+            if not returned:
+                return self
+            self._returned = take(returned[0], policy.max_value_bytes - self.size)
+            if self._returned is not None:
+                return self
+        return self._seal(node, policy).finish(*returned)
+
+    def final(self, node: Node, policy: Policy) -> Encoded:
+        """Return the final form of a stream that is finished and was light."""
+        returned = () if self._returned is None else (restore(self._returned),)
+        return self._seal(node, policy).finish(*returned)
+
+    def _seal(self, node: Node, policy: Policy) -> _SealedStream:
+        if self._sealed is None:
+            self._sealed = _SealedStream(node, policy)
+            for data in self._snapshots:
+                self._sealed.item(restore(data))
+            self._snapshots.clear()
+        return self._sealed
+
+
+class _SealedStream:
+    """The final form of a stream while it is made: hashed item by item, kept only where results are captured."""
+
+    __slots__ = ("_count", "_hasher", "_keep", "_kept", "_node", "_opaque", "_policy", "_redacted", "_size")
 
     def __init__(self, node: Node, policy: Policy) -> None:
         self._node = node

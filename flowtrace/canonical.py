@@ -18,8 +18,8 @@ import orjson
 from flowtrace import codecs
 from flowtrace.digest import Digest, hash_bytes
 from flowtrace.forms import HashOf, Opaque, Pairs, Tag, Unordered, class_name, inherits, pairs_of
-from flowtrace.probe import CONTAINERS, LONG_TEXT, SCALARS, TooLargeError, is_tree, new_probe, resting, type_ids
-from flowtrace.redaction import MARKER, IsSecret
+from flowtrace.probe import CONTAINERS, LONG_TEXT, SCALARS, is_tree, keys_of, type_ids
+from flowtrace.redaction import MARKER, NO_NAMES, SecretNames
 from flowtrace.sink import MAX_DEPTH as MAX_DEPTH
 from flowtrace.sink import Encoded as Encoded
 from flowtrace.sink import Shared, Sink, pointer_to
@@ -29,12 +29,12 @@ MAX_OPEN: Final = 200_000  # levels; only a codec that never ends goes deeper
 MAX_REPEATED: Final = 1 << 20  # bytes written for containers that were written before ...
 REPEAT_COST: Final = 32  # ... each of which takes the time of so many more; all that is light stays below
 MAX_POINTERS: Final = 1000
-_OPTIONS: Final = (
-    orjson.OPT_SORT_KEYS
-    | orjson.OPT_PASSTHROUGH_SUBCLASS
-    | orjson.OPT_PASSTHROUGH_DATACLASS
-    | orjson.OPT_PASSTHROUGH_DATETIME
+EXACT_TYPES: Final = (
+    orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 )
+dumps: Final = orjson.dumps
+"""What orjson has to offer to the hot path, where even a call in between would count."""
+_OPTIONS: Final = EXACT_TYPES | orjson.OPT_SORT_KEYS
 _NUMBERS: Final = SCALARS - {id(str)}
 _FORMS: Final = frozenset(map(id, (Tag, Opaque, Unordered, Pairs, HashOf)))
 _SURROGATE: Final = re.compile("[\ud800-\udfff]").search
@@ -44,26 +44,21 @@ _first: Final = itemgetter(0)
 def plain(value: object) -> bytes | None:
     """Return the canonical bytes of a value that JSON holds as it is; None for any other value.
 
-    Also None for a larger value that holds one container in two places: `encode` sets bounds to what that becomes.
+    Also None for a value that holds one container in two places: `encode` sets bounds to what that becomes.
     """
-    if value is None:
-        return b"null"
-    try:
-        probe = resting.pop() if resting else new_probe()
-        probe(value)
-        resting.append(probe)
-        return orjson.dumps(value, None, _OPTIONS)
-    except TooLargeError:
-        return _plain_tree(value)
-    except Exception:
-        return None
-
-
-def _plain_tree(value: object) -> bytes | None:
     try:
         return orjson.dumps(value, None, _OPTIONS) if is_tree(value) else None
     except Exception:
         return None
+
+
+def tree_bytes(tree: object) -> bytes:
+    """Return the canonical bytes of what was read from JSON: it is known to be a tree of exact types.
+
+    Raises:
+        TypeError: it can't be written, for example since it is nested more than orjson writes (254 levels).
+    """
+    return orjson.dumps(tree, None, _OPTIONS)
 
 
 def loads(data: bytes) -> Any:
@@ -94,11 +89,9 @@ def _escaped(document: Any) -> Any:
     return [_escaped(item) for item in document] if isinstance(document, list) else document
 
 
-def _never(_name: str) -> bool:
-    return False
-
-
-def encode(value: object, *, secret: IsSecret = _never, key: bytes | None = None, limit: int | None = None) -> Encoded:
+def encode(
+    value: object, *, secret: SecretNames = NO_NAMES, key: bytes | None = None, limit: int | None = None
+) -> Encoded:
     """Return any value in its final form. Never raises an Exception.
 
     Args:
@@ -107,6 +100,10 @@ def encode(value: object, *, secret: IsSecret = _never, key: bytes | None = None
         key: 32 bytes for keyed hashing.
         limit: keep no more canonical bytes than this; None keeps all.
     """
+    data = plain(value)
+    if data is not None and not _has_tag(data) and not (secret.may_be_in(data) and _has_key(value, secret)):
+        return Encoded(data if limit is None or len(data) <= limit else None, hash_bytes(data, key), len(data))
+    del data
     sink = Sink(key, limit)
     encoder = _Encoder(secret, sink, Shared())
     try:
@@ -116,6 +113,17 @@ def encode(value: object, *, secret: IsSecret = _never, key: bytes | None = None
         sink.write(_opaque(class_name(type(value))))
         return sink.finish(("",), ())
     return sink.finish(tuple(encoder.opaque), tuple(encoder.redacted))
+
+
+def _has_tag(data: bytes) -> bool:
+    """Tell whether JSON text may hold a key that tagged objects use; one letter is found faster than five."""
+    return b"$" in data and b'"$py"' in data
+
+
+def _has_key(tree: object, secret: SecretNames) -> bool:
+    """Tell whether some mapping in a tree has a secret key."""
+    names = set(keys_of(tree))
+    return secret.may_be_in('"'.join(names).encode("utf-8", "replace")) and any(map(secret, names))
 
 
 def canonical_bytes(value: object) -> bytes:
@@ -130,9 +138,7 @@ def canonical_bytes(value: object) -> bytes:
     Returns:
         UTF-8 bytes. Parts with no honest content are tagged ``opaque``.
     """
-    data = plain(value)
-    if data is None or b'"$py"' in data:
-        data = encode(value).data
+    data = encode(value).data
     assert data is not None  # no limit was given
     return data
 
@@ -146,10 +152,7 @@ def hash_value(value: object) -> Digest:
     Returns:
         64 lowercase hex digits, a str that also has ``algorithm`` and ``value``.
     """
-    data = plain(value)
-    if data is None or b'"$py"' in data:
-        return encode(value, limit=0).digest
-    return hash_bytes(data)
+    return encode(value, limit=0).digest
 
 
 def _is_plain_key(key: object) -> bool:
@@ -194,7 +197,7 @@ class _Raw(bytes):
 class _Encoder:
     """Writes one value. Depth costs memory here, never the interpreter's stack."""
 
-    def __init__(self, secret: IsSecret, sink: Sink, shared: Shared, outer: _Encoder | None = None) -> None:
+    def __init__(self, secret: SecretNames, sink: Sink, shared: Shared, outer: _Encoder | None = None) -> None:
         self.opaque: list[str] = []
         self.redacted: list[str] = []
         self._secret = secret

@@ -48,8 +48,8 @@ class Clock:
         """Return the UTC time of a reading of ``now`` as RFC 3339 text with microseconds."""
         nanoseconds = self._wall_origin + now - self._now_origin
         moment = datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC)
-        micros = nanoseconds % 1_000_000_000 // 1000
-        return f"{moment:%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
+        moment = moment.replace(microsecond=nanoseconds % 1_000_000_000 // 1000, tzinfo=None)
+        return moment.isoformat(timespec="microseconds") + "Z"
 
 
 CLOCK = Clock()

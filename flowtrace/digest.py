@@ -68,15 +68,20 @@ class Hasher:
 
 def hash_bytes(data: bytes | bytearray, key: bytes | None = None) -> Digest:
     """Return the BLAKE3 hash of ``data``; keyed where a 32-byte ``key`` is given."""
-    hasher = Hasher(key)
-    hasher.update(data)
-    return hasher.finish()
+    threads = _threads(len(data))
+    if key is None:
+        return Digest(blake3(data, max_threads=threads).hexdigest())
+    return Digest(blake3(data, key=key, max_threads=threads).hexdigest(), KEYED_ALGORITHM)
 
 
 def hash_buffer(data: memoryview) -> str:
-    """Return the hex BLAKE3 of a contiguous buffer, without copying it; large ones on all cores."""
-    threads = blake3.AUTO if data.nbytes >= _PARALLEL_FROM else 1
-    return blake3(data, max_threads=threads).hexdigest()
+    """Return the hex BLAKE3 of a contiguous buffer, without copying it."""
+    return blake3(data, max_threads=_threads(data.nbytes)).hexdigest()
+
+
+def _threads(size: int) -> int:
+    """Return on how many threads so many bytes are hashed: large ones on all cores."""
+    return blake3.AUTO if size >= _PARALLEL_FROM else 1
 
 
 def derive_key(text: str) -> bytes:

@@ -5,6 +5,8 @@ Only code that *uses* flowtrace's own functions ever sees one of these: the host
 FlowtraceError
 ├── ConfigError     a setting given in code is not usable
 ├── CodecError      a codec can't be registered
+├── RebuildError    canonical JSON can't become a Python value again
+├── ReplayError     a trace can't be replayed in the way that was asked for
 └── TraceFileError  a file is not a version 1 trace
     └── PayloadFileError  a payload file that a trace names can't be read, or must not be
 """
@@ -22,6 +24,36 @@ class ConfigError(FlowtraceError, ValueError):
 
 class CodecError(FlowtraceError, ValueError):
     """A codec can't be registered; the message says why."""
+
+
+class RebuildError(FlowtraceError, ValueError):
+    """Canonical JSON can't become a Python value again.
+
+    Attributes:
+        reason: why not.
+        pointer: JSON Pointer (RFC 6901) of the offending place; ``""`` is the whole value.
+    """
+
+    def __init__(self, reason: str, pointer: str = "") -> None:
+        self.reason = reason
+        self.pointer = pointer
+        super().__init__(f"at {pointer}: {reason}" if pointer else reason)
+
+    def __reduce__(self) -> tuple[type[RebuildError], tuple[str, str]]:
+        return type(self), (self.reason, self.pointer)
+
+    def inside(self, token: object) -> RebuildError:
+        """Return the same error as seen from the container around its place.
+
+        Args:
+            token: the key or index of the place in that container.
+        """
+        step = str(token).replace("~", "~0").replace("/", "~1")
+        return RebuildError(self.reason, f"/{step}{self.pointer}")
+
+
+class ReplayError(FlowtraceError, ValueError):
+    """A trace can't be replayed in the way that was asked for; the message says what is wrong with the wish."""
 
 
 class TraceFileError(FlowtraceError, ValueError):

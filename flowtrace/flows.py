@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowtrace import switch
-from flowtrace.instrument import TracedFunction, start_if_asked
+from flowtrace.loading import start_if_asked
+from flowtrace.proxies import TracedFunction
 
 if TYPE_CHECKING:
     from flowtrace.config import TraceContext
@@ -97,7 +98,7 @@ class flow:  # noqa: N801  # used as a context manager and decorator, where lowe
         if isinstance(function, type) or not (callable(function) or hasattr(function, "__func__")):
             raise TypeError(f"flow decorates a function or a method, not {function!r:.80}")
         start_if_asked()
-        decorated: Any = TracedFunction(function, self._subject)
+        decorated: Any = TracedFunction(function, lambda _function: self._subject())
         return decorated  # type: ignore[no-any-return]
 
     def _subject(self) -> Subject:

@@ -11,12 +11,14 @@ from functools import cached_property
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
-# Straight to the interpreter's own view of a class: a metaclass can override none of these.
-_mro = type.__dict__["__mro__"].__get__
-_namespace = type.__dict__["__dict__"].__get__
-_qualname = type.__dict__["__qualname__"].__get__
+from flowtrace.classes import class_name as class_name
+from flowtrace.classes import inherits as inherits
+from flowtrace.classes import module_name as module_name
+from flowtrace.classes import mro as mro
+from flowtrace.classes import namespace_of
+from flowtrace.classes import root_package as root_package
+
 _DESCRIPTORS: Final = frozenset({GetSetDescriptorType, MemberDescriptorType})
-_module = type.__dict__["__module__"].__get__
 MISSING: Final = object()
 
 
@@ -60,45 +62,10 @@ class HashOf:
 Form = Tag | Opaque | Unordered | Pairs | HashOf
 
 
-def mro(cls: type) -> tuple[type, ...]:
-    """Return a class's bases as the interpreter sees them, whatever its metaclass says."""
-    found: tuple[type, ...] = _mro(cls)
-    return found
-
-
-def inherits(cls: type, base: type) -> bool:
-    """Tell whether a class is, or derives from, another; no ``__subclasscheck__`` or ``__eq__`` is run."""
-    return type.__subclasscheck__(base, cls)
-
-
-def class_name(cls: type) -> str:
-    """Return ``module:qualname`` of a class, without running code of its metaclass."""
-    return f"{module_name(cls)}:{_text(_qualname(cls))}"
-
-
-def module_name(cls: type) -> str:
-    """Return the name of the module that a class comes from; ``?`` where the class says something else."""
-    try:
-        found = _module(cls)
-    except AttributeError:
-        return "?"
-    return _text(found) if inherits(type(found), str) else "?"
-
-
-def _text(name: str) -> str:
-    """Return an exact str that UTF-8 can hold."""
-    return str.__str__(name).encode("utf-8", "backslashreplace").decode()
-
-
-def root_package(cls: type) -> str:
-    """Return the first part of the name of the module that a class comes from."""
-    return module_name(cls).partition(".")[0]
-
-
 def class_attribute(cls: type, name: str) -> Any:
     """Return an attribute from the class's own dictionaries, unbound, or MISSING; no descriptor is run."""
     for base in mro(cls):
-        found = _namespace(base).get(name, MISSING)
+        found = namespace_of(base).get(name, MISSING)
         if found is not MISSING:
             return found
     return MISSING
@@ -107,7 +74,7 @@ def class_attribute(cls: type, name: str) -> Any:
 def instance_dict(value: object) -> dict[str, Any]:
     """Return an object's own attributes, without running code of its class; empty where it has none."""
     for base in mro(type(value)):
-        descriptor = _namespace(base).get("__dict__")
+        descriptor: Any = namespace_of(base).get("__dict__")
         if type(descriptor) in _DESCRIPTORS:
             attributes: dict[str, Any] = descriptor.__get__(value)
             return attributes
@@ -132,7 +99,7 @@ def state(value: object, known: Container[str] = (), below: type = object) -> di
     for base in mro(type(value)):
         if base is below:
             break
-        for name, descriptor in pairs_of(_namespace(base)):
+        for name, descriptor in pairs_of(namespace_of(base)):
             if type(descriptor) is MemberDescriptorType and name not in known and name != "__dict__":
                 item = _slot(value, name)
                 if type(item) is not Tag:

@@ -5,28 +5,26 @@ The functions here run inside the host's calls. None of them raises an Exception
 
 from __future__ import annotations
 
-from functools import partial
 from threading import get_ident
 from typing import Any
 
 from flowtrace import failure
-from flowtrace.calls import Node, Snapshot, Stream, seal_output, snapshot_call
-from flowtrace.canonical import plain
+from flowtrace.calls import Node, Stream, snapshot_call, snapshot_output
 from flowtrace.clock import CLOCK
 from flowtrace.runtime import STATE, Scope, close_run, ensure, open_run, outcome_of, report
 from flowtrace.shapes import Subject
+from flowtrace.snapshot import take, take_call
 from flowtrace.step import CURRENT, LIVE, Step
 
 
-def prepare(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
+def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
     """Take what a node is called with; None where that is impossible, and then nothing is recorded."""
+    step = Step()
     try:
-        recorder = STATE.recorder or ensure()
-        if recorder.is_off:
-            return None
-        step = Step()
-        step.node = node
-        step.input = snapshot_call(node, args, kwargs, bound, recorder.policy)
+        policy = (STATE.recorder or ensure()).policy
+        step.node = node = subject.target
+        data = None if node.live_defaults else take_call(args, kwargs, policy.max_value_bytes)
+        step.input = data or snapshot_call(node, args, kwargs, bound, policy)
         if bound:
             step.bound = True
     except Exception as error:
@@ -56,11 +54,35 @@ def start(step: Step) -> None:
         report("record the start of a call", error)
 
 
-def begin(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
-    """`prepare` and `start` at once, for a plain call."""
-    step = prepare(node, args, kwargs, bound)
-    if step is not None:
-        start(step)
+def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
+    """Do what `prepare` and `start` do, for a call whose body starts at once. One function counts in every call."""
+    parent = CURRENT.get()
+    step = Step()
+    try:
+        policy = (STATE.recorder or ensure()).policy
+        step.node = node = subject.target
+        data = None if node.live_defaults else take_call(args, kwargs, policy.max_value_bytes)
+        step.input = data or snapshot_call(node, args, kwargs, bound, policy)
+        if bound:
+            step.bound = True
+        if parent is None:
+            step.owns_run = True
+        else:
+            step.previous = parent
+            step.run = parent.run or open_run(parent)
+            step.parent = parent.number
+        step.thread = get_ident()
+        number = CLOCK.step_number()
+        LIVE[number] = step
+        step.number = number
+        CURRENT.set(step)
+        step.started = CLOCK.now()
+    except Exception as error:
+        report("record the start of a call", error)
+        step.number, number = 0, step.number
+        LIVE.pop(number, None)
+        CURRENT.set(parent)
+        return None
     return step
 
 
@@ -76,50 +98,51 @@ def resume(step: Step | Scope) -> None:
 
 
 def emit(step: Step, item: object) -> None:
-    """Take one value that a generator yields."""
+    """Take one value that a generator yields, and make current what was so before its body was resumed."""
     try:
-        if step.stream is None:
-            step.stream = Stream(step.node, ensure().policy)
-        step.stream.item(item)
+        stream = step.stream
+        if stream is None:
+            step.stream = stream = Stream()
+        stream.item(item, step.node, (STATE.recorder or ensure()).policy)
     except Exception as error:
         report("record a yielded value", error)
+    CURRENT.set(step.previous)
 
 
 def end(step: Step, output: object) -> None:
-    """Record that a call ended well. This is `_leave` and `_settle`, with what most calls don't need left out."""
+    """Record that a call ended well."""
     CURRENT.set(step.previous)
+    step.previous = None
     number = step.number
     if not number:
         return
     try:
-        step.ended = CLOCK.now()
+        # this is `_leave`, without a call: what is done here counts for every function
         del LIVE[number]
+        step.ended = CLOCK.now()
         recorder = STATE.recorder or ensure()
         policy = recorder.policy
-        data: Snapshot | None = plain(output)
-        if data is None or len(data) > policy.max_value_bytes:
-            data = seal_output(step.node, output, policy)
-        step.output = data
-        if step.run is None and step.issues is None and not recorder.is_always:
-            recorder.buffer.add(step)
-            if STATE.throttle.holds:
-                STATE.throttle.write_due()
-        else:
-            step.previous = None
+        step.output = take(output, policy.max_value_bytes) or snapshot_output(step.node, output, policy)
+        recorder.buffer.add(step)
+        run = step.run
+        if run is not None or step.issues is not None or recorder.is_always:
             _settle(step, None)
+        elif STATE.throttle.holds:
+            STATE.throttle.write_due()
     except Exception as error:
-        LIVE.pop(number, None)
-        step.previous = None
         report("record the end of a call", error)
 
 
 def end_stream(step: Step, *returned: object) -> None:
     """Record that a generator ended: with its return value, or with nothing where it was closed."""
-    _leave(step)
+    if not _leave(step):
+        return
     try:
-        if step.ended:
-            step.output = (step.stream or Stream(step.node, ensure().policy)).finish(*returned)
-            step.stream = None
+        recorder = STATE.recorder or ensure()
+        step.output = (step.stream or Stream()).finish(returned, step.node, recorder.policy)
+        step.stream = None
+        recorder.buffer.add(step)
+        if step.run is not None or step.issues is not None or recorder.is_always:
             _settle(step, None)
     except Exception as error:
         report("record the end of a generator", error)
@@ -127,59 +150,75 @@ def end_stream(step: Step, *returned: object) -> None:
 
 def fail(step: Step, error: BaseException) -> None:
     """Record that a call ended with an exception."""
-    _leave(step)
+    if not _leave(step):
+        return
     try:
-        if step.ended:
-            step.stream = None
-            step.failure = failure.describe(error, failure.code_of(error))
-            step.expected = failure.is_a(error, step.node.expected_errors)
-            _settle(step, "ok" if step.expected else outcome_of(error))
+        step.stream = None
+        step.failure = failure.describe(error, failure.code_of(error))
+        step.expected = failure.is_a(error, step.node.expected_errors)
+        (STATE.recorder or ensure()).buffer.add(step)
+        _settle(step, "ok" if step.expected else outcome_of(error))
     except Exception as fault:
         report("record the error of a call", fault)
 
 
-def _leave(step: Step) -> None:
-    """Stop the step's clock and make current what was so before it. One that never started keeps ``ended`` at 0."""
+def _leave(step: Step) -> bool:
+    """Stop the step's clock and make current what was so before it; tell whether it had been started."""
     CURRENT.set(step.previous)
+    step.previous = None
+    number = step.number
     try:
-        if step.number:
+        if number:
+            del LIVE[number]
             step.ended = CLOCK.now()
-            del LIVE[step.number]
+            return True
     except Exception as error:
-        LIVE.pop(step.number, None)
         report("read the clock", error)
-    if step.previous is not None:
-        step.previous = None
+    return False
 
 
 def _settle(step: Step, outcome: str | None) -> None:
-    """Put a finished step where it belongs, and write what must be written now."""
-    process = ensure()
-    process.add(step)
+    """Put a finished step into its run, and write what must be written now."""
+    run = step.run
+    if outcome is None and run is not None and not (step.owns_run or step.issues or run.is_over):
+        run.buffer.add(step)
+        return
+    process = STATE.recorder or ensure()
     if step.issues and process.has_issues(step) and outcome in (None, "ok"):
         outcome = "failed"
     failed = outcome in ("failed", "interrupted")
-    run = step.run
-    if step.owns_run and run is None and (failed or process.is_always):
-        run = open_run(step)
-    if run is None:
-        return
-    run.add(step)
     if step.owns_run:
-        STATE.outermost_calls += 1
-        close_run(run, outcome or "ok", "call")
-    elif failed and (not run.failed or not run.written):
+        _end_run(step, outcome, failed or process.is_always)
+        return
+    if run is None:  # its run is over, or could not be opened
+        return
+    run.buffer.add(step)
+    if failed and (not run.failed or not run.written):
         run.failed = True
         STATE.throttle.write(run, outcome or "failed", ended=False)
     if run.is_over:
         step.run = None  # a task that outlived its run
 
 
+def _end_run(step: Step, outcome: str | None, is_written: bool) -> None:
+    """End the run of an outermost call; one that left nothing but its own step has no recorder, and needs none."""
+    run = step.run
+    if run is None and is_written:
+        run = open_run(step)
+    if run is not None:
+        run.buffer.add(step)
+        STATE.outermost_calls += 1
+        close_run(run, outcome or "ok", "call")
+    elif STATE.throttle.holds:
+        STATE.throttle.write_due()
+
+
 def node_subject(node: Node) -> Subject:
     """Return a node as the wrappers of `flowtrace.shapes` see it: its calls become steps."""
     return Subject(
-        begin=partial(begin, node),
-        prepare=partial(prepare, node),
+        node,
+        begin=begin,
+        prepare=prepare,
         start=start,
         suspend=suspend,
         resume=resume,

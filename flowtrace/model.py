@@ -15,7 +15,8 @@ from typing import Any, Final, TypeVar, cast, get_args, get_type_hints
 
 import msgspec
 from msgspec import UNSET as UNSET
-from msgspec import Struct, UnsetType, field
+from msgspec import Struct, field
+from msgspec import UnsetType as UnsetType
 
 from flowtrace.errors import TraceFileError
 

@@ -10,12 +10,14 @@ from typing import Any
 
 from flowtrace import assemble, failure, log, writer
 from flowtrace.buffer import Buffer
-from flowtrace.calls import Node, Policy, snapshot_output, snapshot_payload
+from flowtrace.calls import Node, Policy, Snapshot, final_input, snapshot_output, snapshot_payload
 from flowtrace.clock import CLOCK
 from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
+from flowtrace.digest import Digest
 from flowtrace.model import ValidationIssue
 from flowtrace.observer import NodeEvent
 from flowtrace.step import LIVE, Step
+from flowtrace.switch import MUTED
 
 UNKNOWN = "unknown"
 
@@ -41,6 +43,16 @@ class TraceRecorder:
         is_process_wide: its trace tells of every step in flight, whichever run it belongs to.
     """
 
+    # What a run starts with stands in the class: a run is made for each call that has calls in it.
+    is_process_wide = False
+    is_over = False
+    failed = False
+    written = False
+    overtaken = 0
+    _run_id = ""
+    _said = (0, 0)
+    _outcome = ""
+
     def __init__(self, config: TraceConfig, context: TraceContext) -> None:
         self.config = replace(config, mode=TraceMode.OFF) if is_disabled() else config
         self.context = context
@@ -48,20 +60,8 @@ class TraceRecorder:
         self.is_always = self.config.mode is TraceMode.ALWAYS
         self.policy = Policy(config)
         self._out = os.path.join(_working_folder(), config.out_path)
-        self.is_process_wide = False
         self.has_own_file = "{run_id}" in self._out
         self._begin(CLOCK.now())
-
-    def _begin(self, started: int) -> None:
-        self._run_id = ""
-        self.is_over = False
-        self.failed = False
-        self.written = False
-        self.overtaken = 0
-        self._started = started
-        self.buffer = Buffer(self.config)
-        self._events: dict[int, tuple[NodeEvent, Step]] = {}
-        self.forget_locks()
 
     @property
     def run_id(self) -> str:
@@ -73,7 +73,7 @@ class TraceRecorder:
     def end_run(self) -> None:
         """Note that the run is over, and let go of what its steps no longer need: they and it would keep each other."""
         self.is_over = True
-        for step in self.buffer.contents()[0]:
+        for step in self.buffer.newest():
             step.run = None
 
     def new_run(self, context: TraceContext, started: int | None = None) -> TraceRecorder:
@@ -84,15 +84,24 @@ class TraceRecorder:
             started: clock reading at its start, in ns; None means now.
         """
         run = TraceRecorder.__new__(TraceRecorder)
-        run.__dict__.update(self.__dict__)
+        run.config = self.config
         run.context = context
-        run.is_process_wide = False
+        run.is_off = self.is_off
+        run.is_always = self.is_always
+        run.policy = self.policy
+        run._out = self._out
+        run.has_own_file = self.has_own_file
         run._begin(CLOCK.now() if started is None else started)
         return run
 
-    def forget_locks(self) -> None:
-        """Make new locks: in a forked child the old ones may be held by threads that are not there."""
-        self.buffer.forget_lock()
+    def _begin(self, started: int) -> None:
+        self._started = started
+        self.buffer = Buffer(self.config)
+        self._events: dict[int, tuple[NodeEvent, Step]] = {}
+        self._writing = RLock()
+
+    def forget_lock(self) -> None:
+        """Make a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._writing = RLock()
 
     # --- the observer protocol
@@ -196,8 +205,16 @@ class TraceRecorder:
             outcome: ``failed``, ``recovered``, ``ok`` or ``interrupted``.
             ended: the run is over.
         """
-        if not self.is_off and self._write(outcome, ended, None) is not None:
+        if self.is_off or (self.written and self._says() == self._said and outcome == self._outcome):
+            return
+        said = self._says()
+        if self._write(outcome, ended, None) is not None:
             self.written = True
+            self._said, self._outcome = said, outcome
+
+    def _says(self) -> tuple[int, int]:
+        """Return what changes when there is more to say: how many steps have ended, and how many run."""
+        return self.buffer.total(), len(self._in_flight())
 
     def path(self) -> str:
         """Return the file that this run's trace goes to, in this process."""
@@ -293,10 +310,12 @@ class TraceRecorder:
         return None
 
     def _is_same(self, step: Step, event: NodeEvent) -> bool:
-        given = snapshot_payload(step.node, event.payload, self.policy)
-        if isinstance(given, bytes) or isinstance(step.input, bytes):
-            return given == step.input
-        return given.digest == step.input.digest
+        node = step.node
+        given = snapshot_payload(node, event.payload, self.policy)
+        return given == step.input or self._hash(node, given) == self._hash(node, step.input)
+
+    def _hash(self, node: Node, payload: Snapshot) -> Digest:
+        return final_input(node, payload, False, self.policy).digest
 
     def _in_flight(self) -> list[Step]:
         reported = [step for _, step in self._events.values()]
@@ -307,6 +326,8 @@ class TraceRecorder:
         target = path or "(not known)"
         try:
             target = path or self.path()
+            if MUTED:
+                return target
             with self._writing:
                 writer.write_atomically(target, self._render(target, outcome, ended))
         except Exception as error:

@@ -8,12 +8,11 @@ listed term is followed by a word such as "key", "id" or "value". So ``DbPasswor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
 MARKER: Final = "__REDACTED__"
-IsSecret = Callable[[str], bool]
 
 BUILT_IN: Final = (
     *("password", "passwd", "passphrase", "passcode", "pwd", "secret", "token", "jwt", "bearer"),
@@ -26,6 +25,12 @@ _FOLLOWERS: Final = frozenset({"key", "id", "value", "text", "string", "header",
 _QUANTITIES: Final = frozenset(
     {"max", "min", "num", "n", "count", "total", "input", "output", "prompt", "completion", "used"}
 )
+_LONGEST_NAME: Final = 200  # one that is longer is data
+_LOWER_CASE: Final = bytes(range(256)).lower()
+_MEDIUM: Final = 4096
+_LARGE: Final = 1 << 18
+_LETTERS: Final = [bytes([code]) for code in b"abcdefghijklmnopqrstuvwxyz0123456789"]
+_SEPARATORS: Final = bytes(code for code in range(128) if not chr(code).isalnum() and chr(code) != '"')
 
 
 def words(name: str) -> tuple[str, ...]:
@@ -33,31 +38,83 @@ def words(name: str) -> tuple[str, ...]:
     return tuple(word.lower() for word in _WORDS.findall(name))
 
 
+class SecretNames:
+    """Tells which names are secret.
+
+    Args:
+        terms: names whose values are hidden, each in words.
+    """
+
+    __slots__ = ("_is_secret", "_joined", "_longest", "_terms")
+
+    def __init__(self, terms: frozenset[tuple[str, ...]]) -> None:
+        self._terms = terms
+        self._longest = max(2, *map(len, terms)) if terms else 0
+        joined = {_squeezed("".join(term).encode()) if "".join(term).isascii() else b"" for term in terms}
+        # what holds another term need not be looked for; b"", for a term beyond ASCII, is in any text
+        self._joined = [term for term in joined if not any(other in term for other in joined - {term})]
+        self._is_secret = lru_cache(maxsize=4096)(self._look)
+
+    def __call__(self, name: str) -> bool:
+        """Tell whether a name is secret."""
+        return self._is_secret(name)
+
+    def may_be_in(self, text: bytes) -> bool:
+        """Tell whether a secret name may stand in JSON text, in double quotes; where it says no, there is none.
+
+        Args:
+            text: UTF-8.
+        """
+        if not self._terms:
+            return False
+        if b"\\" in text or not text.isascii():
+            return True
+        return self._is_in_squeezed(_squeezed(text)) if len(text) <= _LARGE else self._may_be_in_large(text)
+
+    def _may_be_in_large(self, text: bytes) -> bool:
+        """Do the same piece by piece: there is to be no second copy of a large text."""
+        end = b""
+        for start in range(0, len(text), _LARGE):
+            piece = end + _squeezed(text[start : start + _LARGE])
+            if self._is_in_squeezed(piece):
+                return True
+            end = piece[-_LONGEST_NAME:]
+        return False
+
+    def _is_in_squeezed(self, text: bytes) -> bool:
+        terms = self._joined
+        if len(text) > _MEDIUM:  # a letter that is missing is found out much faster than a term that is
+            missing = [letter for letter in _LETTERS if letter not in text]
+            terms = [term for term in terms if not any(letter in term for letter in missing)]
+        return any([term in text for term in terms])  # noqa: C419  # a generator would take longer than the search
+
+    def _look(self, name: str) -> bool:
+        if len(name) > _LONGEST_NAME:
+            return False
+        parts = words(name)
+        while len(parts) > 1 and (parts[-1] in _FOLLOWERS or parts[-1].isdigit()):
+            if _ends_with_term(parts, self._terms, self._longest):
+                return True
+            parts = parts[:-1]
+        return _ends_with_term(parts, self._terms, self._longest)
+
+
+def _squeezed(text: bytes) -> bytes:
+    """Return the letters and digits of an ASCII text in lower case, and its double quotes."""
+    return text.translate(_LOWER_CASE, _SEPARATORS)
+
+
+NO_NAMES: Final = SecretNames(frozenset())
+
+
 @lru_cache(maxsize=64)
-def secret_names(extra: Iterable[str] = ()) -> IsSecret:
+def secret_names(extra: Iterable[str] = ()) -> SecretNames:
     """Return the test for names whose values must be hidden.
 
     Args:
         extra: names added to the built-in ones, in any case or separator style.
-
-    Returns:
-        A function from a name to whether it is secret.
     """
-    terms = frozenset(filter(None, map(words, (*BUILT_IN, *extra))))
-    longest = max(2, *map(len, terms))
-
-    @lru_cache(maxsize=4096)
-    def is_secret(name: str) -> bool:
-        if len(name) > 200:  # a name this long is data
-            return False
-        parts = words(name)
-        while len(parts) > 1 and (parts[-1] in _FOLLOWERS or parts[-1].isdigit()):
-            if _ends_with_term(parts, terms, longest):
-                return True
-            parts = parts[:-1]
-        return _ends_with_term(parts, terms, longest)
-
-    return is_secret
+    return SecretNames(frozenset(filter(None, map(words, (*BUILT_IN, *extra)))))
 
 
 def _ends_with_term(parts: tuple[str, ...], terms: frozenset[tuple[str, ...]], longest: int) -> bool:

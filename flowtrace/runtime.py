@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import RLock
 from typing import Any, Final
 
-from flowtrace import failure, hooks, log, propagation, switch
+from flowtrace import buffer, failure, hooks, log, propagation, switch
 from flowtrace.config import TraceConfig, TraceContext
 from flowtrace.recorder import TraceRecorder
 from flowtrace.step import CURRENT, LIVE, Step
@@ -224,13 +224,14 @@ def _after_fork() -> None:
     global _lock
     _lock = RLock()
     log.forget_lock()
+    buffer.forget_lock()
     mine: dict[int, Step] = {}
     current = CURRENT.get()
     while current is not None:
         if isinstance(current, Step):
             mine[current.number] = current
         if current.run is not None:
-            current.run.forget_locks()
+            current.run.forget_lock()
         current = current.previous
     LIVE.clear()
     LIVE.update(sorted(mine.items()))

@@ -50,7 +50,7 @@ def flow_subject(make_scope: Callable[[], Scope | None]) -> Subject:
         make_scope: makes a scope; None where tracing is off.
     """
 
-    def begin_scope(args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Scope | None:
+    def begin_scope(_subject: Subject, _args: tuple[Any, ...], _kwargs: dict[str, Any], _bound: bool) -> Scope | None:
         scope = make_scope()
         if scope is not None:
             resume(scope)
@@ -58,11 +58,11 @@ def flow_subject(make_scope: Callable[[], Scope | None]) -> Subject:
 
     return Subject(
         begin=begin_scope,
-        prepare=lambda args, kwargs, bound: make_scope(),
+        prepare=lambda subject, args, kwargs, bound: make_scope(),
         start=resume,
         suspend=suspend,
         resume=resume,
-        emit=lambda scope, item: None,
+        emit=lambda scope, item: suspend(scope),
         end=lambda scope, output: close_flow(scope, None),
         end_stream=lambda scope, *returned: close_flow(scope, None),
         fail=close_flow,

@@ -17,31 +17,27 @@ _FUNCTIONS: Final = ("begin", "emit", "end", "end_stream", "fail", "prepare", "r
 
 
 class Subject:
-    """What a call is recorded as. None of its functions may raise an Exception.
+    """What calls are recorded as. None of its functions may raise an Exception.
 
     Attributes:
-        begin: takes args, kwargs and whether they leave out the receiver; starts a plain call and returns its step,
-            or None where it can't be recorded.
+        begin: takes the subject, args, kwargs and whether they leave out the receiver; starts a plain call and returns
+            its step, or None where it can't be recorded.
         prepare: the same for a body that starts later.
-        start: the body of a step starts.
+        start: the body of the step starts.
         suspend: the body gives control to its consumer.
         resume: the body goes on.
-        emit: the body yields a value.
+        emit: the body yields a value, and with it control.
         end: the call returned a value.
         end_stream: the generator returned a value, or, without one, was closed.
         fail: the call ended with an exception.
+        target: the node that `prepare` needs.
         takes_receiver: the function is a method, so that its first argument is no part of the payload.
     """
 
-    __slots__ = (*_FUNCTIONS, "takes_receiver")
+    __slots__ = (*_FUNCTIONS, "_make", "takes_receiver", "target")
 
-    def __init__(self, **functions: Callable[..., Any]) -> None:
-        self.takes_receiver = False
-        for name, function in functions.items():
-            setattr(self, name, function)
-
-    begin: Callable[[tuple[Any, ...], dict[str, Any], bool], Any]
-    prepare: Callable[[tuple[Any, ...], dict[str, Any], bool], Any]
+    begin: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
+    prepare: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
     start: Callable[[Any], None]
     suspend: Callable[[Any], None]
     resume: Callable[[Any], None]
@@ -49,7 +45,15 @@ class Subject:
     end: Callable[[Any, Any], None]
     end_stream: Callable[..., None]
     fail: Callable[[Any, BaseException], None]
+    target: Any
     takes_receiver: bool
+    _make: Callable[[], Subject | None]
+
+    def __init__(self, target: Any = None, **functions: Callable[..., Any]) -> None:
+        self.target = target
+        self.takes_receiver = False
+        for name, function in functions.items():
+            setattr(self, name, function)
 
     @classmethod
     def made_later(cls, make: Callable[[], Subject | None]) -> Subject:
@@ -58,17 +62,26 @@ class Subject:
         Args:
             make: makes the real subject; None means that this call is not recorded.
         """
-
-        def load(name: str, *arguments: Any) -> Any:
-            made = make()
-            if made is None:
-                return None
-            for function in _FUNCTIONS:
-                setattr(later, function, getattr(made, function))
-            return getattr(made, name)(*arguments)
-
-        later = cls(begin=functools.partial(load, "begin"), prepare=functools.partial(load, "prepare"))
+        later = cls(begin=_load_and_begin, prepare=_load_and_prepare)
+        later._make = make
         return later
+
+    def load(self) -> bool:
+        """Become the real subject, if this call is to be recorded."""
+        made = self._make()
+        if made is None:
+            return False
+        for name in ("target", *_FUNCTIONS):
+            setattr(self, name, getattr(made, name))
+        return True
+
+
+def _load_and_begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Any:
+    return subject.begin(subject, args, kwargs, bound) if subject.load() else None
+
+
+def _load_and_prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Any:
+    return subject.prepare(subject, args, kwargs, bound) if subject.load() else None
 
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -79,9 +92,9 @@ def plain(subject: Subject) -> Wrapper:
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if instance is None and args and subject.takes_receiver:
-            step = subject.begin(args[1:], kwargs, True)
+            step = subject.begin(subject, args[1:], kwargs, True)
         else:
-            step = subject.begin(args, kwargs, instance is not None)
+            step = subject.begin(subject, args, kwargs, instance is not None)
         if step is None:
             return wrapped(*args, **kwargs)
         try:
@@ -99,10 +112,13 @@ def _driven(kind: type, drive: Callable[..., Any], subject: Subject) -> Wrapper:
     """Return the wrapper of a function whose call only makes a body, of a kind, that is run later."""
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        step = _prepare(subject, instance, args, kwargs)
+        if instance is None and args and subject.takes_receiver:
+            step = subject.prepare(subject, args[1:], kwargs, True)
+        else:
+            step = subject.prepare(subject, args, kwargs, instance is not None)
         if step is None:
             return wrapped(*args, **kwargs)
-        unstarted = _Unstarted()
+        unstarted = _Unstarted() if kind is types.CoroutineType else None
         try:
             body = wrapped(*args, **kwargs)
         except BaseException as error:
@@ -110,7 +126,11 @@ def _driven(kind: type, drive: Callable[..., Any], subject: Subject) -> Wrapper:
             raise
         if type(body) is not kind:
             return _end_unstarted(subject, step, body)
-        return _named(drive(subject, step, unstarted.hold(body)), body)
+        if unstarted is not None:
+            unstarted.body = body
+        driver: Any = drive(subject, step, unstarted or body)
+        driver.__name__, driver.__qualname__ = body.__name__, body.__qualname__  # type: ignore[attr-defined]
+        return driver
 
     return call
 
@@ -134,12 +154,6 @@ def _flags(function: Any) -> int:
     return flags if type(flags) is int else 0
 
 
-def _prepare(subject: Subject, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if instance is None and args and subject.takes_receiver:
-        return subject.prepare(args[1:], kwargs, True)
-    return subject.prepare(args, kwargs, instance is not None)
-
-
 def _fail_unstarted(subject: Subject, step: Any, error: BaseException) -> None:
     """Record a call that gave no body to drive: its arguments did not fit."""
     subject.start(step)
@@ -160,38 +174,26 @@ class _Unstarted:
     """
 
     __slots__ = ("body",)
-
-    def __init__(self) -> None:
-        self.body: Any = None
-
-    def hold(self, body: Any) -> Any:
-        """Return what the driver is given: this holder for a coroutine, the body itself for any other."""
-        if type(body) is not types.CoroutineType:
-            return body
-        self.body = body
-        return self
+    body: Any
 
     def __del__(self) -> None:
-        if self.body is not None:
+        try:
             self.body.close()
-
-
-def _named(driver: Any, body: Any) -> Any:
-    """Give our driver the name of the body it drives."""
-    driver.__name__ = body.__name__
-    driver.__qualname__ = body.__qualname__
-    return driver
+        except AttributeError:  # there was no coroutine
+            pass
 
 
 def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """Forward everything between a generator and its consumer, as PEP 380 says."""
+    """Forward everything between a generator and its consumer, as PEP 380 says.
+
+    What is given to the consumer leaves its list, so that it does not live on in here.
+    """
     advance: Callable[..., Any] = body.send
     argument: Any = None
-    given: list[Any] = []  # emptied when the consumer gets the item, which is not to live on in here
     subject.start(step)
     while True:
         try:
-            given.append(advance(argument))
+            given = [advance(argument)]
         except StopIteration as stop:
             subject.end_stream(step, stop.value)
             return stop.value
@@ -201,7 +203,6 @@ def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]
         finally:
             argument = None
         subject.emit(step, given[0])
-        subject.suspend(step)
         try:
             argument = yield given.pop()
             advance = body.send
@@ -215,11 +216,10 @@ async def _drive_coroutine(subject: Subject, step: Any, unstarted: _Unstarted) -
     body = unstarted.body
     advance: Callable[..., Any] = body.send
     argument: Any = None
-    given: list[Any] = []
     subject.start(step)
     while True:
         try:
-            given.append(advance(argument))
+            given = [advance(argument)]
         except StopIteration as stop:
             subject.end(step, stop.value)
             return stop.value
@@ -242,11 +242,10 @@ def _drive_iterable_coroutine(subject: Subject, step: Any, body: Generator[Any, 
     """Do the same for a generator that is a coroutine: what it yields is for the event loop, and no item."""
     advance: Callable[..., Any] = body.send
     argument: Any = None
-    given: list[Any] = []
     subject.start(step)
     while True:
         try:
-            given.append(advance(argument))
+            given = [advance(argument)]
         except StopIteration as stop:
             subject.end(step, stop.value)
             return stop.value
@@ -274,10 +273,9 @@ async def _advance(subject: Subject, step: Any, asked: Any) -> Any:
     """Await one item of an async generator, with its step suspended while it waits."""
     advance: Callable[..., Any] = asked.send
     argument: Any = None
-    given: list[Any] = []
     while True:
         try:
-            given.append(advance(argument))
+            given = [advance(argument)]
         except StopIteration as stop:
             return stop.value
         finally:
@@ -304,12 +302,11 @@ async def _drive_async_generator(
     """Forward everything between an async generator and its consumer."""
     advance: Callable[..., Any] = body.asend
     argument: Any = None
-    given: list[Any] = []
     subject.start(step)
     pending = _first_step(body)
     while True:
         try:
-            given.append(await _advance(subject, step, pending or advance(argument)))
+            given = [await _advance(subject, step, pending or advance(argument))]
         except StopAsyncIteration:
             subject.end_stream(step, None)
             return
@@ -319,7 +316,6 @@ async def _drive_async_generator(
         finally:
             argument = pending = None
         subject.emit(step, given[0])
-        subject.suspend(step)
         try:
             argument = yield given.pop()
             advance = body.asend

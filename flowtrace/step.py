@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from flowtrace import log
 from flowtrace.calls import Node, Snapshot, Stream
-from flowtrace.canonical import hash_value
+from flowtrace.canonical import Encoded, hash_value
 from flowtrace.digest import Digest
 from flowtrace.failure import Failure
 from flowtrace.model import ValidationIssue
@@ -105,13 +105,15 @@ class Step:
 
 
 def _is_light(snapshot: Snapshot | None) -> bool:
-    return snapshot is None or type(snapshot) is bytes or snapshot.data is None  # type: ignore[union-attr]
+    return not isinstance(snapshot, Encoded) or snapshot.data is None
 
 
 def _size(snapshot: Snapshot | None) -> int:
     if snapshot is None:
         return 0
-    return len(snapshot) if isinstance(snapshot, bytes) else len(snapshot.data or b"")
+    if isinstance(snapshot, bytes):
+        return len(snapshot)
+    return len(snapshot.data or b"") if isinstance(snapshot, Encoded) else snapshot.size
 
 
 CURRENT: Final[ContextVar[Any]] = ContextVar("flowtrace_current", default=None)

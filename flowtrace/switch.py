@@ -10,26 +10,37 @@ The list starts filled: nobody has read the environment yet, and the first call 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Final
 
 _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("0", "false", "no", "off")
 SWITCH: Final[list[str]] = ["unread"]
+listeners: Final[list[Callable[[], None]]] = []
+"""Who is told when nodes are needed that were not, or the other way round."""
 
 
 def turn_on() -> None:
     """Send every later call of a decorated function to the recorder."""
-    SWITCH[:] = ["on"]
+    _turn(["on"])
 
 
 def turn_off() -> None:
     """Let every later call of a decorated function go straight to the function."""
-    SWITCH.clear()
+    _turn([])
 
 
 def forget() -> None:
     """Return to the state before first use: the next call reads the environment."""
-    SWITCH[:] = ["unread"]
+    _turn(["unread"])
+
+
+def _turn(state: list[str]) -> None:
+    had = bool(SWITCH)
+    SWITCH[:] = state
+    if had != bool(state):
+        for tell in listeners:
+            tell()
 
 
 def may_be_on() -> bool:
@@ -58,3 +69,6 @@ def is_unread() -> bool:
 
 HOME_PID: Final = os.getpid()
 """The process that imported flowtrace; a fork of it is some other one."""
+
+MUTED: Final[list[str]] = []
+"""While something is in it, no recorder of this process writes a file: what runs then is a replay."""

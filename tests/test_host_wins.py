@@ -136,11 +136,11 @@ def nested_failure(error):
 
 # What stands between the recorder and the program: these catch the faults of all that they call.
 GUARDS = {
-    "lifecycle": {"begin", "prepare", "start", "suspend", "resume", "emit", "end", "end_stream", "fail", "_leave"},
+    "lifecycle": {"prepare", "start", "suspend", "resume", "emit", "end", "end_stream", "fail", "_leave"},
     "runtime": {"report"},
 }
 ROOMS = ("assemble", "buffer", "calls", "canonical", "failure", "lifecycle", "recorder", "runtime", "source", "step")
-ROOMS += ("clock", "codecs", "digest", "forms", "redaction", "sink", "standard", "throttle", "writer")
+ROOMS += ("clock", "codecs", "digest", "forms", "redaction", "sink", "snapshot", "standard", "throttle", "writer")
 
 
 def own_functions():
@@ -234,7 +234,7 @@ def test_a_fault_inside_changes_no_result_and_no_exception_and_is_told_once(faul
 def test_after_a_fault_is_gone_calls_are_recorded_again(mode, monkeypatch, tracing, tmp_path):
     tracing(mode)
     with monkeypatch.context() as patch, capture_logs():
-        inject(patch, "calls.snapshot_call", Fault())
+        inject(patch, "snapshot.take_call", Fault())
         raises_nothing = outcome(returns, RESULT)
     assert raises_nothing is True
     with pytest.raises(ValueError):
@@ -243,7 +243,7 @@ def test_after_a_fault_is_gone_calls_are_recorded_again(mode, monkeypatch, traci
     assert [item.error.message for item in trace.steps] == ["later"]
 
 
-@pytest.mark.parametrize("fault", ["calls.snapshot_call", "failure.describe"])
+@pytest.mark.parametrize("fault", ["snapshot.take_call", "failure.describe"])
 def test_a_fault_whose_warning_fails_too_is_silent(fault, monkeypatch, tracing):
     tracing("always")
     inject(monkeypatch, fault, Fault())
@@ -260,7 +260,7 @@ def test_a_host_whose_logging_raises_is_not_disturbed(monkeypatch, tracing):
 
     tracing("on")
     structlog.configure(processors=[refuses])
-    inject(monkeypatch, "calls.snapshot_call", Fault())
+    inject(monkeypatch, "snapshot.take_call", Fault())
     assert outcome(returns, RESULT) is True
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import flowtrace
 from flowtrace import flow, traced_node
-from flowtrace.instrument import TracedFunction
+from flowtrace.proxies import TracedFunction
 
 MODES = ("off", "on", "always")
 

@@ -6,7 +6,10 @@ import collections
 import dataclasses
 from types import SimpleNamespace
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flowtrace.canonical import encode, loads
 from flowtrace.digest import derive_key
@@ -167,3 +170,24 @@ def test_a_hidden_value_is_not_even_looked_at():
 
     assert hidden({"token": Loud()}) == ({"token": MARKER}, ("/token",))
     assert encode({"token": object()}, secret=secret_names()).opaque == ()
+
+
+NAMES = st.lists(
+    st.sampled_from(["pass", "word", "api", "key", "Token", "max", "s", "_", "-", " ", "ö", "\n", '"', "1"])
+)
+
+
+@given(
+    names=st.lists(NAMES.map("".join), max_size=4), extra=st.lists(st.sampled_from(["pin_code", "größe"]), max_size=1)
+)
+def test_a_text_without_secret_names_is_told_from_its_bytes_alone(names, extra):
+    secret = secret_names(tuple(extra))
+    text = orjson.dumps(dict.fromkeys(names, 1))
+    if any(map(secret, names)):
+        assert secret.may_be_in(text)
+
+
+def test_most_texts_are_known_to_hold_no_secret_name():
+    assert not secret_names().may_be_in(b'{"id":7,"name":"tea","tok":1}')
+    assert not secret_names().may_be_in(b'{"pass":"word"}')
+    assert secret_names().may_be_in(b'{"Pass-Word":1}')

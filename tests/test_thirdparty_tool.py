@@ -14,7 +14,8 @@ from types import FunctionType
 
 import pytest
 
-from flowtrace.instrument import TracedFunction, traced_node
+from flowtrace.instrument import traced_node
+from flowtrace.proxies import TracedFunction
 from flowtrace.testing import recording
 
 TOOL = Path(__file__).parent / "thirdparty"

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import datetime
 import enum
+import fractions
+import math
 import os
+import re
 import subprocess
 import sys
 import uuid
 import weakref
+from decimal import Decimal
 
 import attrs
 import msgspec
@@ -17,7 +22,8 @@ import pytest
 
 from flowtrace import canonical_bytes, hash_value
 from flowtrace.canonical import encode, plain
-from flowtrace.probe import is_tree, new_probe, resting
+from flowtrace.probe import is_tree
+from flowtrace.snapshot import LIGHT, resting, restore, take
 
 CALLED: list[str] = []
 NAMES = """
@@ -244,43 +250,78 @@ def test_a_descriptor_on_a_record_is_not_asked():
     assert canonical_bytes(order) == b'{"$py":"dataclass","class":"m:Order","fields":{"item":{"$py":"missing"}}}'
 
 
+class Answer(enum.Enum):
+    YES = 1
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Name(str):
+    __slots__ = ()
+
+
+FOREIGN = [
+    *(uuid.UUID(int=1), Answer.YES, Level.LOW, Name("a"), ..., object(), print, int, 1j, Decimal(1), re.ASCII),
+    *(
+        datetime.date(2024, 1, 1),
+        fractions.Fraction(1),
+        collections.OrderedDict(a=1),
+        collections.Counter("a"),
+        range(3),
+    ),
+]
+
+
+@pytest.mark.parametrize("value", FOREIGN, ids=repr)
+@pytest.mark.parametrize(
+    "wrap", [lambda value: value, lambda value: {"k": value}, lambda value: [{"k": (value,)}]], ids=range(3)
+)
+def test_no_snapshot_is_taken_of_what_is_no_built_in_type(value, wrap):
+    for _ in range(3):
+        assert take(wrap(value), LIGHT) is None
+        assert restore(take(wrap([1]), LIGHT)) == wrap([1])
+    assert len(resting) <= 2
+
+
 @pytest.mark.parametrize(
     "value",
     [
-        uuid.UUID(int=1),
         {1},
         b"a",
         bytearray(b"a"),
         2**64,
+        -(2**63),
         {1: 2},
-        ...,
-        object(),
-        print,
-        int,
-        1j,
-        "\ud800",
+        {"\ud800": 1},
         [{"a": {1}}],
+        {"a": math.inf},
+        frozenset({(1,)}),
     ],
-    ids=repr,
+    ids=ascii,
 )
-def test_a_probe_that_met_something_foreign_is_of_use_again(value):
-    for _ in range(3):
-        assert plain([value]) is None
-        assert plain([1]) == b"[1]"
-    assert len(resting) <= 2
+def test_a_snapshot_of_built_in_types_says_what_the_value_says(value):
+    for wrapped in (value, [value], {"k": value}):
+        assert encode(restore(take(wrapped, LIGHT))) == encode(wrapped)
 
 
-def test_a_probe_keeps_nothing_alive():
+def test_no_snapshot_is_larger_than_the_limit():
+    for value in ("x" * 100, {"k": "x" * 100}, ["x" * 100]):
+        assert take(value, 90) is None
+        assert restore(take(value, 200)) == value
+    assert take(["x" * LIGHT], 1 << 30) is None
+
+
+def test_a_snapshot_keeps_nothing_alive():
     class Dies(list):
         pass
 
     value = Dies()
     ref = weakref.ref(value)
-    assert plain([[1], value]) is None
+    assert take([[1], value], LIGHT) is None
     del value
     assert ref() is None
-    dump = new_probe()
-    dump([1, {"a": "b"}])
 
 
 def test_a_tree_has_no_part_in_two_places():
@@ -295,10 +336,11 @@ def test_a_tree_has_no_part_in_two_places():
 def test_buffers_are_not_copied_before_they_are_refused(tmp_path):
     program = """
 import resource, sys
-from flowtrace.canonical import encode, plain
+from flowtrace.canonical import encode
+from flowtrace.snapshot import take
 big = {"a": [b"x" * 300_000_000]}
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-assert plain(big) is None and encode(big, limit=0).size < 300
+assert take(big, 1 << 30) is None and encode(big, limit=0).size < 300
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 sys.exit(grown > 100_000)
 """

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import matrix, recursion, scenarios
-from .flowtrace_subject import FLOWTRACE, KNOWN
+from .flowtrace_subject import FLOWTRACE
 from .subject import MODES
 
 
@@ -39,7 +39,6 @@ def section() -> str:
             _table("call shape", [(cell.shape, cell.mode, bool(cell.problem)) for cell in cells]),
             "### Protocols and special methods\n",
             _table("scenarios", [(item.scenario.partition(":")[0], item.mode, bool(item.problem)) for item in results]),
-            _reasons(cells),
             _depths(left),
         ]
     )
@@ -72,17 +71,6 @@ def _table(first: str, found: Iterable[tuple[str, str, bool]]) -> str:
         ]
         lines.append(f"| {row} | {' | '.join(shown)} |")
     return "\n".join(lines) + "\n"
-
-
-def _reasons(cells: list[matrix.Cell]) -> str:
-    failing = {(cell.binding, cell.column) for cell in cells if cell.problem}
-    if not failing:
-        return ""
-    lines = [
-        f"- {binding}, {column}: {KNOWN.get((binding, column), 'not explained')}."
-        for binding, column in sorted(failing)
-    ]
-    return "What fails, and why:\n\n" + "\n".join(lines) + "\n"
 
 
 def _depths(left: dict[tuple[str, str], float]) -> str:

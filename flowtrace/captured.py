@@ -1,0 +1,59 @@
+"""The captured input of a step: from the trace itself, or from the payload file beside it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from flowtrace.canonical import loads
+from flowtrace.errors import PayloadFileError
+from flowtrace.model import Step
+from flowtrace.payloads import holds_what_its_name_says, read_payload
+
+_PLACE: Final = "/invocation_json/payload"
+
+
+class NotCapturedError(Exception):
+    """A step's input can't be had from the trace; the text says why."""
+
+
+def captured_input(step: Step, folder: str | None) -> dict[str, Any]:
+    """Return what a step's function was called with, as JSON-like objects by the names of the parameters.
+
+    Args:
+        step: the step.
+        folder: where the trace lies, and its payload files; None where that is not known.
+
+    Raises:
+        NotCapturedError: it was not captured, not whole, or its payload file can't be trusted.
+    """
+    for what, pointers in (("redacted", step.redacted), ("opaque", step.opaque)):
+        found = [pointer for pointer in pointers if pointer == _PLACE or pointer.startswith(_PLACE + "/")]
+        if found:
+            raise NotCapturedError(f"its input is {what} at {found[0].removeprefix(_PLACE) or 'its root'}")
+    if step.invocation_path is not None:
+        payload = _from_file(step.invocation_path, folder)
+    elif isinstance(step.invocation_json, dict):
+        payload = step.invocation_json.get("payload")
+    else:
+        raise NotCapturedError("its input was not captured")
+    if not isinstance(payload, dict):
+        raise NotCapturedError("its input is not an object of parameters")
+    if payload.get("$py") == "cut":
+        raise NotCapturedError(f"its input was cut: {payload.get('reason')}")
+    return payload
+
+
+def _from_file(relative: str, folder: str | None) -> Any:
+    if folder is None:
+        raise NotCapturedError(f"its input is in the file {relative}, and where the trace lies is not known")
+    try:
+        data = read_payload(os.path.join(folder, "trace"), relative)
+    except PayloadFileError as error:
+        raise NotCapturedError(error.reason) from error
+    if not holds_what_its_name_says(relative, data):
+        raise NotCapturedError(f"the payload file {relative!r:.200} is not named after the hash of its content")
+    try:
+        return loads(data)
+    except ValueError as error:
+        raise NotCapturedError(f"the payload file {relative!r:.200} can't be read: {error}") from error

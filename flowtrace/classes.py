@@ -1,0 +1,66 @@
+"""Straight to the interpreter's own view of a class: a metaclass can override nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_mro = type.__dict__["__mro__"].__get__
+_bases = type.__dict__["__bases__"].__get__
+_namespace = type.__dict__["__dict__"].__get__
+_qualname = type.__dict__["__qualname__"].__get__
+_module = type.__dict__["__module__"].__get__
+_subclasses = type.__dict__["__subclasses__"]
+
+
+def mro(cls: type) -> tuple[type, ...]:
+    """Return a class's bases as the interpreter sees them, whatever its metaclass says."""
+    found: tuple[type, ...] = _mro(cls)
+    return found
+
+
+def first_base(cls: type) -> type:
+    """Return the first class that a class was derived from."""
+    found: tuple[type, ...] = _bases(cls)
+    return found[0]
+
+
+def direct_subclasses(cls: type) -> list[type]:
+    """Return the classes that were derived from a class and are still there."""
+    found: list[type] = _subclasses(cls)
+    return found
+
+
+def namespace_of(cls: type) -> Mapping[str, Any]:
+    """Return what a class itself defines, by name."""
+    found: Mapping[str, Any] = _namespace(cls)
+    return found
+
+
+def inherits(cls: type, base: type) -> bool:
+    """Tell whether a class is, or derives from, another; no ``__subclasscheck__`` or ``__eq__`` is run."""
+    return type.__subclasscheck__(base, cls)
+
+
+def class_name(cls: type) -> str:
+    """Return ``module:qualname`` of a class, without running code of its metaclass."""
+    return f"{module_name(cls)}:{_text(_qualname(cls))}"
+
+
+def module_name(cls: type) -> str:
+    """Return the name of the module that a class comes from; ``?`` where the class says something else."""
+    try:
+        found = _module(cls)
+    except AttributeError:
+        return "?"
+    return _text(found) if inherits(type(found), str) else "?"
+
+
+def _text(name: str) -> str:
+    """Return an exact str that UTF-8 can hold."""
+    return str.__str__(name).encode("utf-8", "backslashreplace").decode()
+
+
+def root_package(cls: type) -> str:
+    """Return the first part of the name of the module that a class comes from."""
+    return module_name(cls).partition(".")[0]

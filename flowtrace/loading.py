@@ -1,0 +1,39 @@
+"""When the recorder is loaded: not before something asks for tracing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from flowtrace.switch import environment_speaks, is_unread, may_be_on
+
+T = TypeVar("T")
+
+
+def if_on(make: Callable[..., T | None], *arguments: object) -> T | None:
+    """Read the environment where nobody has, and make something where tracing is on; the host never sees this fail.
+
+    Args:
+        make: makes what is needed of the recorder.
+        *arguments: what it takes.
+
+    Returns:
+        What was made; None where tracing is off or something of ours failed.
+    """
+    try:
+        if not may_be_on():
+            return None
+        from flowtrace.runtime import ensure
+
+        return None if ensure().is_off else make(*arguments)
+    except Exception as error:
+        from flowtrace.log import internal_fault
+
+        internal_fault("load the recorder", error)
+        return None
+
+
+def start_if_asked() -> None:
+    """Where the environment asks for tracing, begin now: a failure before the first call must be seen too."""
+    if is_unread() and environment_speaks():
+        if_on(lambda: None)

@@ -1,0 +1,228 @@
+"""`flowtrace replay`, as a shell calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import SCRIPT, call, flowtrace
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+BUG = "unsupported operand type(s) for /: 'float' and 'NoneType'"
+
+
+@pytest.fixture
+def fuel(tmp_path):
+    """The example that fails, its trace, and how to mend it."""
+    shutil.copytree(EXAMPLES / "data", tmp_path / "examples" / "data")
+    script = shutil.copy(EXAMPLES / "fuel_economy.py", tmp_path / "examples")
+    settings = {"FLOWTRACE_OUT": "artifacts/trace.json", "FLOWTRACE_CAPTURE_INPUTS": "1"}
+    done = call(sys.executable, script, folder=tmp_path, **settings)
+    assert done.returncode == 1
+    return Path(script)
+
+
+def mend(script):
+    text = script.read_text(encoding="utf-8")
+    mended = text.replace(
+        'return round(LITRES_PER_100_KM / car["Miles_per_Gallon"], 2)',
+        'return round(LITRES_PER_100_KM / (car["Miles_per_Gallon"] or 1e9), 2)',
+    )
+    assert mended != text
+    script.write_text(mended, encoding="utf-8")
+
+
+def test_the_failure_of_the_example_is_reproduced(fuel):
+    done = flowtrace("replay", "artifacts/trace.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == " 0 ✓ fuel.load               same output"
+    assert lines[11] == f"11 ✓ fuel.litres_per_100_km  same error: TypeError: {BUG}"
+    assert lines[12:] == ["12 as recorded"]
+
+
+def test_the_mended_example_differs(fuel):
+    mend(fuel)
+    done = flowtrace("replay", "artifacts", "--step", "11")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.splitlines() == [
+        f"11 ✗ fuel.litres_per_100_km  error vanished: it ended well; recorded was TypeError: {BUG}",
+        "     the function's code is another one than the recorded",
+        "1 not as recorded",
+    ]
+
+
+def test_the_tests_that_are_written_pass_before_and_after_the_mending(fuel, tmp_path):
+    for name, options in (("test_bug.py", []), ("test_mended.py", ["--expect-fixed"])):
+        done = flowtrace("replay", "artifacts/trace.json", "--emit-test", name, *options)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines()[-1] == f"the test is in {name}"
+
+    def passes(name):
+        done = call(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", name)
+        assert done.returncode in (0, 1), done.stdout
+        return done.returncode == 0
+
+    assert (passes("test_bug.py"), passes("test_mended.py")) == (True, False)
+    mend(fuel)
+    assert (passes("test_bug.py"), passes("test_mended.py")) == (False, True)
+
+
+def test_json_is_for_machines_and_what_the_nodes_print_does_not_come_between(tmp_path):
+    (tmp_path / "shouting.py").write_text(
+        "from flowtrace import traced_node\n"
+        "@traced_node(component='a', operation='shout')\n"
+        "def shout(x):\n"
+        "    print('SHOUT', x)\n"
+        "    return x\n"
+        "if __name__ == '__main__':\n"
+        "    shout(1)\n"
+    )
+    settings = {"FLOWTRACE_OUT": "t.json", "FLOWTRACE_MODE": "always", "FLOWTRACE_CAPTURE_INPUTS": "1"}
+    assert call(sys.executable, "shouting.py", **settings).returncode == 0
+    before = Path("t.json").read_bytes()
+    done = flowtrace("replay", "t.json", "--json", **settings)
+    assert (done.returncode, done.stderr) == (0, "SHOUT 1\n")
+    document = json.loads(done.stdout)
+    assert (document["trace"], document["as_recorded"], document["counts"]) == ("t.json", True, {"same_output": 1})
+    assert Path("t.json").read_bytes() == before
+    piped = flowtrace("replay", "-", stdin=before.decode())
+    assert (piped.returncode, piped.stdout) == (0, "0 ✓ a.shout  same output\n1 as recorded\n")
+
+
+def test_automatic_tracing_makes_replays_possible_that_it_recorded(tmp_path):
+    (tmp_path / "nodes.py").write_text("def twice(x): return 2 * x\n")
+    (tmp_path / "main.py").write_text("import nodes\nprint(nodes.twice(4))\n")
+    done = flowtrace("run", "--auto", "nodes", "--capture", "--mode", "always", "--out", "t.json", "main.py")
+    assert (done.returncode, done.stdout) == (0, "8\n")
+    plain = flowtrace("replay", "t.json")
+    assert (plain.returncode, "is not decorated with traced_node" in plain.stdout) == (1, True)
+    assert flowtrace("replay", "t.json", "--auto", "nodes").returncode == 0
+    assert flowtrace("replay", "t.json", FLOWTRACE_AUTO="nodes").returncode == 0
+
+
+def test_pdb_opens_at_the_failing_frame(fuel):
+    done = flowtrace("replay", "artifacts/trace.json", "--step", "11", "--pdb", stdin="p car['Name']\nup\nq\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"step 11, fuel.litres_per_100_km: TypeError: {BUG}"
+    assert lines[1].endswith("examples/fuel_economy.py(32)litres_per_100_km()")
+    assert lines[3] == "(Pdb) 'citroen ds-21 pallas'"
+    assert lines[-1] == "1 as recorded"
+
+
+def test_pdb_works_at_a_terminal(fuel):
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execve(SCRIPT, [str(SCRIPT), "replay", "artifacts", "--pdb"], {**os.environ, "TERM": "dumb"})
+    os.write(terminal, b"p car['Cylinders'] * 1000 + 7\nq\n")
+    shown = b""
+    while True:
+        try:
+            data = os.read(terminal, 4096)
+        except OSError:
+            break
+        if not data:
+            break
+        shown += data
+    _, status = os.waitpid(child, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert b"\r\n-> return round(LITRES_PER_100_KM" in shown
+    assert b"4007" in shown
+    assert b"12 as recorded" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--step", "99"), "flowtrace: there is no step 99: the trace has the steps 0 to 11, which also have step ids"),
+        (("--stub", "a\x1bb"), "flowtrace: no step of the trace is of 'a\\x1bb', which is to be a stub"),
+        (("--import", "no.such"), "flowtrace: the module no.such can't be loaded: ModuleNotFoundError"),
+        (("--folder", "nowhere"), "flowtrace: the working folder"),
+        (("--emit-test", "no/such/folder/test.py"), "flowtrace: no/such/folder/test.py: No such file or directory"),
+        (("--expect-fixed",), "Error: --expect-fixed is about the test that --emit-test writes"),
+        (("--compare",), "Error: No such option '--compare'"),
+    ],
+)
+def test_wrong_wishes_are_wrong_usage(fuel, arguments, complaint):
+    done = flowtrace("replay", "artifacts", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith(complaint)
+
+
+def test_the_debugger_and_the_trace_can_not_both_come_from_standard_input(fuel):
+    done = flowtrace("replay", "-", "--pdb", stdin=Path("artifacts/trace.json").read_text())
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        "Error: --pdb reads from standard input, and so does the trace -",
+    )
+
+
+def test_what_differs_is_shown_with_its_values(fuel):
+    document = json.loads(Path("artifacts/trace.json").read_bytes())
+    document["steps"][1]["output_hash"]["value"] = "0" * 64
+    document["steps"][1]["output_json"] = {"a": "\x1b[31m"}
+    Path("artifacts/trace.json").write_text(json.dumps(document))
+    done = flowtrace("replay", "artifacts", "--step", "1")
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "1 ✗ fuel.litres_per_100_km  different output: its output is another one"
+    assert lines[1] == '  recorded 0000000000000000  {"a":"\\u001b[31m"}'.replace("  recorded", "    recorded")
+    assert lines[2].startswith("    replayed ")
+    assert lines[2].endswith("  13.07")
+    assert lines[3] == "1 not as recorded"
+
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202e\r\n"
+
+
+def hostile_documents():
+    hash_ = {"algorithm": HOSTILE, "value": HOSTILE}
+    step = {
+        "node_id": HOSTILE,
+        "component_id": HOSTILE,
+        "operation": HOSTILE,
+        "input_hash": hash_,
+        "output_hash": hash_,
+        "duration_ms": 0,
+        "invocation_json": {"payload": {HOSTILE: HOSTILE}},
+        "step_id": HOSTILE,
+        "error": {"code": HOSTILE, "message": HOSTILE, "details": {"type": HOSTILE}},
+        "redacted": [HOSTILE],
+        "opaque": [HOSTILE],
+        "code": {"module": "x" + HOSTILE, "qualname": HOSTILE, "file": HOSTILE, "hash": hash_},
+    }
+    envelope = {"trace_version": 1, "pack": {"pack_ref": HOSTILE}, "flow": {"id": HOSTILE, "version": HOSTILE}}
+    yield {**envelope, "steps": [step]}
+    yield {**envelope, "steps": [{**step, "code": {"module": "__main__", "qualname": HOSTILE, "file": HOSTILE}}]}
+    yield {**envelope, "steps": [{**step, "code": {"module": "os", "qualname": "system"}}]}
+    yield {**envelope, "steps": [{**step, "invocation_path": HOSTILE + "/../../etc/passwd"}]}
+    yield {**envelope, "steps": [{**step, "redacted": ["/invocation_json/payload/" + HOSTILE]}]}
+    yield {**envelope, "steps": [{**step, "invocation_json": {"payload": HOSTILE}}]}
+    yield {**envelope, "steps": []}
+
+
+@pytest.mark.parametrize("document", list(hostile_documents()), ids=lambda document: "")
+def test_a_hostile_trace_is_rendered_harmless(tmp_path, document):
+    (tmp_path / "t.json").write_text(json.dumps(document), encoding="utf-8")
+    done = flowtrace("replay", "t.json", "--all", COLUMNS="200")
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert "Traceback" not in done.stdout
+    assert all(line.isprintable() for line in done.stdout.split("\n"))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{", b'{"trace_version": 2}', b"\xff\xfe", b"[" * 100_000, b'{"steps": {}}']
+)
+def test_what_is_no_trace_is_one_line(tmp_path, data):
+    (tmp_path / "t.json").write_bytes(data)
+    done = flowtrace("replay", "t.json")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

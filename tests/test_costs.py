@@ -1,0 +1,207 @@
+"""What a call may not cost, as structure: allocations, modules, references and bytes, never as time."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import tracemalloc
+import weakref
+
+import pytest
+
+import flowtrace
+from flowtrace import traced_node
+from flowtrace.runtime import STATE
+from flowtrace.step import LIVE
+from flowtrace.testing import recording
+from tests.programs import run_program
+
+MIB = 1024 * 1024
+
+
+@traced_node
+def same(value):
+    return value
+
+
+@traced_node
+def twice(value):
+    yield value
+    yield value
+
+
+@traced_node
+async def later(value):
+    return value
+
+
+class Service:
+    @traced_node
+    def handle(self, value):
+        return value
+
+
+def grown_by(work):
+    """Return the bytes that are allocated and still held after some work, once it has been done before."""
+    work()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        work()
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        work()
+        now, peak = tracemalloc.get_traced_memory()
+        return now - before, peak - before
+    finally:
+        tracemalloc.stop()
+
+
+def test_off_allocates_nothing(tmp_path):
+    flowtrace.configure(mode="off")
+    service = Service()
+
+    def work():
+        for _ in range(1000):
+            same(None)
+            service.handle(None)
+
+    def undecorated():
+        for _ in range(1000):
+            same.__wrapped__(None)
+            service.handle(None)
+
+    held, peak = grown_by(work)
+    plainly_held, plain_peak = grown_by(undecorated)
+    # 2,000 calls: not even a byte for each is kept, and no more than a frame and arguments at a time
+    assert held <= plainly_held + 512
+    assert peak <= plain_peak + 512
+
+
+def test_off_loads_nothing_but_wrapt(tmp_path):
+    program = """
+import sys
+import flowtrace
+
+@flowtrace.traced_node
+def half(number):
+    return number / 2
+
+class Service:
+    @flowtrace.traced_node
+    def handle(self):
+        return 1
+
+assert half(1) == 0.5 and Service().handle() == 1
+heavy = {"structlog", "msgspec", "blake3", "orjson", "pickle", "dataclasses"} & set(sys.modules)
+print(sorted(heavy), sorted(name for name in sys.modules if name.startswith("flowtrace")))
+"""
+    done = run_program(tmp_path, program)
+    assert done.stdout.splitlines() == [
+        "[] ['flowtrace', 'flowtrace.classes', 'flowtrace.flows', 'flowtrace.instrument', 'flowtrace.loading', "
+        "'flowtrace.methods', 'flowtrace.proxies', 'flowtrace.shapes', 'flowtrace.switch']"
+    ]
+
+
+def test_off_the_class_holds_the_very_function():
+    def handle(self):
+        return 1
+
+    flowtrace.configure(mode="off")
+    handle.__qualname__ = "Owner.handle"
+    owner = type("Owner", (), {"__module__": __name__, "handle": traced_node(handle)})
+    assert vars(owner)["handle"] is handle
+    flowtrace.configure(mode="on", out_path="trace.json")
+    assert vars(owner)["handle"] is not handle
+    assert vars(owner)["handle"].__wrapped__ is handle
+    flowtrace.configure(mode="off")
+    assert vars(owner)["handle"] is handle
+
+
+class Thing:
+    """Something that has no canonical form, and so can be held by nothing but a reference."""
+
+
+@pytest.mark.parametrize("mode", ["on", "always"])
+def test_on_keeps_no_reference_to_what_a_call_was_given(mode, tmp_path):
+    flowtrace.configure(mode=mode, out_path=tmp_path / "trace.json", capture_inputs=True, capture_outputs=True)
+
+    def call_all():
+        things = [Thing() for _ in range(6)]
+        refs = [weakref.ref(thing) for thing in things]
+        same(things.pop())
+        same([{"deep": things.pop()}])
+        for _ in twice(things.pop()):
+            pass
+        with pytest.raises(StopIteration):
+            later(things.pop()).send(None)
+        Service().handle(value=things.pop())
+        with pytest.raises(ZeroDivisionError):
+            broken(things.pop())
+        return refs
+
+    gc.disable()
+    try:
+        refs = call_all()
+        sys.exc_info()
+        assert [ref() for ref in refs] == [None] * 6
+    finally:
+        gc.enable()
+    assert not LIVE
+
+
+@traced_node
+def broken(value):
+    raise ZeroDivisionError
+
+
+def test_on_never_holds_more_than_the_byte_budget(tmp_path):
+    flowtrace.configure(
+        mode="on", out_path=tmp_path / "trace.json", capture_inputs=True, buffer_bytes=2 * MIB, buffer_size=50
+    )
+    texts = [str(number) * MIB for number in range(1, 10)]
+
+    def work():
+        for text in texts:
+            same(text)
+            same({"text": text, "rows": [text[:1000]] * 10})
+
+    held, _ = grown_by(work)
+    assert held < MIB // 4  # it was full before
+    buffer = STATE.recorder.buffer
+    steps, dropped = buffer.contents()
+    assert sum(step.size() for step in steps) <= 2 * MIB
+    assert len(steps) + dropped == 3 * 2 * len(texts)
+
+
+def test_on_a_million_small_calls_hold_no_more_than_a_thousand(tmp_path):
+    flowtrace.configure(mode="on", out_path=tmp_path / "trace.json")
+
+    def work():
+        for number in range(20_000):
+            same({"number": number})
+
+    held, peak = grown_by(work)
+    assert held < 4096
+    assert peak < 64 * 1024
+
+
+def test_a_generator_without_end_is_held_in_bounds(tmp_path):
+    with recording(max_value_bytes=1000, capture_outputs=True, buffer_bytes=100_000) as recorded:
+
+        @traced_node
+        def endless():
+            while True:
+                yield "x" * 100
+
+        items = endless()
+
+        def work():
+            for _ in range(5000):
+                next(items)
+
+        _, peak = grown_by(work)
+        items.close()
+    assert peak < 20_000
+    (trace,) = recorded.traces
+    assert trace.steps[-1].output_json["$py"] == "cut"
