@@ -16,9 +16,12 @@ from flowtrace.instrument import traced_node
 if TYPE_CHECKING:
     from flowtrace.canonical import canonical_bytes, hash_value
     from flowtrace.codecs import register_codec
+    from flowtrace.comparing import diff
     from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode
+    from flowtrace.consistency import Finding, Severity
     from flowtrace.control import configure, dump, get_recorder, override
     from flowtrace.digest import Digest
+    from flowtrace.divergence import Cause, Divergence, DivergenceKind, TraceDiff, Verdict
     from flowtrace.errors import (
         CodecError,
         ConfigError,
@@ -34,16 +37,21 @@ if TYPE_CHECKING:
     from flowtrace.replay_report import ReplayOutcome, ReplayReport, StepReplay
     from flowtrace.replaying import replay
     from flowtrace.step import CurrentStep
+    from flowtrace.validating import validate
 
     __version__: str
 
 __all__ = [
+    "Cause",
     "CodecError",
     "ConfigError",
     "CurrentStep",
     "Digest",
+    "Divergence",
+    "DivergenceKind",
     "ExecutionObserver",
     "FanOutObserver",
+    "Finding",
     "FlowtraceError",
     "NodeEvent",
     "PayloadFileError",
@@ -51,19 +59,23 @@ __all__ = [
     "ReplayError",
     "ReplayOutcome",
     "ReplayReport",
+    "Severity",
     "StepReplay",
     "Trace",
     "TraceConfig",
     "TraceContext",
+    "TraceDiff",
     "TraceFileError",
     "TraceMode",
     "TraceRecorder",
     "ValidationIssue",
     "ValidationMode",
+    "Verdict",
     "__version__",
     "canonical_bytes",
     "configure",
     "current_step",
+    "diff",
     "dump",
     "flow",
     "get_recorder",
@@ -75,15 +87,19 @@ __all__ = [
     "register_codec",
     "replay",
     "traced_node",
+    "validate",
 ]
 
 _HOMES = {
     "assemble": ("own_version",),
     "canonical": ("canonical_bytes", "hash_value"),
     "codecs": ("register_codec",),
+    "comparing": ("diff",),
     "config": ("TraceConfig", "TraceContext", "TraceMode", "ValidationMode"),
+    "consistency": ("Finding", "Severity"),
     "control": ("configure", "dump", "get_recorder", "override"),
     "digest": ("Digest",),
+    "divergence": ("Cause", "Divergence", "DivergenceKind", "TraceDiff", "Verdict"),
     "errors": (
         "CodecError",
         "ConfigError",
@@ -99,6 +115,7 @@ _HOMES = {
     "replay_report": ("ReplayOutcome", "ReplayReport", "StepReplay"),
     "replaying": ("replay",),
     "step": ("CurrentStep",),
+    "validating": ("validate",),
 }
 
 if not TYPE_CHECKING:

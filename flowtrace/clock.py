@@ -55,6 +55,18 @@ class Clock:
 CLOCK = Clock()
 
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def parse_timestamp(text: str | None) -> int | None:
+    """Return an RFC 3339 time as nanoseconds since the Unix epoch, to the microsecond; None for any other text."""
+    try:
+        since = datetime.fromisoformat(text or "") - _EPOCH
+    except (ValueError, TypeError, OverflowError):  # no time, one without a zone, or one that no calendar has
+        return None
+    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
+
+
 def step_id(number: int) -> str:
     """Return a step's number as 16 lowercase hex digits, the form of a W3C parent-id."""
     return f"{number:016x}"

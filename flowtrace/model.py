@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast, get_args, get_type_hints
 
 import msgspec
 from msgspec import UNSET as UNSET
@@ -239,6 +239,11 @@ def _spread(value: Any) -> Any:
     return kept | extra
 
 
+def changed(record: _RecordT, **changes: Any) -> _RecordT:
+    """Return a record with other values in some attributes."""
+    return msgspec.structs.replace(record, **changes)
+
+
 def load_trace(path: str | os.PathLike[str]) -> Trace:
     """Read a trace file.
 
@@ -269,6 +274,25 @@ def parse_trace(data: bytes, name: str = "<bytes>") -> Trace:
     Raises:
         TraceFileError: the bytes are not JSON, or not a version 1 trace.
     """
+    return from_document(parse_document(data, name), name)
+
+
+def from_document(document: dict[str, Any], name: str = "<document>") -> Trace:
+    """Return the records of what `parse_document` gave; see `parse_trace`."""
+    try:
+        trace = msgspec.convert(document, Trace)
+    except msgspec.ValidationError as error:
+        pointer, reason = _split(str(error))
+        raise TraceFileError(name, pointer, reason) from error
+    return _keep_unknown(trace, document)
+
+
+def parse_document(data: bytes, name: str = "<bytes>") -> dict[str, Any]:
+    """Return the JSON object of a file that says it is a version 1 trace; its fields may still be wrong.
+
+    Raises:
+        TraceFileError: the bytes are not JSON, or not an object of ``trace_version`` 1.
+    """
     try:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -276,12 +300,29 @@ def parse_trace(data: bytes, name: str = "<bytes>") -> Trace:
     except RecursionError as error:
         raise TraceFileError(name, "", "nested too deeply to be a trace") from error
     _check_version(document, name)
+    return cast("dict[str, Any]", document)
+
+
+def problems(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return where the fields of a trace are wrong, and why: the first place in the envelope, and in each step."""
+    found = _problem({**document, "steps": [], "in_flight": []}, Trace, "")
+    for name in ("steps", "in_flight"):
+        steps = document.get(name, [])
+        if isinstance(steps, list):
+            for at, step in enumerate(steps):
+                found += _problem(step, Step, f"/{name}/{at}")
+        else:
+            found += _problem({**document, "steps": [], "in_flight": [], name: steps}, Trace, "")
+    return found if "steps" in document else [*found, ("", "Object missing required field `steps`")]
+
+
+def _problem(value: object, cls: type[Record], place: str) -> list[tuple[str, str]]:
     try:
-        trace = msgspec.convert(document, Trace)
+        msgspec.convert(value, cls)
     except msgspec.ValidationError as error:
         pointer, reason = _split(str(error))
-        raise TraceFileError(name, pointer, reason) from error
-    return _keep_unknown(trace, document)
+        return [(place + pointer, reason)]
+    return []
 
 
 def _check_version(document: object, name: str) -> None:
@@ -303,27 +344,30 @@ def _split(message: str) -> tuple[str, str]:
 
 def _keep_unknown(record: _RecordT, source: dict[str, Any]) -> _RecordT:
     """Fill ``extra`` of a record, and of those inside it, with what the file had and the records have not."""
-    known = _names(type(record))
-    changes: dict[str, Any] = {}
-    if not source.keys() <= known.keys():
-        changes["extra"] = {key: value for key, value in source.items() if key not in known}
-    for encoded, value in source.items():
-        if type(value) not in (dict, list) or encoded not in known:
-            continue
-        held = getattr(record, known[encoded])
-        if isinstance(held, Record):
-            kept = _keep_unknown(held, value)
-            if kept is not held:
-                changes[known[encoded]] = kept
-        elif isinstance(held, list) and held and isinstance(held[0], Record):
-            changes[known[encoded]] = list(map(_keep_unknown, held, value))
-    return msgspec.structs.replace(record, **changes) if changes else record
+    known, inner = _names(type(record))
+    if not source.keys() <= known:
+        unknown = {key: value for key, value in source.items() if key not in known}
+        msgspec.structs.force_setattr(record, "extra", unknown)
+    for name in inner:
+        value = getattr(record, name)
+        if isinstance(value, list):
+            for item, original in zip(value, source.get(name, ()), strict=True):
+                _keep_unknown(item, original)
+        elif value is not None:
+            _keep_unknown(value, source[name])
+    return record
 
 
 @lru_cache(maxsize=32)
-def _names(cls: type[Record]) -> dict[str, str]:
-    """Return the fields of a kind of record: the attribute's name by that in the file."""
-    return {item.encode_name: item.name for item in msgspec.structs.fields(cls) if item.name != "extra"}
+def _names(cls: type[Record]) -> tuple[frozenset[str], list[str]]:
+    """Return the fields of a kind of record, and those of them that hold records."""
+    hints = get_type_hints(cls)
+    known = [item.name for item in msgspec.structs.fields(cls) if item.name != "extra"]
+    return frozenset(known), [name for name in known if _holds_record(hints[name])]
+
+
+def _holds_record(hint: Any) -> bool:
+    return any(map(_holds_record, get_args(hint))) or (isinstance(hint, type) and issubclass(hint, Record))
 
 
 def json_schema() -> dict[str, Any]:

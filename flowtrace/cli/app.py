@@ -21,7 +21,7 @@ COMMANDS: Final = {
     "show": "Show a trace: its steps as a tree, and what failed.",
     "replay": "Call a trace's functions again, and compare.",
     "diff": "Name the first difference between two traces.",
-    "check": "Run a program several times; name the first node that is not the same.",
+    "check": "Run a program several times: does it do the same each time?",
     "validate": "Check trace files against the format.",
     "recover": "Make a trace of what a dead process left behind.",
     "doctor": "Show the configuration in force, and what is wrong with it.",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import re
 import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -34,6 +37,7 @@ MAX_TRACE_BYTES: Final = 1 << 28  # 256 MiB: no recorder writes that much, and r
 Line = list[tuple[str, str]]
 """Pieces of text, harmless already, with their styles."""
 _CHUNK: Final = 1000
+_UNSEEN: Final = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 _UNBOUNDED: Final = 100_000  # columns, where no terminal sets a limit
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -165,6 +169,18 @@ def _may_be_trace(path: Path) -> bool:
     return data.lstrip()[:1] == b"{" and b'"trace_version"' in data
 
 
+@contextmanager
+def collector_off() -> Generator[None]:
+    """Keep the garbage collector off in a ``with`` block: a large trace is many objects, none of them garbage."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 # --- output
 
 
@@ -236,7 +252,8 @@ def keep_output_alive() -> None:
 def print_json(document: object) -> None:
     """Print a JSON-like document as UTF-8 in the layout of the trace file, with a newline at its end.
 
-    One that is nested deeper than the writer of that layout goes is printed on one line, in ASCII.
+    What a terminal would act on is escaped, as JSON allows. A document that is nested deeper than the writer of that
+    layout goes is printed on one line, in ASCII.
     """
     import json
 
@@ -246,5 +263,6 @@ def print_json(document: object) -> None:
         data = pretty(document)
     except (TypeError, ValueError):
         data = json.dumps(document, separators=(",", ":")).encode()
+    data = _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", data.decode()).encode()
     sys.stdout.flush()
     sys.stdout.buffer.write(data + b"\n")

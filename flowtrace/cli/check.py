@@ -1,0 +1,247 @@
+"""`flowtrace check`: does a program do the same each time?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+
+from flowtrace.cli.common import (
+    EXIT_DIFFERS,
+    EXIT_OK,
+    Line,
+    UnreadableError,
+    harmless,
+    json_option,
+    make_console,
+    print_json,
+    print_lines,
+)
+from flowtrace.cli.differences import first_lines, note_lines, several
+from flowtrace.cli.program import (
+    ProgramCommand,
+    auto_option,
+    program_argument,
+    program_environment,
+    python_command,
+)
+from flowtrace.environment import parse
+
+if TYPE_CHECKING:
+    from flowtrace.divergence import Divergence, TraceDiff
+    from flowtrace.model import Trace
+
+_STEPS: Final = 100_000
+_BYTES: Final = 1 << 28  # 256 MiB of captured values
+_WHOLE: Final = "program.json"
+_MEMORY: Final = "/dev/shm"  # noqa: S108  # the folder made in it has a random name and belongs to us alone
+_OWN: Final = frozenset({"output changed", "error appeared", "error vanished", "error changed"}) | frozenset(
+    {"state delta changed", "validation issues changed", "code changed"}
+)
+
+
+class _Run(NamedTuple):
+    """One run of the program.
+
+    Attributes:
+        name: what to call it.
+        exit_code: as a shell would have it.
+        trace: all that it did.
+        path: beside which its payload files are.
+    """
+
+    name: str
+    exit_code: int
+    trace: Trace
+    path: str
+
+
+@click.command(
+    "check",
+    cls=ProgramCommand,
+    examples="""
+    flowtrace check script.py input.csv
+    flowtrace check -n 5 -m package.module
+    flowtrace check --auto 'package.nodes.*' -m pytest tests/test_nodes.py
+    flowtrace check --keep artifacts/check script.py
+    """,
+)
+@click.option("-n", "runs", type=click.IntRange(2), default=3, show_default=True, help="How often the program runs.")
+@click.option("--quiet", is_flag=True, help="Don't show what the program prints.")
+@click.option("--keep", metavar="FOLDER", type=click.Path(file_okay=False), help="Keep the traces in this folder.")
+@json_option
+@auto_option
+@program_argument
+def command(
+    runs: int, quiet: bool, keep: str | None, as_json: bool, auto: tuple[str, ...], program: tuple[str, ...]
+) -> int:
+    """Run a Python program several times, and name the first node that does not do the same each time.
+
+    Each run is a fresh process in the same folder and environment, in mode `always`, with captured values and, unless
+    FLOWTRACE_BUFFER_SIZE says otherwise, room for 100,000 steps; nothing is done about the seed of hashes or of random
+    numbers. The first run is compared with each of the others. What the
+    program prints in its first run goes to standard error. It reads standard input only where that is a file.
+
+    Ends with 0 where all runs did the same, and with 1 where they did not, or ended with different exit codes.
+    """
+    if keep is not None and os.path.lexists(keep) and os.listdir(keep):
+        raise UnreadableError(f"{keep}: is not empty; the traces would mix with what is in it")
+    with tempfile.TemporaryDirectory(dir=_quick_folder()) as name:
+        folder = Path(name)
+        done = [_run(folder, number, program, auto, quiet or number > 1) for number in range(1, runs + 1)]
+        diffs = [_compare(done[0], other) for other in done[1:]]
+        if keep is not None:
+            shutil.copytree(folder, keep, ignore=_not_kept, dirs_exist_ok=True)
+    same_end = len({run.exit_code for run in done}) == 1
+    is_good = same_end and all(result.exit_code == 0 for result in diffs)
+    if as_json:
+        print_json(_document(done, diffs, is_good))
+    else:
+        print_lines(make_console(), _lines(done, diffs, is_good, program))
+    return EXIT_OK if is_good else EXIT_DIFFERS
+
+
+def _quick_folder() -> str | None:
+    """Return a folder in memory, if there is one with room: each flow and each outermost call is a file of its own."""
+    if "TMPDIR" not in os.environ and os.path.isdir(_MEMORY) and os.access(_MEMORY, os.W_OK):
+        return _MEMORY if shutil.disk_usage(_MEMORY).free >= 4 * _BYTES else None
+    return None
+
+
+def _not_kept(folder: str, names: list[str]) -> set[str]:
+    """Leave the traces of single flows and calls behind, but not the payload files."""
+    is_run = os.path.basename(folder).startswith("run-")
+    return {name for name in names if is_run and name.endswith(".json") and name != _WHOLE}
+
+
+def _run(folder: Path, number: int, program: tuple[str, ...], auto: tuple[str, ...], quiet: bool) -> _Run:
+    from flowtrace.canonical import pretty
+    from flowtrace.config import TraceContext
+    from flowtrace.gathering import gather
+    from flowtrace.model import load_trace, to_document
+    from flowtrace.writer import write_atomically
+
+    name = f"run {number}"
+    own = folder / f"run-{number}"
+    environment = _environment(os.environ, own, auto)
+    exit_code = _execute(python_command(program), environment, quiet)
+    outside = TraceContext.from_env(environment).flow_id
+    trace = gather(map(load_trace, sorted(own.glob("*.json"))), outside)
+    if not trace.steps:
+        raise UnreadableError(_nothing_recorded(exit_code, environment))
+    path = str(own / _WHOLE)
+    write_atomically(path, pretty(to_document(trace)))
+    return _Run(name, exit_code, trace, path)
+
+
+def _nothing_recorded(exit_code: int, environment: Mapping[str, str]) -> str:
+    if parse(environment).disabled:
+        return "nothing was recorded: FLOWTRACE_DISABLED is set"
+    return f"nothing was recorded: no decorated function was called (exit code {exit_code}); see --auto"
+
+
+def _environment(environ: Mapping[str, str], folder: Path, auto: tuple[str, ...]) -> dict[str, str]:
+    room = {"FLOWTRACE_BUFFER_SIZE": str(_STEPS), "FLOWTRACE_BUFFER_BYTES": str(_BYTES)}
+    out = str(folder / "{run_id}.json")
+    return program_environment({**room, **environ}, mode="always", out=out, capture=True, auto=auto)
+
+
+def _execute(words: list[str], environment: dict[str, str], quiet: bool) -> int:
+    """Run a program; where standard input is a file, it begins at the same place each time."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    output = subprocess.DEVNULL if quiet else sys.stderr.fileno()
+    place = _place_in_input()
+    done = subprocess.run(  # noqa: S603  # it is there to run what the user names
+        words,
+        env=environment,
+        stdin=subprocess.DEVNULL if place is None else sys.stdin.fileno(),
+        stdout=output,
+        stderr=output,
+        check=False,
+    )
+    if place is not None:
+        os.lseek(sys.stdin.fileno(), place, os.SEEK_SET)
+    return done.returncode if done.returncode >= 0 else 128 - done.returncode
+
+
+def _place_in_input() -> int | None:
+    try:
+        descriptor = sys.stdin.fileno()
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return os.lseek(descriptor, 0, os.SEEK_CUR)
+    except (AttributeError, OSError, ValueError):
+        pass
+    return None
+
+
+def _compare(first: _Run, other: _Run) -> TraceDiff:
+    from flowtrace.aspects import Side
+    from flowtrace.comparing import compare
+
+    return compare(*(Side(run.trace, run.name, run.path) for run in (first, other)))
+
+
+# --- what is said
+
+
+def _culprit(first: Divergence) -> str | None:
+    """Return the node that is not deterministic; None where that is code outside any node."""
+    return first.node_id if first.kind in _OWN else first.inside
+
+
+def _document(done: list[_Run], diffs: list[TraceDiff], is_good: bool) -> dict[str, Any]:
+    first = next((result.first for result in diffs if result.first is not None), None)
+    return {
+        "deterministic": is_good,
+        "node": None if first is None else _culprit(first),
+        "runs": [{"exit_code": run.exit_code, "steps": len(run.trace.steps)} for run in done],
+        "diffs": [result.to_json() for result in diffs],
+    }
+
+
+def _lines(done: list[_Run], diffs: list[TraceDiff], is_good: bool, program: tuple[str, ...]) -> Iterator[Line]:
+    verdict, style = ("deterministic", "bold green") if is_good else ("not deterministic", "bold red")
+    steps = {len(run.trace.steps) for run in done}
+    count = several(steps.pop(), "step") if len(steps) == 1 else "different numbers of steps"
+    yield [(verdict, style), (f"  {len(done)} runs of {harmless(' '.join(program))}, {count}", "dim")]
+    codes = [run.exit_code for run in done]
+    if len(set(codes)) > 1:
+        yield [(f"exit codes: {', '.join(map(str, codes))}", "red")]
+    elif codes[0]:
+        yield [(f"each run ended with exit code {codes[0]}", "yellow")]
+    shown = next((result for result in diffs if result.exit_code), None)
+    if shown is None:
+        yield from note_lines(diffs[0])
+        return
+    yield from _first(shown)
+    for result in diffs:
+        if result is not shown:
+            yield [(f"{result.b}: ", "dim"), (_short(result), "")]
+
+
+def _first(result: TraceDiff) -> Iterator[Line]:
+    if result.first is None:
+        yield [(f"{result.a} and {result.b} can't be compared", "red")]
+        yield from note_lines(result)
+        return
+    culprit = _culprit(result.first)
+    name = "code outside any node" if culprit is None else harmless(culprit)
+    yield [("first node that is not deterministic: ", ""), (name, "bold red")]
+    yield []
+    yield [(f"A is {result.a}, B is {result.b}", "dim")]
+    yield from first_lines(result)
+
+
+def _short(result: TraceDiff) -> str:
+    if result.first is None:
+        return f"{result.verdict} as {result.a}" if result.exit_code == 0 else str(result.verdict)
+    return f"{several(result.total, 'divergence')}, the first at {harmless(result.first.node_id)}"
