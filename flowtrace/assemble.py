@@ -121,7 +121,7 @@ def _safe_record(step: Step, setting: _Setting) -> model.Step:
         return step.record
     try:
         record = _record(step, setting)
-        if step.ended:
+        if step.ended and record.invocation_path is None:  # which tells of a file beside this one trace
             step.record = record
         return record
     except Exception as error:

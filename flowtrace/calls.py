@@ -241,7 +241,7 @@ def _bind_simply(
         The parameters; None where it takes more than that to tell them.
     """
     names = node.simple_names
-    if names is None or bound or defaults or len(args) > len(names):
+    if names is None or bound or defaults or len(args) > len(names) or _may_be_receiver(args):
         return None
     payload = {**dict(zip(names, args, strict=False)), **kwargs}
     if len(payload) == len(args) + len(kwargs) == len(names) and payload.keys() == set(names):
@@ -265,12 +265,16 @@ def _names_receiver(node: Node, first: inspect.Parameter) -> bool:
     return first.name in _RECEIVERS and bool(scope) and not scope.endswith("<locals>")
 
 
+def _may_be_receiver(args: Sequence[Any]) -> bool:
+    return bool(args) and inherits(type(args[0]), type)
+
+
 def _is_receiver(node: Node, args: Sequence[Any]) -> bool:
     """Tell whether the first argument is a class in which the function is a class method, whatever its receiver's name.
 
     A class is never plain JSON, so that this is only asked with the real arguments at hand.
     """
-    if not args or not inherits(type(args[0]), type) or not isinstance(node.function, FunctionType):
+    if not _may_be_receiver(args) or not isinstance(node.function, FunctionType):
         return False
     method = class_attribute(args[0], node.function.__name__)
     wrapped = getattr(method.__func__, "__wrapped__", None) if type(method) is classmethod else None

@@ -123,7 +123,8 @@ def _has_tag(data: bytes) -> bool:
 def _has_key(tree: object, secret: SecretNames) -> bool:
     """Tell whether some mapping in a tree has a secret key."""
     names = set(keys_of(tree))
-    return secret.may_be_in('"'.join(names).encode("utf-8", "replace")) and any(map(secret, names))
+    quoted = '"'.join(["", *names, ""])
+    return secret.may_be_in(quoted.encode("utf-8", "replace")) and any(map(secret, names))
 
 
 def canonical_bytes(value: object) -> bytes:
@@ -254,8 +255,18 @@ class _Encoder:
             self._mapping(value)
         elif kind is list or kind is tuple:
             self._array(value, tuple(value), True)
+        elif kind is orjson.Fragment:
+            self._fragment(value)
         else:
             self._form(value)
+
+    def _fragment(self, value: object) -> None:
+        """Write what stands ready as JSON: the same as the value that it says."""
+        try:
+            content = loads(dumps(value))
+        except ValueError:
+            content = Opaque(class_name(orjson.Fragment))
+        self._put(content, False)
 
     def _is_cut(self, value: object, own: bool) -> bool:
         """Cut what would make the text without bound larger, or deeper, than the value is in memory."""

@@ -193,3 +193,16 @@ def test_changed_defaults_of_a_function_are_seen():
 
     node.__defaults__, node.__kwdefaults__ = (7,), {"c": 8}
     assert payload_of(node, 1) == {"a": 1, "b": 7, "c": 8}
+
+
+def lonely(cls, by):
+    return by
+
+
+class Adopts:
+    lonely = classmethod(traced_node(lonely))
+
+
+def test_a_function_that_a_class_took_as_a_class_method_has_a_receiver():
+    assert payload_of(Adopts.lonely, 2) == {"by": 2}
+    assert payload_of(traced_node(lonely), 1, by=2) == {"by": 2, "cls": 1}

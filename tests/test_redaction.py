@@ -192,3 +192,18 @@ def test_most_texts_are_known_to_hold_no_secret_name():
     assert not secret_names().may_be_in(b'{"pass":"word"}')
     assert not secret_names().may_be_in(b"password")  # no text in quotes, no name
     assert secret_names().may_be_in(b'{"Pass-Word":1}')
+
+
+@given(names=NAMES, extra=st.lists(st.sampled_from(["pin_code", "größe"]), max_size=1))
+def test_every_secret_name_is_hidden_wherever_it_stands(names, extra):
+    secret = secret_names(tuple(extra))
+    mapping = dict.fromkeys(names, "value")
+    hidden = {name: MARKER if secret(name) else "value" for name in names}
+    for wrap in (lambda value: value, lambda value: [value], lambda value: {"k": (value,)}, lambda value: [{1}, value]):
+        assert encode(wrap(mapping), secret=secret).data == encode(wrap(hidden)).data
+
+
+def test_a_single_secret_name_is_hidden():
+    for name in ("password", "api_key", "Session-Id"):
+        assert encode({name: "x"}, secret=secret_names()).data == b'{"%b":"__REDACTED__"}' % name.encode()
+        assert encode({name: "x"}, secret=secret_names()).redacted == (f"/{name}",)

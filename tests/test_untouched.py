@@ -18,6 +18,7 @@ from decimal import Decimal
 
 import attrs
 import msgspec
+import orjson
 import pytest
 
 from flowtrace import canonical_bytes, hash_value
@@ -304,6 +305,18 @@ def test_no_snapshot_is_taken_of_what_is_no_built_in_type(value, wrap):
 def test_a_snapshot_of_built_in_types_says_what_the_value_says(value):
     for wrapped in (value, [value], {"k": value}):
         assert encode(restore(take(wrapped, LIGHT))) == encode(wrapped)
+
+
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: {"k": value}, lambda value: [value]], ids=range(3))
+def test_a_fragment_of_json_is_what_it_says(wrap):
+    fragment = orjson.Fragment(b'{"b":[1], "a":{"$py":1}}')
+    assert encode(wrap(fragment)) == encode(wrap({"b": [1], "a": {"$py": 1}}))
+    taken = take(wrap(fragment), LIGHT)
+    assert taken is None or encode(restore(taken)) == encode(wrap(fragment))
+    broken = wrap(orjson.Fragment(b"{"))
+    assert canonical_bytes(broken) == canonical_bytes(wrap("%")).replace(
+        b'"%"', b'{"$py":"opaque","class":"orjson:Fragment"}'
+    )
 
 
 def test_no_snapshot_is_larger_than_the_limit():
