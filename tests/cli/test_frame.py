@@ -152,7 +152,11 @@ def test_a_command_ends_with_its_code_or_with_one_line_about_its_input(with_endi
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback(with_ending, capfd):
-    assert main(["end", "interrupted"]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started with it ignored
+    try:
+        assert main(["end", "interrupted"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capfd.readouterr().err == "\n"
 
 

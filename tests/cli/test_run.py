@@ -96,6 +96,7 @@ def test_signals_reach_the_program_since_it_is_the_same_process(tmp_path):
     program = (
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: (print('terminated'), sys.exit(3)))\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job is started with it ignored
         "print(os.getpid(), flush=True)\n"
         "time.sleep(60)\n"
     )
