@@ -30,11 +30,12 @@ class Buffer:
         config: says how many steps and bytes.
     """
 
-    __slots__ = ("_bytes", "_config", "_count", "_counted", "_counts_bytes", "_steps")
+    __slots__ = ("_bytes", "_config", "_count", "_counted", "_counts_bytes", "_sizes", "_steps")
 
     def __init__(self, config: TraceConfig) -> None:
         self._config = config
         self._steps: deque[Step] = deque(maxlen=config.buffer_size)
+        self._sizes: dict[Step, int] = {}  # as they were when they were counted: a trace that is written changes them
         self._count = count(1)
         self._counted = self._bytes = 0
         self._counts_bytes = 2 * config.max_value_bytes * config.buffer_size > config.buffer_bytes
@@ -51,6 +52,7 @@ class Buffer:
         """Let go of all steps."""
         with _locks[0]:
             self._steps.clear()
+            self._sizes.clear()
             self._bytes = 0
 
     def newest(self) -> list[Step]:
@@ -71,15 +73,29 @@ class Buffer:
                 self._steps.append(step)
                 next(self._count)
                 return
-            if not self._counts_bytes:
-                self._counts_bytes = True
-                self._bytes = sum(kept.size() for kept in self._steps)
+            self._counts_bytes = True
             max_steps = self._config.buffer_size
-            if len(self._steps) == max_steps and self._steps:
-                self._bytes -= self._steps[0].size()
+            oldest = self._steps[0] if len(self._steps) == max_steps and self._steps else None
             self._steps.append(step)
             next(self._count)
             if max_steps:
-                self._bytes += step.size()
+                self._sizes[step] = step.size()
+                self._bytes += self._sizes[step]
+            if oldest is not None:
+                self._let_go(oldest)
+            if len(self._sizes) != len(self._steps):  # nothing was counted before
+                self._count_all()
             while self._steps and self._bytes > self._config.buffer_bytes:
-                self._bytes -= self._steps.popleft().size()
+                self._let_go(self._steps.popleft())
+
+    def _let_go(self, step: Step) -> None:
+        size = self._sizes.pop(step, None)
+        if size is None:  # a thread was adding it while counting began
+            self._count_all()
+        else:
+            self._bytes -= size
+
+    def _count_all(self) -> None:
+        known = self._sizes
+        self._sizes = {step: known[step] if step in known else step.size() for step in self.newest()}
+        self._bytes = sum(self._sizes.values())

@@ -341,17 +341,21 @@ class Stream:
         return self._seal(node, policy).finish(*returned)
 
     def final(self, node: Node, policy: Policy) -> Encoded:
-        """Return the final form of a stream that is finished and was light."""
+        """Return the final form of a stream that is finished and was light; two traces may ask for it at once."""
         returned = () if self._returned is None else (restore(self._returned),)
-        return self._seal(node, policy).finish(*returned)
+        return self._sealed_so_far(node, policy).finish(*returned)
 
     def _seal(self, node: Node, policy: Policy) -> _SealedStream:
         if self._sealed is None:
-            self._sealed = _SealedStream(node, policy)
-            for data in self._snapshots:
-                self._sealed.item(restore(data))
+            self._sealed = self._sealed_so_far(node, policy)
             self._snapshots.clear()
         return self._sealed
+
+    def _sealed_so_far(self, node: Node, policy: Policy) -> _SealedStream:
+        sealed = _SealedStream(node, policy)
+        for data in self._snapshots:
+            sealed.item(restore(data))
+        return sealed
 
 
 class _SealedStream:

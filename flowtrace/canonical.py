@@ -123,8 +123,7 @@ def _has_tag(data: bytes) -> bool:
 def _has_key(tree: object, secret: SecretNames) -> bool:
     """Tell whether some mapping in a tree has a secret key."""
     names = set(keys_of(tree))
-    quoted = '"'.join(["", *names, ""])
-    return secret.may_be_in(quoted.encode("utf-8", "replace")) and any(map(secret, names))
+    return secret.may_be_in(orjson.dumps(list(names))) and any(map(secret, names))
 
 
 def canonical_bytes(value: object) -> bytes:

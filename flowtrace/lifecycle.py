@@ -57,6 +57,7 @@ def start(step: Step) -> None:
 def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
     """Do what `prepare` and `start` do, for a call whose body starts at once. One function counts in every call."""
     parent = CURRENT.get()
+    number = 0
     step = Step()
     try:
         policy = (STATE.recorder or ensure()).policy
@@ -77,11 +78,12 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         step.number = number
         CURRENT.set(step)
         step.started = CLOCK.now()
-    except Exception as error:
-        report("record the start of a call", error)
-        step.number, number = 0, step.number
+    except BaseException as error:
         LIVE.pop(number, None)
         CURRENT.set(parent)
+        if not isinstance(error, Exception):  # Ctrl-C: what was current stays so
+            raise
+        report("record the start of a call", error)
         return None
     return step
 

@@ -4,17 +4,19 @@ A method that is called through any wrapper costs half a microsecond, since it h
 function costs nothing. So the switch, when it turns, puts the one or the other into the classes.
 
 A class may have been copied since (``@dataclass(slots=True)`` makes a new one), and the copy holds the same function.
-A copy is found as its original is: among the subclasses of its base, by its name.
+A copy is found among the subclasses of its base, by the name that its original had.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
+from functools import partial
 from threading import RLock
 from types import FunctionType
 from typing import Any, Final, NamedTuple
-from weakref import ref
+from weakref import getweakrefcount, ref
 
 from flowtrace import switch
 from flowtrace.classes import class_name, direct_subclasses, first_base, namespace_of
@@ -24,6 +26,7 @@ class _Place(NamedTuple):
     """Where a method stands.
 
     Attributes:
+        home: its class.
         base: the first base of its class.
         owner: module and qualified name of its class.
         name: its name there.
@@ -32,6 +35,7 @@ class _Place(NamedTuple):
         make: takes the function and returns its node; holds neither of them.
     """
 
+    home: ref[type]
     base: ref[type]
     owner: str
     name: str
@@ -41,7 +45,8 @@ class _Place(NamedTuple):
 
 
 _places: Final[dict[tuple[int, str, str], _Place]] = {}
-_lock: Final = RLock()
+_locks: Final = [RLock()]
+_registered_at_fork: Final[list[bool]] = []
 
 
 def add(owner: type, name: str, node: Any, make: Callable[[FunctionType], Any]) -> None:
@@ -54,29 +59,48 @@ def add(owner: type, name: str, node: Any, make: Callable[[FunctionType], Any]) 
         make: takes the function and returns a new node; it must hold neither the class nor the function.
     """
     function = node.__wrapped__
-    place = _Place(ref(first_base(owner)), class_name(owner), name, type(node), ref(function), make)
-    with _lock:
-        _places[id(function), place.owner, name] = place
+    key = id(function), class_name(owner), name
+    held = ref(function, partial(_forget, key))
+    place = _Place(ref(owner), ref(first_base(owner)), key[1], name, type(node), held, make)
+    with _locks[0]:
+        _places[key] = place
         if not switch.SWITCH:
             _settle(owner, place)
 
 
+def _forget(key: tuple[int, str, str], function: ref[FunctionType]) -> None:
+    """Let go of the place of a function that is no more; takes no lock, since the garbage collector may call this."""
+    place = _places.get(key)
+    if place is not None and place.function is function:
+        _places.pop(key, None)
+
+
+def _forget_lock() -> None:
+    """Make a new lock: in a forked child the old one may be held by a thread that is not there."""
+    _locks[:] = [RLock()]
+
+
 def _follow_switch() -> None:
     """Put into all classes what the switch says: the plain functions while it is off, the nodes otherwise."""
-    with _lock:
-        for key, place in list(_places.items()):
-            if place.function() is None or place.base() is None:
-                del _places[key]
-        owners = _owners()
-        for place in _places.values():
+    if hasattr(os, "register_at_fork") and not _registered_at_fork:
+        _registered_at_fork.append(True)
+        os.register_at_fork(after_in_child=_forget_lock)
+    with _locks[0]:
+        places = list(_places.values())
+        owners = _owners(places)
+        for place in places:
+            home = place.home()
+            if home is not None:
+                _settle(home, place)
             for owner in owners.get((id(place.base()), place.owner), ()):
-                _settle(owner, place)
+                if owner is not home:
+                    _settle(owner, place)
 
 
-def _owners() -> dict[tuple[int, str], list[type]]:
+def _owners(places: list[_Place]) -> dict[tuple[int, str], list[type]]:
     """Return the classes that may hold a method of ours, by the id of their base and their name."""
-    names = {place.owner for place in _places.values()}
-    bases = {id(base): base for place in _places.values() if (base := place.base()) is not None}
+    names = {place.owner for place in places}
+    bases = {id(base): base for place in places if (base := place.base()) is not None}
     found: dict[tuple[int, str], list[type]] = {}
     for base in bases.values():
         for owner in direct_subclasses(base):
@@ -93,7 +117,8 @@ def _settle(owner: type, place: _Place) -> None:
         return
     if switch.SWITCH and held is function:
         _put(owner, place.name, place.make(function))
-    elif not switch.SWITCH and type(held) is place.kind and held.__wrapped__ is function:
+    elif not switch.SWITCH and type(held) is place.kind and held.__wrapped__ is function and not getweakrefcount(held):
+        # a node with a weak reference to it (weakref.WeakMethod) stays: it would die with its place
         _put(owner, place.name, function)
 
 

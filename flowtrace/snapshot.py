@@ -44,6 +44,10 @@ class _Memory:
         self.data = data
 
 
+def _refuse(_value: Any) -> Any:
+    raise TypeError
+
+
 class _Refusing(Pickler):
     def reducer_override(self, _obj: Any) -> Any:
         raise TypeError
@@ -56,7 +60,7 @@ resting: Final[list[_Camera]] = []
 
 def _new_camera() -> _Camera:
     memory = _Memory()
-    pickler = _Refusing(memory, _PROTOCOL)
+    pickler = _Refusing(memory, _PROTOCOL, buffer_callback=_refuse)  # a PickleBuffer comes by another way
     pickler.fast = True
     return pickler.dump, memory
 
@@ -72,7 +76,7 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
     if _tracked(kwargs):
         return _take_pickled((args, kwargs), limit)
     for value in args:
-        if _tracked(value):
+        if _tracked(value) or type(value) is tuple:  # tuples in tuples may say one thing a billion times
             return _take_pickled((args, kwargs), limit)
         if type(value) is dict and len(value) > limit:
             return None
@@ -90,7 +94,7 @@ def take(value: object, limit: int) -> bytes | None:
         value: anything.
         limit: how many bytes the snapshot may have.
     """
-    if _tracked(value):
+    if _tracked(value) or type(value) is tuple:
         return _take_pickled(value, limit)
     try:
         data = _dumps(value, None, _OPTIONS)

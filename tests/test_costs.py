@@ -10,9 +10,12 @@ import weakref
 import pytest
 
 import flowtrace
-from flowtrace import traced_node
+from flowtrace import methods, traced_node
+from flowtrace.buffer import Buffer
+from flowtrace.canonical import encode
+from flowtrace.config import TraceConfig
 from flowtrace.runtime import STATE
-from flowtrace.step import LIVE
+from flowtrace.step import LIVE, Step
 from flowtrace.testing import recording
 from tests.programs import run_program
 
@@ -205,3 +208,51 @@ def test_a_generator_without_end_is_held_in_bounds(tmp_path):
     assert peak < 20_000
     (trace,) = recorded.traces
     assert trace.steps[-1].output_json["$py"] == "cut"
+
+
+def test_on_a_buffer_stays_full_when_traces_of_its_steps_were_written(tmp_path):
+    flowtrace.configure(mode="on", out_path=tmp_path / "trace.json", buffer_bytes=100_000, max_value_bytes=4000)
+    for _ in range(60):
+        same("x" * 2000)
+        flowtrace.dump()  # each value takes its final form, of which nothing is kept
+    assert len(STATE.recorder.buffer.newest()) == 20
+
+
+def test_on_a_buffer_counts_while_another_thread_adds_to_it():
+    class Slow(Step):
+        def size(self):
+            buffer.add(light())  # as a thread would that comes in between
+            return super().size()
+
+    def light(kind=Step):
+        step = kind()
+        step.input = b"{}"
+        return step
+
+    buffer = Buffer(TraceConfig(buffer_size=10, buffer_bytes=1 << 20, max_value_bytes=1000))
+    buffer.add(light(Slow))
+    large = light()
+    large.input = encode("x" * 5000)
+    buffer.add(large)
+    for _ in range(20):
+        large = light()
+        large.input = encode("x" * 500_000)
+        buffer.add(large)
+    assert sum(step.size() for step in buffer.newest()) <= 1 << 20
+    assert len(buffer.newest()) == 2
+
+
+def test_a_method_is_forgotten_with_its_class():
+    def make():
+        class Local:
+            @traced_node
+            def handle(self):
+                return __class__
+
+        return Local
+
+    gc.collect()
+    before = len(methods._places)
+    make()
+    gc.collect()
+    assert len(methods._places) == before

@@ -304,3 +304,40 @@ def test_failing_writes_reach_the_standard_librarys_logging(tmp_path):
     """
     done = run_program(tmp_path, bridged, NODES, UNWRITABLE, FLOWTRACE_OUT="/dev/full")
     assert done.stderr.startswith("WARNING flowtrace event='failed to write trace'")
+
+
+def test_a_fork_while_a_thread_turns_the_switch_can_still_make_classes(tmp_path):
+    program = """
+import os
+import signal
+import threading
+import flowtrace
+from flowtrace import methods
+
+flowtrace.configure(mode="on")
+flowtrace.configure(mode="off")
+held, done = threading.Event(), threading.Event()
+
+def hold():
+    with methods._locks[0]:
+        held.set()
+        done.wait()
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if not child:
+    signal.alarm(10)
+
+    class Made:
+        @flowtrace.traced_node
+        def handle(self):
+            return 1
+
+    os._exit(Made().handle())
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+done.set()
+thread.join()
+"""
+    assert run_program(tmp_path, program).stdout == "1\n"

@@ -207,3 +207,8 @@ def test_a_single_secret_name_is_hidden():
     for name in ("password", "api_key", "Session-Id"):
         assert encode({name: "x"}, secret=secret_names()).data == b'{"%b":"__REDACTED__"}' % name.encode()
         assert encode({name: "x"}, secret=secret_names()).redacted == (f"/{name}",)
+
+
+@pytest.mark.parametrize("name", ['pass"word', "pass\\word", "pass\nword", "pass-word", "pässword.token"])
+def test_a_name_is_secret_beside_plain_keys_whatever_separates_its_words(name):
+    assert hidden({name: "x", "user": "ada"})[0] == {name: MARKER, "user": "ada"}

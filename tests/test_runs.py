@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 
@@ -10,7 +11,9 @@ import pytest
 
 import flowtrace
 from flowtrace import flow, load_trace, traced_node
-from flowtrace.testing import recording
+from flowtrace.clock import CLOCK
+from flowtrace.step import CURRENT, LIVE
+from flowtrace.testing import fixed_clock, recording
 
 
 @traced_node(component="math", operation="half")
@@ -439,3 +442,43 @@ def test_a_task_that_outlives_its_run_makes_no_run_of_its_own():
         asyncio.run(main())
     (trace,) = recorded.traces
     assert names(trace.steps) == ["starter"]
+
+
+def test_a_flow_that_fails_says_when_it_ended(tmp_path):
+    path = tmp_path / "trace.json"
+    with flowtrace.override(out_path=path, mode="on"), pytest.raises(ValueError, match="boom"), flow("f"):
+        fail("boom")
+    run = load_trace(path).run
+    assert (run.outcome, run.ended_at is not None) == ("failed", True)
+
+
+@pytest.mark.parametrize("spoil", ["removed", "overwritten"])
+def test_a_flow_that_ends_last_has_the_file_whatever_became_of_its_first_trace(spoil, tmp_path):
+    path = tmp_path / "trace.json"
+
+    def spoiled():
+        if spoil == "removed":
+            path.unlink()
+        else:
+            with contextlib.suppress(ValueError), flow("inner"):
+                fail("other")
+
+    with flowtrace.override(out_path=path, mode="on"), pytest.raises(ValueError, match="boom"), flow("outer"):
+        try:
+            fail("boom")
+        finally:
+            spoiled()
+    trace = load_trace(path)
+    assert (trace.flow.id, names(trace.steps)) == ("outer", ["fail"])
+
+
+def test_a_keyboard_interrupt_at_the_start_of_a_call_leaves_no_step_behind():
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with flowtrace.override(mode="on"):
+        half(1)
+        with fixed_clock(), pytest.raises(KeyboardInterrupt):
+            CLOCK.now = interrupted
+            half(2)
+        assert (CURRENT.get(), LIVE) == (None, {})

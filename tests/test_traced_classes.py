@@ -7,10 +7,12 @@ import dataclasses
 import enum
 import functools
 import operator
+import weakref
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import pytest
 
+import flowtrace
 from flowtrace import traced_node
 from flowtrace.proxies import TracedFunction
 from flowtrace.testing import recording
@@ -281,3 +283,29 @@ def traced_names_by_type(cls):
 
 def test_a_class_of_the_interpreter_is_taken_as_it_is():
     assert traced_node(int) is int
+
+
+def test_a_weak_reference_to_a_method_outlives_the_switch():
+    class Listener:
+        @traced_node
+        def on_event(self):
+            return 1
+
+    listener = Listener()
+    method, function = weakref.WeakMethod(listener.on_event), weakref.ref(Listener.on_event)
+    for mode in ("off", "on", "off"):
+        flowtrace.configure(mode=mode)
+        assert method() == listener.on_event
+        assert function() == Listener.on_event
+
+
+def test_the_methods_of_a_class_that_was_renamed_while_off_are_traced():
+    flowtrace.configure(mode="off")
+
+    class Renamed:
+        @traced_node
+        def public(self):
+            return 1
+
+    Renamed.__module__, Renamed.__qualname__ = "public", "Other"
+    assert [step.operation.rpartition(".")[2] for step in steps_of(lambda: Renamed().public())] == ["public"]
