@@ -100,10 +100,8 @@ heavy = {"structlog", "msgspec", "blake3", "orjson", "pickle", "dataclasses"} & 
 print(sorted(heavy), sorted(name for name in sys.modules if name.startswith("flowtrace")))
 """
     done = run_program(tmp_path, program)
-    assert done.stdout.splitlines() == [
-        "[] ['flowtrace', 'flowtrace.classes', 'flowtrace.flows', 'flowtrace.instrument', "
-        "'flowtrace.interpreter', 'flowtrace.loading', 'flowtrace.methods', 'flowtrace.proxies', 'flowtrace.shapes', 'flowtrace.switch']"
-    ]
+    names = "classes flows instrument interpreter loading methods proxies shapes switch".split()
+    assert done.stdout == f"[] {['flowtrace', *(f'flowtrace.{name}' for name in names)]}\n"
 
 
 def test_off_the_class_holds_the_very_function():
