@@ -10,7 +10,7 @@ CAUSES = {
     "on-wrapt": _AT_THE_EDGE,
     "on-coroutine": _AT_THE_EDGE,
     "on-generator": (
-        "a generator of one item is stopped and gone on with in between: its step leaves the context and enters it again, "
+        "a generator of one item is stopped once and goes on again: its step leaves the context and enters it again, "
         "the item is a second value to take, and its body is driven by a generator of ours, all in Python"
     ),
     "dict-time": _AT_THE_EDGE,

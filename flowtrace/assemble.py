@@ -35,6 +35,13 @@ def own_version() -> str:
         return "0+unknown"
 
 
+def warm_up() -> None:
+    """Load what writing needs: in a forked child, an import that another thread had begun would never end."""
+    own_version()
+    platform.node()
+    platform.python_version()
+
+
 class RunFacts(NamedTuple):
     """What the envelope says of a run.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Unpack
 
 from flowtrace import runtime
+from flowtrace import scopes as scopes  # as in `loading`: what calls need is loaded before they run
 from flowtrace.config import ConfigChanges, TraceConfig, TraceContext, TraceMode
 from flowtrace.environment import parse
 from flowtrace.errors import ConfigError

@@ -113,9 +113,10 @@ def emit(step: Step, item: object) -> None:
 
 def end(step: Step, output: object) -> None:
     """Record that a call ended well."""
-    CURRENT.set(step.previous)
-    step.previous = None
-    number = step.number
+    previous, number = step.previous, step.number
+    CURRENT.set(previous)
+    if previous is not None:
+        step.previous = None
     if not number:
         return
     try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from flowtrace.switch import environment_speaks, is_unread, may_be_on
+from flowtrace.interpreter import REFUSAL, is_main
+from flowtrace.switch import environment_speaks, is_unread, may_be_on, turn_off
 
 T = TypeVar("T")
 
@@ -23,6 +24,14 @@ def if_on(make: Callable[..., T | None], *arguments: object) -> T | None:
     try:
         if not may_be_on():
             return None
+        if not is_main():
+            turn_off()
+            from flowtrace.log import warn
+
+            warn(f"{REFUSAL}: tracing is off here")
+            return None
+        # All that a call needs is loaded at once: a fork while some other thread loads the rest would hang its child.
+        from flowtrace import scopes as scopes
         from flowtrace.runtime import ensure
 
         return None if ensure().is_off else make(*arguments)

@@ -10,6 +10,7 @@ LONG_TEXT: Final = 4096
 # Types by their ids: a metaclass may have an __eq__ and a __hash__ of its own.
 SCALARS: Final = frozenset(map(id, (str, int, float, bool, type(None))))
 CONTAINERS: Final = frozenset(map(id, (dict, list, tuple)))
+_MANY: Final = 1000  # items, from which on it is worth while to look for a shorter way
 _JSON_TYPES: Final = SCALARS | CONTAINERS
 
 
@@ -18,8 +19,6 @@ def is_tree(value: object) -> bool:
 
     Each container is looked at once, without a copy of it.
     """
-    if _has_numbers_alone(value):
-        return True
     todo: list[Any] = [(value,)]
     seen: set[int] = set()
     while todo:
@@ -35,20 +34,23 @@ def is_tree(value: object) -> bool:
                 return False
             if item:
                 seen.add(id(item))
-            if kind is not str:
-                todo.append(item.values() if kind is dict else item)
+            if kind is dict:
+                if len(item) < _MANY or not _has_numbers_alone(item):
+                    todo.append(item.values())
+            elif kind is not str:
+                todo.append(item)
     return True
 
 
-def _has_numbers_alone(value: object) -> bool:
+def _has_numbers_alone(mapping: dict[Any, Any]) -> bool:
     """Tell, where it is quickly seen, that a dict's values are numbers: a dict of atoms can be compared to its maximum.
 
     The garbage collector does not track a dict of atoms, and among those only numbers compare with a number.
     """
-    if type(value) is not dict or is_tracked(value) or not value:
+    if is_tracked(mapping):
         return False
     try:
-        return type(max(value.values())) in (int, float)
+        return type(max(mapping.values())) in (int, float)
     except Exception:
         return False
 

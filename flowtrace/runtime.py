@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import RLock
 from typing import Any, Final
 
-from flowtrace import buffer, failure, hooks, log, propagation, switch
+from flowtrace import assemble, buffer, failure, hooks, log, propagation, switch
 from flowtrace.config import TraceConfig, TraceContext
 from flowtrace.recorder import TraceRecorder
 from flowtrace.step import CURRENT, LIVE, Step
@@ -95,6 +95,7 @@ def _turn(recorder: TraceRecorder | None) -> None:
         hooks.uninstall()
         switch.turn_off()
     else:
+        assemble.warm_up()
         hooks.install(_LISTENERS)
         propagation.install()
         switch.turn_on()

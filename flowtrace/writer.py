@@ -8,12 +8,14 @@ import os
 import re
 import stat
 import sys
+from collections.abc import Callable
 from typing import Final
 
 from flowtrace.switch import HOME_PID
 
 _NO_FSYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EROFS})
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+_UNNAMED: Final = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC if hasattr(os, "O_TMPFILE") else None
 _LONGEST_NAME_KEPT: Final = 80  # in bytes, as file systems count
 
 
@@ -63,7 +65,8 @@ def write_atomically(path: str, data: bytes) -> None:
     """Replace a file's content in one step: a reader sees the old content or the new, whole, never anything else.
 
     The bytes go to a new file of mode 0600 in the same folder, to the disk, and then under the name; missing folders
-    are made with mode 0700. On failure the new file is removed and the old content stays.
+    are made with mode 0700. On failure the new file is removed and the old content stays. On Linux the new file has no
+    name until it is whole, so that even a killed process leaves no piece of it.
 
     Args:
         path: the file.
@@ -77,14 +80,12 @@ def write_atomically(path: str, data: bytes) -> None:
     refuse_special_file(path)
     name = os.fsdecode(os.fsencode(os.path.basename(path))[:_LONGEST_NAME_KEPT])
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(6).hex()}.tmp")
-    descriptor = os.open(temporary, _CREATE, 0o600)
     try:
-        try:
-            _write_all(descriptor, data)
-            _flush_to_disk(descriptor)
-        finally:
-            os.close(descriptor)
+        if not _write_unnamed(folder, temporary, data):
+            _fill(os.open(temporary, _CREATE, 0o600), data)
         os.replace(temporary, path)
+    except FileExistsError:  # what has the temporary name is not ours to remove
+        raise
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -140,10 +141,48 @@ def refuse_special_file(path: str) -> None:
         raise OSError(errno.EINVAL, "is not a regular file", path)
 
 
+def _write_unnamed(folder: str, temporary: str, data: bytes) -> bool:
+    """Write a file that gets its name when it is whole; False where the system or the file system can't do that."""
+    if _UNNAMED is None:
+        return False
+    try:
+        descriptor = os.open(folder, _UNNAMED, 0o600)
+    except OSError:
+        return False
+
+    def give_name() -> bool:
+        try:
+            # with a descriptor, Python calls linkat(), which follows the link in /proc as open(2) advises
+            os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=descriptor)
+        except OSError:
+            return False
+        return True
+
+    return _fill(descriptor, data, give_name)
+
+
+def _fill(descriptor: int, data: bytes, finish: Callable[[], bool] = lambda: True) -> bool:
+    """Write to a new file, down to the disk, and close it; what ``finish`` says is returned."""
+    try:
+        _write_all(descriptor, data)
+        _flush_to_disk(descriptor)
+        finished = finish()
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+        raise
+    with contextlib.suppress(InterruptedError):  # the descriptor is closed all the same
+        os.close(descriptor)
+    return finished
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
-        rest = rest[os.write(descriptor, rest) :]
+        written = os.write(descriptor, rest)
+        if not written:  # or this would go on forever
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rest = rest[written:]
 
 
 def _flush_to_disk(descriptor: int) -> None:

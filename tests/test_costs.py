@@ -101,8 +101,8 @@ print(sorted(heavy), sorted(name for name in sys.modules if name.startswith("flo
 """
     done = run_program(tmp_path, program)
     assert done.stdout.splitlines() == [
-        "[] ['flowtrace', 'flowtrace.classes', 'flowtrace.flows', 'flowtrace.instrument', 'flowtrace.loading', "
-        "'flowtrace.methods', 'flowtrace.proxies', 'flowtrace.shapes', 'flowtrace.switch']"
+        "[] ['flowtrace', 'flowtrace.classes', 'flowtrace.flows', 'flowtrace.instrument', "
+        "'flowtrace.interpreter', 'flowtrace.loading', 'flowtrace.methods', 'flowtrace.proxies', 'flowtrace.shapes', 'flowtrace.switch']"
     ]
 
 

@@ -89,6 +89,24 @@ def test_a_link_is_replaced_and_its_destination_left_alone():
     assert not Path("absent.json").exists()
 
 
+@pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
+def test_what_has_the_temporary_name_is_neither_followed_nor_removed(kind, monkeypatch):
+    monkeypatch.setattr(os, "urandom", lambda size: b"\0" * size)
+    temporary = Path(f".t.json.{os.getpid()}.{'00' * 6}.tmp")
+    Path("t.json").write_bytes(b"old")
+    Path("theirs").write_bytes(b"theirs")
+    if kind == "file":
+        temporary.write_bytes(b"theirs")
+    else:
+        temporary.symlink_to("theirs" if kind == "link" else "absent")
+    before = listing()
+    with pytest.raises(FileExistsError):
+        write_atomically("t.json", b"new")
+    assert listing() == before
+    assert (Path("t.json").read_bytes(), Path("theirs").read_bytes()) == (b"old", b"theirs")
+    assert kind == "file" or temporary.is_symlink()
+
+
 def test_a_linked_folder_is_followed():
     Path("real").mkdir()
     Path("link").symlink_to("real")

@@ -76,7 +76,9 @@ def _table(first: str, found: Iterable[tuple[str, str, bool]]) -> str:
 def _depths(left: dict[tuple[str, str], float]) -> str:
     lines = [
         "### Recursion\n",
-        "How much of the depth of an undecorated recursion is left within the same recursion limit.\n",
+        "How much of the depth of an undecorated recursion is left within the same recursion limit, on the Python that",
+        "this page was made with. Python 3.11 counts the call of a wrapper that is written in C as a level of its own,",
+        "beside the wrapper's and the function's: a third is left while tracing is on. On 3.12 and 3.13 a half is.\n",
         "| recursive | off | on |",
         "|---|--:|--:|",
     ]
