@@ -172,7 +172,7 @@ def _leave(step: Step) -> bool:
     number = step.number
     try:
         if number:
-            del LIVE[number]
+            LIVE.pop(number, None)  # a forked child does not have the generators that were suspended
             step.ended = CLOCK.now()
             return True
     except Exception as error:

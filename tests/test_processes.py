@@ -341,3 +341,29 @@ done.set()
 thread.join()
 """
     assert run_program(tmp_path, program).stdout == "1\n"
+
+
+def test_a_forked_child_goes_on_with_a_generator_of_its_parent(tmp_path):
+    program = """
+import os
+import flowtrace
+
+@flowtrace.traced_node(operation="two")
+def two():
+    yield 1
+    yield 2
+
+flowtrace.configure(mode="always", out_path="{pid}.json")
+numbers = two()
+next(numbers)
+child = os.fork()
+if not child:
+    print(list(numbers), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print(child)
+"""
+    done = run_program(tmp_path, program)
+    items, child = done.stdout.splitlines()
+    assert (items, done.stderr) == ("[2]", "")
+    assert [step.operation for step in traces(tmp_path)[f"{child}.json"].steps] == ["two"]
