@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 from itertools import islice
+from traceback import walk_tb
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
@@ -87,10 +89,17 @@ def message_of(error: BaseException) -> str:
     """Return an error's text; where its ``__str__`` fails, say so instead."""
     try:
         return _cut(str.__str__(str(error)))
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # whatever its __str__ raises would replace the error itself
+    except BaseException as raised:  # whatever its __str__ raises would replace the error itself
+        if isinstance(raised, KeyboardInterrupt) or _is_from_signal_handler(raised):
+            raise
         return f"<{type_of(error)} whose text could not be made>"
+
+
+def _is_from_signal_handler(error: BaseException) -> bool:
+    """Tell whether a signal's handler raised an error, between two of our own instructions (``sys.exit()``, say)."""
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    codes = [getattr(handler, "__code__", None) for handler in handlers]
+    return any(frame.f_code in codes for frame, _ in walk_tb(traceback_of(error)))
 
 
 def type_of(error: BaseException) -> str:

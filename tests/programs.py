@@ -10,11 +10,18 @@ from pathlib import Path
 
 
 def run_program(folder, *parts, arguments=(), code=0, **environment):
-    """Run a program made of parts, each indented as it likes, in a folder. Checks the exit code."""
+    """Run a program as `try_program` does. Checks the exit code."""
+    done = try_program(folder, *parts, arguments=arguments, **environment)
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return done
+
+
+def try_program(folder, *parts, arguments=(), **environment):
+    """Run a program made of parts, each indented as it likes, in a folder."""
     script = Path(folder, "program.py")
     script.write_text("\n".join(map(textwrap.dedent, parts)), encoding="utf-8")
     variables = {name: value for name, value in os.environ.items() if not name.startswith("FLOWTRACE_")}
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-W", "error", str(script), *arguments],
         cwd=folder,
         env=variables | environment,
@@ -23,5 +30,3 @@ def run_program(folder, *parts, arguments=(), code=0, **environment):
         timeout=120,
         check=False,
     )
-    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-    return done

@@ -8,25 +8,25 @@ import pytest
 
 from flowtrace import load_trace
 from tests.faults.scenario import OUT, PARTS
-from tests.programs import run_program
+from tests.programs import run_program, try_program
 
 
-def test_a_signal_whose_handler_fails_during_a_write(tmp_path):
-    program = """
-        import time
-
-        class Alarm(Exception):
+@pytest.mark.parametrize("base", ["BaseException", "Exception"])
+def test_a_signal_whose_handler_fails_during_a_write(base, tmp_path):
+    program = f"""
+        class Alarm({base}):
             pass
 
         rang = []
 
         def ring(number, frame):
-            rang.append(frame.f_code.co_filename)
-            raise Alarm
+            rang.append(number)
+            raise Alarm("rang")
 
         chance("before")
         beside = files()
         signal.signal(signal.SIGALRM, ring)
+        came = 0
         for number in range(300):
             error = ValueError("during")
             try:
@@ -35,18 +35,23 @@ def test_a_signal_whose_handler_fails_during_a_write(tmp_path):
                     fail(error)
                 finally:
                     signal.setitimer(signal.ITIMER_REAL, 0)
-            except Alarm:
-                pass
+            except Alarm as alarm:
+                came += 1
             except ValueError as raised:
                 assert raised is error
             assert files() == beside
-            assert told() in ("before", "during")
-        assert any("flowtrace" in name for name in rang)
+            # it may ring inside the traced function too, and is what that call fails with
+            assert told() in ("before", "during", "rang"), told()
+        assert rang
+        # An Exception that comes while flowtrace works can't be told from a fault of its own: it may end there.
+        assert came == len(rang) if {base} is BaseException else came <= len(rang), (came, len(rang))
         chance("after")
-        flowtrace.configure()  # what waits in a burst is written now
+        flowtrace.configure()  # what the throttle held back is written
         assert (told(), files()) == ("after", beside)
     """
-    run_program(tmp_path, PARTS, "import flowtrace", program, FLOWTRACE_OUT=OUT)
+    done = run_program(tmp_path, PARTS, "import flowtrace", program, FLOWTRACE_OUT=OUT)
+    assert "Traceback" not in done.stderr
+    assert base == "Exception" or done.stderr == ""
 
 
 def test_a_handler_that_is_traced_itself_during_a_write(tmp_path):
@@ -69,7 +74,7 @@ def test_a_handler_that_is_traced_itself_during_a_write(tmp_path):
         signal.setitimer(signal.ITIMER_REAL, 0)
         assert len(rang) > 3 and set(rang) == {result}
         chance("after")
-        flowtrace.configure()  # what waits in a burst is written now
+        flowtrace.configure()  # what the throttle held back is written
         assert (told(), files()) == ("after", ["trace.json"])
     """
     done = run_program(tmp_path, PARTS, "import flowtrace", program, FLOWTRACE_OUT=OUT)
@@ -80,6 +85,8 @@ def test_a_fork_during_a_write_leaves_both_with_whole_files(tmp_path):
     quiet = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)"
     program = """
         import threading
+        chance("a fork while modules are being loaded is another fault")
+        out.unlink()
         stop = threading.Event()
 
         def work():
@@ -205,6 +212,9 @@ else:
 import os
 assert not os.path.exists("out")
 """
+    bare = f"import sys; sys.path[:] = {sys.path!r}; import asyncio"
+    if (code_of := try_program(tmp_path, SUBINTERPRETER, f"inside({kind!r}, {bare!r})").returncode) < 0:
+        pytest.skip(f"this Python ends with signal {-code_of} where a subinterpreter loads asyncio, as wrapt does")
     program = f"inside({kind!r}, {code!r})\nprint('alive')"
     done = run_program(tmp_path, SUBINTERPRETER, program, FLOWTRACE_OUT=OUT)
     assert done.stdout == "alive\n"
