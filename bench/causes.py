@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_AT_THE_EDGE = "it is at the edge of its goal: another run of the same code may meet it"
+_AT_THE_EDGE = "it is at the edge of its goal, and this run shared two cores with other work: a quiet one may meet it"
 
 # By the key of the row, as `benchmark.py` prints it; no full stop at the end.
 CAUSES = {
@@ -16,7 +16,7 @@ CAUSES = {
     "dict-time": _AT_THE_EDGE,
     "failure": (
         "a run inside a flow is written twice, at the failure and at the end of the flow, each time with a sync of the "
-        "file and of its folder"
+        "file and of its folder; and the disk of this run was busy with other work"
     ),
     "scale-threads": _AT_THE_EDGE,
     "scale-tasks": "ten thousand tasks hold ten thousand steps and contexts, more than the caches of the processor do",

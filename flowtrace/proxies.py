@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 from collections.abc import Callable
@@ -162,6 +163,8 @@ class _ShownAs(type):
         shown = own(cls, "_shown")
         if name == "__mro__":
             return (cls, *shown.__mro__[1:])
+        if name == "__signature__":
+            return inspect.signature(shown)
         return own(cls, name) if isinstance(vars(_Stand).get(name), FunctionType) else getattr(shown, name)
 
 
