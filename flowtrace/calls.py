@@ -13,7 +13,7 @@ from flowtrace.digest import Hasher, derive_key
 from flowtrace.forms import class_attribute, inherits
 from flowtrace.model import Code
 from flowtrace.redaction import SecretNames, secret_names
-from flowtrace.snapshot import restore, take, take_call
+from flowtrace.snapshot import restore, take
 
 Snapshot: TypeAlias = "bytes | Encoded | Stream"
 """What is bound, redacted and hashed later; or the final form, where that can't wait."""
@@ -143,15 +143,17 @@ class Policy:
         return self.capture_inputs if node.capture_inputs is None else node.capture_inputs
 
 
-def snapshot_call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool, policy: Policy) -> Snapshot:
-    """Take what a function is called with, before the call."""
-    if not node.live_defaults:
-        data = take_call(args, kwargs, policy.max_value_bytes)
-    else:
-        function: Any = node.function
-        data = take((args, kwargs, function.__defaults__, function.__kwdefaults__), policy.max_value_bytes)
-    if data is not None:
-        return data
+def snapshot_with_defaults(
+    node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool, policy: Policy
+) -> Snapshot:
+    """Take what a function with live defaults is called with, before the call, and these defaults."""
+    function: Any = node.function
+    data = take((args, kwargs, function.__defaults__, function.__kwdefaults__), policy.max_value_bytes)
+    return data or seal_call(node, args, kwargs, bound, policy)
+
+
+def seal_call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool, policy: Policy) -> Encoded:
+    """Return what a function is called with in its final form, where no snapshot can be taken of it."""
     return _seal(bind(node, args, kwargs, bound), node, policy, policy.captures_input(node))
 
 
@@ -162,7 +164,12 @@ def snapshot_payload(node: Node, payload: object, policy: Policy) -> Snapshot:
 
 def snapshot_output(node: Node, output: object, policy: Policy) -> Snapshot:
     """Take what a function returned."""
-    return take(output, policy.max_value_bytes) or _seal(output, node, policy, policy.capture_outputs)
+    return take(output, policy.max_value_bytes) or seal_output(node, output, policy)
+
+
+def seal_output(node: Node, output: object, policy: Policy) -> Encoded:
+    """Return a result in its final form, where no snapshot can be taken of it."""
+    return _seal(output, node, policy, policy.capture_outputs)
 
 
 def final_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy) -> Encoded:
@@ -181,7 +188,7 @@ def final_output(node: Node, snapshot: Snapshot, policy: Policy) -> Encoded:
     """Return a result in its final form."""
     if not isinstance(snapshot, bytes):
         return snapshot.final(node, policy) if isinstance(snapshot, Stream) else snapshot
-    return _seal(restore(snapshot), node, policy, policy.capture_outputs)
+    return seal_output(node, restore(snapshot), policy)
 
 
 def _seal(value: object, node: Node, policy: Policy, keep: bool) -> Encoded:

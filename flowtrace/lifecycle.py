@@ -9,7 +9,7 @@ from threading import get_ident
 from typing import Any
 
 from flowtrace import failure
-from flowtrace.calls import Node, Stream, snapshot_call, snapshot_output
+from flowtrace.calls import Node, Stream, seal_call, seal_output, snapshot_with_defaults
 from flowtrace.clock import CLOCK
 from flowtrace.runtime import STATE, Scope, close_run, ensure, open_run, outcome_of, report
 from flowtrace.shapes import Subject
@@ -23,8 +23,11 @@ def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bou
     try:
         policy = (STATE.recorder or ensure()).policy
         step.node = node = subject.target
-        data = None if node.live_defaults else take_call(args, kwargs, policy.max_value_bytes)
-        step.input = data or snapshot_call(node, args, kwargs, bound, policy)
+        if node.live_defaults:
+            step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
+        else:
+            data = take_call(args, kwargs, policy.max_value_bytes)
+            step.input = data or seal_call(node, args, kwargs, bound, policy)
         if bound:
             step.bound = True
     except Exception as error:
@@ -62,8 +65,11 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
     try:
         policy = (STATE.recorder or ensure()).policy
         step.node = node = subject.target
-        data = None if node.live_defaults else take_call(args, kwargs, policy.max_value_bytes)
-        step.input = data or snapshot_call(node, args, kwargs, bound, policy)
+        if node.live_defaults:
+            step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
+        else:
+            data = take_call(args, kwargs, policy.max_value_bytes)
+            step.input = data or seal_call(node, args, kwargs, bound, policy)
         if bound:
             step.bound = True
         if parent is None:
@@ -125,7 +131,7 @@ def end(step: Step, output: object) -> None:
         step.ended = CLOCK.now()
         recorder = STATE.recorder or ensure()
         policy = recorder.policy
-        step.output = take(output, policy.max_value_bytes) or snapshot_output(step.node, output, policy)
+        step.output = take(output, policy.max_value_bytes) or seal_output(step.node, output, policy)
         recorder.buffer.add(step)
         run = step.run
         if run is not None or step.issues is not None or recorder.is_always:
