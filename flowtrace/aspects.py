@@ -18,7 +18,7 @@ MAX_CHANGES: Final = 20  # places shown of one value
 MAX_FILE_BYTES: Final = 1 << 22  # 4 MiB, of a payload file that is looked into
 MAX_ALL_FILES_BYTES: Final = 1 << 26  # 64 MiB, of all of them
 _MAX_EXAMPLES: Final = 5
-_PLACES: Final = {"input": "/invocation_json/payload", "output": "/output_json"}
+_PLACES: Final = {"input": "/invocation_json/payload", "output": "/output_json", "state_delta": "/state_delta"}
 _TOLD: Final = ("type", "causes", "notes", "exceptions")  # frames change with every line that is added above them
 MISSING: Final = object()
 

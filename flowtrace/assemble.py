@@ -18,12 +18,14 @@ from flowtrace.config import TraceContext
 from flowtrace.digest import Digest, hash_bytes
 from flowtrace.environment import git_sha
 from flowtrace.forms import Opaque
+from flowtrace.scrub import EVERYTHING, Scrubber, texts_in_environment
 from flowtrace.step import Step
 
 Store = Callable[[str, bytes], str | None]
 """Puts a payload's bytes, under their hash, beside the trace: the relative path, or None where that failed."""
 _INPUT: Final = "/invocation_json/payload"
 _OUTPUT: Final = "/output_json"
+_STATE_DELTA: Final = "/state_delta"
 
 
 @lru_cache(maxsize=1)
@@ -69,11 +71,13 @@ class _Setting(NamedTuple):
         policy: what to keep of values.
         store: where payloads over the limit go.
         threads: name by identifier, of the threads that are alive.
+        scrubber: takes what the steps hide out of the texts of their errors.
     """
 
     policy: Policy
     store: Store
     threads: dict[int | None, str]
+    scrubber: Scrubber
 
 
 def trace_bytes(
@@ -94,7 +98,9 @@ def trace_bytes(
         policy: what to keep of their values.
         store: where payloads over the limit go.
     """
-    setting = _Setting(policy, store, {thread.ident: thread.name for thread in threading.enumerate()})
+    steps, in_flight = list(steps), list(in_flight)
+    threads = {thread.ident: thread.name for thread in threading.enumerate()}
+    setting = _Setting(policy, store, threads, scrubber_of([*steps, *in_flight], policy))
     trace = model.Trace(
         trace_version=model.TRACE_VERSION,
         runner_version=own_version(),
@@ -120,6 +126,34 @@ def _run(facts: RunFacts) -> model.Run:
         python=platform.python_version(),
         overtaken_runs=facts.overtaken or None,
     )
+
+
+def scrubber_of(steps: Iterable[Step], policy: Policy) -> Scrubber:
+    """Return what knows the values that some steps hide; each value takes its final form for that.
+
+    Args:
+        steps: which steps.
+        policy: what to keep of their values.
+    """
+    steps = list(steps)
+    names = policy.secret(*dict.fromkeys(step.node for step in steps if step.node.redact))
+    texts = dict.fromkeys(texts_in_environment(os.environ, names))
+    for step in steps:
+        try:
+            texts.update(dict.fromkeys(_secrets(step, policy)))
+        except Exception as error:
+            log.internal_fault("find what a step hides", error)
+            texts[EVERYTHING] = None
+    return Scrubber(texts, names)
+
+
+def _secrets(step: Step, policy: Policy) -> tuple[str, ...]:
+    step.input = given = calls.final_input(step.node, step.input, step.bound, policy)
+    secrets = given.secrets
+    if step.output is not None:
+        step.output = output = calls.final_output(step.node, step.output, policy)
+        secrets += output.secrets
+    return secrets if step.state_delta is None else secrets + step.state_delta.secrets
 
 
 def _safe_record(step: Step, setting: _Setting) -> model.Step:
@@ -162,9 +196,24 @@ def _record(step: Step, setting: _Setting) -> model.Step:
     if policy.captures_input(node):
         _show_input(record, given, policy, setting.store)
     if step.state_delta is not None:
-        record.state_delta_hash = _hash(step.state_delta)
+        record.state_delta_hash = _hash(step.state_delta.digest)
+        record.redacted += [_STATE_DELTA + pointer for pointer in step.state_delta.redacted]
     _add_end(record, step, policy)
+    _scrub(record, setting.scrubber)
     return record
+
+
+def _scrub(record: model.Step, scrubber: Scrubber) -> None:
+    """Take secrets out of the texts that came from the program."""
+    if record.error is not None:
+        record.error.message = scrubber.text(record.error.message)
+        record.error.details = scrubber.scrubbed(record.error.details)
+    record.validation_issues = [scrubbed_issue(issue, scrubber) for issue in record.validation_issues]
+
+
+def scrubbed_issue(issue: model.ValidationIssue, scrubber: Scrubber) -> model.ValidationIssue:
+    """Return a validation issue without secrets in it."""
+    return model.ValidationIssue(scrubber.known(issue.code), scrubber.known(issue.path), scrubber.text(issue.message))
 
 
 def _show_input(record: model.Step, given: Encoded, policy: Policy, store: Store) -> None:

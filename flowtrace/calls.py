@@ -29,8 +29,12 @@ _FIXED: Final = (
     FunctionType,
     BuiltinFunctionType,
 )
+_NO_RECEIVERS: Final = frozenset(
+    map(id, (type(None), bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset))
+)
 _RECEIVERS: Final = frozenset({"self", "cls", "mcs", "mcls", "metacls"})
 _MAX_POINTERS: Final = 1000
+_MAX_SECRETS: Final = 1000
 _VARIABLE: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 _OF_A_SNAPSHOT: Final = 48  # bytes of memory beside its data
 
@@ -115,6 +119,7 @@ class Policy:
         capture_inputs: keep payloads.
         capture_outputs: keep results.
         key: 32 bytes for keyed hashing, or None.
+        redactor: tells of more values that are to be hidden, or None.
     """
 
     __slots__ = (
@@ -124,6 +129,7 @@ class Policy:
         "capture_outputs",
         "key",
         "max_value_bytes",
+        "redactor",
     )
 
     def __init__(self, config: TraceConfig) -> None:
@@ -132,11 +138,12 @@ class Policy:
         self.capture_inputs = config.capture_inputs
         self.capture_outputs = config.capture_outputs
         self.key = None if config.hash_key is None else derive_key(config.hash_key)
+        self.redactor = config.redactor
         self._redact = config.redact
 
-    def secret(self, node: Node) -> SecretNames:
-        """Return the test for names whose values are hidden in a node's steps."""
-        return secret_names((*self._redact, *node.redact))
+    def secret(self, *nodes: Node) -> SecretNames:
+        """Return the test for names whose values are hidden in the steps of some nodes."""
+        return secret_names((*self._redact, *(name for node in nodes for name in node.redact)))
 
     def captures_input(self, node: Node) -> bool:
         """Tell whether a node's payloads are kept."""
@@ -169,7 +176,12 @@ def snapshot_output(node: Node, output: object, policy: Policy) -> Snapshot:
 
 def seal_output(node: Node, output: object, policy: Policy) -> Encoded:
     """Return a result in its final form, where no snapshot can be taken of it."""
-    return _seal(output, node, policy, policy.capture_outputs)
+    return _seal(output, node, policy, policy.capture_outputs, "return")
+
+
+def seal_state_delta(node: Node, value: object, policy: Policy) -> Encoded:
+    """Return what a step changed in some state in its final form."""
+    return _seal(value, node, policy, False, "state_delta")
 
 
 def final_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy) -> Encoded:
@@ -191,10 +203,12 @@ def final_output(node: Node, snapshot: Snapshot, policy: Policy) -> Encoded:
     return seal_output(node, restore(snapshot), policy)
 
 
-def _seal(value: object, node: Node, policy: Policy, keep: bool) -> Encoded:
+def _seal(value: object, node: Node, policy: Policy, keep: bool, name: str = "") -> Encoded:
     """Encode a value: bytes and pointers of its redacted form, and the hash over that or, with a key, the real one."""
     limit = policy.buffer_bytes if keep else 0
-    shown = encode(value, secret=policy.secret(node), limit=limit)
+    redactor = policy.redactor
+    name = name if redactor is not None else ""
+    shown = encode(value, secret=policy.secret(node), redactor=redactor, name=name, limit=limit)
     if policy.key is None:
         return shown
     return shown._replace(digest=encode(value, key=policy.key, limit=0).digest)
@@ -228,7 +242,7 @@ def bind(
         positional = parameters and parameters[0].kind in _POSITIONAL
         if positional and bound and node.has_receiver:
             parameters = parameters[1:]
-        elif positional and not bound and (_names_receiver(node, parameters[0]) or _is_receiver(node, args)):
+        elif positional and not bound and _has_receiver(node, parameters[0], args):
             receiver, *parameters = parameters
             args = args[1:]
             kwargs = {name: value for name, value in kwargs.items() if name != receiver.name}
@@ -264,6 +278,16 @@ def _signature(node: Node) -> inspect.Signature:
         assert node.function is not None  # an engine's payload has no parameters
         node.signature = inspect.signature(node.function)
     return node.signature
+
+
+def _has_receiver(node: Node, first: inspect.Parameter, args: Sequence[Any]) -> bool:
+    """Tell whether the first argument of a method that was reached as a plain function is its receiver.
+
+    ``U.double(3)`` has none, whatever its first parameter is called: a value of a built-in type has no methods of ours.
+    """
+    if _is_receiver(node, args):
+        return True
+    return _names_receiver(node, first) and not (args and id(type(args[0])) in _NO_RECEIVERS)
 
 
 def _names_receiver(node: Node, first: inspect.Parameter) -> bool:
@@ -368,7 +392,10 @@ class Stream:
 class _SealedStream:
     """The final form of a stream while it is made: hashed item by item, kept only where results are captured."""
 
-    __slots__ = ("_count", "_hasher", "_keep", "_kept", "_node", "_opaque", "_policy", "_redacted", "_size")
+    __slots__ = (
+        *("_count", "_hasher", "_keep", "_kept", "_node", "_opaque"),
+        *("_policy", "_redacted", "_secrets", "_size"),
+    )
 
     def __init__(self, node: Node, policy: Policy) -> None:
         self._node = node
@@ -378,32 +405,40 @@ class _SealedStream:
         self._keep = policy.capture_outputs
         self._opaque: list[str] = []
         self._redacted: list[str] = []
+        self._secrets: dict[str, None] = {}
         self._count = self._size = 0
         self._add(b'{"$py":"generator","items":[', None)
 
     def item(self, value: object) -> None:
         """Take one yielded value."""
         lead = b"," if self._count else b""
-        self._value(lead, value, f"/items/{self._count}")
+        self._value(lead, value, f"/items/{self._count}", "yield")
         self._count += 1
 
     def finish(self, *returned: object) -> Encoded:
         """Return the final form, with the generator's return value where it has one."""
         self._add(b"]", None)
         for value in returned:
-            self._value(b',"returned":', value, "/returned")
+            self._value(b',"returned":', value, "/returned", "return")
         self._add(b"}", None)
         data = b"".join(self._kept) if self._keep else None
         pointers = tuple(self._opaque), tuple(self._redacted)
-        return Encoded(data, self._hasher.finish(), self._size, *pointers)
+        return Encoded(data, self._hasher.finish(), self._size, *pointers, tuple(self._secrets))
 
-    def _value(self, lead: bytes, value: object, place: str) -> None:
-        secret = self._policy.secret(self._node)
-        shown = encode(value, secret=secret)
+    def _value(self, lead: bytes, value: object, place: str, name: str) -> None:
+        secret, redactor = self._policy.secret(self._node), self._policy.redactor
+        shown = encode(value, secret=secret, redactor=redactor, name=name if redactor is not None else "")
+        self._know(shown.secrets)
         hashed = shown if self._policy.key is None else encode(value)
         self._add(lead + (shown.data or b""), lead + (hashed.data or b""))
         for pointers, more in ((self._opaque, shown.opaque), (self._redacted, shown.redacted)):
             pointers += [place + pointer for pointer in more[: _MAX_POINTERS - len(pointers)]]
+
+    def _know(self, secrets: tuple[str, ...]) -> None:
+        """Keep the newest of an endless stream's secrets: an error is likelier to quote one of them."""
+        self._secrets.update(dict.fromkeys(secrets))
+        while len(self._secrets) > _MAX_SECRETS:
+            del self._secrets[next(iter(self._secrets))]
 
     def _add(self, shown: bytes, hashed: bytes | None) -> None:
         self._hasher.update(shown if hashed is None else hashed)

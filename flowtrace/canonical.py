@@ -17,9 +17,11 @@ import orjson
 
 from flowtrace import codecs
 from flowtrace.digest import Digest, hash_bytes
-from flowtrace.forms import HashOf, Opaque, Pairs, Tag, Unordered, class_name, inherits, pairs_of
+from flowtrace.forms import As, HashOf, Named, Opaque, Pairs, Tag, Under, Unordered, class_name, pairs_of
+from flowtrace.hiding import Redactor, is_hidden, names_in
 from flowtrace.probe import CONTAINERS, LONG_TEXT, SCALARS, is_tree, keys_of, type_ids
 from flowtrace.redaction import MARKER, NO_NAMES, SecretNames
+from flowtrace.scrub import texts_in
 from flowtrace.sink import MAX_DEPTH as MAX_DEPTH
 from flowtrace.sink import Encoded as Encoded
 from flowtrace.sink import Shared, Sink, pointer_to
@@ -36,7 +38,7 @@ dumps: Final = orjson.dumps
 """What orjson has to offer to the hot path, where even a call in between would count."""
 _OPTIONS: Final = EXACT_TYPES | orjson.OPT_SORT_KEYS
 _NUMBERS: Final = SCALARS - {id(str)}
-_FORMS: Final = frozenset(map(id, (Tag, Opaque, Unordered, Pairs, HashOf)))
+_FORMS: Final = frozenset(map(id, (Tag, Opaque, Unordered, Pairs, HashOf, Under, As, Named)))
 _SURROGATE: Final = re.compile("[\ud800-\udfff]").search
 _first: Final = itemgetter(0)
 
@@ -90,29 +92,40 @@ def _escaped(document: Any) -> Any:
 
 
 def encode(
-    value: object, *, secret: SecretNames = NO_NAMES, key: bytes | None = None, limit: int | None = None
+    value: object,
+    *,
+    secret: SecretNames = NO_NAMES,
+    redactor: Redactor | None = None,
+    name: str = "",
+    key: bytes | None = None,
+    limit: int | None = None,
 ) -> Encoded:
     """Return any value in its final form. Never raises an Exception.
 
     Args:
         value: anything.
         secret: tells which names' values are hidden behind a marker.
+        redactor: tells of more values that are to be hidden.
+        name: of the value itself, for the redactor; "" where it has none.
         key: 32 bytes for keyed hashing.
         limit: keep no more canonical bytes than this; None keeps all.
     """
-    data = plain(value)
+    data = plain(value) if redactor is None else None
     if data is not None and not _has_tag(data) and not (secret.may_be_in(data) and _has_key(value, secret)):
         return Encoded(data if limit is None or len(data) <= limit else None, hash_bytes(data, key), len(data))
     del data
     sink = Sink(key, limit)
-    encoder = _Encoder(secret, sink, Shared())
+    shared = Shared()
+    encoder = _Encoder(secret, redactor, sink, shared)
     try:
-        encoder.run(value)
+        encoder.run(Under(name, value) if name else value)
     except Exception:  # for example memory that ran out: say what little is sure
         sink = Sink(key, limit)
         sink.write(_opaque(class_name(type(value))))
-        return sink.finish(("",), ())
-    return sink.finish(tuple(encoder.opaque), tuple(encoder.redacted))
+        encoded = sink.finish(("",), ())
+    else:
+        encoded = sink.finish(tuple(encoder.opaque), tuple(encoder.redacted))
+    return encoded._replace(secrets=texts_in(shared.hidden, secret)) if shared.hidden else encoded
 
 
 def _has_tag(data: bytes) -> bool:
@@ -197,10 +210,18 @@ class _Raw(bytes):
 class _Encoder:
     """Writes one value. Depth costs memory here, never the interpreter's stack."""
 
-    def __init__(self, secret: SecretNames, sink: Sink, shared: Shared, outer: _Encoder | None = None) -> None:
+    def __init__(
+        self,
+        secret: SecretNames,
+        redactor: Redactor | None,
+        sink: Sink,
+        shared: Shared,
+        outer: _Encoder | None = None,
+    ) -> None:
         self.opaque: list[str] = []
         self.redacted: list[str] = []
         self._secret = secret
+        self._redactor = redactor
         self._sink = sink
         self._write = sink.write
         self._shared = shared
@@ -356,11 +377,13 @@ class _Encoder:
             yield comma + orjson.dumps(name) + b":", name, self._shown(name, child, name)
             comma = b","
 
-    def _shown(self, name: Any, child: object, *tokens: str | int) -> object:
-        """Return the child, or the marker in its place where its name is secret."""
-        if not inherits(type(name), str) or not self._secret(str.__str__(name)):
+    def _shown(self, name: object, child: object, *tokens: str | int) -> object:
+        """Return the child, or the marker in its place where it must be hidden."""
+        value = child.value if type(child) is As else child
+        if not is_hidden(name, value, self._secret, self._redactor):
             return child
         self._note(self.redacted, *tokens)
+        self._shared.hidden.append(value)
         return MARKER
 
     def _form(self, value: object) -> None:
@@ -377,6 +400,18 @@ class _Encoder:
             self._enter(value, b"[", self._items(self._shown_rows(rows)), b"]", False)
         elif isinstance(form, HashOf):
             self._write(b'"%b"' % self._hash_of(form.value))
+        elif isinstance(form, Under):
+            self._put(self._shown(form.name, form.value), False)
+        elif isinstance(form, As):
+            self._put(form.form, False)
+        elif isinstance(form, Named):
+            self._named(form)
+
+    def _named(self, form: Named) -> None:
+        """Write a value whole where no name in it can hide anything."""
+        hides = form.is_alike and self._redactor is not None
+        hides = hides or any(self._secret(text) for name in form.names for text in names_in(name))
+        self._put(form.apart() if hides else form.whole, False)
 
     def _fields(self, fields: Any) -> Iterator[tuple[bytes, str, object]]:
         for name, child in fields:
@@ -425,7 +460,7 @@ class _Encoder:
         return sink.finish().digest.encode()
 
     def _inner(self, value: object, sink: Sink, exact: bool, levels: int = 0) -> None:
-        inner = _Encoder(self._secret, sink, self._shared, self)
+        inner = _Encoder(self._secret, self._redactor, sink, self._shared, self)
         inner._depth += levels
         inner._exact = exact or self._exact
         inner.run(value)

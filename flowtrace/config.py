@@ -9,13 +9,14 @@ from typing import Any, Final, TypedDict
 
 from flowtrace import environment, log
 from flowtrace.errors import ConfigError
-from flowtrace.values import TraceMode, ValidationMode
+from flowtrace.hiding import Redactor
+from flowtrace.values import OPTIONAL_CALLABLE, TraceMode, ValidationMode
 
 __all__ = ["ConfigChanges", "TraceConfig", "TraceContext", "TraceMode", "ValidationMode"]
 
 _KINDS: Final = {
     variable.setting: variable.kind for variable in (*environment.CONFIG_VARIABLES, *environment.CONTEXT_VARIABLES)
-}
+} | {"redactor": OPTIONAL_CALLABLE}  # code can't come from a variable
 
 
 class ConfigChanges(TypedDict, total=False):
@@ -30,6 +31,7 @@ class ConfigChanges(TypedDict, total=False):
     max_value_bytes: int
     redact: tuple[str, ...]
     hash_key: str | None
+    redactor: Redactor | None
     validation: ValidationMode | str
 
 
@@ -70,6 +72,8 @@ class TraceConfig:
         buffer_bytes: bytes of values that a buffer keeps.
         max_value_bytes: bytes of one value above which it is hashed at once.
         redact: names whose values are hidden, added to the built-in ones.
+        redactor: a hook, called with the name of a value and the value when a step is written; true hides it too. Where
+            it fails or answers anything but a bool, the value is hidden. It must neither change nor keep the value.
         hash_key: text from which the key of keyed BLAKE3 is derived; None hashes without a key.
         validation: what a validation issue leads to, beside standing in its step.
 
@@ -85,6 +89,7 @@ class TraceConfig:
     buffer_bytes: int = 16 * environment.MIB
     max_value_bytes: int = 64 * environment.KIB
     redact: tuple[str, ...] = ()
+    redactor: Redactor | None = field(default=None, repr=False)
     hash_key: str | None = field(default=None, repr=False)
     validation: ValidationMode = ValidationMode.OFF
 

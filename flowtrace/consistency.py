@@ -24,6 +24,7 @@ ERROR_CODES: Final = ("node_error", "flow_error", "node_cancelled", "node_interr
 OUTCOMES: Final = ("failed", "recovered", "ok", "interrupted", "snapshot")
 _PAYLOAD: Final = "/invocation_json/payload"
 _OUTPUT: Final = "/output_json"
+_STATE_DELTA: Final = "/state_delta"
 _HEX_64: Final = re.compile("[0-9a-f]{64}", re.ASCII).fullmatch
 _HEX_32: Final = re.compile("[0-9a-f]{32}", re.ASCII).fullmatch
 _HEX_16: Final = re.compile("[0-9a-f]{16}", re.ASCII).fullmatch
@@ -271,6 +272,8 @@ def _pointers(pointer: str, step: Step, values: dict[str, Any]) -> Findings:
     for name, pointers in (("opaque", step.opaque), ("redacted", step.redacted)):
         for at, target in enumerate(pointers):
             place = f"{pointer}/{name}/{at}"
+            if target.startswith(f"{_STATE_DELTA}/") or target == _STATE_DELTA:
+                continue  # only its hash is told
             part = next((part for part in values if target == part or target.startswith(f"{part}/")), None)
             if part is None:
                 yield _warning("pointer-form", place, f"leads neither into {_PAYLOAD} nor into {_OUTPUT}")

@@ -7,12 +7,27 @@ BLAKE3 of the buffer); only columns of Python objects or with missing entries go
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from flowtrace import digest
-from flowtrace.forms import Form, HashOf, Opaque, Pairs, Tag, class_name, inherits, root_package, state
+from flowtrace.forms import (
+    As,
+    Form,
+    HashOf,
+    Named,
+    Opaque,
+    Pairs,
+    Tag,
+    Under,
+    class_name,
+    inherits,
+    root_package,
+    state,
+)
 
 _CHUNK: Final = 1 << 16
+_LONGEST_ROW: Final = 1000
 _POLARS_NUMBERS: Final = frozenset({"Float32", "Float64", *(f"{u}Int{n}" for u in ("", "U") for n in (8, 16, 32, 64))})
 
 
@@ -43,10 +58,38 @@ def _numpy_item(exact: Any, numpy: Any) -> object:
         return str(exact.item())
     item = exact.item()
     if exact.dtype.names:
-        return HashOf(item)
+        return HashOf(_fields(exact.dtype, item, 0))
     if _is_padded(exact, numpy):
         return str(item)
     return item if type(item) in (bool, int, float, str, bytes, complex) else exact.tobytes()
+
+
+def _fields(dtype: Any, content: Any, levels: int) -> object:
+    """Return items of a structured dtype as they are, or, where a field's name hides it, field by field.
+
+    Args:
+        dtype: of each item.
+        content: the items, as Python has them.
+        levels: how many lists they stand in; 0 where they are one item.
+    """
+    if not (names := _names_of(dtype)):
+        return content
+    return Named(names, content, lambda: _field_by_field(dtype, content, levels))
+
+
+def _names_of(dtype: Any) -> list[str]:
+    dtype = dtype.base
+    return [name for own in dtype.names or () for name in (own, *_names_of(dtype[own]))]
+
+
+def _field_by_field(dtype: Any, content: Any, levels: int) -> object:
+    dtype, levels = dtype.base, levels + len(dtype.shape)
+    if not dtype.names:
+        return content
+    if levels:
+        return [_field_by_field(dtype, item, levels - 1) for item in content]
+    pairs = zip(dtype.names, content, strict=True)
+    return tuple(Under(name, As(item, _field_by_field(dtype[name], item, 0))) for name, item in pairs)
 
 
 def _is_padded(array: Any, numpy: Any) -> bool:
@@ -60,7 +103,7 @@ def _ndarray(value: Any, numpy: Any) -> Form:
     base = numpy.asarray(value)
     fields: dict[str, object] = {"dtype": base.dtype.str, "shape": list(base.shape)}
     if base.dtype.hasobject or base.dtype.names:  # a buffer of pointers, or with padding between the fields
-        fields |= {"dtype": str(base.dtype), "items": HashOf(base.tolist())}
+        fields |= {"dtype": str(base.dtype), "items": HashOf(_fields(base.dtype, base.tolist(), base.ndim))}
     elif _is_padded(base, numpy):
         fields["items"] = HashOf([str(item) for item in base.ravel().tolist()])
     else:
@@ -89,17 +132,38 @@ def _buffer_hash(base: Any, numpy: Any) -> str:
 def _pandas(value: Any, pandas: Any) -> Form | None:
     cls = type(value)
     if inherits(cls, pandas.DataFrame):
-        columns = [(label, _column(value.iloc[:, at], pandas)) for at, label in enumerate(value.columns)]
+        series = [value.iloc[:, at] for at in range(len(value.columns))]
+        columns = [(label, As(item, _column(item, pandas))) for label, item in zip(value.columns, series, strict=True)]
         fields = {"columns": Pairs(columns, ordered=True), "index": value.index, "names": list(value.columns.names)}
         return _tag("pandas.frame", value, fields, pandas.DataFrame)
     if inherits(cls, pandas.Series):
-        fields = {"index": value.index, "name": value.name, "values": _column(value, pandas)}
+        fields = {"index": value.index, "name": value.name, "values": _under(value.name, value, _row(value, pandas))}
         return _tag("pandas.series", value, fields, pandas.Series)
     if inherits(cls, pandas.Index):
-        fields = {"names": list(value.names), "values": _column(value, pandas)}
+        names = tuple(value.names)
+        fields = {"names": list(names), "values": _under(names, value, _column(value, pandas))}
         mine = root_package(cls) == "pandas"
         return Tag("pandas.index", list(fields.items())) if mine else _tag("pandas.index", value, fields, pandas.Index)
     return _pandas_scalar(value, cls, pandas)
+
+
+def _under(name: Any, value: object, form: object) -> object:
+    """Return values so that their own name may hide them; most have none."""
+    names = name if type(name) is tuple else (name,)
+    return Under(name, As(value, form)) if any(inherits(type(item), str) for item in names) else form
+
+
+def _is_name(label: object) -> bool:
+    return inherits(type(label), str) or inherits(type(label), tuple)
+
+
+def _row(series: Any, pandas: Any) -> object:
+    """Return a column's values; where they are a row's, each may be hidden by its label. A longer index is data."""
+    labels = list(series.index[:_LONGEST_ROW])
+    if len(series) > _LONGEST_ROW or not all(_is_name(label) for label in labels):
+        return _column(series, pandas)
+    apart = partial(Pairs, list(zip(labels, series.tolist(), strict=True)), True)
+    return Named(labels, _column(series, pandas), apart, is_alike=False)
 
 
 def _pandas_scalar(value: Any, cls: type, pandas: Any) -> Form | None:
@@ -152,7 +216,8 @@ def _polars(value: Any, polars: Any) -> Form | None:
         dtype = value.dtype
         plain = str(dtype) in _POLARS_NUMBERS and value.null_count() == 0
         content = value.to_numpy() if plain else HashOf(value.to_list())
-        fields = {"dtype": str(dtype), "name": value.name, "size": len(value), "values": content}
+        values = _under(value.name, value, content)
+        fields = {"dtype": str(dtype), "name": value.name, "size": len(value), "values": values}
         return _tag("polars.series", value, fields, polars.Series)
     return None
 

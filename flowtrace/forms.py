@@ -5,7 +5,7 @@ A codec answers with one of these; anything inside them is an ordinary Python va
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import GetSetDescriptorType, MemberDescriptorType
@@ -59,7 +59,40 @@ class HashOf:
     value: object
 
 
-Form = Tag | Opaque | Unordered | Pairs | HashOf
+@dataclass(frozen=True, slots=True)
+class Under:
+    """A value that has a name (a text, or a tuple of them); it is hidden where that name is secret."""
+
+    name: object
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class As:
+    """A value that is written as something else here: the form that its codec gave it in this place."""
+
+    value: object
+    form: object
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A value whose parts have names that are not written: as it is, or apart where some part may be hidden.
+
+    Attributes:
+        names: the names of all parts.
+        whole: the value.
+        apart: makes the same value, with each named part `Under` its name.
+        is_alike: taking it apart alone changes no byte; else only a secret name does so, and no redactor is asked.
+    """
+
+    names: Collection[object]
+    whole: object
+    apart: Callable[[], object]
+    is_alike: bool = True
+
+
+Form = Tag | Opaque | Unordered | Pairs | HashOf | Under | As | Named
 
 
 def class_attribute(cls: type, name: str) -> Any:

@@ -175,7 +175,8 @@ class TraceRecorder:
         """Tell whether validation issues make a step count as failed; warn of them where that is asked for."""
         if not step.issues or self.config.validation is ValidationMode.OFF:
             return False
-        for issue in step.issues:
+        scrubber = assemble.scrubber_of([step], self.policy)
+        for issue in [assemble.scrubbed_issue(issue, scrubber) for issue in step.issues]:
             log.warn(
                 "validation issue",
                 node_id=step.node.node_id,

@@ -241,4 +241,5 @@ def _after_fork() -> None:
         put(STATE.recorder.config, STATE.recorder.context)
 
 
+Step.policy_in_force = staticmethod(lambda: ensure().policy)
 _LISTENERS: Final = hooks.Listeners(_uncaught, _at_exit, _after_fork)

@@ -18,6 +18,7 @@ class Encoded(NamedTuple):
         size: how many bytes they are.
         opaque: JSON Pointers of the parts with no honest content.
         redacted: JSON Pointers of the parts that were hidden.
+        secrets: texts by which the hidden parts would be known again, for as long as the value is in memory.
     """
 
     data: bytes | None
@@ -25,6 +26,7 @@ class Encoded(NamedTuple):
     size: int
     opaque: tuple[str, ...] = ()
     redacted: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
 
 class Sink:
@@ -78,14 +80,16 @@ class Shared:
         open: the depth of each container around the current place, by its id.
         seen: each container that was met, by its id; kept, so that no id is used twice.
         repeated: how many bytes were written for containers that had been met before.
+        hidden: what the marker stands for.
     """
 
-    __slots__ = ("open", "repeated", "seen")
+    __slots__ = ("hidden", "open", "repeated", "seen")
 
     def __init__(self) -> None:
         self.open: dict[int, int] = {}
         self.seen: dict[int, object] = {}
         self.repeated = 0
+        self.hidden: list[object] = []
 
 
 def pointer_to(tokens: list[str | int]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from flowtrace import log
-from flowtrace.calls import Node, Snapshot, Stream
-from flowtrace.canonical import Encoded, hash_value
-from flowtrace.digest import Digest
+from flowtrace.calls import Node, Policy, Snapshot, Stream, seal_state_delta
+from flowtrace.canonical import Encoded
 from flowtrace.failure import Failure
 from flowtrace.model import Step as Record
 from flowtrace.model import ValidationIssue
@@ -54,7 +54,8 @@ class Step:
         failure: why it failed.
         expected: the error is part of the node's contract.
         issues: validation issues, or None.
-        state_delta: hash of the last recorded state change.
+        state_delta: the last recorded state change.
+        policy_in_force: returns what is kept of values where the step has no run yet; the runtime puts it here.
         record: how it was written, once it had ended.
     """
 
@@ -75,7 +76,8 @@ class Step:
     failure: Failure | None = None
     expected = False
     issues: list[ValidationIssue] | None = None
-    state_delta: Digest | None = None
+    state_delta: Encoded | None = None
+    policy_in_force: ClassVar[Callable[[], Policy]]
     record: Record | None = None
 
     def is_light(self) -> bool:
@@ -102,7 +104,8 @@ class Step:
     def record_state_delta(self, value: object) -> None:
         """See `CurrentStep`."""
         try:
-            self.state_delta = hash_value(value)
+            policy = Step.policy_in_force() if self.run is None else self.run.policy
+            self.state_delta = seal_state_delta(self.node, value, policy)
         except Exception as error:
             log.internal_fault("record a state delta", error)
 

@@ -111,6 +111,16 @@ def _optional_text(value: object) -> str | None:
     return None if value is None else _text(value)
 
 
+def _refuse_text(text: str) -> Any:
+    raise ValueError(text)
+
+
+def _optional_callable(value: object) -> Any:
+    if value is None or callable(value):
+        return value
+    raise ValueError(value)
+
+
 def _names(value: Any) -> tuple[Any, ...]:
     names = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (None,)
     if all(isinstance(name, str) and name for name in names):
@@ -141,6 +151,7 @@ VALIDATION: Final = Kind("off, warn or error", lambda text: ValidationMode(text.
 PATH: Final = Kind("a file path, which may hold " + " ".join(f"{{{name}}}" for name in PLACEHOLDERS), _path, _path)
 TEXT: Final = Kind("text", _text, _text)
 OPTIONAL_TEXT: Final = Kind("text, or None", _text, _optional_text)
+OPTIONAL_CALLABLE: Final = Kind("a function of a name and a value, or None", _refuse_text, _optional_callable)
 NAMES: Final = Kind("names, separated by commas", _names_from_text, _names)
 PATTERNS: Final = Kind(
     "dotted names of modules or functions, with * ? [...] for anything, separated by commas",

@@ -15,6 +15,14 @@ from flowtrace.switch import HOME_PID
 
 _NO_FSYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EROFS})
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+_READ: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not wait for its writer
+    | getattr(os, "O_BINARY", 0)
+)
+_USER: Final = getattr(os, "geteuid", None)
 _UNNAMED: Final = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC if hasattr(os, "O_TMPFILE") else None
 _LONGEST_NAME_KEPT: Final = 80  # in bytes, as file systems count
 
@@ -101,18 +109,48 @@ def write_payload(trace_path: str, digest: str, data: bytes) -> str:
         digest: hex hash of the payload.
         data: the payload's canonical JSON.
 
+    What is there under its name already counts only where it says the same and is nobody else's: a link, or a file
+    that others may read or write, is replaced.
+
     Returns:
         The payload file's path, relative to the folder of the trace, with forward slashes.
 
     Raises:
-        OSError: the file can't be written.
+        OSError: the file can't be written, or the payloads' folder is a link or somebody else's.
     """
     folder = os.path.splitext(os.path.basename(trace_path))[0] + ".payloads"
     relative = f"{folder}/{digest}.json"
-    path = os.path.join(os.path.dirname(trace_path), folder, f"{digest}.json")
-    if not os.path.isfile(path):
+    parent = os.path.dirname(trace_path)
+    path = os.path.join(parent, folder, f"{digest}.json")
+    _make_folders(os.path.dirname(path))
+    _refuse_foreign_folder(os.path.dirname(path), parent or ".")
+    if not _is_written(path, data):
         write_atomically(path, data)
     return relative
+
+
+def _refuse_foreign_folder(folder: str, parent: str) -> None:
+    """Refuse a folder that somebody else put there, to see or to change what is written into it."""
+    status = os.lstat(folder)
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "is a link or no folder", folder)
+    if _USER is not None and status.st_uid not in (_USER(), os.stat(parent).st_uid):
+        raise PermissionError(errno.EPERM, "is the folder of another user", folder)
+
+
+def _is_written(path: str, data: bytes) -> bool:
+    """Tell whether a file holds these bytes, is no link, and is the user's own alone."""
+    try:
+        descriptor = os.open(path, _READ)
+    except OSError:
+        return False
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != len(data):
+            return False
+        if _USER is not None and (status.st_uid != _USER() or stat.S_IMODE(status.st_mode) & 0o077):
+            return False
+        return file.read(len(data) + 1) == data
 
 
 def _make_folders(folder: str) -> None:
