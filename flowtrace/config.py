@@ -31,8 +31,8 @@ class ConfigChanges(TypedDict, total=False):
     max_value_bytes: int
     redact: tuple[str, ...]
     hash_key: str | None
-    redactor: Redactor | None
     validation: ValidationMode | str
+    redactor: Redactor | None
 
 
 def _shown(value: object) -> str:
@@ -72,10 +72,10 @@ class TraceConfig:
         buffer_bytes: bytes of values that a buffer keeps.
         max_value_bytes: bytes of one value above which it is hashed at once.
         redact: names whose values are hidden, added to the built-in ones.
-        redactor: a hook, called with the name of a value and the value when a step is written; true hides it too. Where
-            it fails or answers anything but a bool, the value is hidden. It must neither change nor keep the value.
         hash_key: text from which the key of keyed BLAKE3 is derived; None hashes without a key.
         validation: what a validation issue leads to, beside standing in its step.
+        redactor: a hook, called with the name of a value and the value when a step is written; true hides it too. Where
+            it fails or answers anything but a bool, the value is hidden. It must neither change nor keep the value.
 
     Raises:
         ConfigError: a field holds something that it does not accept.
@@ -89,9 +89,9 @@ class TraceConfig:
     buffer_bytes: int = 16 * environment.MIB
     max_value_bytes: int = 64 * environment.KIB
     redact: tuple[str, ...] = ()
-    redactor: Redactor | None = field(default=None, repr=False)
     hash_key: str | None = field(default=None, repr=False)
     validation: ValidationMode = ValidationMode.OFF
+    redactor: Redactor | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         _settle(self)

@@ -84,7 +84,7 @@ def _names_of(dtype: Any) -> list[str]:
 
 def _field_by_field(dtype: Any, content: Any, levels: int) -> object:
     dtype, levels = dtype.base, levels + len(dtype.shape)
-    if not dtype.names:
+    if not dtype.names or (levels and type(content) is not list):  # an array in a field tells of its own fields
         return content
     if levels:
         return [_field_by_field(dtype, item, levels - 1) for item in content]

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from flowtrace import runtime, source
 from flowtrace.arguments import Taken, UnfitError, arguments_of, taken_by
+from flowtrace.assemble import scrubber_of
 from flowtrace.canonical import canonical_bytes, tree_bytes
 from flowtrace.captured import NotCapturedError, captured_input
 from flowtrace.config import TraceConfig
@@ -312,7 +313,8 @@ class _Replayer:
                 result.notes.append("the input could not be rebuilt exactly: its hash is another one than the recorded")
         if done.error is not None:
             code, message, details = done.step.failure or describe(done.error)
-            result.error = StepError(code=code, message=message, details=details)
+            scrubber = scrubber_of([done.step], done.policy)  # as the recorded one was
+            result.error = StepError(code=code, message=scrubber.text(message), details=scrubber.scrubbed(details))
         result.outcome, result.reason = self._compared(step, done, result)
 
     def _is_changed(self, target: Target, step: Step) -> bool | None:

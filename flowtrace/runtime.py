@@ -8,7 +8,7 @@ from typing import Any, Final
 from flowtrace import assemble, buffer, failure, hooks, log, propagation, switch
 from flowtrace.config import TraceConfig, TraceContext
 from flowtrace.recorder import TraceRecorder
-from flowtrace.step import CURRENT, LIVE, Step
+from flowtrace.step import CURRENT, IN_FORCE, LIVE, Step
 from flowtrace.throttle import Throttle
 
 
@@ -241,5 +241,5 @@ def _after_fork() -> None:
         put(STATE.recorder.config, STATE.recorder.context)
 
 
-Step.policy_in_force = staticmethod(lambda: ensure().policy)
+IN_FORCE[:] = [lambda: ensure().policy]
 _LISTENERS: Final = hooks.Listeners(_uncaught, _at_exit, _after_fork)

@@ -15,7 +15,7 @@ from flowtrace.redaction import MARKER, SecretNames
 LONGEST_TEXT: Final = 8192  # characters of an error's text, and so of a secret that it may hold
 EVERYTHING: Final = ""
 """Stands for secrets that are not all known: it is in every text."""
-_SHORTEST: Final = 4  # shorter ones are looked for as whole words, and single characters not at all
+_SHORTEST: Final = 4  # shorter ones, and short numbers, are looked for as whole words; single characters not at all
 _SHORTEST_BESIDE: Final = 8  # for a key, for an object's attribute, for a variable: most are ordinary words
 _MOST_TEXTS: Final = 1000
 _MOST_PARTS: Final = 20_000
@@ -68,7 +68,7 @@ def _collect(waiting: deque[tuple[object, int, int]], secret: SecretNames, found
         kind = type(value)
         texts = _texts_of(value, kind)
         if texts is not None:
-            found.update(dict.fromkeys(text[:LONGEST_TEXT] for text in texts if _is_telling(text, shortest)))
+            found.update(dict.fromkeys(text[:LONGEST_TEXT] for text in texts if _is_telling(text, shortest, secret)))
         elif id(value) not in seen:
             seen[id(value)] = value
             if len(seen) > _MOST_PARTS:
@@ -90,9 +90,11 @@ def _texts_of(value: Any, kind: type) -> list[str] | None:
     return None
 
 
-def _is_telling(text: str, shortest: int) -> bool:
-    least = shortest if shortest > _SHORTEST else 2
-    return len(text) >= least and text.lower() not in _ORDINARY and not text.isspace()
+def _is_telling(text: str, shortest: int, secret: SecretNames) -> bool:
+    """Tell whether a text is a secret; an object's attribute may well be the name of one (that of a column, say)."""
+    if shortest > _SHORTEST:
+        return len(text) >= shortest and not secret(text)
+    return len(text) > 1 and text.lower() not in _ORDINARY and not text.isspace()
 
 
 def _parts(value: Any, kind: type, depth: int, shortest: int, secret: SecretNames) -> list[tuple[object, int, int]]:
@@ -167,7 +169,12 @@ class Scrubber:
             return MARKER
         end = _CUT_OFF.search(text)
         if end is not None:
-            text = self._without_begun(text[: end.start()]) + end[0]
+            start = text[: end.start()]
+            shown = self._whole_hidden(self._without_begun(start))
+            return shown + (end[0] if shown == start else "...")  # how long it was tells how long a secret is
+        return self._whole_hidden(text)
+
+    def _whole_hidden(self, text: str) -> str:
         present = {form: _pattern_of(form) for secret in self._texts for form in _spellings(secret) if form in text}
         if not present:
             return text
@@ -176,8 +183,8 @@ class Scrubber:
 
     def _without_begun(self, text: str) -> str:
         """Hide a secret of which only the beginning is there, since the text was cut."""
-        starts = [text.rfind(secret[0], -len(secret)) for secret in self._texts]
-        for start, secret in zip(starts, self._texts, strict=True):
+        for secret in self._texts:
+            start = text.find(secret[0], max(0, len(text) - len(secret)))
             while start >= 0:
                 if secret.startswith(text[start:]):
                     return text[:start] + MARKER
@@ -194,7 +201,8 @@ class Scrubber:
 
 def _pattern_of(form: str) -> str:
     pattern = re.escape(form)
-    is_word = len(form) < _SHORTEST or re.fullmatch(r"[\d.e+-]+", form)
+    is_number = len(form) < _SHORTEST_BESIDE and re.fullmatch(r"[\d.e+-]+", form)
+    is_word = len(form) < _SHORTEST or is_number  # 1234 is no part of 12345
     return rf"(?<!\w){pattern}(?!\w)" if is_word else pattern
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final, Protocol
 
 from flowtrace import log
 from flowtrace.calls import Node, Policy, Snapshot, Stream, seal_state_delta
@@ -55,7 +55,6 @@ class Step:
         expected: the error is part of the node's contract.
         issues: validation issues, or None.
         state_delta: the last recorded state change.
-        policy_in_force: returns what is kept of values where the step has no run yet; the runtime puts it here.
         record: how it was written, once it had ended.
     """
 
@@ -77,7 +76,6 @@ class Step:
     expected = False
     issues: list[ValidationIssue] | None = None
     state_delta: Encoded | None = None
-    policy_in_force: ClassVar[Callable[[], Policy]]
     record: Record | None = None
 
     def is_light(self) -> bool:
@@ -104,7 +102,7 @@ class Step:
     def record_state_delta(self, value: object) -> None:
         """See `CurrentStep`."""
         try:
-            policy = Step.policy_in_force() if self.run is None else self.run.policy
+            policy = IN_FORCE[0]() if self.run is None else self.run.policy
             self.state_delta = seal_state_delta(self.node, value, policy)
         except Exception as error:
             log.internal_fault("record a state delta", error)
@@ -124,6 +122,9 @@ def _size(snapshot: Snapshot | None) -> int:
 
 CURRENT: Final[ContextVar[Any]] = ContextVar("flowtrace_current", default=None)
 """The step or flow that runs here."""
+
+IN_FORCE: Final[list[Callable[[], Policy]]] = []
+"""Returns what is kept of values, for steps without a run of their own; the runtime puts it here."""
 
 LIVE: Final[dict[int, Step]] = {}
 """The steps that run at this moment in this process, by number."""

@@ -11,6 +11,16 @@ import pytest
 import structlog
 
 from flowtrace import testing
+from tests import secrets_scan
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_planted_secret_is_on_the_disk(tmp_path_factory):
+    """Look at every byte that any test wrote, once all have run."""
+    folder = tmp_path_factory.getbasetemp()
+    yield
+    found = secrets_scan.scan(folder)
+    assert not found, f"planted secrets were written to {[str(path) for path in found]}"
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +28,7 @@ def pristine(monkeypatch, tmp_path):
     for name in list(os.environ):
         if name.startswith("FLOWTRACE_") or name in ("GIT_SHA", "GITHUB_SHA", "CI"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("SERVICE_API_TOKEN", secrets_scan.planted("environment"))
     monkeypatch.chdir(tmp_path)
     logger_class = logging.getLoggerClass()
     with testing.pristine():
@@ -32,3 +43,4 @@ def fast_folder():
     parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=parent) as folder:
         yield Path(folder)
+        assert not secrets_scan.scan(folder)

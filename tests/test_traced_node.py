@@ -276,7 +276,7 @@ class Answers:
         (len, ([1, 2],), "len", {"obj": [1, 2]}),
         (max, (1, 2), "max", {"args": [1, 2], "kwargs": {}}),
         ("abc".join, (["x"],), "str.join", {"iterable": ["x"]}),
-        (str.upper, ("a",), "str.upper", {}),
+        (str.upper, ("a",), "str.upper", {"self": "a"}),
         (functools.partial(int, base=2), ("101",), "int", None),
         (functools.partial(lambda a, b, c=3: a + b + c, 1), (2,), "<lambda>", {"a": 1, "b": 2, "c": 3}),
         (functools.partial(identity.__wrapped__, value=7), (), "identity", {"value": 7}),

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from flowtrace import TraceFileError, load_trace, traced_node
+from flowtrace import TraceFileError, load_trace, traced_node, writer
 from flowtrace.control import override
+from flowtrace.digest import hash_bytes
 from flowtrace.writer import is_child_process, render_path, write_atomically, write_payload
 
 RUN = {"run_id": "a" * 32, "flow_id": "f", "timestamp": "2023-11-14T22:13:20.123456Z"}
@@ -412,3 +413,129 @@ def test_pools_of_this_process_are_not_children():
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
         assert pool.submit(is_child_process).result()
     assert not is_child_process()
+
+
+# --- files that others planted
+
+
+def planted_folder(tmp_path):
+    trace = tmp_path / "t.json"
+    data = b'{"a":1}'
+    name = hash_bytes(data).value
+    return str(trace), data, name, tmp_path / "t.payloads" / f"{name}.json"
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def test_a_payload_is_for_its_owner_alone(tmp_path):
+    trace, data, name, path = planted_folder(tmp_path)
+    assert write_payload(trace, name, data) == f"t.payloads/{name}.json"
+    assert (mode_of(path), mode_of(path.parent)) == (0o600, 0o700)
+    before = path.stat().st_ino
+    write_payload(trace, name, data)
+    assert path.stat().st_ino == before  # written once
+
+
+def test_a_link_under_a_payloads_name_is_replaced_and_not_followed(tmp_path):
+    trace, data, name, path = planted_folder(tmp_path)
+    path.parent.mkdir()
+    other = tmp_path / "other"
+    for content in (b"not yours", data):
+        other.write_bytes(content)
+        path.unlink(missing_ok=True)
+        path.symlink_to(other)
+        write_payload(trace, name, data)
+        assert (path.is_symlink(), path.read_bytes(), other.read_bytes()) == (False, data, content)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a":2}', b'{"a":1} '])
+def test_another_content_under_a_payloads_name_does_not_count_as_written(tmp_path, content):
+    trace, data, name, path = planted_folder(tmp_path)
+    path.parent.mkdir()
+    path.write_bytes(content)
+    write_payload(trace, name, data)
+    assert path.read_bytes() == data
+
+
+def test_a_payload_that_others_may_read_is_replaced_by_one_that_they_may_not(tmp_path):
+    trace, data, name, path = planted_folder(tmp_path)
+    path.parent.mkdir()
+    path.write_bytes(data)
+    path.chmod(0o644)
+    write_payload(trace, name, data)
+    assert (path.read_bytes(), mode_of(path)) == (data, 0o600)
+
+
+def test_what_is_no_file_under_a_payloads_name_is_refused(tmp_path):
+    trace, data, name, path = planted_folder(tmp_path)
+    path.parent.mkdir()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="is not a regular file"):
+        write_payload(trace, name, data)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_payload(trace, name, data)
+
+
+def test_payloads_do_not_go_through_a_link_or_into_a_file(tmp_path):
+    trace, data, name, path = planted_folder(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    path.parent.symlink_to(other)
+    with pytest.raises(NotADirectoryError, match="is a link or no folder"):
+        write_payload(trace, name, data)
+    assert list(other.iterdir()) == []
+    path.parent.unlink()
+    path.parent.write_bytes(b"")
+    with pytest.raises(OSError, match="is a link or no folder"):
+        write_payload(trace, name, data)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
+def test_payloads_do_not_go_into_the_folder_of_another_user(tmp_path):
+    trace, data, name, path = planted_folder(tmp_path)
+    path.parent.mkdir()
+    os.chown(path.parent, 12345, 12345)
+    with pytest.raises(PermissionError, match="is the folder of another user"):
+        write_payload(trace, name, data)
+    os.chown(tmp_path, 12345, 12345)  # whose folder the trace itself is in
+    write_payload(trace, name, data)
+    os.chown(path, 54321, 54321)
+    write_payload(trace, name, data)
+    assert (path.stat().st_uid, path.read_bytes()) == (0, data)
+
+
+def test_a_link_in_the_place_of_the_trace_is_replaced_and_not_followed(tmp_path):
+    other = tmp_path / "other"
+    other.write_bytes(b"not yours")
+    for target in (other, tmp_path / "missing"):
+        link = tmp_path / "t.json"
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        write_atomically(str(link), b"new")
+        assert (link.is_symlink(), link.read_bytes(), mode_of(link)) == (False, b"new", 0o600)
+    assert other.read_bytes() == b"not yours"
+    assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_link_at_the_temporary_name_is_not_followed(tmp_path, monkeypatch, is_named):
+    if is_named:
+        monkeypatch.setattr(writer, "_UNNAMED", None)
+    monkeypatch.setattr(os, "urandom", lambda size: b"\0" * size)
+    other = tmp_path / "other"
+    other.write_bytes(b"not yours")
+    temporary = tmp_path / f".t.json.{os.getpid()}.{'00' * 6}.tmp"
+    temporary.symlink_to(other)
+    with pytest.raises(FileExistsError):
+        write_atomically(str(tmp_path / "t.json"), b"new")
+    assert (other.read_bytes(), temporary.is_symlink()) == (b"not yours", True)
+    assert not (tmp_path / "t.json").exists()
+
+
+def test_folders_that_are_made_are_for_their_owner_alone(tmp_path):
+    write_atomically(str(tmp_path / "a" / "b" / "t.json"), b"x")
+    assert [mode_of(tmp_path / name) for name in ("a", "a/b", "a/b/t.json")] == [0o700, 0o700, 0o600]

@@ -1,0 +1,155 @@
+"""Secrets in the texts of errors: known values in every spelling, and what only looks like a secret."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.parse
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowtrace import traced_node
+from flowtrace.failure import MAX_MESSAGE
+from flowtrace.redaction import MARKER, secret_names
+from flowtrace.scrub import EVERYTHING, LONGEST_TEXT, Scrubber, texts_in, texts_in_environment
+from flowtrace.testing import recording
+
+NAMES = secret_names()
+
+
+def scrub(text, *secrets):
+    return Scrubber(texts_in(secrets, NAMES), NAMES).text(text)
+
+
+def test_a_secret_is_as_long_as_a_message_may_be():
+    assert LONGEST_TEXT == MAX_MESSAGE
+
+
+@given(
+    secret=st.text(min_size=4).filter(re.compile(r"[^\d.e+-]").search),
+    before=st.text(max_size=5),
+    after=st.text(max_size=5),
+)
+def test_a_known_secret_is_found_in_every_spelling(secret, before, after):
+    if not texts_in([secret], NAMES) or secret in MARKER + "'\"@":
+        return
+    plain = secret.encode("utf-8", "backslashreplace").decode()
+    for form in (plain, repr(secret)[1:-1], json.dumps(secret)[1:-1], urllib.parse.quote(plain, safe="")):
+        assert form not in Scrubber(texts_in([secret], NAMES), NAMES).known(f"{before}{form}{after}").replace(
+            MARKER, ""
+        )
+
+
+@pytest.mark.parametrize(
+    ("secret", "text", "shown"),
+    [
+        ("hunter2", "no hunter2, nohunter2no", f"no {MARKER}, no{MARKER}no"),
+        ("abc", "abc abcd (abc)", f"{MARKER} abcd ({MARKER})"),
+        (1234, "1234 of 12345 x1234", f"{MARKER} of 12345 x1234"),
+        (0.125, "0.125", MARKER),
+        ("a", "a message", "a message"),
+        ("", "a message", "a message"),
+        ("None", "None is not true", "None is not true"),
+        (None, "None", "None"),
+        (True, "True", "True"),
+        (b"hunter2\xff", "b'hunter2\\xff' 68756e74657232ff", f"b'{MARKER}' {MARKER}"),
+        (["first-one", {"k": ("other",)}], "first-one other k", f"{MARKER} {MARKER} k"),
+        ({"long-key-of-hidden": 1}, "long-key-of-hidden", MARKER),
+        ("ab" * 5000, "x" + "ab" * 4095 + "a... (10001 characters)", f"x{MARKER}..."),
+        ("hunter2", "see hun... (9000 characters)", f"see {MARKER}..."),
+        ("hunter2", "see it... (9000 characters)", "see it... (9000 characters)"),
+    ],
+)
+def test_a_known_secret_is_hidden(secret, text, shown):
+    assert scrub(text, secret) == shown
+
+
+def test_objects_are_looked_into_without_running_their_code():
+    class Loud:
+        def __init__(self):
+            self.user, self.password, self.long = "ada", "hunter2", "long enough"
+
+        def __getattribute__(self, name):
+            raise AssertionError(name)
+
+        def __repr__(self):
+            raise AssertionError
+
+    assert sorted(texts_in([Loud()], NAMES)) == ["hunter2", "long enough"]
+
+
+def test_where_not_all_secrets_are_known_no_text_is_shown():
+    assert texts_in([[f"secret-{n}" for n in range(2000)]], NAMES) == (EVERYTHING,)
+    assert texts_in([[[] for _ in range(30_000)]], NAMES) == (EVERYTHING,)
+    scrubber = Scrubber([EVERYTHING], NAMES)
+    assert scrubber.text("any") == scrubber.known("any") == MARKER
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("password=hunter2 user=ada", f"password={MARKER} user=ada"),
+        ("db_password: hunter2, id: 7", f"db_password: {MARKER}, id: 7"),
+        ("{'api_key': 'a b', 'id': 'c'}", f"{{'api_key': '{MARKER}', 'id': 'c'}}"),
+        ('{"token":"x y","n":1}', f'{{"token":"{MARKER}","n":1}}'),
+        ("X-Auth-Token => abc", f"X-Auth-Token => {MARKER}"),
+        ("Authorization: Bearer abc.def", f"Authorization: {MARKER}"),
+        ("sent Bearer abcdefgh", f"sent Bearer {MARKER}"),
+        ("postgres://ada:hunter2@host/db", f"postgres://ada:{MARKER}@host/db"),
+        ("https://host:80/a@b", "https://host:80/a@b"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY----- end", f"{MARKER} end"),
+        ("-----BEGIN PRIVATE KEY-----\nMII", MARKER),
+        ("got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.sig", f"got {MARKER}"),
+        ("used ghp_" + "a" * 36, f"used {MARKER}"),
+        ("AKIAABCDEFGHIJKLMNOP is no good", f"{MARKER} is no good"),
+        ("tokenizer=fast max_tokens=5 a passenger: ada", "tokenizer=fast max_tokens=5 a passenger: ada"),
+        ("the password is wrong", "the password is wrong"),
+        ("division by zero", "division by zero"),
+    ],
+)
+def test_what_looks_like_a_secret_is_hidden(text, shown):
+    assert scrub(text) == shown
+    assert scrub(shown) == shown
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text", ["a" * 8192, "a." * 4096, "token" * 1600, "password = " * 700, "://a:" * 1600, "'=" * 4096]
+)
+def test_no_text_takes_long(text):
+    assert scrub(text)
+
+
+def test_types_and_frames_stay():
+    details = {"type": "secret", "frames": [{"file": "secret"}], "notes": ["secret"], "left": 3, "none": None}
+    shown = {**details, "notes": [MARKER]}
+    assert Scrubber(("secret",), NAMES).scrubbed(details) == shown
+
+
+def test_variables_with_secret_names_are_secrets():
+    environ = {
+        "MY_TOKEN": "long-enough",
+        "HOME": "/long/enough",
+        "XDG_SESSION_ID": "3",
+        "FLOWTRACE_HASH_KEY": "the key is",
+    }
+    assert texts_in_environment(environ, NAMES) == ("long-enough", "the key is")
+
+
+def test_a_secret_of_another_step_of_the_trace_is_hidden_too():
+    @traced_node
+    def login(password):
+        return None
+
+    @traced_node
+    def outer():
+        login("hunter-two")
+        raise ValueError("hunter-two was no good")
+
+    with recording() as recorded:
+        with pytest.raises(ValueError, match=r"^hunter-two was no good$"):
+            outer()
+        (trace,) = recorded.traces
+    assert trace.steps[1].error.message == f"{MARKER} was no good"
