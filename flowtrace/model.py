@@ -118,7 +118,8 @@ class Step(Record, kw_only=True):
         output_json: the captured result.
         opaque: JSON Pointers of the parts of the payload (``/invocation_json/payload...``) and of the
             result (``/output_json...``) with no honest content.
-        redacted: JSON Pointers of the parts that were hidden.
+        redacted: JSON Pointers of the parts that were hidden, in the same way; and of those of a state delta
+            (``/state_delta...``), of which only the hash is told.
     """
 
     node_id: str

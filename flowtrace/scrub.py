@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
 from flowtrace.forms import inherits, mro, pairs_of, root_package, state
+from flowtrace.interruption import let_through
 from flowtrace.redaction import MARKER, SecretNames
 
 LONGEST_TEXT: Final = 8192  # characters of an error's text, and so of a secret that it may hold
@@ -55,7 +56,8 @@ def texts_in(hidden: Iterable[object], secret: SecretNames) -> tuple[str, ...]:
     found: dict[str, None] = {}
     try:
         _collect(deque((value, 0, _SHORTEST) for value in hidden), secret, found)
-    except Exception:
+    except Exception as error:
+        let_through(error)
         return (EVERYTHING,)
     return tuple(found) if len(found) <= _MOST_TEXTS else (EVERYTHING,)
 
