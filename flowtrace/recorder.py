@@ -176,7 +176,7 @@ class TraceRecorder:
         """Tell whether validation issues make a step count as failed; warn of them where that is asked for."""
         if not step.issues or self.config.validation is ValidationMode.OFF:
             return False
-        scrubber = assemble.scrubber_of([step], self.policy)
+        scrubber = assemble.scrubber_of([step, *self._in_flight()], self.policy)
         for issue in [assemble.scrubbed_issue(issue, scrubber) for issue in step.issues]:
             log.warn(
                 "validation issue",
