@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import enum
 from types import SimpleNamespace
 
+import numpy
 import orjson
+import pandas
+import polars
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -212,3 +217,65 @@ def test_a_single_secret_name_is_hidden():
 @pytest.mark.parametrize("name", ['pass"word', "pass\\word", "pass\nword", "pass-word", "pässword.token"])
 def test_a_name_is_secret_beside_plain_keys_whatever_separates_its_words(name):
     assert hidden({name: "x", "user": "ada"})[0] == {name: MARKER, "user": "ada"}
+
+
+def table(user, secret):
+    """Return the same two columns in every kind of table, with the place where the second is hidden."""
+    fields = numpy.array([(user, secret)] * 2, [("user", "U9"), ("password", "U9")])
+    inner = numpy.zeros((2, 1), [("in", [("user", "U9"), ("token", "U9", 2)], 3)])
+    inner["in"]["user"], inner["in"]["token"] = user, secret
+    frame = pandas.DataFrame({"user": [user], "password": [secret]})
+    return [
+        (fields, "/items"),
+        (fields[0], "/value"),
+        (inner, "/items"),
+        (frame, "/columns/1/1"),
+        (frame.iloc[0], "/values/1/1"),
+        (frame.set_index("password")["user"], "/index/values"),
+        (frame.set_index("password"), "/index/values"),
+        (frame.rename(columns={"password": ("a", "token")}), "/columns/1/1"),
+        (polars.DataFrame({"user": [user], "password": [secret]}), "/columns/1/1"),
+        (polars.Series("s", [{"user": user, "password": secret}]), "/values"),
+        (pyarrow.table({"user": [user], "password": [secret]}), "/columns/1/1"),
+    ]
+
+
+def test_columns_and_fields_with_secret_names_are_hidden_and_the_others_are_not():
+    secret = secret_names()
+    for (one, place), (two, _), (other, _) in zip(
+        table("ada", "first"), table("ada", "second"), table("eve", "first"), strict=True
+    ):
+        ours, theirs, others = (encode(value, secret=secret) for value in (one, two, other))
+        assert ours.redacted == (place,), type(one)
+        assert ours.data == theirs.data
+        assert ours.digest != others.digest
+        assert encode(one).digest != encode(two).digest  # which a key is taken over
+        assert "first" in ours.secrets, type(one)
+
+
+def test_a_series_with_a_secret_name_is_hidden_as_a_whole():
+    for series, place in (
+        (pandas.Series([1, 2], name="token"), "/values"),
+        (pandas.Index(["a"], name="token"), "/values"),
+        (pandas.MultiIndex.from_tuples([("a", 1)], names=["token", "n"]), "/values"),
+        (polars.Series("token", [1, 2]), "/values"),
+    ):
+        document, pointers = hidden(series)
+        assert (document["values"], pointers) == (MARKER, (place,))
+
+
+def test_a_long_index_is_data():
+    labels = ["password", *(f"n{number}" for number in range(1000))]
+    assert hidden(pandas.Series(range(1001), index=labels))[1] == ()
+    assert hidden(pandas.Series(range(1000), index=labels[:1000]))[1] == ("/values/0/1",)
+
+
+@pytest.mark.parametrize("key", [b"authorization", ("db", "password"), ("db", b"token"), Header("x-api-key")])
+def test_keys_of_other_kinds_are_names_too(key):
+    assert hidden({key: "x"})[1] == ("/items/0/1",)
+
+
+def test_an_enum_members_name_and_value_are_names():
+    for member in (enum.Enum("Field", {"PASSWORD": 1}).PASSWORD, enum.Enum("Field", {"A": "api_key"}).A):
+        assert hidden({member: "x"})[1] == ("/items/0/1",)
+    assert hidden({enum.Enum("Field", {"A": 1}).A: "x"})[1] == ()
