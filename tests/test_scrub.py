@@ -37,9 +37,8 @@ def test_a_known_secret_is_found_in_every_spelling(secret, before, after):
         return
     plain = secret.encode("utf-8", "backslashreplace").decode()
     for form in (plain, repr(secret)[1:-1], json.dumps(secret)[1:-1], urllib.parse.quote(plain, safe="")):
-        assert form not in Scrubber(texts_in([secret], NAMES), NAMES).known(f"{before}{form}{after}").replace(
-            MARKER, ""
-        )
+        shown = Scrubber(texts_in([secret], NAMES), NAMES).known(f"{before}{form}{after}")
+        assert not any(form in piece for piece in shown.split(MARKER))
 
 
 @pytest.mark.parametrize(
