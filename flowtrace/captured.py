@@ -1,4 +1,4 @@
-"""The captured input of a step: from the trace itself, or from the payload file beside it."""
+"""The captured values of a step: from the trace itself, or from the payload files beside it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from flowtrace.canonical import loads
 from flowtrace.errors import PayloadFileError
-from flowtrace.model import Step
+from flowtrace.model import UNSET, Step
 from flowtrace.payloads import holds_what_its_name_says, read_payload
 
 _PLACE: Final = "/invocation_json/payload"
@@ -32,7 +32,7 @@ def captured_input(step: Step, folder: str | None) -> dict[str, Any]:
         if found:
             raise NotCapturedError(f"its input is {what} at {found[0].removeprefix(_PLACE) or 'its root'}")
     if step.invocation_path is not None:
-        payload = _from_file(step.invocation_path, folder)
+        payload = _from_file("input", step.invocation_path, folder)
     elif isinstance(step.invocation_json, dict):
         payload = step.invocation_json.get("payload")
     else:
@@ -44,9 +44,24 @@ def captured_input(step: Step, folder: str | None) -> dict[str, Any]:
     return payload
 
 
-def _from_file(relative: str, folder: str | None) -> Any:
+def captured_output(step: Step, folder: str | None) -> Any:
+    """Return what a step's function gave back, as JSON-like objects; ``UNSET`` where that was not captured.
+
+    Args:
+        step: the step.
+        folder: where the trace lies, and its payload files; None where that is not known.
+
+    Raises:
+        NotCapturedError: its payload file can't be trusted, or is not there.
+    """
+    if step.output_path is None or step.output_json is not UNSET:
+        return step.output_json
+    return _from_file("output", step.output_path, folder)
+
+
+def _from_file(what: str, relative: str, folder: str | None) -> Any:
     if folder is None:
-        raise NotCapturedError(f"its input is in the file {relative}, and where the trace lies is not known")
+        raise NotCapturedError(f"its {what} is in the file {relative}, and where the trace lies is not known")
     try:
         data = read_payload(os.path.join(folder, "trace"), relative)
     except PayloadFileError as error:

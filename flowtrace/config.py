@@ -31,6 +31,7 @@ class ConfigChanges(TypedDict, total=False):
     redact: tuple[str, ...]
     hash_key: str | None
     validation: ValidationMode | str
+    max_files: int
 
 
 def _shown(value: object) -> str:
@@ -72,6 +73,7 @@ class TraceConfig:
         redact: names whose values are hidden, added to the built-in ones.
         hash_key: text from which the key of keyed BLAKE3 is derived; None hashes without a key.
         validation: what a validation issue leads to, beside standing in its step.
+        max_files: trace files of its own that are kept where ``out_path`` holds a placeholder.
 
     Raises:
         ConfigError: a field holds something that it does not accept.
@@ -87,6 +89,7 @@ class TraceConfig:
     redact: tuple[str, ...] = ()
     hash_key: str | None = field(default=None, repr=False)
     validation: ValidationMode = ValidationMode.OFF
+    max_files: int = 100
 
     def __post_init__(self) -> None:
         _settle(self)

@@ -14,6 +14,7 @@ from flowtrace.calls import Node, Policy, Snapshot, final_input, snapshot_output
 from flowtrace.clock import CLOCK
 from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
 from flowtrace.digest import Digest
+from flowtrace.housekeeping import Keeper
 from flowtrace.model import ValidationIssue
 from flowtrace.observer import NodeEvent
 from flowtrace.step import LIVE, Step
@@ -58,6 +59,7 @@ class TraceRecorder:
         self.is_always = self.config.mode is TraceMode.ALWAYS
         self.policy = Policy(config)
         self._out = os.path.join(_working_folder(), config.out_path)
+        self._keeper = Keeper(self._out, config.max_files)
         self.has_own_file = "{run_id}" in self._out
         self._begin(CLOCK.now())
 
@@ -88,6 +90,7 @@ class TraceRecorder:
         run.is_always = self.is_always
         run.policy = self.policy
         run._out = self._out
+        run._keeper = self._keeper
         run.has_own_file = self.has_own_file
         run._begin(CLOCK.now() if started is None else started)
         return run
@@ -101,6 +104,7 @@ class TraceRecorder:
     def forget_lock(self) -> None:
         """Make a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._writing = RLock()
+        self._keeper.forget_lock()
 
     # --- the observer protocol
 
@@ -319,24 +323,45 @@ class TraceRecorder:
             if MUTED:
                 return target
             with self._writing:
-                writer.write_atomically(target, self._render(target, outcome, ended))
+                self._put(target, outcome, ended, is_named=path is not None)
         except Exception as error:
             self._warn_of_failed_write(target, error)
         else:
             return target
         return None
 
-    def _render(self, target: str, outcome: str, ended: bool) -> bytes:
+    def _put(self, target: str, outcome: str, ended: bool, *, is_named: bool) -> None:
+        stored: dict[str, bytes] = {}
+        data = self._render(target, outcome, ended, stored)
+        try:
+            writer.write_atomically(target, data)
+        except FileNotFoundError:  # another process removed the folder when it was empty: it is made again
+            writer.write_atomically(target, data)
+        for digest, payload in stored.items():  # or it took them for those of an older trace
+            self._store(target, digest, payload)
+        if not is_named:
+            self._keeper.written(target, self.context.pack_ref, stored)
+
+    def _store(self, target: str, digest: str, data: bytes) -> str | None:
+        try:
+            try:
+                return writer.write_payload(target, digest, data)
+            except FileNotFoundError:  # as above
+                return writer.write_payload(target, digest, data)
+        except OSError as error:
+            self._warn_of_failed_write(target, error)
+            return None
+
+    def _render(self, target: str, outcome: str, ended: bool, stored: dict[str, bytes]) -> bytes:
         steps, dropped = self.buffer.contents()
         end = CLOCK.now() if ended else None
         facts = assemble.RunFacts(self.run_id, self._started, end, outcome, dropped, self.overtaken)
 
         def store(digest: str, data: bytes) -> str | None:
-            try:
-                return writer.write_payload(target, digest, data)
-            except OSError as error:
-                self._warn_of_failed_write(target, error)
-                return None
+            relative = self._store(target, digest, data)
+            if relative is not None:
+                stored[digest] = data
+            return relative
 
         in_flight = self._in_flight()
         return assemble.trace_bytes(facts, self.context, steps, in_flight, self.policy, store)

@@ -42,18 +42,29 @@ def render_path(template: str, *, run_id: str, flow_id: str, timestamp: str) -> 
         flow_id: the flow's name; what can't safely stand in a file name becomes ``_``.
         timestamp: RFC 3339 text of the run's start.
     """
-    pid = str(os.getpid())
+    of_parent, of_child = rendered_paths(template, pid=os.getpid(), run_id=run_id, flow_id=flow_id, timestamp=timestamp)
+    return of_child if is_child_process() else of_parent
+
+
+def rendered_paths(template: str, *, pid: int, run_id: str, flow_id: str, timestamp: str) -> tuple[str, str]:
+    """Return the path that a template stands for in a process, and in one that is another one's child.
+
+    Args:
+        template: see `render_path`, as are the others.
+        pid: the process.
+        run_id: 32 hex digits.
+        flow_id: the flow's name.
+        timestamp: RFC 3339 text of the run's start.
+    """
     words = {
-        "{pid}": pid,
+        "{pid}": str(pid),
         "{run_id}": run_id,
         "{flow_id}": _file_name(flow_id),
         "{timestamp}": re.sub("[-:]", "", timestamp),
     }
     path = re.sub(r"\{\w+\}", lambda found: words.get(found[0], found[0]), template)
-    if "{pid}" in template or not is_child_process():
-        return path
     stem, suffix = os.path.splitext(path)
-    return f"{stem}.{pid}{suffix}"
+    return path, path if "{pid}" in template else f"{stem}.{pid}{suffix}"
 
 
 def _file_name(text: str) -> str:
@@ -107,12 +118,17 @@ def write_payload(trace_path: str, digest: str, data: bytes) -> str:
     Raises:
         OSError: the file can't be written.
     """
-    folder = os.path.splitext(os.path.basename(trace_path))[0] + ".payloads"
+    folder = payload_folder(trace_path)
     relative = f"{folder}/{digest}.json"
     path = os.path.join(os.path.dirname(trace_path), folder, f"{digest}.json")
     if not os.path.isfile(path):
         write_atomically(path, data)
     return relative
+
+
+def payload_folder(trace_path: str) -> str:
+    """Return the name of the folder beside a trace that its payload files are in."""
+    return os.path.splitext(os.path.basename(trace_path))[0] + ".payloads"
 
 
 def _make_folders(folder: str) -> None:

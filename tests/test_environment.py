@@ -40,6 +40,7 @@ ACCEPTED = [
         )
         for text, number in (("0", 0), ("7", 7), (" 08 ", 8), ("2147483647", 2147483647))
     ),
+    *(("FLOWTRACE_MAX_FILES", text, "max_files", number) for text, number in (("1", 1), (" 0250 ", 250))),
     *(
         (name, text, setting, expected)
         for name, setting in (

@@ -247,8 +247,9 @@ class _View:
             yield from self._error(step.error, indent, self.full or self._is_origin(entry))
         for label, value in _values(step):
             yield from self._value(label, value, indent)
-        if step.invocation_path is not None:
-            yield [(indent, ""), (f"input in {harmless(step.invocation_path)}", "")]
+        for label, path in (("input", step.invocation_path), ("output", step.output_path)):
+            if path is not None:
+                yield [(indent, ""), (f"{label} in {harmless(path)}", "")]
         issues = step.validation_issues
         for issue in self._some(issues):
             text = f"! {harmless(issue.code)} at {harmless(issue.path) or '(whole payload)'}: {harmless(issue.message)}"
