@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from threading import RLock
 from typing import Final
 
@@ -83,7 +84,8 @@ class Keeper:
             if len(self._own) > self._most:
                 self._let_go(len(self._own) - self._most, path, template)
         if stored:
-            self._prune(path, template, stored)
+            with suppress(FileNotFoundError):  # another process removed its trace
+                self._prune(path, template, stored)
 
     def _note(self, path: str) -> None:
         try:
@@ -155,6 +157,9 @@ class Keeper:
             if folder.remove(name, content[1]):
                 self._verdicts.pop(path, None)
                 self._remove_payloads(folder, path)
+        self._remove_empty(parts, template)
+
+    def _remove_empty(self, parts: list[str], template: Template) -> None:
         for at in range(len(parts) - 1, -1, -1):
             with Folder(template.base, parts[:at]) as above:
                 above.remove_folder(parts[at])
@@ -182,8 +187,12 @@ class Keeper:
 
     def _prune(self, path: str, template: Template, stored: Collection[str]) -> None:
         """Keep the payload files few of traces that were written over one another."""
-        *parts, _ = template.parts(path)
+        *parts, name = template.parts(path)
         with Folder(template.base, parts) as folder:
+            if not folder.has(name):  # another process removed it while these were looked after
+                self._remove_payloads(folder, path)
+                self._remove_empty(parts, template)
+                return
             try:
                 payloads = folder.inner(payload_folder(path))
             except OSError:

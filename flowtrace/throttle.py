@@ -15,6 +15,7 @@ from flowtrace.recorder import TraceRecorder
 BURST: Final = 40
 NANOSECONDS_A_TOKEN: Final = 50_000_000
 _MOST_PATHS: Final = 1000
+_Waiting = tuple[TraceRecorder, str, bool]
 
 
 class _Bucket:
@@ -23,17 +24,22 @@ class _Bucket:
     Attributes:
         tokens: how many writes may happen at once.
         refilled: clock reading up to which tokens were given, in ns.
+        asked: how many writes were let through.
+        newest: the youngest of them that has begun; no older one may come after it.
         waiting: the run that was held back, with its outcome and whether it is over.
         overtaken: how many runs never reached the disk, because a later one came.
     """
 
-    __slots__ = ("overtaken", "refilled", "tokens", "waiting")
+    __slots__ = ("asked", "newest", "overtaken", "refilled", "tokens", "waiting", "writing")
 
     def __init__(self) -> None:
         self.tokens = BURST
         self.refilled = CLOCK.now()
-        self.waiting: tuple[TraceRecorder, str, bool] | None = None
+        self.waiting: _Waiting | None = None
         self.overtaken = 0
+        self.asked = 0
+        self.newest = 0
+        self.writing = RLock()
 
     def take_token(self) -> bool:
         """Take a token, if there is one."""
@@ -77,12 +83,10 @@ class Throttle:
             bucket = self._bucket(path)
             self._overtake(bucket, run)
             if not bucket.take_token():
-                bucket.waiting = (run, outcome, ended)
-                if path not in self.holds:
-                    self.holds.append(path)
+                self._hold(path, bucket, (run, outcome, ended))
                 return
-            run.overtaken = bucket.overtaken
-        run.write(outcome, ended=ended)
+            number = self._let_through(bucket, run)
+        self._put(path, bucket, number, (run, outcome, ended))
 
     def write_due(self) -> None:
         """Write the traces that were held back and whose turn has come."""
@@ -98,6 +102,7 @@ class Throttle:
             if len(self._buckets) >= _MOST_PATHS:
                 self.write_all()
                 self._buckets.clear()
+                self.holds.clear()
             bucket = self._buckets[path] = _Bucket()
         return bucket
 
@@ -108,8 +113,35 @@ class Throttle:
                 bucket.overtaken += 1
             bucket.waiting = None
 
+    def _let_through(self, bucket: _Bucket, run: TraceRecorder) -> int:
+        run.overtaken = bucket.overtaken
+        bucket.asked += 1
+        return bucket.asked
+
+    def _put(self, path: str, bucket: _Bucket, number: int, what: _Waiting) -> None:
+        """Write a run, unless another thread was quicker with a younger one; what fails waits for another chance."""
+        run, outcome, ended = what
+        with bucket.writing:
+            with self._lock:
+                if number < bucket.newest:
+                    bucket.overtaken += ended and not run.written
+                    return
+                bucket.newest = number
+            was_written, run.written = run.written, False
+            run.write(outcome, ended=ended)
+            failed = not run.written and not run.is_off
+            run.written |= was_written
+        with self._lock:
+            if failed and bucket.waiting is None and bucket.asked == number:
+                self._hold(path, bucket, what)
+
+    def _hold(self, path: str, bucket: _Bucket, what: _Waiting) -> None:
+        bucket.waiting = what
+        if path not in self.holds:
+            self.holds.append(path)
+
     def _release(self, *, only_due: bool) -> None:
-        ready: list[tuple[TraceRecorder, str, bool]] = []
+        ready: list[tuple[str, _Bucket, int, _Waiting]] = []
         with self._lock:
             for path in list(self.holds):
                 bucket = self._buckets[path]
@@ -117,8 +149,8 @@ class Throttle:
                     continue
                 self.holds.remove(path)
                 if bucket.waiting is not None:
-                    bucket.waiting[0].overtaken = bucket.overtaken
-                    ready.append(bucket.waiting)
+                    number = self._let_through(bucket, bucket.waiting[0])
+                    ready.append((path, bucket, number, bucket.waiting))
                     bucket.waiting = None
-        for run, outcome, ended in ready:
-            run.write(outcome, ended=ended)
+        for each in ready:
+            self._put(*each)
