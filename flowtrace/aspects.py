@@ -11,7 +11,7 @@ from flowtrace.digest import KEYED_ALGORITHM
 from flowtrace.divergence import Aspect, Doubt
 from flowtrace.errors import PayloadFileError
 from flowtrace.model import UNSET, Hash, Step, StepError, Trace, to_document
-from flowtrace.payloads import read_payload
+from flowtrace.payloads import holds_what_its_name_says, read_payload
 from flowtrace.structure import changes, is_same
 
 MAX_CHANGES: Final = 20  # places shown of one value
@@ -178,6 +178,8 @@ class Evidence:
         try:
             data = read_payload(side.path, relative, pointer=pointer, limit=limit)
             self._room -= len(data)
+            if holds_what_its_name_says(relative, data) is False:
+                return MISSING, "the payload file is not named after the hash of its content"
             return loads(data), ""
         except PayloadFileError as error:
             return MISSING, error.reason

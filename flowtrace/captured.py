@@ -8,7 +8,7 @@ from typing import Any, Final
 from flowtrace.canonical import loads
 from flowtrace.errors import PayloadFileError
 from flowtrace.model import UNSET, Step
-from flowtrace.payloads import holds_what_its_name_says, read_payload
+from flowtrace.payloads import MAX_PAYLOAD_BYTES, holds_what_its_name_says, read_payload
 
 _PLACE: Final = "/invocation_json/payload"
 
@@ -62,13 +62,27 @@ def captured_output(step: Step, folder: str | None) -> Any:
 def _from_file(what: str, relative: str, folder: str | None) -> Any:
     if folder is None:
         raise NotCapturedError(f"its {what} is in the file {relative}, and where the trace lies is not known")
+    return from_file(relative, folder)[0]
+
+
+def from_file(relative: str, folder: str, limit: int = MAX_PAYLOAD_BYTES) -> tuple[Any, int]:
+    """Return the value in a payload file, and the file's size in bytes.
+
+    Args:
+        relative: the file's path, as it stands in the trace.
+        folder: where the trace lies.
+        limit: read no more bytes than this.
+
+    Raises:
+        NotCapturedError: the file can't be trusted, or is not there.
+    """
     try:
-        data = read_payload(os.path.join(folder, "trace"), relative)
+        data = read_payload(os.path.join(folder, "trace"), relative, limit=limit)
     except PayloadFileError as error:
         raise NotCapturedError(error.reason) from error
     if not holds_what_its_name_says(relative, data):
         raise NotCapturedError(f"the payload file {relative!r:.200} is not named after the hash of its content")
     try:
-        return loads(data)
+        return loads(data), len(data)
     except ValueError as error:
         raise NotCapturedError(f"the payload file {relative!r:.200} can't be read: {error}") from error
