@@ -200,14 +200,15 @@ class TraceRecorder:
         """
         return self._write("snapshot", False, path)
 
-    def write(self, outcome: str, *, ended: bool = False) -> None:
+    def write(self, outcome: str, *, ended: bool = False, replace: Callable[[str, str], None] = os.replace) -> None:
         """Write the run's trace; a failed write does not count, so that the next chance is taken.
 
         Args:
             outcome: ``failed``, ``recovered``, ``ok`` or ``interrupted``.
             ended: the run is over.
+            replace: puts the new file in its place, as in `flowtrace.writer.write_atomically`.
         """
-        if not self.is_off and self._write(outcome, ended, None) is not None:
+        if not self.is_off and self._write(outcome, ended, None, replace) is not None:
             self.written = True
 
     def path(self) -> str:
@@ -316,31 +317,36 @@ class TraceRecorder:
         running = list(LIVE.values())
         return [step for step in running if self.is_process_wide or step.run is self] + reported
 
-    def _write(self, outcome: str, ended: bool, path: str | None) -> str | None:
+    def _write(
+        self,
+        outcome: str,
+        ended: bool,
+        path: str | None,
+        replace: Callable[[str, str], None] = os.replace,
+    ) -> str | None:
         target = path or "(not known)"
         try:
             target = path or self.path()
             if MUTED:
                 return target
             with self._writing:
-                self._put(target, outcome, ended, is_named=path is not None)
+                stored: dict[str, bytes] = {}
+                self._put(target, self._render(target, outcome, ended, stored), stored, replace)
+                if path is None:
+                    self._keeper.written(target, self.context.pack_ref, stored)
         except Exception as error:
             self._warn_of_failed_write(target, error)
         else:
             return target
         return None
 
-    def _put(self, target: str, outcome: str, ended: bool, *, is_named: bool) -> None:
-        stored: dict[str, bytes] = {}
-        data = self._render(target, outcome, ended, stored)
+    def _put(self, target: str, data: bytes, stored: dict[str, bytes], replace: Callable[[str, str], None]) -> None:
         try:
-            writer.write_atomically(target, data)
+            writer.write_atomically(target, data, replace)
         except FileNotFoundError:  # another process removed the folder when it was empty: it is made again
-            writer.write_atomically(target, data)
+            writer.write_atomically(target, data, replace)
         for digest, payload in stored.items():  # or it took them for those of an older trace
             self._store(target, digest, payload)
-        if not is_named:
-            self._keeper.written(target, self.context.pack_ref, stored)
 
     def _store(self, target: str, digest: str, data: bytes) -> str | None:
         try:

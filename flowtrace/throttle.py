@@ -6,6 +6,8 @@ when the process ends; a run that a later one overtakes in the meantime is count
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from threading import RLock
 from typing import Final
 
@@ -25,12 +27,12 @@ class _Bucket:
         tokens: how many writes may happen at once.
         refilled: clock reading up to which tokens were given, in ns.
         asked: how many writes were let through.
-        newest: the youngest of them that has begun; no older one may come after it.
+        placed: the youngest of them that is in place; no older one may come after it.
         waiting: the run that was held back, with its outcome and whether it is over.
         overtaken: how many runs never reached the disk, because a later one came.
     """
 
-    __slots__ = ("asked", "newest", "overtaken", "refilled", "tokens", "waiting", "writing")
+    __slots__ = ("_placing", "asked", "overtaken", "placed", "refilled", "tokens", "waiting")
 
     def __init__(self) -> None:
         self.tokens = BURST
@@ -38,8 +40,18 @@ class _Bucket:
         self.waiting: _Waiting | None = None
         self.overtaken = 0
         self.asked = 0
-        self.newest = 0
-        self.writing = RLock()
+        self.placed = 0
+        self._placing = RLock()
+
+    def replace(self, number: int, late: list[int], new: str, path: str) -> None:
+        """Put a new file in its place, unless that of a younger write is there: then the number goes to the late ones."""
+        with self._placing:
+            if number < self.placed:
+                os.unlink(new)
+                late.append(number)
+                return
+            os.replace(new, path)
+            self.placed = number
 
     def take_token(self) -> bool:
         """Take a token, if there is one."""
@@ -118,21 +130,24 @@ class Throttle:
         bucket.asked += 1
         return bucket.asked
 
-    def _put(self, path: str, bucket: _Bucket, number: int, what: _Waiting) -> None:
-        """Write a run, unless another thread was quicker with a younger one; what fails waits for another chance."""
+    def _put(self, path: str, bucket: _Bucket, number: int, what: _Waiting, *, again: bool = False) -> None:
+        """Write a run, unless another thread was quicker with a younger one.
+
+        Args:
+            path: where.
+            bucket: the writes to it.
+            number: which of them this is.
+            what: the run.
+            again: what fails waits for another chance.
+        """
         run, outcome, ended = what
-        with bucket.writing:
-            with self._lock:
-                if number < bucket.newest:
-                    bucket.overtaken += ended and not run.written
-                    return
-                bucket.newest = number
-            was_written, run.written = run.written, False
-            run.write(outcome, ended=ended)
-            failed = not run.written and not run.is_off
-            run.written |= was_written
+        was_written = run.written
+        late: list[int] = []
+        run.write(outcome, ended=ended, replace=partial(bucket.replace, number, late))
         with self._lock:
-            if failed and bucket.waiting is None and bucket.asked == number:
+            if late:
+                bucket.overtaken += ended and not was_written
+            elif again and not run.written and bucket.waiting is None and bucket.asked == number:
                 self._hold(path, bucket, what)
 
     def _hold(self, path: str, bucket: _Bucket, what: _Waiting) -> None:
@@ -153,4 +168,4 @@ class Throttle:
                     ready.append((path, bucket, number, bucket.waiting))
                     bucket.waiting = None
         for each in ready:
-            self._put(*each)
+            self._put(*each, again=only_due)

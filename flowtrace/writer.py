@@ -72,7 +72,7 @@ def _file_name(text: str) -> str:
     return name.decode(errors="ignore") or "_"
 
 
-def write_atomically(path: str, data: bytes) -> None:
+def write_atomically(path: str, data: bytes, replace: Callable[[str, str], None] = os.replace) -> None:
     """Replace a file's content in one step: a reader sees the old content or the new, whole, never anything else.
 
     The bytes go to a new file of mode 0600 in the same folder, to the disk, and then under the name; missing folders
@@ -82,6 +82,7 @@ def write_atomically(path: str, data: bytes) -> None:
     Args:
         path: the file.
         data: its new content.
+        replace: puts the new file, its first argument, in the place of the old one, and leaves nothing behind.
 
     Raises:
         OSError: the file can't be written, or the path is something else than a file.
@@ -94,7 +95,7 @@ def write_atomically(path: str, data: bytes) -> None:
     try:
         if not _write_unnamed(folder, temporary, data):
             _fill(os.open(temporary, _CREATE, 0o600), data)
-        os.replace(temporary, path)
+        replace(temporary, path)
     except FileExistsError:  # what has the temporary name is not ours to remove
         raise
     except BaseException:

@@ -187,11 +187,11 @@ def test_a_younger_run_is_not_written_over_by_an_older_one(path, monkeypatch):
     first_waits, second_is_done = Event(), Event()
     plainly = Throttle._put
 
-    def slowly(self, where, bucket, number, what):
+    def slowly(self, where, bucket, number, what, **options):
         if number == 1:
             first_waits.set()
             assert second_is_done.wait(30)
-        plainly(self, where, bucket, number, what)
+        plainly(self, where, bucket, number, what, **options)
         if number == 2:
             second_is_done.set()
 
