@@ -44,7 +44,7 @@ class _Bucket:
         self._placing = RLock()
 
     def replace(self, number: int, late: list[int], new: str, path: str) -> None:
-        """Put a new file in its place, unless that of a younger write is there: then the number goes to the late ones."""
+        """Put a new file in its place, unless that of a younger write is there: then its number is noted as late."""
         with self._placing:
             if number < self.placed:
                 os.unlink(new)
@@ -146,6 +146,7 @@ class Throttle:
         run.write(outcome, ended=ended, replace=partial(bucket.replace, number, late))
         with self._lock:
             if late:
+                run.written = was_written
                 bucket.overtaken += ended and not was_written
             elif again and not run.written and bucket.waiting is None and bucket.asked == number:
                 self._hold(path, bucket, what)
