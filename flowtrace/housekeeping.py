@@ -23,6 +23,7 @@ NAMES_A_WRITE: Final = 64  # listed, on average
 _FAR_FROM_FULL: Final = 1000  # files for which there is room
 _MOST_LOOKED_INTO: Final = 1000  # files, after one listing
 _MOST_VERDICTS: Final = 10_000
+_MOST_PACKS: Final = 1000
 _MOST_SIBLINGS: Final = 200  # files that are searched for payloads which they share
 _PAYLOAD: Final = re.compile(r"([0-9a-f]{64})\.json", re.ASCII)
 
@@ -45,6 +46,7 @@ class Keeper:
         self._writes = 0
         self._pause = 1
         self._is_busy = False
+        self._refusals: list[tuple[str, OSError]] = []
         self._lock = RLock()
 
     def forget_lock(self) -> None:
@@ -68,12 +70,16 @@ class Keeper:
                         self._tidy(_plain(path), pack_ref, stored)
                     finally:
                         self._is_busy = False
+                refusals, self._refusals = self._refusals, []
+            self._tell(refusals)  # without the lock: a handler of the host's logging may wait for another thread
         except Exception as error:
             log.internal_fault("remove old traces", error)
 
     def _tidy(self, path: str, pack_ref: str, stored: Collection[str]) -> None:
         template = self._template = self._template or Template(self._text)
         if pack_ref not in self._packs:
+            if len(self._packs) >= _MOST_PACKS:
+                self._packs.clear()
             self._packs.add(pack_ref)
             self._verdicts.clear()
         if template.varies(path):
@@ -137,14 +143,14 @@ class Keeper:
             except FileNotFoundError:  # another process was quicker
                 continue
             except OSError as error:
-                log.warn_once(
-                    "failed to remove an old trace",
-                    ("remove", self._text, error.errno),
-                    path=path,
-                    errno=error.errno,
-                    reason=error.strerror,
-                )
+                self._refusals.append((path, error))
                 self._verdicts[path] = (stamp, False)
+
+    def _tell(self, refusals: list[tuple[str, OSError]]) -> None:
+        for path, error in refusals:
+            cause = ("remove", self._text, error.errno)
+            reason = error.strerror or type(error).__qualname__
+            log.warn_once("failed to remove an old trace", cause, path=path, errno=error.errno, reason=reason)
 
     def _remove(self, path: str, template: Template) -> None:
         """Remove a trace with its payload files, and the folders that are empty then."""
@@ -222,7 +228,9 @@ class Keeper:
 
     def _is_another(self, folder: Folder, name: str, stem: str) -> bool:
         """Tell whether a file is one of our traces, whose payload files are elsewhere."""
-        return os.path.splitext(name)[0] != stem and os.path.join(folder.path, name) in self._own
+        path = os.path.join(folder.path, name)
+        is_own = self._verdicts.get(path) == (self._own.get(path), True)
+        return os.path.splitext(name)[0] != stem and is_own
 
     def _remove_payload(self, payloads: Folder, name: str, folder: Folder, path: str) -> None:
         """Remove a payload file, and put it back where a trace that needs it was written in the meantime."""

@@ -152,6 +152,7 @@ class Throttle:
                 self._hold(path, bucket, what)
 
     def _hold(self, path: str, bucket: _Bucket, what: _Waiting) -> None:
+        self._buckets[path] = bucket  # it may have been forgotten in the meantime
         bucket.waiting = what
         if path not in self.holds:
             self.holds.append(path)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from blake3 import blake3
@@ -581,3 +582,39 @@ def test_no_other_name_passes_for_that_of_a_trace(name):
     assert says_it_is_own(data, f"/base/{name}", template, {"p"}) is (name in names)
     assert [says_it_is_own(data, f"/base/{own}", template, {"p"}) for own in names] == [True, True]
     assert not says_it_is_own(data, f"/base/{names[0]}", template, {"q"})
+
+
+def test_a_copy_whose_name_fits_the_template_keeps_its_payloads_too(tmp_path):
+    with flowtrace.override(
+        mode="on", out_path=tmp_path / "{flow_id}.json", max_files=3, capture_inputs=True, max_value_bytes=100
+    ):
+        for number in range(12):
+            with pytest.raises(ValueError, match=str(number)), flow("f"):
+                fail(number, str(number) * 200)
+            if not number:
+                shutil.copy(tmp_path / "f.json", tmp_path / "important.json")
+    assert validate(tmp_path / "important.json") == []
+    assert validate(tmp_path / "f.json") == []
+    assert len(list((tmp_path / "f.payloads").iterdir())) <= 4
+
+
+def test_warnings_are_told_without_the_lock(tmp_path, monkeypatch):
+    """A handler of the host's logging may wait for a thread that writes a trace, and so for the lock."""
+    free = []
+
+    def warn_once(event, cause, **fields):
+        other = Thread(target=lambda: free.append(keeper._lock.acquire(timeout=10)))
+        other.start()
+        other.join()
+
+    monkeypatch.setattr(housekeeping.log, "warn_once", warn_once)
+    keeper = Keeper(str(tmp_path / "{run_id}.json"), 1)
+    monkeypatch.setattr(Keeper, "_remove", lambda *_: (_ for _ in ()).throw(PermissionError(13, "no")))
+    for number in range(2):
+        path = tmp_path / f"{number:032x}.json"
+        path.touch()
+        keeper._packs.add("p")
+        keeper._note(str(path))
+    keeper._pause = 100
+    keeper.written(str(path), "p")
+    assert free == [True]
