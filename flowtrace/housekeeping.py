@@ -16,6 +16,7 @@ from typing import Final
 from flowtrace import log
 from flowtrace.canonical import plain
 from flowtrace.digest import hash_bytes
+from flowtrace.interruption import let_through
 from flowtrace.ownership import Folder, Stamp, Template, is_untouched, says_it_is_own, stamp_of
 from flowtrace.writer import payload_folder, write_payload
 
@@ -128,7 +129,8 @@ class Keeper:
         try:
             with Folder(template.base, parts) as folder:
                 content = folder.read(name)
-        except OSError:
+        except OSError as error:
+            let_through(error)
             return False
         return content is not None and says_it_is_own(content[0], path, template, self._packs)
 
@@ -143,6 +145,7 @@ class Keeper:
             except FileNotFoundError:  # another process was quicker
                 continue
             except OSError as error:
+                let_through(error)
                 self._refusals.append((path, error))
                 self._verdicts[path] = (stamp, False)
 
@@ -180,7 +183,8 @@ class Keeper:
         within = payload_folder(path)
         try:
             payloads = folder.inner(within)
-        except OSError:  # there is none, or it is a link
+        except OSError as error:  # there is none, or it is a link
+            let_through(error)
             return
         with payloads:
             needed = self._needed(folder, path)
@@ -201,7 +205,8 @@ class Keeper:
                 return
             try:
                 payloads = folder.inner(payload_folder(path))
-            except OSError:
+            except OSError as error:
+                let_through(error)
                 return
             with payloads:
                 names = [name for name in payloads.names() if _PAYLOAD.fullmatch(name)]
@@ -240,7 +245,8 @@ class Keeper:
             if found is None or content is None or hash_bytes(content[0]).value != found[1]:
                 return
             payloads.remove(name, content[1])
-        except OSError:  # it is gone, or stays
+        except OSError as error:  # it is gone, or stays
+            let_through(error)
             return
         if name in _named_in(folder, os.path.basename(path), path):
             write_payload(path, found[1], content[0])
@@ -255,7 +261,8 @@ def _named_in(folder: Folder, name: str, path: str) -> set[str]:
     """Return the payload files of a path that a file names, whatever else it holds."""
     try:
         content = folder.read(name)
-    except OSError:
+    except OSError as error:
+        let_through(error)
         return set()
     start = (plain(payload_folder(path)) or b'""')[1:-1]
     found = re.findall(re.escape(start) + rb"/([0-9a-f]{64}\.json)", content[0]) if content is not None else []

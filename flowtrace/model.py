@@ -19,6 +19,7 @@ from msgspec import Struct, field
 from msgspec import UnsetType as UnsetType
 
 from flowtrace.errors import TraceFileError
+from flowtrace.interruption import let_through
 
 TRACE_VERSION: Final = 1
 _EXTRA: Final = "(fields unknown to this version of flowtrace)"  # no real field has this name
@@ -411,7 +412,8 @@ def facts_of(data: bytes) -> Facts | None:
     """Return the facts in the bytes of a file, without looking at its steps; None where it is no trace of flowtrace."""
     try:
         facts = msgspec.json.decode(data, type=Facts)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        let_through(error)
         return None
     return facts if facts.trace_version == TRACE_VERSION else None
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Final, NamedTuple
 
 from flowtrace.canonical import loads, pretty
+from flowtrace.interruption import let_through
 from flowtrace.model import facts_of
 from flowtrace.writer import rendered_paths
 
@@ -108,8 +109,10 @@ class Folder:
 
     def remove_folder(self, name: str) -> None:
         """Remove a folder, if it is empty."""
-        with suppress(OSError):
+        try:
             os.rmdir(self._way(name), dir_fd=self._descriptor)
+        except OSError as error:
+            let_through(error)
 
     def _way(self, name: str) -> str:
         return os.path.join(self.path, name) if self._descriptor is None else name
@@ -163,21 +166,23 @@ class Template:
 
     def _below(self, folder: str, folders: list[re.Pattern[str]]) -> Iterator[tuple[str, Stamp]]:
         pattern = folders[0] if folders else self._name
-        inner: list[str] = []
-        with suppress(OSError), os.scandir(folder) as entries:
-            for entry in entries:
-                self.entries += 1
-                if not pattern.fullmatch(entry.name) or entry.path == self.text:
-                    continue
-                if folders:
-                    inner += [entry.path] if entry.is_dir(follow_symlinks=False) else []
-                    continue
+        found: list[os.DirEntry[str]] = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    self.entries += 1
+                    if pattern.fullmatch(entry.name) and entry.path != self.text:
+                        found.append(entry)
+        except OSError as error:
+            let_through(error)
+        for entry in found:
+            if not folders:
                 with suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
                     if is_ours(status):
                         yield entry.path, stamp_of(status)
-        for path in inner:
-            yield from self._below(path, folders[1:])
+            elif entry.is_dir(follow_symlinks=False):
+                yield from self._below(entry.path, folders[1:])
 
 
 def _has_placeholder(part: str) -> bool:
@@ -210,5 +215,6 @@ def is_untouched(data: bytes) -> bool:
     """Tell whether a trace has the very layout that it was written in, which few editors keep."""
     try:
         return pretty(loads(data)) == data
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError) as error:
+        let_through(error)
         return False
