@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection
-from contextlib import suppress
 from threading import RLock
 from typing import Final
 
@@ -91,8 +90,10 @@ class Keeper:
             if len(self._own) > self._most:
                 self._let_go(len(self._own) - self._most, path, template)
         if stored:
-            with suppress(FileNotFoundError):  # another process removed its trace
+            try:
                 self._prune(path, template, stored)
+            except OSError as error:  # another process removed its trace, say
+                let_through(error)
 
     def _note(self, path: str) -> None:
         try:
@@ -199,27 +200,22 @@ class Keeper:
         """Keep the payload files few of traces that were written over one another."""
         *parts, name = template.parts(path)
         with Folder(template.base, parts) as folder:
-            if not folder.has(name):  # another process removed it while these were looked after
-                self._remove_payloads(folder, path)
-                self._remove_empty(parts, template)
+            if folder.has(name):
+                with folder.inner(payload_folder(path)) as payloads:
+                    self._prune_folder(payloads, folder, path, {f"{digest}.json" for digest in stored})
                 return
-            try:
-                payloads = folder.inner(payload_folder(path))
-            except OSError as error:
-                let_through(error)
-                return
-            with payloads:
-                names = [name for name in payloads.names() if _PAYLOAD.fullmatch(name)]
-                if len(names) <= self._most:
-                    return
-                needed = self._needed(folder, path)
-                if needed is None:
-                    return
-                needed |= {f"{digest}.json" for digest in stored}
-                aged = sorted((_age(payloads, name), name) for name in names)
-                for _, name in aged[: len(names) - self._most]:
-                    if name not in needed:
-                        self._remove_payload(payloads, name, folder, path)
+            self._remove_payloads(folder, path)  # another process removed the trace while these were looked after
+        self._remove_empty(parts, template)
+
+    def _prune_folder(self, payloads: Folder, folder: Folder, path: str, fresh: set[str]) -> None:
+        names = [name for name in payloads.names() if _PAYLOAD.fullmatch(name)]
+        needed = self._needed(folder, path) if len(names) > self._most else None
+        if needed is None:
+            return
+        aged = sorted((_age(payloads, name), name) for name in names)
+        for _, name in aged[: len(names) - self._most]:
+            if name not in needed | fresh:
+                self._remove_payload(payloads, name, folder, path)
 
     def _needed(self, folder: Folder, path: str) -> set[str] | None:
         """Return the payload files of a path that some file in its folder names; None where that can't be told."""

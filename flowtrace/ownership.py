@@ -59,8 +59,10 @@ class Folder:
     def __init__(self, base: str, parts: list[str]) -> None:
         self.path = os.path.join(base, *parts)
         self._descriptor = _walk(base, parts) if _WALKS else None
-        if self._descriptor is None and os.path.realpath(self.path) != os.path.join(os.path.realpath(base), *parts):
-            raise NotADirectoryError(self.path)
+        if self._descriptor is None:
+            os.stat(self.path)
+            if os.path.realpath(self.path) != os.path.join(os.path.realpath(base), *parts):
+                raise NotADirectoryError(self.path)
 
     def __enter__(self) -> Folder:
         return self

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -57,6 +58,13 @@ def contents(folder):
     return found
 
 
+@pytest.fixture(params=[True, False], ids=["walk", "by path"])
+def walks(request, monkeypatch):
+    """Either way of getting at files."""
+    monkeypatch.setattr(ownership, "_WALKS", request.param)
+
+
+@pytest.mark.usefixtures("walks")
 @pytest.mark.parametrize(
     "template",
     [
@@ -219,9 +227,8 @@ def own(tmp_path):
     return data
 
 
-@pytest.mark.parametrize("walks", [True, False])
-def test_nothing_that_flowtrace_did_not_write_is_removed(tmp_path, own, walks, monkeypatch):
-    monkeypatch.setattr(ownership, "_WALKS", walks)
+@pytest.mark.usefixtures("walks")
+def test_nothing_that_flowtrace_did_not_write_is_removed(tmp_path, own):
     folder = tmp_path / "out"
     folder.mkdir()
     before, outside = hostile(folder, own)
@@ -234,7 +241,8 @@ def test_nothing_that_flowtrace_did_not_write_is_removed(tmp_path, own, walks, m
     assert sorted(int(load_trace(folder / name).steps[-1].error.message) for name in new) == [17, 18, 19]
 
 
-def test_nothing_is_removed_through_a_link_in_the_place_of_a_run_folder(tmp_path, own):
+@pytest.mark.usefixtures("walks")
+def test_nothing_is_removed_through_a_link_in_the_place_of_a_run_folder(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     with flowtrace.override(mode="on", out_path=tmp_path / "runs/{run_id}/trace.json", max_files=2):
@@ -249,6 +257,7 @@ def test_nothing_is_removed_through_a_link_in_the_place_of_a_run_folder(tmp_path
     assert sorted(int(load_trace(path / "trace.json").steps[-1].error.message) for path in real) == [5, 6]
 
 
+@pytest.mark.usefixtures("walks")
 def test_a_folder_that_holds_something_else_stays(tmp_path):
     with flowtrace.override(mode="on", out_path=tmp_path / "{run_id}/trace.json", max_files=1):
         fail_often(1)
@@ -316,6 +325,7 @@ def capturing(tmp_path):
         yield folder
 
 
+@pytest.mark.usefixtures("walks")
 def test_payload_files_go_with_their_trace(capturing):
     fail_often(10, value="x" * 200)
     traces = list(capturing.glob("*.json"))
@@ -357,6 +367,7 @@ def test_a_payload_folder_loses_only_what_is_named_after_its_content(capturing, 
     assert target.read_bytes() == b"1"
 
 
+@pytest.mark.usefixtures("walks")
 def test_a_link_in_the_place_of_a_payload_folder_is_not_followed(capturing, tmp_path):
     fail_often(1, value="x" * 200)
     (trace,) = capturing.glob("*.json")
@@ -618,3 +629,36 @@ def test_warnings_are_told_without_the_lock(tmp_path, monkeypatch):
     keeper._pause = 100
     keeper.written(str(path), "p")
     assert free == [True]
+
+
+@pytest.mark.parametrize("place", ["scandir", "open", "unlink", "rmdir", "lstat"])
+def test_a_timeout_that_an_alarm_raises_meanwhile_arrives(tmp_path, monkeypatch, place):
+    """A TimeoutError is an OSError: a guard against those of the disk must not keep it."""
+
+    def ring(number, frame):
+        raise TimeoutError("the host's")
+
+    def call(*arguments, **options):
+        if armed:
+            armed.clear()
+            signal.raise_signal(signal.SIGUSR1)
+        return plainly(*arguments, **options)
+
+    armed = []
+    plainly = getattr(os, place)
+    template = "runs/{run_id}/t.json"
+    before = signal.signal(signal.SIGUSR1, ring)
+    try:
+        with flowtrace.override(mode="on", out_path=tmp_path / template, max_files=1):
+            fail_often(1)
+            tidy = Keeper._tidy
+            monkeypatch.setattr(Keeper, "_tidy", lambda *arguments: armed.append(1) or tidy(*arguments))
+            monkeypatch.setattr(os, place, call)
+            with pytest.raises(TimeoutError, match="the host's"):
+                fail(1)
+            monkeypatch.setattr(Keeper, "_tidy", tidy)
+            fail_often(2, start=2)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert armed == []
+    assert [int(load_trace(path).steps[-1].error.message) for path in tmp_path.glob("runs/*/t.json")] == [3]

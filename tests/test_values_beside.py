@@ -333,3 +333,36 @@ def test_a_result_that_stands_in_two_places_or_without_a_hash_is_told(recorded):
     assert [(found.code, found.pointer) for found in validate(recorded)] == [
         ("output-without-hash", "/steps/0/output_path")
     ]
+
+
+def test_a_replay_without_the_key_compares_with_what_is_in_the_file(nodes, tmp_path):
+    path = record(tmp_path / "t.json", lambda: nodes.double("ab" * 200), max_value_bytes=100, hash_key="k")
+    assert [outcome for _, outcome, _ in outcomes(replay(path))] == ["same_output"]
+    (tmp_path / json.loads(path.read_bytes())["steps"][0]["output_path"]).unlink()
+    ((_, outcome, reason),) = outcomes(replay(path))
+    assert (outcome, reason) == ("ended_well", "its output can't be compared without the key of the hashes")
+
+
+def test_a_replay_of_a_closed_generator_takes_as_many_large_items(tmp_path):
+    nodes = new_module(
+        tmp_path,
+        """
+        from flowtrace import traced_node
+
+        @traced_node(component="a", operation="endless")
+        def endless(text: str):
+            while True:
+                yield text
+        """,
+    )
+
+    def take_two():
+        items = nodes.endless("ab" * 200)
+        found = [next(items), next(items)]
+        items.close()
+        return found
+
+    path = record(tmp_path / "t.json", take_two, max_value_bytes=100)
+    (step,) = json.loads(path.read_bytes())["steps"]
+    assert json.loads((tmp_path / step["output_path"]).read_bytes())["items"] == ["ab" * 200] * 2
+    assert outcomes(replay(path)) == [("endless", "same_output", "")]
