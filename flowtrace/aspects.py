@@ -11,7 +11,7 @@ from flowtrace.digest import KEYED_ALGORITHM
 from flowtrace.divergence import Aspect, Doubt
 from flowtrace.errors import PayloadFileError
 from flowtrace.model import UNSET, Hash, Step, StepError, Trace, to_document
-from flowtrace.payloads import read_payload
+from flowtrace.payloads import holds_what_its_name_says, read_payload
 from flowtrace.structure import changes, is_same
 
 MAX_CHANGES: Final = 20  # places shown of one value
@@ -156,9 +156,11 @@ class Evidence:
         """Return a captured value, or MISSING and why."""
         step = place.step
         if what == "output":
+            if step.output_path is not None and step.output_json is UNSET:
+                return self._from_file(side, f"{place.pointer}/output_path", step.output_path)
             value: Any = step.output_json
         elif what == "input" and step.invocation_path is not None:
-            return self._from_file(side, place.pointer, step.invocation_path)
+            return self._from_file(side, f"{place.pointer}/invocation_path", step.invocation_path)
         elif what == "input" and isinstance(step.invocation_json, dict):
             value = step.invocation_json.get("payload", UNSET)
         else:
@@ -174,8 +176,10 @@ class Evidence:
             return MISSING, "in a payload file"
         limit = min(MAX_FILE_BYTES, self._room)
         try:
-            data = read_payload(side.path, relative, pointer=f"{pointer}/invocation_path", limit=limit)
+            data = read_payload(side.path, relative, pointer=pointer, limit=limit)
             self._room -= len(data)
+            if holds_what_its_name_says(relative, data) is False:
+                return MISSING, "the payload file is not named after the hash of its content"
             return loads(data), ""
         except PayloadFileError as error:
             return MISSING, error.reason

@@ -26,6 +26,7 @@ Store = Callable[[str, bytes], str | None]
 _INPUT: Final = "/invocation_json/payload"
 _OUTPUT: Final = "/output_json"
 _STATE_DELTA: Final = "/state_delta"
+_NO_FILE: Final = ", and no payload file could be written"
 
 
 @lru_cache(maxsize=1)
@@ -162,7 +163,7 @@ def _safe_record(step: Step, setting: _Setting) -> model.Step:
         return step.record
     try:
         record = _record(step, setting)
-        if step.ended and record.invocation_path is None:  # which tells of a file beside this one trace
+        if step.ended and record.invocation_path is None is record.output_path:  # these are beside this one trace
             step.record = record
         return record
     except Exception as error:
@@ -198,7 +199,7 @@ def _record(step: Step, setting: _Setting) -> model.Step:
     if step.state_delta is not None:
         record.state_delta_hash = _hash(step.state_delta.digest)
         record.redacted += [_STATE_DELTA + pointer for pointer in step.state_delta.redacted]
-    _add_end(record, step, policy)
+    _add_end(record, step, policy, setting.store)
     _scrub(record, setting.scrubber)
     return record
 
@@ -217,18 +218,23 @@ def scrubbed_issue(issue: model.ValidationIssue, scrubber: Scrubber) -> model.Va
 
 
 def _show_input(record: model.Step, given: Encoded, policy: Policy, store: Store) -> None:
-    if given.data is not None and given.size > policy.max_value_bytes:
-        record.invocation_path = store(hash_bytes(given.data).value, given.data)
-        if record.invocation_path is not None:
-            return
-    record.invocation_json = {
-        "component_id": record.component_id,
-        "operation": record.operation,
-        "payload": shown(given, policy),
-    }
+    record.invocation_path = _beside(given, policy, store)
+    if record.invocation_path is None:
+        record.invocation_json = {
+            "component_id": record.component_id,
+            "operation": record.operation,
+            "payload": shown(given, policy, _NO_FILE),
+        }
 
 
-def _add_end(record: model.Step, step: Step, policy: Policy) -> None:
+def _beside(value: Encoded, policy: Policy, store: Store) -> str | None:
+    """Put a value that is too large for the trace beside it; None where it isn't, or can't be."""
+    if value.data is None or value.size <= policy.max_value_bytes:
+        return None
+    return store(hash_bytes(value.data).value, value.data)
+
+
+def _add_end(record: model.Step, step: Step, policy: Policy, store: Store) -> None:
     """Add how a step ended: its output or its error."""
     if step.failure is not None:
         code, message, details = step.failure
@@ -241,17 +247,28 @@ def _add_end(record: model.Step, step: Step, policy: Policy) -> None:
     record.opaque += [_OUTPUT + pointer for pointer in output.opaque]
     record.redacted += [_OUTPUT + pointer for pointer in output.redacted]
     if policy.capture_outputs:
-        record.output_json = shown(output, policy)
+        record.output_path = _beside(output, policy, store)
+        if record.output_path is None:
+            record.output_json = shown(output, policy, _NO_FILE)
 
 
 def _hash(digest: Digest) -> model.Hash:
     return model.Hash(algorithm=digest.algorithm, value=digest.value)
 
 
-def shown(encoded: Encoded, policy: Policy) -> Any:
-    """Return a value as it stands in the trace; one that is too large or too deep is cut, and says so."""
-    if encoded.data is None or encoded.size > policy.max_value_bytes:
-        return _cut("larger than FLOWTRACE_MAX_VALUE_BYTES", encoded)
+def shown(encoded: Encoded, policy: Policy, remark: str = "") -> Any:
+    """Return a value as it stands in the trace; one that is too large or too deep is cut, and says so.
+
+    Args:
+        encoded: the value.
+        policy: the limits.
+        remark: what to add where the value could have gone beside the trace.
+    """
+    if encoded.data is None:
+        too_large = encoded.size > policy.buffer_bytes
+        return _cut("larger than FLOWTRACE_BUFFER_BYTES" if too_large else "no room in FLOWTRACE_BUFFER_BYTES", encoded)
+    if encoded.size > policy.max_value_bytes:
+        return _cut(f"larger than FLOWTRACE_MAX_VALUE_BYTES{remark}", encoded)
     try:
         value = loads(encoded.data)
     except ValueError:

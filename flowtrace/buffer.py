@@ -79,6 +79,7 @@ class Buffer:
             self._steps.append(step)
             next(self._count)
             if max_steps:
+                step.shed(self._config.buffer_bytes)
                 self._sizes[step] = step.size()
                 self._bytes += self._sizes[step]
             if oldest is not None:

@@ -133,7 +133,7 @@ class Policy:
     )
 
     def __init__(self, config: TraceConfig) -> None:
-        self.max_value_bytes = config.max_value_bytes
+        self.max_value_bytes = min(config.max_value_bytes, config.buffer_bytes // 2)  # a step has two of them
         self.buffer_bytes = config.buffer_bytes
         self.capture_inputs = config.capture_inputs
         self.capture_outputs = config.capture_outputs

@@ -33,6 +33,7 @@ class ConfigChanges(TypedDict, total=False):
     redact: tuple[str, ...]
     hash_key: str | None
     validation: ValidationMode | str
+    max_files: int
     redactor: Redactor | None
 
 
@@ -76,6 +77,7 @@ class TraceConfig:
         redact: names whose values are hidden, added to the built-in ones.
         hash_key: text from which the key of keyed BLAKE3 is derived; None hashes without a key.
         validation: what a validation issue leads to, beside standing in its step.
+        max_files: trace files of its own that are kept where ``out_path`` holds a placeholder.
         redactor: a hook, called with the name of a value and the value when a step is written; true hides it too. Where
             it fails or answers anything but a bool, the value is hidden. It must neither change nor keep the value.
 
@@ -93,6 +95,7 @@ class TraceConfig:
     redact: tuple[str, ...] = ()
     hash_key: str | None = field(default=None, repr=False)
     validation: ValidationMode = ValidationMode.OFF
+    max_files: int = 100
     redactor: Redactor | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:

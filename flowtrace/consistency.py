@@ -176,6 +176,8 @@ def _values(pointer: str, step: Step, files: _PayloadFiles) -> Findings:
             yield from _compare(f"{pointer}/input_hash", step, step.input_hash, payload, _PAYLOAD)
     if step.invocation_path is not None:
         yield from _payload_file(pointer, step, files)
+    if step.output_path is not None:
+        yield from _output_file(pointer, step, files)
     output: Any = _NO_VALUE
     if step.output_json is not UNSET:
         output = step.output_json
@@ -251,6 +253,21 @@ def _payload_file(pointer: str, step: Step, files: _PayloadFiles) -> Findings:
         return
     if step.input_hash.value not in hashes:
         yield _error("hash-mismatch", f"{pointer}/input_hash", "is not the hash of the payload file's content")
+
+
+def _output_file(pointer: str, step: Step, files: _PayloadFiles) -> Findings:
+    place = f"{pointer}/output_path"
+    if step.output_json is not UNSET:
+        yield _warning("captured-twice", place, "there is an output_json too")
+    findings, hashes = files.look(place, step.output_path or "")
+    yield from findings
+    found = step.output_hash
+    if found is None:
+        yield _error("output-without-hash", place, "is captured, and there is no output_hash")
+    elif hashes is None or found.algorithm != ALGORITHM or _leads_into(step.redacted, _OUTPUT):
+        return
+    elif found.value not in hashes:
+        yield _error("hash-mismatch", f"{pointer}/output_hash", "is not the hash of the payload file's content")
 
 
 def _possible_hashes(data: bytes) -> set[str]:

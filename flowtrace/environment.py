@@ -107,6 +107,13 @@ CONFIG_VARIABLES: Final = (
         "A larger payload or result is hashed at once; where captured, it goes to a payload file.",
     ),
     Variable(
+        "FLOWTRACE_MAX_FILES",
+        "max_files",
+        values.COUNT,
+        "100",
+        "How many of its own trace files are kept where the path holds a placeholder; the oldest go first.",
+    ),
+    Variable(
         "FLOWTRACE_CAPTURE_INPUTS",
         "capture_inputs",
         values.BOOLEAN,

@@ -19,6 +19,7 @@ from msgspec import Struct, field
 from msgspec import UnsetType as UnsetType
 
 from flowtrace.errors import TraceFileError
+from flowtrace.interruption import let_through
 
 TRACE_VERSION: Final = 1
 _EXTRA: Final = "(fields unknown to this version of flowtrace)"  # no real field has this name
@@ -116,6 +117,7 @@ class Step(Record, kw_only=True):
         thread: name of the thread that the call began in.
         code: the function's definition.
         output_json: the captured result.
+        output_path: payload file beside the trace, for a captured result over the limit.
         opaque: JSON Pointers of the parts of the payload (``/invocation_json/payload...``) and of the
             result (``/output_json...``) with no honest content.
         redacted: JSON Pointers of the parts that were hidden, in the same way; and of those of a state delta
@@ -140,6 +142,7 @@ class Step(Record, kw_only=True):
     thread: str | None = None
     code: Code | None = None
     output_json: Json | UnsetType = UNSET
+    output_path: str | None = None
     opaque: list[str] = field(default_factory=list)
     redacted: list[str] = field(default_factory=list)
 
@@ -369,6 +372,51 @@ def _names(cls: type[Record]) -> tuple[frozenset[str], list[str]]:
 
 def _holds_record(hint: Any) -> bool:
     return any(map(_holds_record, get_args(hint))) or (isinstance(hint, type) and issubclass(hint, Record))
+
+
+class _Packed(Struct):
+    pack_ref: str
+
+
+class _Named(Struct):
+    id: str
+
+
+class _Ran(Struct):
+    id: str
+    started_at: str
+    outcome: str
+    pid: int
+    host: str
+    python: str
+
+
+class Facts(Struct):
+    """What tells where a trace file comes from: the core's envelope and the run block that only flowtrace writes.
+
+    Attributes:
+        trace_version: 1.
+        runner_version: version of flowtrace.
+        pack: with ``pack_ref``, the program.
+        flow: with ``id``.
+        run: with ``id``, ``started_at`` and ``pid``.
+    """
+
+    trace_version: int
+    runner_version: str
+    pack: _Packed
+    flow: _Named
+    run: _Ran
+
+
+def facts_of(data: bytes) -> Facts | None:
+    """Return the facts in the bytes of a file, without looking at its steps; None where it is no trace of flowtrace."""
+    try:
+        facts = msgspec.json.decode(data, type=Facts)
+    except (ValueError, RecursionError) as error:
+        let_through(error)
+        return None
+    return facts if facts.trace_version == TRACE_VERSION else None
 
 
 def json_schema() -> dict[str, Any]:

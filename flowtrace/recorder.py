@@ -14,6 +14,7 @@ from flowtrace.calls import Node, Policy, Snapshot, final_input, snapshot_output
 from flowtrace.clock import CLOCK
 from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
 from flowtrace.digest import Digest
+from flowtrace.housekeeping import Keeper
 from flowtrace.interruption import let_through
 from flowtrace.model import ValidationIssue
 from flowtrace.observer import NodeEvent
@@ -59,6 +60,7 @@ class TraceRecorder:
         self.is_always = self.config.mode is TraceMode.ALWAYS
         self.policy = Policy(config)
         self._out = os.path.join(_working_folder(), config.out_path)
+        self._keeper = Keeper(self._out, config.max_files)
         self.has_own_file = "{run_id}" in self._out
         self._begin(CLOCK.now())
 
@@ -89,6 +91,7 @@ class TraceRecorder:
         run.is_always = self.is_always
         run.policy = self.policy
         run._out = self._out
+        run._keeper = self._keeper
         run.has_own_file = self.has_own_file
         run._begin(CLOCK.now() if started is None else started)
         return run
@@ -102,6 +105,7 @@ class TraceRecorder:
     def forget_lock(self) -> None:
         """Make a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._writing = RLock()
+        self._keeper.forget_lock()
 
     # --- the observer protocol
 
@@ -198,14 +202,15 @@ class TraceRecorder:
         """
         return self._write("snapshot", False, path)
 
-    def write(self, outcome: str, *, ended: bool = False) -> None:
+    def write(self, outcome: str, *, ended: bool = False, replace: Callable[[str, str], None] = os.replace) -> None:
         """Write the run's trace; a failed write does not count, so that the next chance is taken.
 
         Args:
             outcome: ``failed``, ``recovered``, ``ok`` or ``interrupted``.
             ended: the run is over.
+            replace: puts the new file in its place, as in `flowtrace.writer.write_atomically`.
         """
-        if not self.is_off and self._write(outcome, ended, None) is not None:
+        if not self.is_off and self._write(outcome, ended, None, replace) is not None:
             self.written = True
 
     def path(self) -> str:
@@ -314,31 +319,57 @@ class TraceRecorder:
         running = list(LIVE.values())
         return [step for step in running if self.is_process_wide or step.run is self] + reported
 
-    def _write(self, outcome: str, ended: bool, path: str | None) -> str | None:
+    def _write(
+        self,
+        outcome: str,
+        ended: bool,
+        path: str | None,
+        replace: Callable[[str, str], None] = os.replace,
+    ) -> str | None:
         target = path or "(not known)"
         try:
             target = path or self.path()
             if MUTED:
                 return target
             with self._writing:
-                writer.write_atomically(target, self._render(target, outcome, ended))
+                stored: dict[str, bytes] = {}
+                self._put(target, self._render(target, outcome, ended, stored), stored, replace)
+                if path is None:
+                    self._keeper.written(target, self.context.pack_ref, stored)
         except Exception as error:
             self._warn_of_failed_write(target, error)
         else:
             return target
         return None
 
-    def _render(self, target: str, outcome: str, ended: bool) -> bytes:
+    def _put(self, target: str, data: bytes, stored: dict[str, bytes], replace: Callable[[str, str], None]) -> None:
+        try:
+            writer.write_atomically(target, data, replace)
+        except FileNotFoundError:  # another process removed the folder when it was empty: it is made again
+            writer.write_atomically(target, data, replace)
+        for digest, payload in stored.items():  # or it took them for those of an older trace
+            self._store(target, digest, payload)
+
+    def _store(self, target: str, digest: str, data: bytes) -> str | None:
+        try:
+            try:
+                return writer.write_payload(target, digest, data)
+            except FileNotFoundError:  # as above
+                return writer.write_payload(target, digest, data)
+        except OSError as error:
+            self._warn_of_failed_write(target, error)
+            return None
+
+    def _render(self, target: str, outcome: str, ended: bool, stored: dict[str, bytes]) -> bytes:
         steps, dropped = self.buffer.contents()
         end = CLOCK.now() if ended else None
         facts = assemble.RunFacts(self.run_id, self._started, end, outcome, dropped, self.overtaken)
 
         def store(digest: str, data: bytes) -> str | None:
-            try:
-                return writer.write_payload(target, digest, data)
-            except OSError as error:
-                self._warn_of_failed_write(target, error)
-                return None
+            relative = self._store(target, digest, data)
+            if relative is not None:
+                stored[digest] = data
+            return relative
 
         in_flight = self._in_flight()
         return assemble.trace_bytes(facts, self.context, steps, in_flight, self.policy, store)

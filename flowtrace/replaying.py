@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import MethodType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from flowtrace import runtime, source
 from flowtrace.arguments import Taken, UnfitError, arguments_of, taken_by
 from flowtrace.assemble import scrubber_of
 from flowtrace.canonical import canonical_bytes, tree_bytes
-from flowtrace.captured import NotCapturedError, captured_input
+from flowtrace.captured import NotCapturedError, captured_input, captured_output
 from flowtrace.config import TraceConfig
 from flowtrace.digest import ALGORITHM, hash_bytes
 from flowtrace.errors import RebuildError, ReplayError
 from flowtrace.failure import describe
 from flowtrace.hints import hints_of
-from flowtrace.model import Hash, Step, StepError, Trace, UnsetType, load_trace
+from flowtrace.model import UNSET, Hash, Json, Step, StepError, Trace, UnsetType, load_trace
 from flowtrace.rebuild import Rebuilder
 from flowtrace.replay_report import ReplayOutcome, ReplayReport, StepReplay
 from flowtrace.reproduce import MADE_BY, Reproduction, test_source
@@ -186,7 +186,7 @@ class _Replayer:
         """Answer the nodes of some patterns from their recorded outputs."""
         wanted = tuple(patterns)
         if wanted:
-            self._stubs = Stubs(wanted, self._trace.steps, self._resolver, self._rebuilder, self._stage)
+            self._stubs = Stubs(wanted, self._trace.steps, self._resolver, self._rebuilder, self._stage, self.folder)
 
     def run(self, chosen: list[int], until_failure: bool) -> list[StepReplay]:
         """Replay steps by their indexes."""
@@ -209,7 +209,7 @@ class _Replayer:
         step = result.step
         call = self._call(self._resolver.target(step.code), captured_input(step, self.folder), step)
         raised = None if done.error is None else type(done.error)
-        items = _items_taken(step)
+        items = _items_taken(self._recorded_output(step))
         made_of = Reproduction(
             result, call.target, call.args, call.kwargs, self._receiver, items, raised, done.value, self._rebuilder
         )
@@ -242,10 +242,10 @@ class _Replayer:
             algorithm = ALGORITHM
             result.notes.append("hashes are keyed: set FLOWTRACE_HASH_KEY to compare them")
         if self._stubs is None:
-            done = self._stage.call(call.target.node, bound, algorithm, _items_taken(step))
+            done = self._stage.call(call.target.node, bound, algorithm, _items_taken(self._recorded_output(step)))
         else:
             with self._stubs.around(step, result.notes):
-                done = self._stage.call(call.target.node, bound, algorithm, _items_taken(step))
+                done = self._stage.call(call.target.node, bound, algorithm, _items_taken(self._recorded_output(step)))
             if self._stubs.problems:
                 raise NoAnswerError(self._stubs.problems[0])
         self._judge(call, step, done, result)
@@ -345,13 +345,19 @@ class _Replayer:
             return ReplayOutcome.ENDED_WELL, "" if not self._compare_hashes else "no output was recorded"
         if recorded.algorithm == result.output_hash.algorithm:
             same = _equal(recorded, result.output_hash)
-        elif isinstance(step.output_json, UnsetType):
+        elif isinstance(output := self._recorded_output(step), UnsetType):
             return ReplayOutcome.ENDED_WELL, "its output can't be compared without the key of the hashes"
         else:
-            same = _same_json(step.output_json, result.output_json)
+            same = _same_json(output, result.output_json)
         return (
             (ReplayOutcome.SAME_OUTPUT, "") if same else (ReplayOutcome.DIFFERENT_OUTPUT, "its output is another one")
         )
+
+    def _recorded_output(self, step: Step) -> Json | UnsetType:
+        try:
+            return cast("Json | UnsetType", captured_output(step, self.folder))
+        except NotCapturedError:
+            return UNSET
 
     def _keep_output(self, done: Rerun, result: StepReplay) -> None:
         output = done.output()
@@ -373,9 +379,8 @@ def _is_plain(payload: dict[str, Any], input_hash: Hash) -> bool:
     return b'"$py"' not in data and hash_bytes(data) == input_hash.value
 
 
-def _items_taken(step: Step) -> int | None:
+def _items_taken(output: Json | UnsetType) -> int | None:
     """Return how many items a generator had yielded when it was closed; None where it ran to its end, or may have."""
-    output = step.output_json
     if not isinstance(output, dict) or output.get("$py") != "generator" or "returned" in output:
         return None
     items = output.get("items")

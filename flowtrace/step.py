@@ -86,6 +86,13 @@ class Step:
         """Return how many bytes of values the step holds."""
         return _size(self.input) + _size(self.output)
 
+    def shed(self, limit: int) -> None:
+        """Let values go that are more bytes than a whole buffer may hold: what they were is told by their hashes."""
+        if self.size() > limit and isinstance(self.output, Encoded):
+            self.output = self.output._replace(data=None)
+        if self.size() > limit and isinstance(self.input, Encoded):
+            self.input = self.input._replace(data=None)
+
     def add_validation_issue(self, code: str, path: str, message: str) -> None:
         """See `CurrentStep`."""
         try:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import GenericAlias
 from typing import Any, Final, cast
 
+from flowtrace.captured import NotCapturedError, captured_output
 from flowtrace.errors import RebuildError, ReplayError
 from flowtrace.forms import class_attribute, mro
 from flowtrace.hints import hints_of, shape
@@ -79,6 +80,7 @@ class Stubs:
         resolver: finds their functions.
         rebuilder: makes values of their outputs.
         stage: where the calls are made.
+        folder: where the payload files of the trace are; None where that is not known.
 
     Attributes:
         problems: why calls of stubs had no answer, whatever became of the error that said so.
@@ -88,8 +90,15 @@ class Stubs:
     """
 
     def __init__(
-        self, patterns: Iterable[str], steps: list[Step], resolver: Resolver, rebuilder: Rebuilder, stage: Stage
+        self,
+        patterns: Iterable[str],
+        steps: list[Step],
+        resolver: Resolver,
+        rebuilder: Rebuilder,
+        stage: Stage,
+        folder: str | None = None,
     ) -> None:
+        self._folder = folder
         self._patterns = frozenset(patterns)
         self._resolver = resolver
         self._rebuilder = rebuilder
@@ -193,7 +202,10 @@ class Stubs:
 
     def _output(self, target: Target, step: Step) -> Any:
         unclear = [pointer for pointer in (*step.redacted, *step.opaque) if pointer.startswith(_OUTPUT)]
-        content: Any = step.output_json
+        try:
+            content: Any = captured_output(step, self._folder)
+        except NotCapturedError as error:
+            raise self._no_answer(f"the stub of {step.node_id} has no answer: {error}") from error
         if unclear or not _is_captured(content):
             reason = (
                 f"is not whole at {unclear[0].removeprefix(_OUTPUT) or 'its root'}" if unclear else "was not captured"

@@ -15,6 +15,7 @@ from flowtrace.config import ConfigChanges, TraceMode
 from flowtrace.control import override
 from flowtrace.model import Trace, load_trace
 from flowtrace.step import CURRENT, LIVE
+from flowtrace.values import LARGEST_NUMBER
 
 FIXED_START: Final = 1_700_000_000_000_000_000  # 2023-11-14T22:13:20Z
 TICK: Final = 1_000_000
@@ -58,6 +59,7 @@ def recording(**changes: Unpack[ConfigChanges]) -> Generator[Recording]:
         settings: ConfigChanges = {
             "mode": TraceMode.ALWAYS,
             "out_path": f"{folder}/{{run_id}}.json",
+            "max_files": LARGEST_NUMBER,
             **changes,
         }
         recorded = Recording(Path(folder))

@@ -6,6 +6,8 @@ when the process ends; a run that a later one overtakes in the meantime is count
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from threading import RLock
 from typing import Final
 
@@ -15,6 +17,7 @@ from flowtrace.recorder import TraceRecorder
 BURST: Final = 40
 NANOSECONDS_A_TOKEN: Final = 50_000_000
 _MOST_PATHS: Final = 1000
+_Waiting = tuple[TraceRecorder, str, bool]
 
 
 class _Bucket:
@@ -23,17 +26,32 @@ class _Bucket:
     Attributes:
         tokens: how many writes may happen at once.
         refilled: clock reading up to which tokens were given, in ns.
+        asked: how many writes were let through.
+        placed: the youngest of them that is in place; no older one may come after it.
         waiting: the run that was held back, with its outcome and whether it is over.
         overtaken: how many runs never reached the disk, because a later one came.
     """
 
-    __slots__ = ("overtaken", "refilled", "tokens", "waiting")
+    __slots__ = ("_placing", "asked", "overtaken", "placed", "refilled", "tokens", "waiting")
 
     def __init__(self) -> None:
         self.tokens = BURST
         self.refilled = CLOCK.now()
-        self.waiting: tuple[TraceRecorder, str, bool] | None = None
+        self.waiting: _Waiting | None = None
         self.overtaken = 0
+        self.asked = 0
+        self.placed = 0
+        self._placing = RLock()
+
+    def replace(self, number: int, late: list[int], new: str, path: str) -> None:
+        """Put a new file in its place, unless that of a younger write is there: then its number is noted as late."""
+        with self._placing:
+            if number < self.placed:
+                os.unlink(new)
+                late.append(number)
+                return
+            os.replace(new, path)
+            self.placed = number
 
     def take_token(self) -> bool:
         """Take a token, if there is one."""
@@ -77,12 +95,10 @@ class Throttle:
             bucket = self._bucket(path)
             self._overtake(bucket, run)
             if not bucket.take_token():
-                bucket.waiting = (run, outcome, ended)
-                if path not in self.holds:
-                    self.holds.append(path)
+                self._hold(path, bucket, (run, outcome, ended))
                 return
-            run.overtaken = bucket.overtaken
-        run.write(outcome, ended=ended)
+            number = self._let_through(bucket, run)
+        self._put(path, bucket, number, (run, outcome, ended))
 
     def write_due(self) -> None:
         """Write the traces that were held back and whose turn has come."""
@@ -98,6 +114,7 @@ class Throttle:
             if len(self._buckets) >= _MOST_PATHS:
                 self.write_all()
                 self._buckets.clear()
+                self.holds.clear()
             bucket = self._buckets[path] = _Bucket()
         return bucket
 
@@ -108,8 +125,40 @@ class Throttle:
                 bucket.overtaken += 1
             bucket.waiting = None
 
+    def _let_through(self, bucket: _Bucket, run: TraceRecorder) -> int:
+        run.overtaken = bucket.overtaken
+        bucket.asked += 1
+        return bucket.asked
+
+    def _put(self, path: str, bucket: _Bucket, number: int, what: _Waiting, *, again: bool = False) -> None:
+        """Write a run, unless another thread was quicker with a younger one.
+
+        Args:
+            path: where.
+            bucket: the writes to it.
+            number: which of them this is.
+            what: the run.
+            again: what fails waits for another chance.
+        """
+        run, outcome, ended = what
+        was_written = run.written
+        late: list[int] = []
+        run.write(outcome, ended=ended, replace=partial(bucket.replace, number, late))
+        with self._lock:
+            if late:
+                run.written = was_written
+                bucket.overtaken += ended and not was_written
+            elif again and not run.written and bucket.waiting is None and bucket.asked == number:
+                self._hold(path, bucket, what)
+
+    def _hold(self, path: str, bucket: _Bucket, what: _Waiting) -> None:
+        self._buckets[path] = bucket  # it may have been forgotten in the meantime
+        bucket.waiting = what
+        if path not in self.holds:
+            self.holds.append(path)
+
     def _release(self, *, only_due: bool) -> None:
-        ready: list[tuple[TraceRecorder, str, bool]] = []
+        ready: list[tuple[str, _Bucket, int, _Waiting]] = []
         with self._lock:
             for path in list(self.holds):
                 bucket = self._buckets[path]
@@ -117,8 +166,8 @@ class Throttle:
                     continue
                 self.holds.remove(path)
                 if bucket.waiting is not None:
-                    bucket.waiting[0].overtaken = bucket.overtaken
-                    ready.append(bucket.waiting)
+                    number = self._let_through(bucket, bucket.waiting[0])
+                    ready.append((path, bucket, number, bucket.waiting))
                     bucket.waiting = None
-        for run, outcome, ended in ready:
-            run.write(outcome, ended=ended)
+        for each in ready:
+            self._put(*each, again=only_due)

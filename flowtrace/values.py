@@ -77,6 +77,16 @@ def _check_number(value: object) -> int:
     raise ValueError(value)
 
 
+def _count(text: str) -> int:
+    return _check_count(_number(text))
+
+
+def _check_count(value: object) -> int:
+    if _check_number(value):
+        return _check_number(value)
+    raise ValueError(value)
+
+
 def _mode(text: str) -> TraceMode:
     word = text.lower()
     if word in _TRUE or word in _FALSE:
@@ -146,6 +156,7 @@ def _names_from_text(text: str) -> tuple[str, ...]:
 
 BOOLEAN: Final = Kind("1/true/yes/on or 0/false/no/off", _boolean, _check_boolean)
 NUMBER: Final = Kind(f"a whole number from 0 to {LARGEST_NUMBER}", _number, _check_number)
+COUNT: Final = Kind(f"a whole number from 1 to {LARGEST_NUMBER}", _count, _check_count)
 MODE: Final = Kind("off, on or always (or a boolean: on/off)", _mode, _check_mode)
 VALIDATION: Final = Kind("off, warn or error", lambda text: ValidationMode(text.lower()), ValidationMode)
 PATH: Final = Kind("a file path, which may hold " + " ".join(f"{{{name}}}" for name in PLACEHOLDERS), _path, _path)

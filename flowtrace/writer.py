@@ -50,18 +50,29 @@ def render_path(template: str, *, run_id: str, flow_id: str, timestamp: str) -> 
         flow_id: the flow's name; what can't safely stand in a file name becomes ``_``.
         timestamp: RFC 3339 text of the run's start.
     """
-    pid = str(os.getpid())
+    of_parent, of_child = rendered_paths(template, pid=os.getpid(), run_id=run_id, flow_id=flow_id, timestamp=timestamp)
+    return of_child if is_child_process() else of_parent
+
+
+def rendered_paths(template: str, *, pid: int, run_id: str, flow_id: str, timestamp: str) -> tuple[str, str]:
+    """Return the path that a template stands for in a process, and in one that is another one's child.
+
+    Args:
+        template: see `render_path`, as are the others.
+        pid: the process.
+        run_id: 32 hex digits.
+        flow_id: the flow's name.
+        timestamp: RFC 3339 text of the run's start.
+    """
     words = {
-        "{pid}": pid,
+        "{pid}": str(pid),
         "{run_id}": run_id,
         "{flow_id}": _file_name(flow_id),
         "{timestamp}": re.sub("[-:]", "", timestamp),
     }
     path = re.sub(r"\{\w+\}", lambda found: words.get(found[0], found[0]), template)
-    if "{pid}" in template or not is_child_process():
-        return path
     stem, suffix = os.path.splitext(path)
-    return f"{stem}.{pid}{suffix}"
+    return path, path if "{pid}" in template else f"{stem}.{pid}{suffix}"
 
 
 def _file_name(text: str) -> str:
@@ -69,7 +80,7 @@ def _file_name(text: str) -> str:
     return name.decode(errors="ignore") or "_"
 
 
-def write_atomically(path: str, data: bytes) -> None:
+def write_atomically(path: str, data: bytes, replace: Callable[[str, str], None] = os.replace) -> None:
     """Replace a file's content in one step: a reader sees the old content or the new, whole, never anything else.
 
     The bytes go to a new file of mode 0600 in the same folder, to the disk, and then under the name; missing folders
@@ -79,6 +90,7 @@ def write_atomically(path: str, data: bytes) -> None:
     Args:
         path: the file.
         data: its new content.
+        replace: puts the new file, its first argument, in the place of the old one, and leaves nothing behind.
 
     Raises:
         OSError: the file can't be written, or the path is something else than a file.
@@ -91,7 +103,7 @@ def write_atomically(path: str, data: bytes) -> None:
     try:
         if not _write_unnamed(folder, temporary, data):
             _fill(os.open(temporary, _CREATE, 0o600), data)
-        os.replace(temporary, path)
+        replace(temporary, path)
     except FileExistsError:  # what has the temporary name is not ours to remove
         raise
     except BaseException:
@@ -118,7 +130,7 @@ def write_payload(trace_path: str, digest: str, data: bytes) -> str:
     Raises:
         OSError: the file can't be written, or the payloads' folder is a link or somebody else's.
     """
-    folder = os.path.splitext(os.path.basename(trace_path))[0] + ".payloads"
+    folder = payload_folder(trace_path)
     relative = f"{folder}/{digest}.json"
     parent = os.path.dirname(trace_path)
     path = os.path.join(parent, folder, f"{digest}.json")
@@ -127,6 +139,11 @@ def write_payload(trace_path: str, digest: str, data: bytes) -> str:
     if not _is_written(path, data):
         write_atomically(path, data)
     return relative
+
+
+def payload_folder(trace_path: str) -> str:
+    """Return the name of the folder beside a trace that its payload files are in."""
+    return os.path.splitext(os.path.basename(trace_path))[0] + ".payloads"
 
 
 def _refuse_foreign_folder(folder: str, parent: str) -> None:

@@ -14,6 +14,7 @@ from flowtrace import ConfigError, FlowtraceError, TraceConfig, TraceContext, Tr
 from flowtrace.config import is_disabled
 
 NUMBER = "it takes a whole number from 0 to 2147483647"
+COUNT = "it takes a whole number from 1 to 2147483647"
 NAMES = "it takes names, separated by commas"
 PATH = "it takes a file path, which may hold {pid} {run_id} {flow_id} {timestamp}"
 BOOLEAN = "it takes 1/true/yes/on or 0/false/no/off"
@@ -31,6 +32,7 @@ def test_the_defaults_are_those_of_the_docs():
         redact=(),
         hash_key=None,
         validation=ValidationMode.OFF,
+        max_files=100,
     )
     assert TraceContext("shop", "pay") == TraceContext("shop", "pay", "unknown", None)
 
@@ -79,6 +81,7 @@ REFUSED = [
     ("redact", [1], f"redact=[1] is not usable: {NAMES}"),
     ("hash_key", "", "hash_key=this value is not usable: it takes text, or None"),
     ("hash_key", b"s3cret", "hash_key=this value is not usable: it takes text, or None"),
+    *(("max_files", value, f"max_files={value!r} is not usable: {COUNT}") for value in (0, -1, True, None, "5", 2**31)),
     ("validation", "strict", "validation='strict' is not usable: it takes off, warn or error"),
     ("validation", True, "validation=True is not usable: it takes off, warn or error"),
 ]
@@ -116,7 +119,7 @@ def test_an_unknown_setting_is_told_with_the_known_ones():
         TraceConfig().changed({"buffer": 1})
     assert str(caught.value) == (
         "there is no setting 'buffer': the settings are mode, out_path, buffer_size, capture_inputs, capture_outputs, "
-        "buffer_bytes, max_value_bytes, redact, hash_key, validation, redactor"
+        "buffer_bytes, max_value_bytes, redact, hash_key, validation, max_files, redactor"
     )
 
 
@@ -149,12 +152,13 @@ def test_the_environment_fills_every_setting():
         "FLOWTRACE_REDACT": "a,b",
         "FLOWTRACE_HASH_KEY": "k",
         "FLOWTRACE_VALIDATION": "error",
+        "FLOWTRACE_MAX_FILES": "4",
         "FLOWTRACE_PACK_REF": "p",
         "FLOWTRACE_RESOLVED_DIGEST": "d",
         "FLOWTRACE_FLOW_ID": "f",
         "FLOWTRACE_FLOW_VERSION": "v",
     }
-    every = (TraceMode.ALWAYS, "x.json", 1, True, True, 2, 3, ("a", "b"), "k", ValidationMode.ERROR)
+    every = (TraceMode.ALWAYS, "x.json", 1, True, True, 2, 3, ("a", "b"), "k", ValidationMode.ERROR, 4)
     assert TraceConfig.from_env(environ) == TraceConfig(*every)
     assert TraceContext.from_env(environ) == TraceContext("p", "f", "v", "d")
     off = TraceConfig.from_env({**environ, "FLOWTRACE_DISABLED": "1"})

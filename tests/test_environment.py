@@ -14,6 +14,7 @@ from flowtrace.values import TraceMode, ValidationMode
 OFF = {"mode": TraceMode.OFF, "validation": ValidationMode.OFF}
 BOOLEAN = "1/true/yes/on or 0/false/no/off"
 NUMBER = "a whole number from 0 to 2147483647"
+COUNT = "a whole number from 1 to 2147483647"
 MODE = "off, on or always (or a boolean: on/off)"
 PATH = "a file path, which may hold {pid} {run_id} {flow_id} {timestamp}"
 TRUE = ("1", "true", "True", "TRUE", "yes", "YES", "on", " on ", "\ttrue\n")
@@ -40,6 +41,7 @@ ACCEPTED = [
         )
         for text, number in (("0", 0), ("7", 7), (" 08 ", 8), ("2147483647", 2147483647))
     ),
+    *(("FLOWTRACE_MAX_FILES", text, "max_files", number) for text, number in (("1", 1), (" 0250 ", 250))),
     *(
         (name, text, setting, expected)
         for name, setting in (
@@ -70,6 +72,7 @@ REFUSED = [
         for name in ("FLOWTRACE_BUFFER_SIZE", "FLOWTRACE_BUFFER_BYTES", "FLOWTRACE_MAX_VALUE_BYTES")
         for text in ("-1", "1.5", "1e3", "64 KiB", "1_000", "+5", "0x10", "٣", "²", "2147483648", "9" * 5000, "many")
     ),
+    *(("FLOWTRACE_MAX_FILES", text, COUNT) for text in ("0", "00", "-1", "1.5", "all", "2147483648")),
     *(("FLOWTRACE_OUT", text, PATH) for text in ("{}.json", "{host}.json", "a{PID}.json", "{run_id}{x}", "a\0b")),
     ("FLOWTRACE_VALIDATION", "strict", "off, warn or error"),
     ("FLOWTRACE_VALIDATION", "true", "off, warn or error"),
@@ -161,7 +164,7 @@ def test_no_environment_makes_it_fail(environ):
 
 
 def test_each_variable_is_listed_once():
-    assert len({variable.name for variable in VARIABLES}) == len(VARIABLES) == 16
+    assert len({variable.name for variable in VARIABLES}) == len(VARIABLES) == 17
     assert {variable.name for variable in (*CONFIG_VARIABLES, *CONTEXT_VARIABLES)} < {v.name for v in VARIABLES}
 
 

@@ -242,7 +242,9 @@ def test_a_captured_payload_over_the_limit_goes_to_a_payload_file(tmp_path):
     assert step.invocation_path == f"trace.payloads/{step.input_hash.value}.json"
     assert json.loads((tmp_path / step.invocation_path).read_text()) == ["x" * 200]
     assert "invocation_json" not in json.loads(path.read_text())["steps"][0]
-    assert step.output_json == {"$py": "cut", "reason": "larger than FLOWTRACE_MAX_VALUE_BYTES", "size": 204}
+    assert step.output_path == f"trace.payloads/{step.output_hash.value}.json"
+    assert json.loads((tmp_path / step.output_path).read_text()) == ["y" * 200]
+    assert "output_json" not in json.loads(path.read_text())["steps"][0]
 
 
 def test_errors_of_engines_are_told_with_what_they_bring(tmp_path):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from threading import Event, Thread
+
 import pytest
 
 import flowtrace
 from flowtrace import flow, load_trace, traced_node
 from flowtrace.testing import fixed_clock
-from flowtrace.throttle import BURST
+from flowtrace.throttle import BURST, Throttle
 from tests.programs import run_program
 
 
@@ -114,3 +121,167 @@ def test_the_last_one_is_on_disk_when_the_process_ends(tmp_path):
     message, overtaken = state(tmp_path / "trace.json")
     assert message == "2999"
     assert 1_000 < overtaken < 3_000 - BURST
+
+
+# --- threads and processes
+
+SPY = """
+    import atexit, os, sys
+
+    @atexit.register  # before flowtrace's own, so that it runs after that
+    def tell():
+        print(*(f"{name} {written.count(name)}" for name in sorted(set(written))), sep=", ")
+
+    from flowtrace.clock import CLOCK
+
+    CLOCK.now = lambda: 1  # no bucket is ever refilled
+    written = []
+
+    def note(event, arguments):
+        if event == "os.rename":
+            written.append(os.path.basename(arguments[1]))
+
+    sys.addaudithook(note)
+"""
+MANY = """
+    from threading import Barrier, Thread
+    from flowtrace import flow, traced_node
+
+    @traced_node
+    def fail(number):
+        raise ValueError(number)
+
+    def fail_often(start, end, name=None):
+        for number in range(start, end):
+            try:
+                if name is None:
+                    fail(number)
+                else:
+                    with flow(name):
+                        fail(number)
+            except ValueError as error:
+                assert error.args == (number,)
+"""
+
+
+def test_threads_share_one_burst_and_the_last_run_is_kept(tmp_path):
+    program = """
+        threads = [Thread(target=fail_often, args=(100 * at, 100 * at + 100)) for at in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        fail_often(9999, 10_000)
+    """
+    done = run_program(tmp_path, SPY, MANY, program, FLOWTRACE_OUT="trace.json")
+    name, count = done.stdout.split()
+    assert name == "trace.json"
+    message, overtaken = state(tmp_path / "trace.json")
+    assert message == "9999"
+    assert int(count) <= BURST + 1
+    assert overtaken == 801 - int(count)
+
+
+def test_a_younger_run_is_not_written_over_by_an_older_one(path, monkeypatch):
+    """Two threads: the one whose run was let through first comes to the disk last."""
+    first_waits, second_is_done = Event(), Event()
+    plainly = Throttle._put
+
+    def slowly(self, where, bucket, number, what, **options):
+        if number == 1:
+            first_waits.set()
+            assert second_is_done.wait(30)
+        plainly(self, where, bucket, number, what, **options)
+        if number == 2:
+            second_is_done.set()
+
+    monkeypatch.setattr(Throttle, "_put", slowly)
+    older = Thread(target=fail_often, args=(1, 1))
+    older.start()
+    assert first_waits.wait(30)
+    fail_often(1, start=2)
+    older.join()
+    assert state(path) == ("2", None)
+    fail_often(1, start=3)
+    assert state(path) == ("3", 1)
+
+
+def test_a_held_back_run_that_could_not_be_written_waits_for_another_chance(path):
+    fail_often(BURST + 1)
+    path_clock[0] += 50_000_000
+    path.unlink()
+    path.mkdir()
+
+    @traced_node
+    def succeed():
+        return 1
+
+    succeed()
+    path.rmdir()
+    path_clock[0] += 50_000_000
+    succeed()
+    assert state(path) == (str(BURST), None)
+
+
+def test_processes_on_one_path_each_keep_the_rule(tmp_path):
+    program = """
+        fail_often(int(sys.argv[1]), int(sys.argv[1]) + 500)
+    """
+    outputs = run_together(tmp_path, SPY, MANY, program, out="trace.json", starts=[0, 1000, 2000, 3000])
+    assert outputs == [f"trace.json {BURST + 1}\n"] * 4
+    message, overtaken = state(tmp_path / "trace.json")
+    assert message in ("499", "1499", "2499", "3499")
+    assert overtaken == 500 - BURST - 1
+
+
+def test_processes_on_templated_paths_each_keep_the_rule(tmp_path):
+    program = """
+        threads = [Thread(target=fail_often, args=(int(sys.argv[1]), int(sys.argv[1]) + 200, name)) for name in "ab"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    """
+    outputs = run_together(tmp_path, SPY, MANY, program, out="{flow_id}-{pid}.json", starts=[0, 1000, 2000])
+    assert [re.sub(r"-\d+", "", output) for output in outputs] == [f"a.json {BURST + 1}, b.json {BURST + 1}\n"] * 3
+    found = sorted(state(path) for path in tmp_path.glob("*.json"))
+    overtaken = 200 - BURST // 2 - 1  # each flow is written twice: at its first failure and at its end
+    assert found == sorted([(str(start + 199), overtaken) for start in (0, 1000, 2000)] * 2)
+
+
+def test_a_forked_child_does_not_write_what_waits_in_its_parent(tmp_path):
+    program = """
+        fail_often(0, 60)
+        child = os.fork()
+        if not child:
+            sys.exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        print("in the parent:")
+    """
+    done = run_program(tmp_path, SPY, MANY, program, FLOWTRACE_OUT="trace.json")
+    assert done.stdout == f"trace.json {BURST}\nin the parent:\ntrace.json {BURST + 1}\n"
+    assert state(tmp_path / "trace.json") == ("59", 60 - BURST - 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["program.py", "trace.json"]
+
+
+def run_together(folder, *parts, out, starts):
+    """Run a program several times at once, and return what each printed."""
+    script = folder / "program.py"
+    script.write_text("\n".join(map(textwrap.dedent, parts)), encoding="utf-8")
+    environment = os.environ | {"FLOWTRACE_OUT": out}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", script, str(start)],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for start in starts
+    ]
+    outputs = [process.communicate(timeout=120) for process in running]
+    assert [(process.returncode, err) for process, (_, err) in zip(running, outputs, strict=True)] == [(0, "")] * len(
+        starts
+    )
+    return [out for out, _ in outputs]

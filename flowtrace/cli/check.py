@@ -34,6 +34,7 @@ from flowtrace.cli.program import (
     python_command,
 )
 from flowtrace.environment import parse
+from flowtrace.values import LARGEST_NUMBER
 
 if TYPE_CHECKING:
     from flowtrace.divergence import Divergence, TraceDiff
@@ -150,8 +151,9 @@ def _nothing_recorded(exit_code: int, environment: Mapping[str, str]) -> str:
 
 def _environment(environ: Mapping[str, str], folder: Path, auto: tuple[str, ...]) -> dict[str, str]:
     room = {"FLOWTRACE_BUFFER_SIZE": str(_STEPS), "FLOWTRACE_BUFFER_BYTES": str(_BYTES)}
+    every = {"FLOWTRACE_MAX_FILES": str(LARGEST_NUMBER)}
     out = str(folder / "{run_id}.json")
-    return program_environment({**room, **environ}, mode="always", out=out, capture=True, auto=auto)
+    return program_environment({**room, **environ, **every}, mode="always", out=out, capture=True, auto=auto)
 
 
 def _execute(words: list[str], environment: dict[str, str], quiet: bool) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from flowtrace.cli.beside import Beside
 from flowtrace.cli.common import (
     EXIT_OK,
     TRACE,
@@ -83,7 +84,7 @@ def command(full: bool, as_json: bool, trace: TraceSource) -> int:
         print_json(_document(trace.name, loaded, entries, failed))
         return EXIT_OK
     console = make_console()
-    view = _View(console, loaded, entries, failed, full)
+    view = _View(console, loaded, entries, failed, full, Beside(trace))
     print_lines(console, view.lines(trace.name))
     return EXIT_OK
 
@@ -122,13 +123,22 @@ def outcome_of(trace: Trace, failed: Entry | None) -> str:
 class _View:
     """A trace on its way to the screen."""
 
-    def __init__(self, console: Console, trace: Trace, entries: list[Entry], failed: Entry | None, full: bool) -> None:
+    def __init__(
+        self,
+        console: Console,
+        trace: Trace,
+        entries: list[Entry],
+        failed: Entry | None,
+        full: bool,
+        beside: Beside,
+    ) -> None:
         from rich.cells import cell_len
 
         self.trace = trace
         self.entries = entries
         self.failed = failed
         self.full = full
+        self.beside = beside
         self.width = cell_len
         self.marks = _UNICODE if console.encoding.lower().startswith("utf") else _ASCII
         self.room = console.width if full else min(console.width, _VALUE_WIDTH)
@@ -247,8 +257,9 @@ class _View:
             yield from self._error(step.error, indent, self.full or self._is_origin(entry))
         for label, value in _values(step):
             yield from self._value(label, value, indent)
-        if step.invocation_path is not None:
-            yield [(indent, ""), (f"input in {harmless(step.invocation_path)}", "")]
+        for label, path in (("input", step.invocation_path), ("output", step.output_path)):
+            if path is not None:
+                yield from self._payload_file(label, path, indent)
         issues = step.validation_issues
         for issue in self._some(issues):
             text = f"! {harmless(issue.code)} at {harmless(issue.path) or '(whole payload)'}: {harmless(issue.message)}"
@@ -258,6 +269,14 @@ class _View:
             if pointers:
                 more = f" and {len(pointers) - _LISTED} more" if len(pointers) > _LISTED and not self.full else ""
                 yield [(indent, ""), (f"{label} {', '.join(map(harmless, self._some(pointers)))}{more}", "dim")]
+
+    def _payload_file(self, label: str, path: str, indent: str) -> Iterator[Line]:
+        value, reason = self.beside.look(path)
+        yield [(indent, ""), (f"{label} in {_cut(path)}", "")]
+        if reason:
+            yield [(indent, ""), (f"  {_cut(reason)}", "yellow")]
+        else:
+            yield from self._value(label, value, indent)
 
     def _some(self, items: list[Any]) -> list[Any]:
         return items if self.full else items[:_LISTED]

@@ -86,9 +86,11 @@ def test_fuel_economy_through_the_real_command_line():
     assert found[at + 3].startswith('       input {"car":{"Acceleration":17.5,')
     assert found[at + 3].endswith(" characters)")
     assert len(found) == at + 4
-    for arguments, options in ((("out",), {}), (("-",), {"stdin": Path("out/t.json").read_text()})):
-        again = flowtrace("show", *arguments, **options)
-        assert again.stdout.splitlines()[2:] == found[2:]
+    assert found[7].startswith("       output in t.payloads/")
+    assert re.fullmatch(r'       output \[\{"Acceleration":12,.*… \([0-9]+ characters\)', found[8])
+    assert flowtrace("show", "out").stdout.splitlines()[2:] == found[2:]
+    piped = flowtrace("show", "-", stdin=Path("out/t.json").read_text()).stdout.splitlines()
+    assert piped[2:] == [*found[2:8], "         where the trace lies is not known", *found[9:]]
 
 
 def record(program):
@@ -302,6 +304,7 @@ def test_other_parts_of_a_step():
         "with B",
         "while handling C: c",
         "input in t.payloads/x.json",
+        "the payload file 't.payloads/x.json' can't be read: No such file or directory",
         "1 ✓ b     1.50 s  in 01234567  delta blake3-keyed:01234567",
     ]
 
@@ -463,6 +466,7 @@ steps_of_any_kind = st.builds(
             "invocation_json": values,
             "output_json": values,
             "invocation_path": texts,
+            "output_path": texts,
             "step_id": st.sampled_from("123"),
             "parent_step_id": st.sampled_from("1234"),
             "started_at": texts,
