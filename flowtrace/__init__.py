@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode
     from flowtrace.control import configure, dump, get_recorder, override
     from flowtrace.digest import Digest
-    from flowtrace.errors import CodecError, ConfigError, FlowtraceError, TraceFileError
+    from flowtrace.errors import CodecError, ConfigError, FlowtraceError, RingFileError, TraceFileError
     from flowtrace.model import Trace, ValidationIssue, json_schema, load_trace
     from flowtrace.observer import ExecutionObserver, FanOutObserver, NodeEvent
     from flowtrace.recorder import TraceRecorder
+    from flowtrace.salvage import recover
     from flowtrace.step import CurrentStep
 
     __version__: str
@@ -36,6 +37,7 @@ __all__ = [
     "FanOutObserver",
     "FlowtraceError",
     "NodeEvent",
+    "RingFileError",
     "Trace",
     "TraceConfig",
     "TraceContext",
@@ -56,6 +58,7 @@ __all__ = [
     "load_trace",
     "override",
     "propagate",
+    "recover",
     "register_codec",
     "traced_node",
 ]
@@ -67,10 +70,11 @@ _HOMES = {
     "config": ("TraceConfig", "TraceContext", "TraceMode", "ValidationMode"),
     "control": ("configure", "dump", "get_recorder", "override"),
     "digest": ("Digest",),
-    "errors": ("CodecError", "ConfigError", "FlowtraceError", "TraceFileError"),
+    "errors": ("CodecError", "ConfigError", "FlowtraceError", "RingFileError", "TraceFileError"),
     "model": ("Trace", "ValidationIssue", "json_schema", "load_trace"),
     "observer": ("ExecutionObserver", "FanOutObserver", "NodeEvent"),
     "recorder": ("TraceRecorder",),
+    "salvage": ("recover",),
     "step": ("CurrentStep",),
 }
 

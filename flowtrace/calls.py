@@ -115,10 +115,12 @@ class Policy:
         capture_inputs: keep payloads.
         capture_outputs: keep results.
         key: 32 bytes for keyed hashing, or None.
+        box: the black box, which steps under this policy go into; or None.
     """
 
     __slots__ = (
         "_redact",
+        "box",
         "buffer_bytes",
         "capture_inputs",
         "capture_outputs",
@@ -133,6 +135,7 @@ class Policy:
         self.capture_outputs = config.capture_outputs
         self.key = None if config.hash_key is None else derive_key(config.hash_key)
         self._redact = config.redact
+        self.box: Any = None
 
     def secret(self, node: Node) -> SecretNames:
         """Return the test for names whose values are hidden in a node's steps."""
@@ -171,7 +174,7 @@ def final_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy) -> 
         return snapshot
     assert isinstance(snapshot, bytes)  # only a result is a stream
     content = restore(snapshot)
-    if node.function is not None:
+    if node.function is not None and type(content) is not dict:  # the black box has parameters bound already
         args, kwargs, *defaults = content
         content = bind(node, args, kwargs, bound, defaults)
     return _seal(content, node, policy, policy.captures_input(node))

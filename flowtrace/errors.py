@@ -5,6 +5,7 @@ Only code that *uses* flowtrace's own functions ever sees one of these: the host
 FlowtraceError
 ├── ConfigError     a setting given in code is not usable
 ├── CodecError      a codec can't be registered
+├── RingFileError   a file is not the ring of a black box
 └── TraceFileError  a file is not a version 1 trace
 """
 
@@ -21,6 +22,23 @@ class ConfigError(FlowtraceError, ValueError):
 
 class CodecError(FlowtraceError, ValueError):
     """A codec can't be registered; the message says why."""
+
+
+class RingFileError(FlowtraceError, ValueError):
+    """A file is not the ring of a black box.
+
+    Attributes:
+        path: the file, as it was named by the caller.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
+
+    def __reduce__(self) -> tuple[type[RingFileError], tuple[str, str]]:
+        return type(self), (self.path, self.reason)
 
 
 class TraceFileError(FlowtraceError, ValueError):

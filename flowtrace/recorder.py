@@ -37,6 +37,7 @@ class TraceRecorder:
         is_over: the run has ended; late steps of it may still come.
         failed: something in the run has failed.
         written: the run's trace is on disk.
+        started: clock reading at its start, in ns.
         overtaken: earlier runs to the same file that were not written, because this one came.
         has_own_file: no other run writes to the same path.
         is_process_wide: its trace tells of every step in flight, whichever run it belongs to.
@@ -94,7 +95,7 @@ class TraceRecorder:
         return run
 
     def _begin(self, started: int) -> None:
-        self._started = started
+        self.started = started
         self.buffer = Buffer(self.config)
         self._events: dict[int, tuple[NodeEvent, Step]] = {}
         self._writing = RLock()
@@ -217,7 +218,7 @@ class TraceRecorder:
 
     def path(self) -> str:
         """Return the file that this run's trace goes to, in this process."""
-        started = CLOCK.timestamp(self._started)
+        started = CLOCK.timestamp(self.started)
         flow_id = self.context.flow_id
         return writer.render_path(self._out, run_id=self.run_id, flow_id=flow_id, timestamp=started)
 
@@ -336,7 +337,7 @@ class TraceRecorder:
     def _render(self, target: str, outcome: str, ended: bool) -> bytes:
         steps, dropped = self.buffer.contents()
         end = CLOCK.now() if ended else None
-        facts = assemble.RunFacts(self.run_id, self._started, end, outcome, dropped, self.overtaken)
+        facts = assemble.RunFacts(self.run_id, self.started, end, outcome, dropped, self.overtaken)
 
         def store(digest: str, data: bytes) -> str | None:
             try:

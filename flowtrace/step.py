@@ -54,6 +54,7 @@ class Step:
         expected: the error is part of the node's contract.
         issues: validation issues, or None.
         state_delta: hash of the last recorded state change.
+        slot: where the black box keeps it, while it runs.
     """
 
     # What most steps never change stands in the class: setting it for each call would cost more than the call's clock.
@@ -74,6 +75,7 @@ class Step:
     expected = False
     issues: list[ValidationIssue] | None = None
     state_delta: Digest | None = None
+    slot: Any = None
 
     def is_light(self) -> bool:
         """Tell whether no value of the step is larger than what a snapshot may be."""

@@ -1,0 +1,450 @@
+"""The black box: each step goes into a memory-mapped file as it starts and ends, so that it survives the process.
+
+What is in a shared file mapping belongs to the kernel, and is there for other processes however this one ends. There is
+no lock: a step has a slot of its own from its start until later ones need it.
+
+Nothing hidden may ever be in the file, so that redaction can't wait here. For calls whose values are light and whose
+names are known to be harmless, the payload's canonical bytes are made at once, and serve as the snapshot too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from gc import is_tracked
+from itertools import count
+from threading import RLock
+from types import CodeType, FunctionType
+from typing import Any, Final
+from zlib import crc32
+
+from flowtrace import log, ringfile
+from flowtrace.calls import Node, Policy, Snapshot, bind, final_input, final_output, snapshot_call, snapshot_output
+from flowtrace.canonical import EXACT_TYPES, SORTED_KEYS, Encoded, dumps, plain
+from flowtrace.clock import CLOCK
+from flowtrace.digest import KEYED_ALGORITHM, hash_raw
+from flowtrace.model import Code, to_document
+from flowtrace.redaction import MARKER, SecretNames
+from flowtrace.ringfile import HAS_DATA, HAS_DIGEST, HEADER, IS_KEYED, PART, ROOM, SLOT, TABLE, RingFile
+from flowtrace.scrub import Scrubber
+from flowtrace.snapshot import restore
+from flowtrace.step import Step
+
+_OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
+_OBJECT: Final = ord("{")
+_MOST_KEYS: Final = 64
+_MOST_SHAPES: Final = 4096
+_LONG_TEXT: Final = 1000
+_VARIABLE: Final = 0x04 | 0x08  # inspect.CO_VARARGS, CO_VARKEYWORDS
+_pack_frame: Final = ringfile.FRAME.pack
+_pack_start: Final = ringfile.START.pack
+_pack_end: Final = ringfile.END.pack
+_tracked: Final = is_tracked
+
+
+class _Slot:
+    __slots__ = ("at", "box")
+
+    def __init__(self, box: BlackBox, at: int) -> None:
+        self.box = box
+        self.at = at
+
+
+class _Known:
+    """What is worked out once for each node.
+
+    Attributes:
+        number: of its record in the file's table.
+        names: its parameters, where all are ordinary and none is secret or takes a receiver; else None.
+        bound_names: the same without the receiver, for calls that leave it out.
+        captures: its payloads are kept.
+        secret: tells which names are secret.
+        shapes: keys of dicts, none of which is secret.
+    """
+
+    __slots__ = ("bound_names", "captures", "names", "number", "secret", "shapes")
+
+    def __init__(self, number: int, node: Node, policy: Policy, shapes: set[tuple[str, ...]]) -> None:
+        self.number = number
+        self.captures = policy.captures_input(node)
+        self.secret = policy.secret(node)
+        self.shapes = shapes
+        self.names = _harmless(node.simple_names, self.secret)
+        self.bound_names = _harmless(_names_when_bound(node), self.secret)
+
+
+class BlackBox:
+    """Writes the steps of this process into a ring file. A fault of its own costs no step its place in the buffer.
+
+    Args:
+        file: the ring file.
+        slots: how many slots it has.
+        buffer_size: finished steps that are kept at least.
+        policy: what to keep of values.
+    """
+
+    __slots__ = (
+        *("_done", "_file", "_keep", "_known", "_limit", "_lock", "_map", "_order", "_policy"),
+        *("_scrubber", "_shapes", "_spare", "_table_end"),
+    )
+
+    def __init__(self, file: RingFile, slots: int, buffer_size: int, policy: Policy) -> None:
+        self._file = file
+        self._map = file.map
+        self._policy = policy
+        self._limit = min(ROOM, policy.max_value_bytes)
+        self._known: dict[Node, _Known] = {}
+        self._shapes: dict[SecretNames, set[tuple[str, ...]]] = {}
+        self._lock = RLock()
+        self._order = count(1)
+        self._table_end = HEADER
+        self._keep = slots - ringfile.IN_FLIGHT
+        self._done: deque[_Slot] = deque()
+        self._spare = [_Slot(self, HEADER + TABLE + SLOT * number) for number in reversed(range(slots))]
+        self._scrubber = Scrubber()
+        assert self._keep >= buffer_size or buffer_size > ringfile.MOST_STEPS
+
+    def close(self) -> None:
+        """End in order: the file goes."""
+        self._stop()
+        self._file.finish()
+
+    def abandon(self) -> None:
+        """Leave the file to the parent of this forked process."""
+        self._stop()
+        self._file.abandon()
+
+    def _stop(self) -> None:
+        self._keep = -1
+        self._spare.clear()
+        self._done.clear()
+
+    # --- what a call goes through
+
+    def take(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Snapshot:
+        """Return what a function is called with: its payload's canonical bytes where nothing in it is hidden."""
+        try:
+            return self._take(node, args, kwargs, bound)
+        except Exception as error:
+            log.internal_fault("take the arguments of a call for the black box", error)
+            return snapshot_call(node, args, kwargs, bound, self._policy)
+
+    def _take(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Snapshot:
+        known = self._known.get(node) or self._learn(node)
+        names = known.bound_names if bound else known.names
+        if names is None or kwargs or len(args) != len(names):
+            return self._take_other(known, node, args, kwargs, bound)
+        for value in args:
+            if _tracked(value):
+                return self._take_other(known, node, args, kwargs, bound)
+        payload = {names[0]: args[0]} if len(args) == 1 else dict(zip(names, args, strict=True))
+        try:
+            data = dumps(payload, None, _OPTIONS)
+        except Exception:
+            return self._take_other(known, node, args, kwargs, bound)
+        for value in args:  # after `dumps`, which is done with texts as keys alone: no other key is asked for its hash
+            if type(value) is dict and tuple(value) not in known.shapes:
+                return self._take_other(known, node, args, kwargs, bound)
+        if len(data) > self._policy.max_value_bytes:
+            return snapshot_call(node, args, kwargs, bound, self._policy)
+        return data
+
+    def start(self, step: Step) -> None:
+        """Write that a step runs."""
+        try:
+            self._start(step)
+        except Exception as error:
+            log.internal_fault("write the start of a step into the black box", error)
+
+    def _start(self, step: Step) -> None:
+        known = self._known.get(step.node) or self._learn(step.node)
+        data = step.input
+        if type(data) is bytes and data[0] == _OBJECT and len(data) <= ROOM and step.node.function is not None:
+            if known.captures and self._policy.key is None:
+                self._write_start(step, known.number, data, HAS_DATA, len(data), 0)
+            else:
+                self._write_start(step, known.number, *self._hashed(data, known.captures))
+        else:
+            self._write_start(step, known.number, *self._slow_input(step, known))
+
+    def end(self, step: Step, output: object) -> None:
+        """Take what a function returned, and write that its step has ended well."""
+        try:
+            self._end(step, output)
+        except Exception as error:
+            log.internal_fault("write the end of a step into the black box", error)
+            step.output = step.output or snapshot_output(step.node, output, self._policy)
+
+    def _end(self, step: Step, output: object) -> None:
+        known = self._known.get(step.node) or self._learn(step.node)
+        policy = self._policy
+        data = None
+        if not _tracked(output) and type(output) is not tuple:
+            try:
+                data = dumps(output, None, _OPTIONS)
+            except Exception:
+                pass
+            else:
+                if type(output) is dict and tuple(output) not in known.shapes:
+                    data = self._verified(output, known)
+        else:
+            data = self._verified(output, known)
+        if data is None or len(data) > self._limit or step.issues is not None or step.state_delta is not None:
+            step.output = snapshot_output(step.node, output, policy)
+            self._finish(step, output)
+            return
+        step.output = data
+        if policy.capture_outputs and policy.key is None:
+            self._write_end(step, data, HAS_DATA, len(data), 0)
+        else:
+            self._write_end(step, *self._hashed(data, policy.capture_outputs))
+
+    def finish(self, step: Step, returned: object = None) -> None:
+        """Write how a step has ended, whichever way that was.
+
+        Args:
+            step: the step.
+            returned: what came back, where it is at hand.
+        """
+        try:
+            self._finish(step, returned)
+        except Exception as error:
+            log.internal_fault("write the end of a step into the black box", error)
+
+    def _finish(self, step: Step, returned: object) -> None:
+        about: dict[str, Any] = {}
+        data: bytes | None = None
+        digest, flags = b"", 0
+        if step.output is not None:
+            known = self._known.get(step.node) or self._learn(step.node)
+            output = final_output(step.node, step.output, self._policy)
+            if output.redacted:
+                taken = restore(step.output) if isinstance(step.output, bytes) else returned
+                self._scrubber.learn(taken, known.secret, len(output.redacted))
+            digest, flags = _digest_of(output)
+            data = output.data if self._policy.capture_outputs else None
+            about |= _about(output, self._policy.capture_outputs)
+        if step.failure is not None:
+            about["failure"] = self._told(list(step.failure))
+        if step.issues:
+            about["issues"] = self._told([[issue.code, issue.path, issue.message] for issue in step.issues])
+        if step.state_delta is not None:
+            about["state_delta"] = [step.state_delta.algorithm, step.state_delta.value]
+        self._write_end(step, *_fitted(digest, flags, data, about))
+
+    def adopt(self, step: Step) -> None:
+        """Take in a step that began, or ended, before there was this box, and maybe under other rules of redaction."""
+        step.slot = None
+        try:
+            known = self._known.get(step.node) or self._learn(step.node)
+            self._write_start(step, known.number, *self._slow_input(step, known), step.started)
+        except Exception as error:
+            log.internal_fault("write a step into a new black box", error)
+        if step.ended:
+            self.finish(step)
+
+    # --- inside
+
+    def _write_start(
+        self, step: Step, node: int, tail: bytes, flags: int, size: int, about: int, started: int = 0
+    ) -> None:
+        now = started or CLOCK.now()
+        body = _pack_start(step.number, step.parent, now, step.thread, node, flags, size, about) + tail
+        slot = self._spare.pop() if self._spare else self._no_slot()
+        if slot is not None:
+            record = _pack_frame(crc32(body), len(body)) + body
+            at = slot.at
+            self._map[at : at + len(record)] = record
+            step.slot = slot
+
+    def _write_end(self, step: Step, tail: bytes, flags: int, size: int, about: int) -> None:
+        slot = step.slot
+        if slot is None or slot.box is not self or self._keep < 0:
+            return
+        body = _pack_end(step.number, next(self._order), step.ended - step.started, flags, size, about) + tail
+        record = _pack_frame(crc32(body), len(body)) + body
+        at = slot.at + PART
+        self._map[at : at + len(record)] = record
+        step.slot = None
+        done = self._done
+        done.append(slot)
+        if len(done) > self._keep:
+            self._spare.append(done.popleft())
+
+    def _no_slot(self) -> _Slot | None:
+        """Return the slot of the step that ended first, where others have taken what there was; or none."""
+        try:
+            return self._done.popleft()
+        except IndexError:
+            if self._keep >= 0:
+                log.warn_once(
+                    "black box has no room for more steps in flight", ("black box", "full"), path=self._file.path
+                )
+            return None
+
+    def _hashed(self, data: bytes, keep: bool) -> tuple[bytes, int, int, int]:
+        key = self._policy.key
+        flags = HAS_DIGEST if key is None else HAS_DIGEST | IS_KEYED
+        if keep:
+            return hash_raw(data, key) + data, flags | HAS_DATA, len(data), 0
+        return hash_raw(data, key), flags, 0, 0
+
+    def _take_other(
+        self, known: _Known, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool
+    ) -> Snapshot:
+        """Take a call that is not as simple, or not yet known to be harmless."""
+        data = self._verified(bind(node, args, kwargs, bound), known, args)
+        if data is not None and len(data) <= self._policy.max_value_bytes:
+            return data
+        snapshot = snapshot_call(node, args, kwargs, bound, self._policy)
+        if isinstance(snapshot, Encoded) and snapshot.redacted:
+            self._scrubber.learn(bind(node, args, kwargs, bound), known.secret, len(snapshot.redacted))
+        return snapshot
+
+    def _verified(self, value: Any, known: _Known, parts: tuple[Any, ...] = ()) -> bytes | None:
+        """Return the canonical bytes of a value that JSON holds as it is; None where it hides something, or is large.
+
+        Args:
+            value: a payload or a result.
+            known: about its node.
+            parts: values in it. Later ones like these are looked at faster.
+        """
+        for part in parts or (value,):
+            if type(part) in (dict, list, str, bytes) and len(part) > self._policy.max_value_bytes:
+                return None
+            if type(part) is dict:
+                self._admit(part, known)
+        data = plain(value)
+        return None if data is None or b'"$py"' in data or _may_hide(known.secret, data, value) else data
+
+    def _admit(self, value: dict[Any, Any], known: _Known) -> None:
+        """Note a dict's keys, so that others like it are known to hide nothing. Values are looked at each time."""
+        if len(value) > _MOST_KEYS or not all(type(key) is str for key in value) or "$py" in value:
+            return
+        if not any(map(known.secret, value)):
+            if len(known.shapes) >= _MOST_SHAPES:
+                known.shapes.clear()
+            known.shapes.add(tuple(value))
+
+    def _slow_input(self, step: Step, known: _Known) -> tuple[bytes, int, int, int]:
+        given = final_input(step.node, step.input, step.bound, self._policy)
+        if given.redacted and isinstance(step.input, bytes):
+            content = restore(step.input)
+            if step.node.function is not None and type(content) is not dict:
+                args, kwargs, *defaults = content
+                content = bind(step.node, args, kwargs, step.bound, defaults)
+            self._scrubber.learn(content, known.secret, len(given.redacted))
+        elif given.redacted and step.node.function is None:
+            self._scrubber.hides_all = True
+        digest, flags = _digest_of(given)
+        return _fitted(digest, flags, given.data if known.captures else None, _about(given, known.captures))
+
+    def _told(self, texts: list[Any]) -> list[Any]:
+        try:
+            told: list[Any] = self._scrubber.scrubbed(texts)
+        except Exception:
+            return [MARKER for _ in texts]
+        return told
+
+    def _learn(self, node: Node) -> _Known:
+        with self._lock:
+            known = self._known.get(node)
+            if known is None:
+                shapes = self._shapes.setdefault(self._policy.secret(node), set())
+                known = self._known[node] = _Known(len(self._known), node, self._policy, shapes)
+                self._write_node(node)
+        return known
+
+    def _write_node(self, node: Node) -> None:
+        """Add a node to the table; one that has no room there stays nameless, and so do those that come after it."""
+        names = (node.node_id, node.component, node.operation)
+        texts = [name[:_LONG_TEXT] for name in names]
+        code = node.located or _code_of(node.function)
+        about = None if code is None else to_document(code)
+        record = ringfile.framed(plain({"names": texts, "code": about}) or b"{}")
+        end = self._table_end + len(record)
+        if end > HEADER + TABLE:
+            self._table_end = HEADER + TABLE
+            log.warn_once("black box has no room for more nodes", ("black box", "nodes"), path=self._file.path)
+            return
+        self._map[self._table_end : end] = record
+        self._table_end = end
+
+
+def _may_hide(secret: SecretNames, data: bytes, value: Any) -> bool:
+    """Tell whether a secret name may be in a value; exactly so for an object of atoms, as most payloads are."""
+    if not secret.may_be_in(data):
+        return False
+    if type(value) is dict and not any(type(part) in (dict, list, tuple) for part in value.values()):
+        return any(map(secret, value))
+    return True
+
+
+def _digest_of(value: Encoded) -> tuple[bytes, int]:
+    keyed = value.digest.algorithm == KEYED_ALGORITHM
+    return bytes.fromhex(value.digest.value), HAS_DIGEST | (IS_KEYED if keyed else 0)
+
+
+def _about(value: Encoded, kept: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {"size": value.size} if kept else {}
+    for name, pointers in (("opaque", value.opaque), ("redacted", value.redacted)):
+        if pointers:
+            found[name] = list(pointers)
+    return found
+
+
+def _fitted(digest: bytes, flags: int, data: bytes | None, about: dict[str, Any]) -> tuple[bytes, int, int, int]:
+    """Return the tail of a record that fits into its part: what is too much is left out, the least needed first."""
+    told = dumps(about) if about else b""
+    for shorten in (_without_frames, _without_details, _without_pointers):
+        if len(told) <= ROOM:
+            break
+        about = shorten(about)
+        told = dumps(about)
+    if data is not None and len(data) + len(told) <= ROOM:
+        return digest + data + told, flags | HAS_DATA, len(data), len(told)
+    return digest + told, flags, 0, len(told)
+
+
+def _without_frames(about: dict[str, Any]) -> dict[str, Any]:
+    code, message, details = about.get("failure") or ("", "", None)
+    if isinstance(details, dict):
+        details = {name: value for name, value in details.items() if name != "frames"}
+    return about | {"failure": [code, message, details]} if code else about
+
+
+def _without_details(about: dict[str, Any]) -> dict[str, Any]:
+    code, message, _ = about.get("failure") or ("", "", None)
+    kept = {name: value for name, value in about.items() if name not in ("failure", "issues")}
+    return kept | {"failure": [code, message[:_LONG_TEXT], None]} if code else kept
+
+
+def _without_pointers(about: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in about.items() if name not in ("opaque", "redacted")}
+
+
+def _harmless(names: tuple[str, ...] | None, secret: SecretNames) -> tuple[str, ...] | None:
+    return None if names is None or not names or any(map(secret, names)) else names
+
+
+def _names_when_bound(node: Node) -> tuple[str, ...] | None:
+    """Return a method's parameters without its receiver, where all are ordinary ones."""
+    function = node.function
+    if type(function) is not FunctionType or hasattr(function, "__signature__") or hasattr(function, "__wrapped__"):
+        return None
+    code: CodeType = function.__code__
+    if not node.has_receiver or code.co_posonlyargcount or code.co_kwonlyargcount or code.co_flags & _VARIABLE:
+        return None
+    return code.co_varnames[1 : code.co_argcount]
+
+
+def _code_of(function: Any) -> Code | None:
+    """Return where a function is defined, without the hash of its code: reading sources would take too long here."""
+    if type(function) is not FunctionType:
+        return None
+    code = function.__code__
+    return Code(
+        module=function.__module__ or "",
+        qualname=function.__qualname__[:_LONG_TEXT],
+        file=code.co_filename[:_LONG_TEXT],
+        line=code.co_firstlineno,
+    )
