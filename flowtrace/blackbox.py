@@ -15,16 +15,25 @@ from itertools import count
 from threading import RLock
 from types import CodeType, FunctionType
 from typing import Any, Final
-from zlib import crc32
 
 from flowtrace import log, ringfile
-from flowtrace.calls import Node, Policy, Snapshot, bind, final_input, final_output, snapshot_call, snapshot_output
-from flowtrace.canonical import EXACT_TYPES, SORTED_KEYS, Encoded, dumps, plain
+from flowtrace.calls import (
+    Node,
+    Policy,
+    Snapshot,
+    Stream,
+    bind,
+    final_input,
+    final_output,
+    snapshot_call,
+    snapshot_output,
+)
+from flowtrace.canonical import EXACT_TYPES, SORTED_KEYS, Encoded, JSONError, dumps, plain
 from flowtrace.clock import CLOCK
 from flowtrace.digest import KEYED_ALGORITHM, hash_raw
 from flowtrace.model import Code, to_document
 from flowtrace.redaction import MARKER, SecretNames
-from flowtrace.ringfile import HAS_DATA, HAS_DIGEST, HEADER, IS_KEYED, PART, ROOM, SLOT, TABLE, RingFile
+from flowtrace.ringfile import HAS_DATA, HAS_DIGEST, HEADER, IS_KEYED, PART, ROOM, SLOT, TABLE, RingFile, checksum
 from flowtrace.scrub import Scrubber
 from flowtrace.snapshot import restore
 from flowtrace.step import Step
@@ -57,15 +66,19 @@ class _Known:
         names: its parameters, where all are ordinary and none is secret or takes a receiver; else None.
         bound_names: the same without the receiver, for calls that leave it out.
         captures: its payloads are kept.
+        is_shown: they are kept, and hashed without a key, which can wait until somebody reads the file.
+        has_names: its payloads are objects of parameters.
         secret: tells which names are secret.
         shapes: keys of dicts, none of which is secret.
     """
 
-    __slots__ = ("bound_names", "captures", "names", "number", "secret", "shapes")
+    __slots__ = ("bound_names", "captures", "has_names", "is_shown", "names", "number", "secret", "shapes")
 
     def __init__(self, number: int, node: Node, policy: Policy, shapes: set[tuple[str, ...]]) -> None:
         self.number = number
         self.captures = policy.captures_input(node)
+        self.is_shown = self.captures and policy.key is None
+        self.has_names = node.function is not None
         self.secret = policy.secret(node)
         self.shapes = shapes
         self.names = _harmless(node.simple_names, self.secret)
@@ -83,21 +96,23 @@ class BlackBox:
     """
 
     __slots__ = (
-        *("_done", "_file", "_keep", "_known", "_limit", "_lock", "_map", "_order", "_policy"),
-        *("_scrubber", "_shapes", "_spare", "_table_end"),
+        *("_done", "_file", "_is_open", "_keep", "_known", "_limit", "_lock", "_map", "_next", "_policy"),
+        *("_scrubber", "_shapes", "_shows_output", "_spare", "_table_end"),
     )
 
     def __init__(self, file: RingFile, slots: int, buffer_size: int, policy: Policy) -> None:
         self._file = file
         self._map = file.map
         self._policy = policy
+        self._shows_output = policy.capture_outputs and policy.key is None
         self._limit = min(ROOM, policy.max_value_bytes)
         self._known: dict[Node, _Known] = {}
         self._shapes: dict[SecretNames, set[tuple[str, ...]]] = {}
         self._lock = RLock()
-        self._order = count(1)
+        self._next = count(1).__next__
         self._table_end = HEADER
         self._keep = slots - ringfile.IN_FLIGHT
+        self._is_open = True
         self._done: deque[_Slot] = deque()
         self._spare = [_Slot(self, HEADER + TABLE + SLOT * number) for number in reversed(range(slots))]
         self._scrubber = Scrubber()
@@ -114,7 +129,7 @@ class BlackBox:
         self._file.abandon()
 
     def _stop(self) -> None:
-        self._keep = -1
+        self._is_open = False
         self._spare.clear()
         self._done.clear()
 
@@ -123,80 +138,76 @@ class BlackBox:
     def take(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Snapshot:
         """Return what a function is called with: its payload's canonical bytes where nothing in it is hidden."""
         try:
-            return self._take(node, args, kwargs, bound)
+            known = self._known.get(node) or self._learn(node)
+            names = known.bound_names if bound else known.names
+            if names is None or kwargs or len(args) != len(names):
+                return self._take_other(known, node, args, kwargs, bound)
+            for value in args:
+                if _tracked(value):
+                    return self._take_other(known, node, args, kwargs, bound)
+            payload = {names[0]: args[0]} if len(args) == 1 else dict(zip(names, args, strict=True))
+            data = dumps(payload, None, _OPTIONS)
+            for value in args:  # after `dumps`, which takes no other keys than texts: none is asked for its hash
+                if type(value) is dict and tuple(value) not in known.shapes:
+                    return self._take_other(known, node, args, kwargs, bound)
+            if len(data) <= self._policy.max_value_bytes:
+                return data
+        except JSONError:
+            pass
         except Exception as error:
             log.internal_fault("take the arguments of a call for the black box", error)
-            return snapshot_call(node, args, kwargs, bound, self._policy)
-
-    def _take(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Snapshot:
-        known = self._known.get(node) or self._learn(node)
-        names = known.bound_names if bound else known.names
-        if names is None or kwargs or len(args) != len(names):
-            return self._take_other(known, node, args, kwargs, bound)
-        for value in args:
-            if _tracked(value):
-                return self._take_other(known, node, args, kwargs, bound)
-        payload = {names[0]: args[0]} if len(args) == 1 else dict(zip(names, args, strict=True))
-        try:
-            data = dumps(payload, None, _OPTIONS)
-        except Exception:
-            return self._take_other(known, node, args, kwargs, bound)
-        for value in args:  # after `dumps`, which is done with texts as keys alone: no other key is asked for its hash
-            if type(value) is dict and tuple(value) not in known.shapes:
-                return self._take_other(known, node, args, kwargs, bound)
-        if len(data) > self._policy.max_value_bytes:
-            return snapshot_call(node, args, kwargs, bound, self._policy)
-        return data
+        return snapshot_call(node, args, kwargs, bound, self._policy)
 
     def start(self, step: Step) -> None:
         """Write that a step runs."""
         try:
-            self._start(step)
+            known = self._known.get(step.node) or self._learn(step.node)
+            data = step.input
+            size = about = 0
+            if known.has_names and type(data) is bytes and data[0] == _OBJECT and len(data) <= ROOM:
+                if known.is_shown:
+                    tail, flags, size = data, HAS_DATA, len(data)
+                else:
+                    tail, flags, size = self._hashed(data, known.captures)
+            else:
+                tail, flags, size, about = self._slow_input(step, known)
+            now = step.started or CLOCK.now()
+            body = _pack_start(step.number, step.parent, now, step.thread, known.number, flags, size, about) + tail
+            slot: _Slot | None
+            try:
+                slot = self._spare.pop()
+            except IndexError:
+                slot = self._no_slot()
+            if slot is not None:
+                record = _pack_frame(checksum(body), len(body)) + body
+                at = slot.at
+                self._map[at : at + len(record)] = record
+                step.slot = slot
         except Exception as error:
             log.internal_fault("write the start of a step into the black box", error)
-
-    def _start(self, step: Step) -> None:
-        known = self._known.get(step.node) or self._learn(step.node)
-        data = step.input
-        if type(data) is bytes and data[0] == _OBJECT and len(data) <= ROOM and step.node.function is not None:
-            if known.captures and self._policy.key is None:
-                self._write_start(step, known.number, data, HAS_DATA, len(data), 0)
-            else:
-                self._write_start(step, known.number, *self._hashed(data, known.captures))
-        else:
-            self._write_start(step, known.number, *self._slow_input(step, known))
 
     def end(self, step: Step, output: object) -> None:
         """Take what a function returned, and write that its step has ended well."""
         try:
-            self._end(step, output)
+            if _tracked(output) or type(output) is tuple:
+                data = self._verified(output, self._known[step.node])
+            else:
+                data = dumps(output, None, _OPTIONS)
+                if type(output) is dict and tuple(output) not in self._known[step.node].shapes:
+                    data = self._verified(output, self._known[step.node])
+            if data is not None and len(data) <= self._limit and step.issues is None and step.state_delta is None:
+                step.output = data
+                if self._shows_output:
+                    self._write_end(step, data, HAS_DATA, len(data))
+                else:
+                    self._write_end(step, *self._hashed(data, self._policy.capture_outputs))
+                return
+        except (JSONError, KeyError):
+            pass
         except Exception as error:
             log.internal_fault("write the end of a step into the black box", error)
-            step.output = step.output or snapshot_output(step.node, output, self._policy)
-
-    def _end(self, step: Step, output: object) -> None:
-        known = self._known.get(step.node) or self._learn(step.node)
-        policy = self._policy
-        data = None
-        if not _tracked(output) and type(output) is not tuple:
-            try:
-                data = dumps(output, None, _OPTIONS)
-            except Exception:
-                pass
-            else:
-                if type(output) is dict and tuple(output) not in known.shapes:
-                    data = self._verified(output, known)
-        else:
-            data = self._verified(output, known)
-        if data is None or len(data) > self._limit or step.issues is not None or step.state_delta is not None:
-            step.output = snapshot_output(step.node, output, policy)
-            self._finish(step, output)
-            return
-        step.output = data
-        if policy.capture_outputs and policy.key is None:
-            self._write_end(step, data, HAS_DATA, len(data), 0)
-        else:
-            self._write_end(step, *self._hashed(data, policy.capture_outputs))
+        step.output = snapshot_output(step.node, output, self._policy)
+        self.finish(step, output)
 
     def finish(self, step: Step, returned: object = None) -> None:
         """Write how a step has ended, whichever way that was.
@@ -216,14 +227,20 @@ class BlackBox:
         digest, flags = b"", 0
         if step.output is not None:
             known = self._known.get(step.node) or self._learn(step.node)
-            output = final_output(step.node, step.output, self._policy)
+            given = step.output
+            taken = given.taken() if isinstance(given, Stream) else returned
+            output = final_output(step.node, given, self._policy)
+            if isinstance(given, Stream):
+                step.output = output  # a stream has one end
             if output.redacted:
-                taken = restore(step.output) if isinstance(step.output, bytes) else returned
+                taken = restore(given) if isinstance(given, bytes) else taken
                 self._scrubber.learn(taken, known.secret, len(output.redacted))
             digest, flags = _digest_of(output)
             data = output.data if self._policy.capture_outputs else None
             about |= _about(output, self._policy.capture_outputs)
         if step.failure is not None:
+            if step.stream is not None:
+                self._learn_stream(step, step.stream)
             about["failure"] = self._told(list(step.failure))
         if step.issues:
             about["issues"] = self._told([[issue.code, issue.path, issue.message] for issue in step.issues])
@@ -234,59 +251,52 @@ class BlackBox:
     def adopt(self, step: Step) -> None:
         """Take in a step that began, or ended, before there was this box, and maybe under other rules of redaction."""
         step.slot = None
-        try:
-            known = self._known.get(step.node) or self._learn(step.node)
-            self._write_start(step, known.number, *self._slow_input(step, known), step.started)
-        except Exception as error:
-            log.internal_fault("write a step into a new black box", error)
+        if isinstance(step.input, bytes) and step.input[0] == _OBJECT:
+            step.input = final_input(step.node, step.input, step.bound, self._policy)
+        self.start(step)
         if step.ended:
             self.finish(step)
 
+    def has(self, step: Step) -> bool:
+        """Tell whether a step that runs has its slot here."""
+        return step.slot is not None and step.slot.box is self
+
     # --- inside
 
-    def _write_start(
-        self, step: Step, node: int, tail: bytes, flags: int, size: int, about: int, started: int = 0
-    ) -> None:
-        now = started or CLOCK.now()
-        body = _pack_start(step.number, step.parent, now, step.thread, node, flags, size, about) + tail
-        slot = self._spare.pop() if self._spare else self._no_slot()
-        if slot is not None:
-            record = _pack_frame(crc32(body), len(body)) + body
-            at = slot.at
-            self._map[at : at + len(record)] = record
-            step.slot = slot
-
-    def _write_end(self, step: Step, tail: bytes, flags: int, size: int, about: int) -> None:
+    def _write_end(self, step: Step, tail: bytes, flags: int, size: int, about: int = 0) -> None:
         slot = step.slot
-        if slot is None or slot.box is not self or self._keep < 0:
+        if slot is None or slot.box is not self:
             return
-        body = _pack_end(step.number, next(self._order), step.ended - step.started, flags, size, about) + tail
-        record = _pack_frame(crc32(body), len(body)) + body
+        body = _pack_end(step.number, self._next(), step.ended - step.started, flags, size, about) + tail
+        record = _pack_frame(checksum(body), len(body)) + body
         at = slot.at + PART
         self._map[at : at + len(record)] = record
         step.slot = None
         done = self._done
         done.append(slot)
         if len(done) > self._keep:
-            self._spare.append(done.popleft())
+            try:
+                self._spare.append(done.popleft())
+            except IndexError:  # closed by another thread just now
+                pass
 
     def _no_slot(self) -> _Slot | None:
         """Return the slot of the step that ended first, where others have taken what there was; or none."""
         try:
             return self._done.popleft()
         except IndexError:
-            if self._keep >= 0:
+            if self._is_open:
                 log.warn_once(
                     "black box has no room for more steps in flight", ("black box", "full"), path=self._file.path
                 )
             return None
 
-    def _hashed(self, data: bytes, keep: bool) -> tuple[bytes, int, int, int]:
+    def _hashed(self, data: bytes, keep: bool) -> tuple[bytes, int, int]:
         key = self._policy.key
         flags = HAS_DIGEST if key is None else HAS_DIGEST | IS_KEYED
         if keep:
-            return hash_raw(data, key) + data, flags | HAS_DATA, len(data), 0
-        return hash_raw(data, key), flags, 0, 0
+            return hash_raw(data, key) + data, flags | HAS_DATA, len(data)
+        return hash_raw(data, key), flags, 0
 
     def _take_other(
         self, known: _Known, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool
@@ -337,6 +347,13 @@ class BlackBox:
             self._scrubber.hides_all = True
         digest, flags = _digest_of(given)
         return _fitted(digest, flags, given.data if known.captures else None, _about(given, known.captures))
+
+    def _learn_stream(self, step: Step, stream: Stream) -> None:
+        """Take note of what a generator has yielded: its error may quote that."""
+        known = self._known.get(step.node) or self._learn(step.node)
+        self._scrubber.learn(stream.taken(), known.secret, 0)
+        if stream.has_hidden():
+            self._scrubber.hides_all = True
 
     def _told(self, texts: list[Any]) -> list[Any]:
         try:

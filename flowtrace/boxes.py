@@ -68,9 +68,11 @@ class _Pending:
         policy = self._recorder.policy
         return snapshot_call(node, args, kwargs, bound, policy) if box is None else box.take(node, args, kwargs, bound)
 
-    def start(self, _step: Step) -> None:
-        """Make the box: it takes in every step that runs, this one too."""
-        self._made()
+    def start(self, step: Step) -> None:
+        """Make the box: it takes in every step that runs, and so this one where that is listed already."""
+        box = self._made()
+        if box is not None and not box.has(step):
+            box.start(step)
 
     def end(self, step: Step, output: object) -> None:
         """Make the box; it takes in the step, which began before it."""
@@ -151,10 +153,14 @@ def _open(recorder: TraceRecorder) -> None:
 
 
 def _close_with_worker() -> None:
-    """Close the box of a multiprocessing worker in order, too: it may end without what runs at an interpreter's end."""
+    """Close the box of a multiprocessing worker in order, too: it may end without what runs at an interpreter's end.
+
+    A worker that has imported its program forgets what was registered meanwhile, and then asks those that say so here.
+    """
     util: Any = sys.modules.get("multiprocessing.util")
     if util is not None and writer.is_child_process():
         util.Finalize(None, close, exitpriority=_LAST)
+        util.register_after_fork(_now, lambda _now: util.Finalize(None, close, exitpriority=_LAST))
 
 
 def _make(recorder: TraceRecorder, template: str) -> RingFile:

@@ -344,6 +344,14 @@ class Stream:
         returned = () if self._returned is None else (restore(self._returned),)
         return self._seal(node, policy).finish(*returned)
 
+    def taken(self) -> list[Any]:
+        """Return equal values to those that were yielded, as far as they are not in their final form yet."""
+        return [restore(data) for data in (*self._snapshots, self._returned) if data is not None]
+
+    def has_hidden(self) -> bool:
+        """Tell whether something was hidden in a value that is in its final form already."""
+        return self._sealed is not None and self._sealed.has_hidden()
+
     def _seal(self, node: Node, policy: Policy) -> _SealedStream:
         if self._sealed is None:
             self._sealed = _SealedStream(node, policy)
@@ -374,6 +382,10 @@ class _SealedStream:
         lead = b"," if self._count else b""
         self._value(lead, value, f"/items/{self._count}")
         self._count += 1
+
+    def has_hidden(self) -> bool:
+        """Tell whether something was hidden."""
+        return bool(self._redacted)
 
     def finish(self, *returned: object) -> Encoded:
         """Return the final form, with the generator's return value where it has one."""

@@ -32,6 +32,7 @@ MAX_POINTERS: Final = 1000
 EXACT_TYPES: Final = (
     orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 )
+JSONError: Final = orjson.JSONEncodeError
 SORTED_KEYS: Final = orjson.OPT_SORT_KEYS
 dumps: Final = orjson.dumps
 """What orjson has to offer to the hot path, where even a call in between would count."""

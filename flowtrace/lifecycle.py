@@ -172,12 +172,12 @@ def fail(step: Step, error: BaseException) -> None:
     if not _leave(step):
         return
     try:
-        step.stream = None
         step.failure = failure.describe(error, failure.code_of(error))
         step.expected = failure.is_a(error, step.node.expected_errors)
         recorder = STATE.recorder or ensure()
         if recorder.policy.box is not None:
             recorder.policy.box.finish(step)
+        step.stream = None
         recorder.buffer.add(step)
         _settle(step, "ok" if step.expected else outcome_of(error))
     except Exception as fault:

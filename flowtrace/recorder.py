@@ -233,19 +233,22 @@ class TraceRecorder:
             log.internal_fault(doing, error)
 
     def _start(self, event: NodeEvent) -> None:
-        self._events[id(event)] = (event, self._new_step(event))
+        step = self._new_step(event)
+        self._events[id(event)] = (event, step)
+        if self.policy.box is not None:
+            self.policy.box.start(step)
 
     def _end(self, event: NodeEvent, output: Any) -> None:
         step = self._close(event)
         step.output = snapshot_output(step.node, output, self.policy)
-        self.add(step)
+        self._finish(step)
         if self.has_issues(step):
             self._fail()
 
     def _error(self, event: NodeEvent, error: BaseException | str) -> None:
         step = self._close(event)
         step.failure = failure.describe(error)
-        self.add(step)
+        self._finish(step)
         self.has_issues(step)
         self._fail()
 
@@ -267,11 +270,18 @@ class TraceRecorder:
             event, _ = self._events[next(reversed(self._events))]
             step = self._close(event)
             step.failure = failure.describe(error)
-            self.add(step)
+            self._finish(step)
         else:
             self.add_flow_error(error)
         self.failed = True
         self.write("failed", ended=True)
+
+    def _finish(self, step: Step) -> None:
+        """Keep a step that an engine has reported."""
+        if self.policy.box is not None:
+            keep = self.policy.box.adopt if step.slot is None else self.policy.box.finish
+            keep(step)
+        self.add(step)
 
     def _new_step(self, event: NodeEvent) -> Step:
         node = Node(event.component_id, event.operation or UNKNOWN, event.node_id)

@@ -2,8 +2,8 @@
 
 Layout, little-endian: a header, a table of JSON records (one for each node), and slots of two parts. A step's start
 goes into the first part of a slot, its end into the second one, which counts where both hold the same step number.
-Each record begins with its CRC-32 (`zlib.crc32`, the polynomial of ISO 3309) and its length, so that a torn one is told
-from a good one.
+Each record begins with its checksum and length, so that a torn one is told from a good one. The checksum is Adler-32 of
+RFC 1950 (`zlib.adler32`): there is no attacker here, and CRC-32 takes twice as long.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import stat
 import struct
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
-from zlib import crc32
+from zlib import adler32
 
 from flowtrace.canonical import dumps, loads
 from flowtrace.errors import RingFileError
@@ -32,6 +32,7 @@ MAGIC: Final = b"FLTBOX\x00\x01"
 HEADER: Final = 32 << 10
 TABLE: Final = (1 << 20) - HEADER
 PART: Final = 4 << 10
+checksum: Final = adler32
 SLOT: Final = 2 * PART
 MOST_STEPS: Final = 10_000
 IN_FLIGHT: Final = 480
@@ -63,7 +64,7 @@ def slots_for(buffer_size: int) -> int:
 
 def framed(body: bytes) -> bytes:
     """Return a record with its checksum and length before it."""
-    return FRAME.pack(crc32(body), len(body)) + body
+    return FRAME.pack(checksum(body), len(body)) + body
 
 
 class Record(NamedTuple):
@@ -320,9 +321,9 @@ def _body(data: bytes, at: int, limit: int) -> bytes | None:
     """Return a whole record; None where it is empty, torn or cut off."""
     if at + FRAME.size > min(limit, len(data)):
         return None
-    checksum, length = FRAME.unpack_from(data, at)
+    expected, length = FRAME.unpack_from(data, at)
     body = data[at + FRAME.size : at + FRAME.size + length] if length <= limit - at - FRAME.size else b""
-    return body if length and len(body) == length and crc32(body) == checksum else None
+    return body if length and len(body) == length and checksum(body) == expected else None
 
 
 def _part(data: bytes, at: int, layout: struct.Struct) -> Record | None:
