@@ -8,6 +8,8 @@ _BEFORE = "the hot path that the design describes is not built yet"
 CAUSES = {
     "off-method": "a decorated method is a wrapper that is bound anew for each call, even while tracing is off",
     "on-otel": _BEFORE,
+    "on-box-capture": "each step is packed, checked and copied twice, in Python: at its start and at its end",
+    "on-box": "the same, and two hashes at the call, since without capture no value may wait in the file",
     "on-wrapt": _BEFORE,
     "on-generator": _BEFORE,
     "dict-time": "each key is compared with the names to redact, in Python",

@@ -13,10 +13,10 @@ from collections import deque
 from gc import is_tracked
 from itertools import count
 from threading import RLock
-from types import CodeType, FunctionType
 from typing import Any, Final
 
 from flowtrace import log, ringfile
+from flowtrace.boxparts import LONG_TEXT, KnownNode, about_of, code_of, digest_of, fitted
 from flowtrace.calls import (
     Node,
     Policy,
@@ -30,10 +30,10 @@ from flowtrace.calls import (
 )
 from flowtrace.canonical import EXACT_TYPES, SORTED_KEYS, Encoded, JSONError, dumps, plain
 from flowtrace.clock import CLOCK
-from flowtrace.digest import KEYED_ALGORITHM, hash_raw
-from flowtrace.model import Code, to_document
+from flowtrace.digest import hash_raw
+from flowtrace.model import to_document
 from flowtrace.redaction import MARKER, SecretNames
-from flowtrace.ringfile import HAS_DATA, HAS_DIGEST, HEADER, IS_KEYED, PART, ROOM, SLOT, TABLE, RingFile, checksum
+from flowtrace.ringfile import HAS_DATA, HAS_DIGEST, HEADER, IS_KEYED, ROOM, SLOT, TABLE, RingFile, checksum
 from flowtrace.scrub import Scrubber
 from flowtrace.snapshot import restore
 from flowtrace.step import Step
@@ -42,8 +42,6 @@ _OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
 _OBJECT: Final = ord("{")
 _MOST_KEYS: Final = 64
 _MOST_SHAPES: Final = 4096
-_LONG_TEXT: Final = 1000
-_VARIABLE: Final = 0x04 | 0x08  # inspect.CO_VARARGS, CO_VARKEYWORDS
 _pack_frame: Final = ringfile.FRAME.pack
 _pack_start: Final = ringfile.START.pack
 _pack_end: Final = ringfile.END.pack
@@ -51,53 +49,11 @@ _tracked: Final = is_tracked
 
 
 class _Slot:
-    __slots__ = ("at", "box")
+    __slots__ = ("at", "box", "end")
 
     def __init__(self, box: BlackBox, at: int) -> None:
         self.box = box
-        self.at = at
-
-
-class _Known:
-    """What is worked out once for each node.
-
-    Attributes:
-        number: of its record in the file's table.
-        names: its parameters, where all are ordinary and none is secret or takes a receiver; else None.
-        bound_names: the same without the receiver, for calls that leave it out.
-        captures: its payloads are kept.
-        is_shown: they are kept, and hashed without a key, which can wait until somebody reads the file.
-        has_names: its payloads are objects of parameters.
-        secret: tells which names are secret.
-        shapes: keys of dicts, none of which is secret.
-        taken: those of them that the last argument had, which are the first to be looked for.
-        returned: the same of the last result.
-    """
-
-    __slots__ = (
-        "bound_names",
-        "captures",
-        "has_names",
-        "is_shown",
-        "names",
-        "number",
-        "returned",
-        "secret",
-        "shapes",
-        "taken",
-    )
-
-    def __init__(self, number: int, node: Node, policy: Policy, shapes: set[tuple[str, ...]]) -> None:
-        self.number = number
-        self.captures = policy.captures_input(node)
-        self.is_shown = self.captures and policy.key is None
-        self.has_names = node.function is not None
-        self.secret = policy.secret(node)
-        self.shapes = shapes
-        self.taken: list[str] = []
-        self.returned: list[str] = []
-        self.names = _harmless(node.simple_names, self.secret)
-        self.bound_names = _harmless(_names_when_bound(node), self.secret)
+        self.at = self.end = at
 
 
 class BlackBox:
@@ -121,7 +77,7 @@ class BlackBox:
         self._policy = policy
         self._shows_output = policy.capture_outputs and policy.key is None
         self._limit = min(ROOM, policy.max_value_bytes)
-        self._known: dict[Node, _Known] = {}
+        self._known: dict[Node, KnownNode] = {}
         self._shapes: dict[SecretNames, set[tuple[str, ...]]] = {}
         self._lock = RLock()
         self._next = count(1).__next__
@@ -199,7 +155,8 @@ class BlackBox:
             if slot is not None:
                 record = _pack_frame(checksum(body), len(body)) + body
                 at = slot.at
-                self._map[at : at + len(record)] = record
+                slot.end = end = at + len(record)
+                self._map[at:end] = record
                 step.slot = slot
         except Exception as error:
             log.internal_fault("write the start of a step into the black box", error)
@@ -229,7 +186,7 @@ class BlackBox:
                 # this is `_write_end`, without a call
                 body = _pack_end(step.number, self._next(), step.ended - step.started, flags, size, 0) + tail
                 record = _pack_frame(checksum(body), len(body)) + body
-                at = slot.at + PART
+                at = slot.end
                 self._map[at : at + len(record)] = record
                 self._release(step, slot)
                 return
@@ -266,9 +223,9 @@ class BlackBox:
             if output.redacted:
                 taken = restore(given) if isinstance(given, bytes) else taken
                 self._scrubber.learn(taken, known.secret, len(output.redacted))
-            digest, flags = _digest_of(output)
+            digest, flags = digest_of(output)
             data = output.data if self._policy.capture_outputs else None
-            about |= _about(output, self._policy.capture_outputs)
+            about |= about_of(output, self._policy.capture_outputs)
         if step.failure is not None:
             if step.stream is not None:
                 self._learn_stream(step, step.stream)
@@ -277,7 +234,7 @@ class BlackBox:
             about["issues"] = self._told([[issue.code, issue.path, issue.message] for issue in step.issues])
         if step.state_delta is not None:
             about["state_delta"] = [step.state_delta.algorithm, step.state_delta.value]
-        self._write_end(step, *_fitted(digest, flags, data, about))
+        self._write_end(step, *fitted(digest, flags, data, about))
 
     def adopt(self, step: Step) -> None:
         """Take in a step that began, or ended, before there was this box, and maybe under other rules of redaction."""
@@ -300,7 +257,7 @@ class BlackBox:
             return
         body = _pack_end(step.number, self._next(), step.ended - step.started, flags, size, about) + tail
         record = _pack_frame(checksum(body), len(body)) + body
-        at = slot.at + PART
+        at = slot.end
         self._map[at : at + len(record)] = record
         self._release(step, slot)
 
@@ -334,7 +291,7 @@ class BlackBox:
         return hash_raw(data, key), flags, 0
 
     def _take_other(
-        self, known: _Known, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool
+        self, known: KnownNode, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool
     ) -> Snapshot:
         """Take a call that is not as simple, or not yet known to be harmless."""
         data = self._verified(bind(node, args, kwargs, bound), known, args)
@@ -345,7 +302,7 @@ class BlackBox:
             self._scrubber.learn(bind(node, args, kwargs, bound), known.secret, len(snapshot.redacted))
         return snapshot
 
-    def _verified(self, value: Any, known: _Known, parts: tuple[Any, ...] = ()) -> bytes | None:
+    def _verified(self, value: Any, known: KnownNode, parts: tuple[Any, ...] = ()) -> bytes | None:
         """Return the canonical bytes of a value that JSON holds as it is; None where it hides something, or is large.
 
         Args:
@@ -361,7 +318,7 @@ class BlackBox:
         data = plain(value)
         return None if data is None or b'"$py"' in data or _may_hide(known.secret, data, value) else data
 
-    def _admit(self, value: dict[Any, Any], known: _Known) -> None:
+    def _admit(self, value: dict[Any, Any], known: KnownNode) -> None:
         """Note a dict's keys, so that others like it are known to hide nothing. Values are looked at each time."""
         if len(value) > _MOST_KEYS or not all(type(key) is str for key in value) or "$py" in value:
             return
@@ -370,7 +327,7 @@ class BlackBox:
                 known.shapes.clear()
             known.shapes.add(tuple(value))
 
-    def _slow_input(self, step: Step, known: _Known) -> tuple[bytes, int, int, int]:
+    def _slow_input(self, step: Step, known: KnownNode) -> tuple[bytes, int, int, int]:
         given = final_input(step.node, step.input, step.bound, self._policy)
         if given.redacted and isinstance(step.input, bytes):
             content = restore(step.input)
@@ -380,8 +337,8 @@ class BlackBox:
             self._scrubber.learn(content, known.secret, len(given.redacted))
         elif given.redacted and step.node.function is None:
             self._scrubber.hides_all = True
-        digest, flags = _digest_of(given)
-        return _fitted(digest, flags, given.data if known.captures else None, _about(given, known.captures))
+        digest, flags = digest_of(given)
+        return fitted(digest, flags, given.data if known.captures else None, about_of(given, known.captures))
 
     def _learn_stream(self, step: Step, stream: Stream) -> None:
         """Take note of what a generator has yielded: its error may quote that."""
@@ -397,20 +354,20 @@ class BlackBox:
             return [MARKER for _ in texts]
         return told
 
-    def _learn(self, node: Node) -> _Known:
+    def _learn(self, node: Node) -> KnownNode:
         with self._lock:
             known = self._known.get(node)
             if known is None:
                 shapes = self._shapes.setdefault(self._policy.secret(node), set())
-                known = self._known[node] = _Known(len(self._known), node, self._policy, shapes)
+                known = self._known[node] = KnownNode(len(self._known), node, self._policy, shapes)
                 self._write_node(node)
         return known
 
     def _write_node(self, node: Node) -> None:
         """Add a node to the table; one that has no room there stays nameless, and so do those that come after it."""
         names = (node.node_id, node.component, node.operation)
-        texts = [name[:_LONG_TEXT] for name in names]
-        code = node.located or _code_of(node.function)
+        texts = [name[:LONG_TEXT] for name in names]
+        code = node.located or code_of(node.function)
         about = None if code is None else to_document(code)
         record = ringfile.framed(plain({"names": texts, "code": about}) or b"{}")
         end = self._table_end + len(record)
@@ -429,74 +386,3 @@ def _may_hide(secret: SecretNames, data: bytes, value: Any) -> bool:
     if type(value) is dict and not any(type(part) in (dict, list, tuple) for part in value.values()):
         return any(map(secret, value))
     return True
-
-
-def _digest_of(value: Encoded) -> tuple[bytes, int]:
-    keyed = value.digest.algorithm == KEYED_ALGORITHM
-    return bytes.fromhex(value.digest.value), HAS_DIGEST | (IS_KEYED if keyed else 0)
-
-
-def _about(value: Encoded, kept: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {"size": value.size} if kept else {}
-    for name, pointers in (("opaque", value.opaque), ("redacted", value.redacted)):
-        if pointers:
-            found[name] = list(pointers)
-    return found
-
-
-def _fitted(digest: bytes, flags: int, data: bytes | None, about: dict[str, Any]) -> tuple[bytes, int, int, int]:
-    """Return the tail of a record that fits into its part: what is too much is left out, the least needed first."""
-    told = dumps(about) if about else b""
-    for shorten in (_without_frames, _without_details, _without_pointers):
-        if len(told) <= ROOM:
-            break
-        about = shorten(about)
-        told = dumps(about)
-    if data is not None and len(data) + len(told) <= ROOM:
-        return digest + data + told, flags | HAS_DATA, len(data), len(told)
-    return digest + told, flags, 0, len(told)
-
-
-def _without_frames(about: dict[str, Any]) -> dict[str, Any]:
-    code, message, details = about.get("failure") or ("", "", None)
-    if isinstance(details, dict):
-        details = {name: value for name, value in details.items() if name != "frames"}
-    return about | {"failure": [code, message, details]} if code else about
-
-
-def _without_details(about: dict[str, Any]) -> dict[str, Any]:
-    code, message, _ = about.get("failure") or ("", "", None)
-    kept = {name: value for name, value in about.items() if name not in ("failure", "issues")}
-    return kept | {"failure": [code, message[:_LONG_TEXT], None]} if code else kept
-
-
-def _without_pointers(about: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in about.items() if name not in ("opaque", "redacted")}
-
-
-def _harmless(names: tuple[str, ...] | None, secret: SecretNames) -> tuple[str, ...] | None:
-    return None if names is None or not names or any(map(secret, names)) else names
-
-
-def _names_when_bound(node: Node) -> tuple[str, ...] | None:
-    """Return a method's parameters without its receiver, where all are ordinary ones."""
-    function = node.function
-    if type(function) is not FunctionType or hasattr(function, "__signature__") or hasattr(function, "__wrapped__"):
-        return None
-    code: CodeType = function.__code__
-    if not node.has_receiver or code.co_posonlyargcount or code.co_kwonlyargcount or code.co_flags & _VARIABLE:
-        return None
-    return code.co_varnames[1 : code.co_argcount]
-
-
-def _code_of(function: Any) -> Code | None:
-    """Return where a function is defined, without the hash of its code: reading sources would take too long here."""
-    if type(function) is not FunctionType:
-        return None
-    code = function.__code__
-    return Code(
-        module=function.__module__ or "",
-        qualname=function.__qualname__[:_LONG_TEXT],
-        file=code.co_filename[:_LONG_TEXT],
-        line=code.co_firstlineno,
-    )

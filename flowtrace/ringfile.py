@@ -1,7 +1,7 @@
 """The file of a black box: made whole, of a fixed size, held by one process, and read without trusting a byte of it.
 
-Layout, little-endian: a header, a table of JSON records (one for each node), and slots of two parts. A step's start
-goes into the first part of a slot, its end into the second one, which counts where both hold the same step number.
+Layout, little-endian: a header, a table of JSON records (one for each node), and slots. A step's start stands first in
+its slot and its end right behind, so that a small step touches one page; an end counts where both have the same number.
 Each record begins with its checksum and length, so that a torn one is told from a good one. The checksum is Adler-32 of
 RFC 1950 (`zlib.adler32`): there is no attacker here, and CRC-32 takes twice as long.
 """
@@ -14,7 +14,7 @@ import mmap
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, Final, NamedTuple
 from zlib import adler32
 
@@ -33,7 +33,7 @@ HEADER: Final = 32 << 10
 TABLE: Final = (1 << 20) - HEADER
 PART: Final = 4 << 10
 checksum: Final = adler32
-SLOT: Final = 2 * PART
+SLOT: Final = 2 * PART + 192  # no power of two: small steps would all want the same lines of the cache
 MOST_STEPS: Final = 10_000
 IN_FLIGHT: Final = 480
 MARGIN: Final = 12  # finished steps beyond those asked for: threads may take slots at the same moment
@@ -76,6 +76,7 @@ class Record(NamedTuple):
         digest: hash of the value; empty where it is yet to be taken.
         data: canonical bytes of the value.
         about: what is said about it.
+        size: how many bytes the part takes.
     """
 
     fields: tuple[int, ...]
@@ -83,6 +84,7 @@ class Record(NamedTuple):
     digest: bytes
     data: bytes
     about: dict[str, Any]
+    size: int
 
 
 class Content(NamedTuple):
@@ -93,7 +95,7 @@ class Content(NamedTuple):
         is_clean: the process ended in order.
         nodes: the records of the table by their number.
         steps: start and, where it ended, end of each step.
-        torn: records that are neither empty nor whole.
+        torn: slots whose step is neither absent nor whole.
     """
 
     header: dict[str, Any]
@@ -226,7 +228,7 @@ def is_alive(header: dict[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def taken_from_the_dead(path: str) -> Iterator[Content | None]:
+def taken_from_the_dead(path: str) -> Generator[Content | None]:
     """Hold the ring file of a dead process for the length of a ``with`` block, and remove it then.
 
     Yields:
@@ -294,10 +296,12 @@ def parse(data: bytes, path: str = "<bytes>") -> Content:
     steps: list[tuple[Record, Record | None]] = []
     torn = 0
     for at in range(HEADER + TABLE, len(data), SLOT):
-        start, end = _part(data, at, START), _part(data, at + PART, END)
-        torn += (start is None and _is_used(data, at)) + (end is None and _is_used(data, at + PART))
-        if start is not None:
-            steps.append((start, end if end is not None and end.fields[0] == start.fields[0] else None))
+        start = _part(data, at, START)
+        if start is None:
+            torn += any(data[at : at + FRAME.size])
+            continue
+        end = _part(data, at + start.size, END)
+        steps.append((start, end if end is not None and end.fields[0] == start.fields[0] else None))
     clean = data[_STATE : _STATE + len(_CLEAN)] == _CLEAN
     return Content(header, clean, _table(data), steps, torn)
 
@@ -311,10 +315,6 @@ def _table(data: bytes) -> dict[int, dict[str, Any]]:
             nodes[len(nodes)] = record
         at += FRAME.size + len(body)
     return nodes
-
-
-def _is_used(data: bytes, at: int) -> bool:
-    return any(data[at : at + FRAME.size])
 
 
 def _body(data: bytes, at: int, limit: int) -> bytes | None:
@@ -337,7 +337,9 @@ def _part(data: bytes, at: int, layout: struct.Struct) -> Record | None:
     if len(rest) != length + about_length or len(digest) not in (0, DIGEST):
         return None
     about = _mapping(rest[length:]) if about_length else {}
-    return None if about is None else Record(tuple(fields), flags, digest, rest[:length], about)
+    if about is None:
+        return None
+    return Record(tuple(fields), flags, digest, rest[:length], about, FRAME.size + len(body))
 
 
 def _mapping(body: bytes | None) -> dict[str, Any] | None:
