@@ -115,10 +115,12 @@ class Policy:
         capture_inputs: keep payloads.
         capture_outputs: keep results.
         key: 32 bytes for keyed hashing, or None.
+        box: the black box, which steps under this policy go into; or None.
     """
 
     __slots__ = (
         "_redact",
+        "box",
         "buffer_bytes",
         "capture_inputs",
         "capture_outputs",
@@ -133,6 +135,7 @@ class Policy:
         self.capture_outputs = config.capture_outputs
         self.key = None if config.hash_key is None else derive_key(config.hash_key)
         self._redact = config.redact
+        self.box: Any = None
 
     def secret(self, node: Node) -> SecretNames:
         """Return the test for names whose values are hidden in a node's steps."""
@@ -171,7 +174,7 @@ def final_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy) -> 
         return snapshot
     assert isinstance(snapshot, bytes)  # only a result is a stream
     content = restore(snapshot)
-    if node.function is not None:
+    if node.function is not None and type(content) is not dict:  # the black box has parameters bound already
         args, kwargs, *defaults = content
         content = bind(node, args, kwargs, bound, defaults)
     return _seal(content, node, policy, policy.captures_input(node))
@@ -345,6 +348,14 @@ class Stream:
         returned = () if self._returned is None else (restore(self._returned),)
         return self._sealed_so_far(node, policy).finish(*returned)
 
+    def taken(self) -> list[Any]:
+        """Return equal values to those that were yielded, as far as they are not in their final form yet."""
+        return [restore(data) for data in (*self._snapshots, self._returned) if data is not None]
+
+    def has_hidden(self) -> bool:
+        """Tell whether something was hidden in a value that is in its final form already."""
+        return self._sealed is not None and self._sealed.has_hidden()
+
     def _seal(self, node: Node, policy: Policy) -> _SealedStream:
         if self._sealed is None:
             self._sealed = self._sealed_so_far(node, policy)
@@ -379,6 +390,10 @@ class _SealedStream:
         lead = b"," if self._count else b""
         self._value(lead, value, f"/items/{self._count}")
         self._count += 1
+
+    def has_hidden(self) -> bool:
+        """Tell whether something was hidden."""
+        return bool(self._redacted)
 
     def finish(self, *returned: object) -> Encoded:
         """Return the final form, with the generator's return value where it has one."""

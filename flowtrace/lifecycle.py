@@ -23,8 +23,12 @@ def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bou
     try:
         policy = (STATE.recorder or ensure()).policy
         step.node = node = subject.target
-        data = None if node.live_defaults else take_call(args, kwargs, policy.max_value_bytes)
-        step.input = data or snapshot_call(node, args, kwargs, bound, policy)
+        box = policy.box
+        if box is None:
+            data = None if node.live_defaults else take_call(args, kwargs, policy.max_value_bytes)
+            step.input = data or snapshot_call(node, args, kwargs, bound, policy)
+        else:
+            step.input = box.take(node, args, kwargs, bound)
         if bound:
             step.bound = True
     except Exception as error:
@@ -47,6 +51,9 @@ def start(step: Step) -> None:
         step.thread = get_ident()
         step.number = number = CLOCK.step_number()
         LIVE[number] = step
+        box = (STATE.recorder or ensure()).policy.box
+        if box is not None:
+            box.start(step)
         step.started = CLOCK.now()
     except Exception as error:
         LIVE.pop(step.number, None)
@@ -62,8 +69,12 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
     try:
         policy = (STATE.recorder or ensure()).policy
         step.node = node = subject.target
-        data = None if node.live_defaults else take_call(args, kwargs, policy.max_value_bytes)
-        step.input = data or snapshot_call(node, args, kwargs, bound, policy)
+        box = policy.box
+        if box is None:
+            data = None if node.live_defaults else take_call(args, kwargs, policy.max_value_bytes)
+            step.input = data or snapshot_call(node, args, kwargs, bound, policy)
+        else:
+            step.input = box.take(node, args, kwargs, bound)
         if bound:
             step.bound = True
         if parent is None:
@@ -77,6 +88,8 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         LIVE[number] = step
         step.number = number
         CURRENT.set(step)
+        if box is not None:
+            box.start(step)
         step.started = CLOCK.now()
     except BaseException as error:
         LIVE.pop(number, None)
@@ -125,7 +138,10 @@ def end(step: Step, output: object) -> None:
         step.ended = CLOCK.now()
         recorder = STATE.recorder or ensure()
         policy = recorder.policy
-        step.output = take(output, policy.max_value_bytes) or snapshot_output(step.node, output, policy)
+        if policy.box is None:
+            step.output = take(output, policy.max_value_bytes) or snapshot_output(step.node, output, policy)
+        else:
+            policy.box.end(step, output)
         recorder.buffer.add(step)
         run = step.run
         if run is not None or step.issues is not None or recorder.is_always:
@@ -144,6 +160,8 @@ def end_stream(step: Step, *returned: object) -> None:
         recorder = STATE.recorder or ensure()
         step.output = (step.stream or Stream()).finish(returned, step.node, recorder.policy)
         step.stream = None
+        if recorder.policy.box is not None:
+            recorder.policy.box.finish(step)
         recorder.buffer.add(step)
         if step.run is not None or step.issues is not None or recorder.is_always:
             _settle(step, None)
@@ -156,10 +174,13 @@ def fail(step: Step, error: BaseException) -> None:
     if not _leave(step):
         return
     try:
-        step.stream = None
         step.failure = failure.describe(error, failure.code_of(error))
         step.expected = failure.is_a(error, step.node.expected_errors)
-        (STATE.recorder or ensure()).buffer.add(step)
+        recorder = STATE.recorder or ensure()
+        if recorder.policy.box is not None:
+            recorder.policy.box.finish(step)
+        step.stream = None
+        recorder.buffer.add(step)
         _settle(step, "ok" if step.expected else outcome_of(error))
     except Exception as fault:
         report("record the error of a call", fault)

@@ -10,7 +10,7 @@ import pytest
 
 from flowtrace.calls import Node, Policy, Stream
 from flowtrace.config import TraceConfig
-from flowtrace.snapshot import take, take_call
+from flowtrace.snapshot import LIGHT, take, take_call
 
 LIMIT = 64 * 1024
 
@@ -56,3 +56,13 @@ def test_a_stream_has_one_final_form_however_many_traces_ask_for_it():
         b'{"$py":"generator","items":[%b],"returned":null}' % items.encode()
     ] * 4
     assert len({encoded.digest for encoded in found}) == 1
+
+
+def test_one_long_text_in_many_places_is_not_written_out(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("this would write 100 copies")
+
+    text = "x" * 100_000
+    monkeypatch.setattr("flowtrace.snapshot._dumps", refuse)
+    assert take(dict.fromkeys(map(str, range(100)), text), LIGHT) is None
+    assert take_call((dict.fromkeys(map(str, range(100)), text),), {}, LIGHT) is None
