@@ -13,7 +13,7 @@ from flowtrace.digest import Hasher, derive_key
 from flowtrace.forms import class_attribute, inherits
 from flowtrace.model import Code
 from flowtrace.redaction import SecretNames, secret_names
-from flowtrace.snapshot import restore, take
+from flowtrace.snapshot import restore, take, take_call
 
 Snapshot: TypeAlias = "bytes | Encoded | Stream"
 """What is bound, redacted and hashed later; or the final form, where that can't wait."""
@@ -115,10 +115,12 @@ class Policy:
         capture_inputs: keep payloads.
         capture_outputs: keep results.
         key: 32 bytes for keyed hashing, or None.
+        box: the black box, which steps under this policy go into; or None.
     """
 
     __slots__ = (
         "_redact",
+        "box",
         "buffer_bytes",
         "capture_inputs",
         "capture_outputs",
@@ -133,6 +135,7 @@ class Policy:
         self.capture_outputs = config.capture_outputs
         self.key = None if config.hash_key is None else derive_key(config.hash_key)
         self._redact = config.redact
+        self.box: Any = None
 
     def secret(self, node: Node) -> SecretNames:
         """Return the test for names whose values are hidden in a node's steps."""
@@ -150,6 +153,13 @@ def snapshot_with_defaults(
     function: Any = node.function
     data = take((args, kwargs, function.__defaults__, function.__kwdefaults__), policy.max_value_bytes)
     return data or seal_call(node, args, kwargs, bound, policy)
+
+
+def snapshot_call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool, policy: Policy) -> Snapshot:
+    """Take what a function is called with, whatever it is."""
+    if node.live_defaults:
+        return snapshot_with_defaults(node, args, kwargs, bound, policy)
+    return take_call(args, kwargs, policy.max_value_bytes) or seal_call(node, args, kwargs, bound, policy)
 
 
 def seal_call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool, policy: Policy) -> Encoded:
@@ -178,7 +188,7 @@ def final_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy) -> 
         return snapshot
     assert isinstance(snapshot, bytes)  # only a result is a stream
     content = restore(snapshot)
-    if node.function is not None:
+    if node.function is not None and type(content) is not dict:  # the black box has parameters bound already
         args, kwargs, *defaults = content
         content = bind(node, args, kwargs, bound, defaults)
     return _seal(content, node, policy, policy.captures_input(node))
@@ -352,6 +362,14 @@ class Stream:
         returned = () if self._returned is None else (restore(self._returned),)
         return self._sealed_so_far(node, policy).finish(*returned)
 
+    def taken(self) -> list[Any]:
+        """Return equal values to those that were yielded, as far as they are not in their final form yet."""
+        return [restore(data) for data in (*self._snapshots, self._returned) if data is not None]
+
+    def has_hidden(self) -> bool:
+        """Tell whether something was hidden in a value that is in its final form already."""
+        return self._sealed is not None and self._sealed.has_hidden()
+
     def _seal(self, node: Node, policy: Policy) -> _SealedStream:
         if self._sealed is None:
             self._sealed = self._sealed_so_far(node, policy)
@@ -386,6 +404,10 @@ class _SealedStream:
         lead = b"," if self._count else b""
         self._value(lead, value, f"/items/{self._count}")
         self._count += 1
+
+    def has_hidden(self) -> bool:
+        """Tell whether something was hidden."""
+        return bool(self._redacted)
 
     def finish(self, *returned: object) -> Encoded:
         """Return the final form, with the generator's return value where it has one."""

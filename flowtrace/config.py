@@ -31,6 +31,7 @@ class ConfigChanges(TypedDict, total=False):
     redact: tuple[str, ...]
     hash_key: str | None
     validation: ValidationMode | str
+    blackbox: str | os.PathLike[str] | None
 
 
 def _shown(value: object) -> str:
@@ -72,6 +73,7 @@ class TraceConfig:
         redact: names whose values are hidden, added to the built-in ones.
         hash_key: text from which the key of keyed BLAKE3 is derived; None hashes without a key.
         validation: what a validation issue leads to, beside standing in its step.
+        blackbox: ring file of the process-global recorder, with the same placeholders as ``out_path``; None for none.
 
     Raises:
         ConfigError: a field holds something that it does not accept.
@@ -87,6 +89,7 @@ class TraceConfig:
     redact: tuple[str, ...] = ()
     hash_key: str | None = field(default=None, repr=False)
     validation: ValidationMode = ValidationMode.OFF
+    blackbox: str | None = None
 
     def __post_init__(self) -> None:
         _settle(self)

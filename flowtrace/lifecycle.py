@@ -23,7 +23,10 @@ def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bou
     try:
         policy = (STATE.recorder or ensure()).policy
         step.node = node = subject.target
-        if node.live_defaults:
+        box = policy.box
+        if box is not None:
+            step.input = box.take(node, args, kwargs, bound)
+        elif node.live_defaults:
             step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
         else:
             data = take_call(args, kwargs, policy.max_value_bytes)
@@ -50,6 +53,9 @@ def start(step: Step) -> None:
         step.thread = get_ident()
         step.number = number = CLOCK.step_number()
         LIVE[number] = step
+        box = (STATE.recorder or ensure()).policy.box
+        if box is not None:
+            box.start(step)
         step.started = CLOCK.now()
     except Exception as error:
         LIVE.pop(step.number, None)
@@ -65,7 +71,10 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
     try:
         policy = (STATE.recorder or ensure()).policy
         step.node = node = subject.target
-        if node.live_defaults:
+        box = policy.box
+        if box is not None:
+            step.input = box.take(node, args, kwargs, bound)
+        elif node.live_defaults:
             step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
         else:
             data = take_call(args, kwargs, policy.max_value_bytes)
@@ -83,6 +92,8 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         LIVE[number] = step
         step.number = number
         CURRENT.set(step)
+        if box is not None:
+            box.start(step)
         step.started = CLOCK.now()
     except BaseException as error:
         LIVE.pop(number, None)
@@ -131,7 +142,11 @@ def end(step: Step, output: object) -> None:
         step.ended = CLOCK.now()
         recorder = STATE.recorder or ensure()
         policy = recorder.policy
-        step.output = take(output, policy.max_value_bytes) or seal_output(step.node, output, policy)
+        box = policy.box  # another thread may close it
+        if box is None:
+            step.output = take(output, policy.max_value_bytes) or seal_output(step.node, output, policy)
+        else:
+            box.end(step, output)
         recorder.buffer.add(step)
         run = step.run
         if run is not None or step.issues is not None or recorder.is_always:
@@ -150,6 +165,9 @@ def end_stream(step: Step, *returned: object) -> None:
         recorder = STATE.recorder or ensure()
         step.output = (step.stream or Stream()).finish(returned, step.node, recorder.policy)
         step.stream = None
+        box = recorder.policy.box
+        if box is not None:
+            box.finish(step)
         recorder.buffer.add(step)
         if step.run is not None or step.issues is not None or recorder.is_always:
             _settle(step, None)
@@ -162,10 +180,14 @@ def fail(step: Step, error: BaseException) -> None:
     if not _leave(step):
         return
     try:
-        step.stream = None
         step.failure = failure.describe(error, failure.code_of(error))
         step.expected = failure.is_a(error, step.node.expected_errors)
-        (STATE.recorder or ensure()).buffer.add(step)
+        recorder = STATE.recorder or ensure()
+        box = recorder.policy.box
+        if box is not None:
+            box.finish(step)
+        step.stream = None
+        recorder.buffer.add(step)
         _settle(step, "ok" if step.expected else outcome_of(error))
     except Exception as fault:
         report("record the error of a call", fault)

@@ -55,11 +55,13 @@ ACCEPTED = [
     ("FLOWTRACE_VALIDATION", "off", "validation", ValidationMode.OFF),
     ("FLOWTRACE_VALIDATION", "WARN", "validation", ValidationMode.WARN),
     ("FLOWTRACE_VALIDATION", " error ", "validation", ValidationMode.ERROR),
+    ("FLOWTRACE_BLACKBOX", "/var/lib/{pid}.ring", "blackbox", "/var/lib/{pid}.ring"),
     ("FLOWTRACE_PACK_REF", "shop", "pack_ref", "shop"),
     ("FLOWTRACE_RESOLVED_DIGEST", "sha256:1", "resolved_digest", "sha256:1"),
     ("FLOWTRACE_FLOW_ID", "checkout", "flow_id", "checkout"),
     ("FLOWTRACE_FLOW_VERSION", "2", "flow_version", "2"),
 ]
+OPTIONAL_PATH = f"{PATH}, or None"
 REFUSED = [
     *(("FLOWTRACE_MODE", text, MODE) for text in ("enabled", "2", "on,off", "alwayss", "тrue")),
     *(("FLOWTRACE_DISABLED", text, BOOLEAN) for text in ("disabled", "2", "-1", "y", "t")),
@@ -71,6 +73,7 @@ REFUSED = [
         for text in ("-1", "1.5", "1e3", "64 KiB", "1_000", "+5", "0x10", "٣", "²", "2147483648", "9" * 5000, "many")
     ),
     *(("FLOWTRACE_OUT", text, PATH) for text in ("{}.json", "{host}.json", "a{PID}.json", "{run_id}{x}", "a\0b")),
+    ("FLOWTRACE_BLACKBOX", "{host}.ring", OPTIONAL_PATH),
     ("FLOWTRACE_VALIDATION", "strict", "off, warn or error"),
     ("FLOWTRACE_VALIDATION", "true", "off, warn or error"),
 ]
@@ -161,7 +164,7 @@ def test_no_environment_makes_it_fail(environ):
 
 
 def test_each_variable_is_listed_once():
-    assert len({variable.name for variable in VARIABLES}) == len(VARIABLES) == 16
+    assert len({variable.name for variable in VARIABLES}) == len(VARIABLES) == 17
     assert {variable.name for variable in (*CONFIG_VARIABLES, *CONTEXT_VARIABLES)} < {v.name for v in VARIABLES}
 
 

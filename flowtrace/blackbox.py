@@ -1,0 +1,388 @@
+"""The black box: each step goes into a memory-mapped file as it starts and ends, so that it survives the process.
+
+What is in a shared file mapping belongs to the kernel, and is there for other processes however this one ends. There is
+no lock: a step has a slot of its own from its start until later ones need it.
+
+Nothing hidden may ever be in the file, so that redaction can't wait here. For calls whose values are light and whose
+names are known to be harmless, the payload's canonical bytes are made at once, and serve as the snapshot too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from gc import is_tracked
+from itertools import count
+from threading import RLock
+from typing import Any, Final
+
+from flowtrace import log, ringfile
+from flowtrace.boxparts import LONG_TEXT, KnownNode, about_of, code_of, digest_of, fitted
+from flowtrace.calls import (
+    Node,
+    Policy,
+    Snapshot,
+    Stream,
+    bind,
+    final_input,
+    final_output,
+    snapshot_call,
+    snapshot_output,
+)
+from flowtrace.canonical import EXACT_TYPES, SORTED_KEYS, Encoded, JSONError, dumps, plain
+from flowtrace.clock import CLOCK
+from flowtrace.digest import hash_raw
+from flowtrace.model import to_document
+from flowtrace.redaction import MARKER, SecretNames
+from flowtrace.ringfile import HAS_DATA, HAS_DIGEST, HEADER, IS_KEYED, ROOM, SLOT, TABLE, RingFile, checksum
+from flowtrace.scrub import Scrubber
+from flowtrace.snapshot import restore
+from flowtrace.step import Step
+
+_OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
+_OBJECT: Final = ord("{")
+_MOST_KEYS: Final = 64
+_MOST_SHAPES: Final = 4096
+_pack_frame: Final = ringfile.FRAME.pack
+_pack_start: Final = ringfile.START.pack
+_pack_end: Final = ringfile.END.pack
+_tracked: Final = is_tracked
+
+
+class _Slot:
+    __slots__ = ("at", "box", "end")
+
+    def __init__(self, box: BlackBox, at: int) -> None:
+        self.box = box
+        self.at = self.end = at
+
+
+class BlackBox:
+    """Writes the steps of this process into a ring file. A fault of its own costs no step its place in the buffer.
+
+    Args:
+        file: the ring file.
+        slots: how many slots it has.
+        buffer_size: finished steps that are kept at least.
+        policy: what to keep of values.
+    """
+
+    __slots__ = (
+        *("_done", "_file", "_is_open", "_keep", "_known", "_limit", "_lock", "_map", "_next", "_policy"),
+        *("_scrubber", "_shapes", "_shows_output", "_spare", "_table_end"),
+    )
+
+    def __init__(self, file: RingFile, slots: int, buffer_size: int, policy: Policy) -> None:
+        self._file = file
+        self._map = file.map
+        self._policy = policy
+        self._shows_output = policy.capture_outputs and policy.key is None
+        self._limit = min(ROOM, policy.max_value_bytes)
+        self._known: dict[Node, KnownNode] = {}
+        self._shapes: dict[SecretNames, set[tuple[str, ...]]] = {}
+        self._lock = RLock()
+        self._next = count(1).__next__
+        self._table_end = HEADER
+        self._keep = slots - ringfile.IN_FLIGHT
+        self._is_open = True
+        self._done: deque[_Slot] = deque()
+        self._spare = [_Slot(self, HEADER + TABLE + SLOT * number) for number in reversed(range(slots))]
+        self._scrubber = Scrubber()
+        assert self._keep >= buffer_size or buffer_size > ringfile.MOST_STEPS
+
+    def close(self) -> None:
+        """End in order: the file goes."""
+        self._stop()
+        self._file.finish()
+
+    def abandon(self) -> None:
+        """Leave the file to the parent of this forked process."""
+        self._stop()
+        self._file.abandon()
+
+    def _stop(self) -> None:
+        self._is_open = False
+        self._spare.clear()
+        self._done.clear()
+
+    # --- what a call goes through
+
+    def take(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Snapshot:
+        """Return what a function is called with: its payload's canonical bytes where nothing in it is hidden."""
+        try:
+            known = self._known.get(node) or self._learn(node)
+            names = known.bound_names if bound else known.names
+            if names is None or kwargs or len(args) != len(names):
+                return self._take_other(known, node, args, kwargs, bound)
+            for value in args:
+                if _tracked(value):
+                    return self._take_other(known, node, args, kwargs, bound)
+            payload = {names[0]: args[0]} if len(args) == 1 else dict(zip(names, args, strict=True))
+            data = dumps(payload, None, _OPTIONS)
+            for value in args:  # after `dumps`, which takes no other keys than texts: none is asked for its hash
+                if type(value) is dict and (shape := [*value]) != known.taken:
+                    if tuple(shape) in known.shapes:
+                        known.taken = shape
+                        continue
+                    return self._take_other(known, node, args, kwargs, bound)
+            if len(data) <= self._policy.max_value_bytes:
+                return data
+        except JSONError:
+            pass
+        except Exception as error:
+            log.internal_fault("take the arguments of a call for the black box", error)
+        return snapshot_call(node, args, kwargs, bound, self._policy)
+
+    def start(self, step: Step) -> None:
+        """Write that a step runs."""
+        try:
+            known = self._known.get(step.node) or self._learn(step.node)
+            data = step.input
+            size = about = 0
+            if known.has_names and type(data) is bytes and data[0] == _OBJECT and len(data) <= ROOM:
+                if known.is_shown:
+                    tail, flags, size = data, HAS_DATA, len(data)
+                else:
+                    tail, flags, size = self._hashed(data, known.captures)
+            else:
+                tail, flags, size, about = self._slow_input(step, known)
+            now = step.started or CLOCK.now()
+            body = _pack_start(step.number, step.parent, now, step.thread, known.number, flags, size, about) + tail
+            slot: _Slot | None
+            try:
+                slot = self._spare.pop()
+            except IndexError:
+                slot = self._no_slot()
+            if slot is not None:
+                record = _pack_frame(checksum(body), len(body)) + body
+                at = slot.at
+                slot.end = end = at + len(record)
+                self._map[at:end] = record
+                step.slot = slot
+        except Exception as error:
+            log.internal_fault("write the start of a step into the black box", error)
+
+    def end(self, step: Step, output: object) -> None:
+        """Take what a function returned, and write that its step has ended well."""
+        try:
+            if _tracked(output) or type(output) is tuple:
+                data = self._verified(output, self._known[step.node])
+            else:
+                data = dumps(output, None, _OPTIONS)
+                known = self._known[step.node]
+                if type(output) is dict and (shape := [*output]) != known.returned:
+                    if tuple(shape) in known.shapes:
+                        known.returned = shape
+                    else:
+                        data = self._verified(output, known)
+            if data is not None and len(data) <= self._limit and step.issues is None and step.state_delta is None:
+                step.output = data
+                slot = step.slot
+                if slot is None or slot.box is not self:
+                    return
+                if self._shows_output:
+                    tail, flags, size = data, HAS_DATA, len(data)
+                else:
+                    tail, flags, size = self._hashed(data, self._policy.capture_outputs)
+                # this is `_write_end`, without a call
+                body = _pack_end(step.number, self._next(), step.ended - step.started, flags, size, 0) + tail
+                record = _pack_frame(checksum(body), len(body)) + body
+                at = slot.end
+                self._map[at : at + len(record)] = record
+                self._release(step, slot)
+                return
+        except (JSONError, KeyError):
+            pass
+        except Exception as error:
+            log.internal_fault("write the end of a step into the black box", error)
+        step.output = snapshot_output(step.node, output, self._policy)
+        self.finish(step, output)
+
+    def finish(self, step: Step, returned: object = None) -> None:
+        """Write how a step has ended, whichever way that was.
+
+        Args:
+            step: the step.
+            returned: what came back, where it is at hand.
+        """
+        try:
+            self._finish(step, returned)
+        except Exception as error:
+            log.internal_fault("write the end of a step into the black box", error)
+
+    def _finish(self, step: Step, returned: object) -> None:
+        about: dict[str, Any] = {}
+        data: bytes | None = None
+        digest, flags = b"", 0
+        if step.output is not None:
+            known = self._known.get(step.node) or self._learn(step.node)
+            given = step.output
+            taken = given.taken() if isinstance(given, Stream) else returned
+            output = final_output(step.node, given, self._policy)
+            if isinstance(given, Stream):
+                step.output = output  # a stream has one end
+            if output.redacted:
+                taken = restore(given) if isinstance(given, bytes) else taken
+                self._scrubber.learn(taken, known.secret, len(output.redacted))
+            digest, flags = digest_of(output)
+            data = output.data if self._policy.capture_outputs else None
+            about |= about_of(output, self._policy.capture_outputs)
+        if step.failure is not None:
+            if step.stream is not None:
+                self._learn_stream(step, step.stream)
+            about["failure"] = self._told(list(step.failure))
+        if step.issues:
+            about["issues"] = self._told([[issue.code, issue.path, issue.message] for issue in step.issues])
+        if step.state_delta is not None:
+            about["state_delta"] = [step.state_delta.algorithm, step.state_delta.value]
+        self._write_end(step, *fitted(digest, flags, data, about))
+
+    def adopt(self, step: Step) -> None:
+        """Take in a step that began, or ended, before there was this box, and maybe under other rules of redaction."""
+        step.slot = None
+        if isinstance(step.input, bytes) and step.input[0] == _OBJECT:
+            step.input = final_input(step.node, step.input, step.bound, self._policy)
+        self.start(step)
+        if step.ended:
+            self.finish(step)
+
+    def has(self, step: Step) -> bool:
+        """Tell whether a step that runs has its slot here."""
+        return step.slot is not None and step.slot.box is self
+
+    # --- inside
+
+    def _write_end(self, step: Step, tail: bytes, flags: int, size: int, about: int = 0) -> None:
+        slot = step.slot
+        if slot is None or slot.box is not self:
+            return
+        body = _pack_end(step.number, self._next(), step.ended - step.started, flags, size, about) + tail
+        record = _pack_frame(checksum(body), len(body)) + body
+        at = slot.end
+        self._map[at : at + len(record)] = record
+        self._release(step, slot)
+
+    def _release(self, step: Step, slot: _Slot) -> None:
+        """Let others have a slot, when as many have ended as are kept."""
+        step.slot = None
+        done = self._done
+        done.append(slot)
+        if len(done) > self._keep:
+            try:
+                self._spare.append(done.popleft())
+            except IndexError:  # closed by another thread just now
+                pass
+
+    def _no_slot(self) -> _Slot | None:
+        """Return the slot of the step that ended first, where others have taken what there was; or none."""
+        try:
+            return self._done.popleft()
+        except IndexError:
+            if self._is_open:
+                log.warn_once(
+                    "black box has no room for more steps in flight", ("black box", "full"), path=self._file.path
+                )
+            return None
+
+    def _hashed(self, data: bytes, keep: bool) -> tuple[bytes, int, int]:
+        key = self._policy.key
+        flags = HAS_DIGEST if key is None else HAS_DIGEST | IS_KEYED
+        if keep:
+            return hash_raw(data, key) + data, flags | HAS_DATA, len(data)
+        return hash_raw(data, key), flags, 0
+
+    def _take_other(
+        self, known: KnownNode, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool
+    ) -> Snapshot:
+        """Take a call that is not as simple, or not yet known to be harmless."""
+        data = self._verified(bind(node, args, kwargs, bound), known, args)
+        if data is not None and len(data) <= self._policy.max_value_bytes:
+            return data
+        snapshot = snapshot_call(node, args, kwargs, bound, self._policy)
+        if isinstance(snapshot, Encoded) and snapshot.redacted:
+            self._scrubber.learn(bind(node, args, kwargs, bound), known.secret, len(snapshot.redacted))
+        return snapshot
+
+    def _verified(self, value: Any, known: KnownNode, parts: tuple[Any, ...] = ()) -> bytes | None:
+        """Return the canonical bytes of a value that JSON holds as it is; None where it hides something, or is large.
+
+        Args:
+            value: a payload or a result.
+            known: about its node.
+            parts: values in it. Later ones like these are looked at faster.
+        """
+        for part in parts or (value,):
+            if type(part) in (dict, list, str, bytes) and len(part) > self._policy.max_value_bytes:
+                return None
+            if type(part) is dict:
+                self._admit(part, known)
+        data = plain(value)
+        return None if data is None or b'"$py"' in data or _may_hide(known.secret, data, value) else data
+
+    def _admit(self, value: dict[Any, Any], known: KnownNode) -> None:
+        """Note a dict's keys, so that others like it are known to hide nothing. Values are looked at each time."""
+        if len(value) > _MOST_KEYS or not all(type(key) is str for key in value) or "$py" in value:
+            return
+        if not any(map(known.secret, value)):
+            if len(known.shapes) >= _MOST_SHAPES:
+                known.shapes.clear()
+            known.shapes.add(tuple(value))
+
+    def _slow_input(self, step: Step, known: KnownNode) -> tuple[bytes, int, int, int]:
+        given = final_input(step.node, step.input, step.bound, self._policy)
+        if given.redacted and isinstance(step.input, bytes):
+            content = restore(step.input)
+            if step.node.function is not None and type(content) is not dict:
+                args, kwargs, *defaults = content
+                content = bind(step.node, args, kwargs, step.bound, defaults)
+            self._scrubber.learn(content, known.secret, len(given.redacted))
+        elif given.redacted and step.node.function is None:
+            self._scrubber.hides_all = True
+        digest, flags = digest_of(given)
+        return fitted(digest, flags, given.data if known.captures else None, about_of(given, known.captures))
+
+    def _learn_stream(self, step: Step, stream: Stream) -> None:
+        """Take note of what a generator has yielded: its error may quote that."""
+        known = self._known.get(step.node) or self._learn(step.node)
+        self._scrubber.learn(stream.taken(), known.secret, 0)
+        if stream.has_hidden():
+            self._scrubber.hides_all = True
+
+    def _told(self, texts: list[Any]) -> list[Any]:
+        try:
+            told: list[Any] = self._scrubber.scrubbed(texts)
+        except Exception:
+            return [MARKER for _ in texts]
+        return told
+
+    def _learn(self, node: Node) -> KnownNode:
+        with self._lock:
+            known = self._known.get(node)
+            if known is None:
+                shapes = self._shapes.setdefault(self._policy.secret(node), set())
+                known = self._known[node] = KnownNode(len(self._known), node, self._policy, shapes)
+                self._write_node(node)
+        return known
+
+    def _write_node(self, node: Node) -> None:
+        """Add a node to the table; one that has no room there stays nameless, and so do those that come after it."""
+        names = (node.node_id, node.component, node.operation)
+        texts = [name[:LONG_TEXT] for name in names]
+        code = node.located or code_of(node.function)
+        about = None if code is None else to_document(code)
+        record = ringfile.framed(plain({"names": texts, "code": about}) or b"{}")
+        end = self._table_end + len(record)
+        if end > HEADER + TABLE:
+            self._table_end = HEADER + TABLE
+            log.warn_once("black box has no room for more nodes", ("black box", "nodes"), path=self._file.path)
+            return
+        self._map[self._table_end : end] = record
+        self._table_end = end
+
+
+def _may_hide(secret: SecretNames, data: bytes, value: Any) -> bool:
+    """Tell whether a secret name may be in a value; exactly so for an object of atoms, as most payloads are."""
+    if not secret.may_be_in(data):
+        return False
+    if type(value) is dict and not any(type(part) in (dict, list, tuple) for part in value.values()):
+        return any(map(secret, value))
+    return True

@@ -1,0 +1,131 @@
+"""What the black box says of a node and of a value, in as much room as there is."""
+
+from __future__ import annotations
+
+from types import CodeType, FunctionType
+from typing import Any, Final
+
+from flowtrace.calls import Node, Policy
+from flowtrace.canonical import Encoded, dumps
+from flowtrace.digest import KEYED_ALGORITHM
+from flowtrace.model import Code
+from flowtrace.redaction import SecretNames
+from flowtrace.ringfile import HAS_DATA, HAS_DIGEST, IS_KEYED, ROOM
+
+LONG_TEXT: Final = 1000
+_VARIABLE: Final = 0x04 | 0x08  # inspect.CO_VARARGS, CO_VARKEYWORDS
+
+
+class KnownNode:
+    """What is worked out once for each node.
+
+    Attributes:
+        number: of its record in the file's table.
+        names: its parameters, where all are ordinary and none is secret or takes a receiver; else None.
+        bound_names: the same without the receiver, for calls that leave it out.
+        captures: its payloads are kept.
+        is_shown: they are kept, and hashed without a key, which can wait until somebody reads the file.
+        has_names: its payloads are objects of parameters.
+        secret: tells which names are secret.
+        shapes: keys of dicts, none of which is secret.
+        taken: those of them that the last argument had, which are the first to be looked for.
+        returned: the same of the last result.
+    """
+
+    __slots__ = (
+        "bound_names",
+        "captures",
+        "has_names",
+        "is_shown",
+        "names",
+        "number",
+        "returned",
+        "secret",
+        "shapes",
+        "taken",
+    )
+
+    def __init__(self, number: int, node: Node, policy: Policy, shapes: set[tuple[str, ...]]) -> None:
+        self.number = number
+        self.captures = policy.captures_input(node)
+        self.is_shown = self.captures and policy.key is None
+        self.has_names = node.function is not None
+        self.secret = policy.secret(node)
+        self.shapes = shapes
+        self.taken: list[str] = []
+        self.returned: list[str] = []
+        self.names = _harmless(node.simple_names, self.secret)
+        self.bound_names = _harmless(_names_when_bound(node), self.secret)
+
+
+def _harmless(names: tuple[str, ...] | None, secret: SecretNames) -> tuple[str, ...] | None:
+    return None if names is None or not names or any(map(secret, names)) else names
+
+
+def _names_when_bound(node: Node) -> tuple[str, ...] | None:
+    """Return a method's parameters without its receiver, where all are ordinary ones."""
+    function = node.function
+    if type(function) is not FunctionType or hasattr(function, "__signature__") or hasattr(function, "__wrapped__"):
+        return None
+    code: CodeType = function.__code__
+    if not node.has_receiver or code.co_posonlyargcount or code.co_kwonlyargcount or code.co_flags & _VARIABLE:
+        return None
+    return code.co_varnames[1 : code.co_argcount]
+
+
+def code_of(function: Any) -> Code | None:
+    """Return where a function is defined, without the hash of its code: reading sources would take too long here."""
+    if type(function) is not FunctionType:
+        return None
+    code = function.__code__
+    return Code(
+        module=function.__module__ or "",
+        qualname=function.__qualname__[:LONG_TEXT],
+        file=code.co_filename[:LONG_TEXT],
+        line=code.co_firstlineno,
+    )
+
+
+def digest_of(value: Encoded) -> tuple[bytes, int]:
+    """Return the hash of a value, and the flags that tell of it."""
+    keyed = value.digest.algorithm == KEYED_ALGORITHM
+    return bytes.fromhex(value.digest.value), HAS_DIGEST | (IS_KEYED if keyed else 0)
+
+
+def about_of(value: Encoded, kept: bool) -> dict[str, Any]:
+    """Return what is said about a value, with its size where it is kept."""
+    found: dict[str, Any] = {"size": value.size} if kept else {}
+    for name, pointers in (("opaque", value.opaque), ("redacted", value.redacted)):
+        if pointers:
+            found[name] = list(pointers)
+    return found
+
+
+def fitted(digest: bytes, flags: int, data: bytes | None, about: dict[str, Any]) -> tuple[bytes, int, int, int]:
+    """Return the tail of a record that fits into its part: what is too much is left out, the least needed first."""
+    told = dumps(about) if about else b""
+    for shorten in (_without_frames, _without_details, _without_pointers):
+        if len(told) <= ROOM:
+            break
+        about = shorten(about)
+        told = dumps(about)
+    if data is not None and len(data) + len(told) <= ROOM:
+        return digest + data + told, flags | HAS_DATA, len(data), len(told)
+    return digest + told, flags, 0, len(told)
+
+
+def _without_frames(about: dict[str, Any]) -> dict[str, Any]:
+    code, message, details = about.get("failure") or ("", "", None)
+    if isinstance(details, dict):
+        details = {name: value for name, value in details.items() if name != "frames"}
+    return about | {"failure": [code, message, details]} if code else about
+
+
+def _without_details(about: dict[str, Any]) -> dict[str, Any]:
+    code, message, _ = about.get("failure") or ("", "", None)
+    kept = {name: value for name, value in about.items() if name not in ("failure", "issues")}
+    return kept | {"failure": [code, message[:LONG_TEXT], None]} if code else kept
+
+
+def _without_pointers(about: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in about.items() if name not in ("opaque", "redacted")}
