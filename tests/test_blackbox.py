@@ -444,16 +444,19 @@ def test_an_error_that_has_no_room_is_cut_and_harms_no_other_step(tmp_path):
 
 def test_more_steps_in_flight_than_slots_cost_no_result(tmp_path, capsys):
     @traced_node
-    def dive(depth):
-        return dive(depth - 1) if depth else 0
+    def items():
+        yield 1
 
     path = box(tmp_path)
-    sys.setrecursionlimit(5000)
-    assert dive(490) == 0
-    assert dive(5) == 0
-    sys.setrecursionlimit(1000)
+    waiting = [items() for _ in range(600)]
+    assert [next(item) for item in waiting] == [1] * 600
+    assert len(recover(path).in_flight) == 20 + ringfile.MARGIN + ringfile.IN_FLIGHT
+    for item in waiting:
+        item.close()
+    for number in range(30):
+        double(number)
     trace = recover(path)
-    assert len(trace.steps) == 20
+    assert operations(trace.steps) == ["double"] * 20
     assert trace.in_flight == []
     assert capsys.readouterr().err.count("no room for more steps in flight") == 1
 
