@@ -109,6 +109,8 @@ def fitted(digest: bytes, flags: int, data: bytes | None, about: dict[str, Any])
             break
         about = shorten(about)
         told = dumps(about)
+    if len(told) > ROOM:  # a message of which each character takes six bytes
+        told = dumps({"failure": [about["failure"][0], "", None]})
     if data is not None and len(data) + len(told) <= ROOM:
         return digest + data + told, flags | HAS_DATA, len(data), len(told)
     return digest + told, flags, 0, len(told)

@@ -425,18 +425,38 @@ def test_a_value_that_has_no_room_keeps_its_hash(tmp_path):
     ]
 
 
+def test_an_error_that_has_no_room_is_cut_and_harms_no_other_step(tmp_path):
+    @traced_node
+    def fail(text):
+        raise ValueError(text) from KeyError(text)
+
+    path = box(tmp_path, buffer_size=500)
+    texts = ["\x01" * 8000, "x" * 8000, "short", "é" * 3000]
+    for text in texts * 100:
+        double(1)
+        with pytest.raises(ValueError):
+            fail(text)
+    trace = recover(path)
+    assert len(trace.steps) == 500
+    messages = [step.error.message for step in trace.steps if step.error][-4:]
+    assert messages == ["", "x" * 1000, "short", "é" * 1000]
+
+
 def test_more_steps_in_flight_than_slots_cost_no_result(tmp_path, capsys):
     @traced_node
-    def dive(depth):
-        return dive(depth - 1) if depth else 0
+    def items():
+        yield 1
 
     path = box(tmp_path)
-    sys.setrecursionlimit(5000)
-    assert dive(600) == 0
-    assert dive(5) == 0
-    sys.setrecursionlimit(1000)
+    waiting = [items() for _ in range(600)]
+    assert [next(item) for item in waiting] == [1] * 600
+    assert len(recover(path).in_flight) == 20 + ringfile.MARGIN + ringfile.IN_FLIGHT
+    for item in waiting:
+        item.close()
+    for number in range(30):
+        double(number)
     trace = recover(path)
-    assert len(trace.steps) == 20
+    assert operations(trace.steps) == ["double"] * 20
     assert trace.in_flight == []
     assert capsys.readouterr().err.count("no room for more steps in flight") == 1
 
