@@ -28,6 +28,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 import benchmark_page  # noqa: E402
 import machine  # noqa: E402
+import rows_box  # noqa: E402
 import rows_calls  # noqa: E402
 import rows_failures  # noqa: E402
 import rows_import  # noqa: E402
@@ -38,7 +39,7 @@ from rows import Session  # noqa: E402
 from samples import Spread, Taken  # noqa: E402
 from turns import Plan  # noqa: E402
 
-MODULES = (rows_calls, rows_import, rows_values, rows_failures, rows_scale, rows_peers)
+MODULES = (rows_calls, rows_box, rows_import, rows_values, rows_failures, rows_scale, rows_peers)
 SESSIONS: tuple[Session, ...] = tuple(session for module in MODULES for session in module.SESSIONS)
 
 

@@ -21,6 +21,4 @@ CAUSES = {
     "scale-threads": _AT_THE_EDGE,
     "scale-tasks": "ten thousand tasks hold ten thousand steps and contexts, more than the caches of the processor do",
     "scale-depth": "at this depth the interpreter's own stack of frames grows by a piece, which it gives back at once",
-    "on-box-capture": "each step is packed, checked and copied twice, in Python: at its start and at its end",
-    "on-box": "the same, and two hashes at the call, since without capture no value may wait in the file",
 }

@@ -12,8 +12,6 @@ from turns import Plan
 
 OTEL = "OpenTelemetry"
 FLOWTRACE: tuple[str, dict[str, Any]] = ("subjects:flowtrace_calls", {})
-BOX: dict[str, Any] = {"blackbox": "box.ring"}
-CAPTURE: dict[str, Any] = {"capture_inputs": True, "capture_outputs": True}
 FLOWTRACE_ON: tuple[str, dict[str, Any]] = ("subjects:flowtrace_calls", {"mode": "on"})
 
 
@@ -61,12 +59,7 @@ def take_off(plan: Plan) -> dict[str, Taken]:
 
 def take_on(plan: Plan) -> dict[str, Taken]:
     """Measure the calls of a program that records them."""
-    workers = {
-        "flowtrace": FLOWTRACE_ON,
-        "box": ("subjects:flowtrace_calls", {"mode": "on", "settings": BOX}),
-        "capture": ("subjects:flowtrace_calls", {"mode": "on", "settings": BOX | CAPTURE}),
-        "peer": otel(peers.BATCHED),
-    }
+    workers = {"flowtrace": FLOWTRACE_ON, "peer": otel(peers.BATCHED)}
     groups: dict[str, dict[str, tuple[str, str]]] = {
         "function": {
             "undecorated": ("flowtrace", f"{FUNCTION} {PLAIN}"),
@@ -74,10 +67,6 @@ def take_on(plan: Plan) -> dict[str, Taken]:
             "flowtrace": ("flowtrace", f"{FUNCTION} flowtrace"),
             f"undecorated beside {OTEL}": ("peer", f"{FUNCTION} {PLAIN}"),
             OTEL: ("peer", f"{FUNCTION} {OTEL}"),
-            "undecorated beside the black box": ("box", f"{FUNCTION} {PLAIN}"),
-            "with the black box": ("box", f"{FUNCTION} flowtrace"),
-            "undecorated beside capture": ("capture", f"{FUNCTION} {PLAIN}"),
-            "with the black box and capture": ("capture", f"{FUNCTION} flowtrace"),
         },
         "kinds": {
             f"{kind} {name}": ("flowtrace", f"{kind} {name}")
@@ -89,8 +78,6 @@ def take_on(plan: Plan) -> dict[str, Taken]:
     function, kinds = found["function"], found["kinds"]
     own = differences(function["flowtrace"], function["undecorated"])
     theirs = differences(function[OTEL], function[f"undecorated beside {OTEL}"])
-    hashing = differences(function["with the black box"], function["undecorated beside the black box"])
-    capturing = differences(function["with the black box and capture"], function["undecorated beside capture"])
     added = {
         kind: differences(kinds[f"{kind} flowtrace"], kinds[f"{kind} {PLAIN}"])
         for kind in (FUNCTION, METHOD, COROUTINE, GENERATOR)
@@ -101,8 +88,6 @@ def take_on(plan: Plan) -> dict[str, Taken]:
     }
     return taken | {
         "on-otel": Taken(quotients(own, theirs), nanoseconds(function)),
-        "on-box": Taken(quotients(hashing, theirs), nanoseconds(function)),
-        "on-box-capture": Taken(quotients(capturing, theirs), nanoseconds(function)),
         "on-wrapt": Taken(quotients(function["flowtrace"], function["wrapt"]), nanoseconds(function)),
     }
 
@@ -148,19 +133,6 @@ ON = Session(
             "what flowtrace adds to the undecorated call / what OpenTelemetry's decorator adds to it with its SDK, "
             "a batch processor and an exporter that drops",
             at_most(1 / 8),
-        ),
-        Row(
-            "on-box-capture",
-            "on, black box and capture",
-            "what flowtrace with a black box, capture and redaction adds to the undecorated call / what "
-            "OpenTelemetry's decorator adds to it, as above",
-            at_most(1 / 5),
-        ),
-        Row(
-            "on-box",
-            "on, black box of hashes",
-            "what flowtrace with a black box and without capture adds, hashing each value at the call / the same",
-            at_most(1 / 5),
         ),
         Row(
             "on-wrapt",
