@@ -30,10 +30,22 @@ from flowtrace.calls import (
 )
 from flowtrace.canonical import EXACT_TYPES, SORTED_KEYS, Encoded, JSONError, dumps, plain
 from flowtrace.clock import CLOCK
-from flowtrace.digest import hash_raw
+from flowtrace.digest import hash_raw, plain_hasher
 from flowtrace.model import to_document
 from flowtrace.redaction import MARKER, SecretNames
-from flowtrace.ringfile import HAS_DATA, HAS_DIGEST, HEADER, IS_KEYED, ROOM, SLOT, TABLE, RingFile, checksum
+from flowtrace.ringfile import (
+    CHECKS,
+    FIRST,
+    HAS_DATA,
+    HAS_DIGEST,
+    HEADER,
+    IS_KEYED,
+    ROOM,
+    SLOT,
+    RingFile,
+    checksum,
+    word,
+)
 from flowtrace.scrub import Scrubber
 from flowtrace.snapshot import restore
 from flowtrace.step import Step
@@ -42,18 +54,22 @@ _OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
 _OBJECT: Final = ord("{")
 _MOST_KEYS: Final = 64
 _MOST_SHAPES: Final = 4096
-_pack_frame: Final = ringfile.FRAME.pack
-_pack_start: Final = ringfile.START.pack
-_pack_end: Final = ringfile.END.pack
+_FEW: Final = 32  # items of a dict that may all be one long text
+_MOST_NODES: Final = 0xFFFF
+_SHOWN: Final = word(0, 0, HAS_DATA)
+_HASHED: Final = word(0, 0, HAS_DIGEST)
+_pack_start: Final = ringfile.START_IN_WORDS.pack
+_pack_end: Final = ringfile.END_IN_WORDS.pack
 _tracked: Final = is_tracked
 
 
 class _Slot:
-    __slots__ = ("at", "box", "end")
+    __slots__ = ("at", "box", "check", "end")
 
-    def __init__(self, box: BlackBox, at: int) -> None:
+    def __init__(self, box: BlackBox, number: int) -> None:
         self.box = box
-        self.at = self.end = at
+        self.at = self.end = FIRST + SLOT * number + CHECKS
+        self.check = (FIRST + SLOT * number) // 8
 
 
 class BlackBox:
@@ -67,27 +83,31 @@ class BlackBox:
     """
 
     __slots__ = (
-        *("_done", "_file", "_is_open", "_keep", "_known", "_limit", "_lock", "_map", "_next", "_policy"),
-        *("_scrubber", "_shapes", "_shows_output", "_spare", "_table_end"),
+        *("_file", "_free", "_is_open", "_keep", "_key", "_known", "_limit", "_lock", "_map", "_next", "_owner"),
+        *("_policy", "_reserve", "_scrubber", "_shapes", "_shows_output", "_table_end", "_words"),
     )
 
     def __init__(self, file: RingFile, slots: int, buffer_size: int, policy: Policy) -> None:
         self._file = file
         self._map = file.map
+        self._words = file.words
         self._policy = policy
+        self._key = policy.key
         self._shows_output = policy.capture_outputs and policy.key is None
         self._limit = min(ROOM, policy.max_value_bytes)
-        self._known: dict[Node, KnownNode] = {}
+        self._known: dict[bytes, int] = {}
+        self._owner = object()
         self._shapes: dict[SecretNames, set[tuple[str, ...]]] = {}
         self._lock = RLock()
         self._next = count(1).__next__
         self._table_end = HEADER
-        self._keep = slots - ringfile.IN_FLIGHT
+        self._keep = min(buffer_size, ringfile.MOST_STEPS)
         self._is_open = True
-        self._done: deque[_Slot] = deque()
-        self._spare = [_Slot(self, HEADER + TABLE + SLOT * number) for number in reversed(range(slots))]
+        places = [_Slot(self, number) for number in range(slots)]
+        used = self._keep + ringfile.MARGIN
+        self._free: deque[_Slot] = deque(places[:used])
+        self._reserve = places[: used - 1 : -1]
         self._scrubber = Scrubber()
-        assert self._keep >= buffer_size or buffer_size > ringfile.MOST_STEPS
 
     def close(self) -> None:
         """End in order: the file goes."""
@@ -101,29 +121,72 @@ class BlackBox:
 
     def _stop(self) -> None:
         self._is_open = False
-        self._spare.clear()
-        self._done.clear()
+        self._reserve.clear()
+        self._free.clear()
 
     # --- what a call goes through
+
+    def begin(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Do what `take` and `start` do, for a call whose body starts at once. One function counts in every call.
+
+        Args:
+            step: of the call, with all but its input.
+            args: positional arguments.
+            kwargs: keyword arguments.
+        """
+        try:
+            known = step.node.known
+            if known is None or known.owner is not self._owner:
+                known = self._learn(step.node)
+            lead = known.bound_lead if step.bound else known.lead
+            if lead is not None and not kwargs and len(args) == 1:
+                value = args[0]
+                # this is `_light`, without a call
+                if _tracked(value) or type(value) is tuple:
+                    data = None
+                elif type(value) is not dict:
+                    data = dumps(value, None, _OPTIONS)
+                elif len(value) <= _FEW:
+                    data = dumps(value, None, _OPTIONS)
+                    if [*value] != known.taken:
+                        data = self._light(value, known)
+                else:
+                    data = None
+                if data is not None and len(data) <= known.room:
+                    step.input = data = lead + data + b"}"
+                    if known.is_shown:
+                        tail, last = data, known.shown + len(data)
+                    else:
+                        tail, last = plain_hasher(data).digest(), known.hashed
+                    # this is `_write_start`, without a call
+                    free = self._free
+                    slot = free.popleft() if len(free) > self._keep else self._other_slot()
+                    if slot is not None:
+                        step.slot = slot
+                        body = _pack_start(step.number, step.parent, CLOCK.now(), step.thread, last) + tail
+                        at = slot.at
+                        slot.end = end = at + len(body)
+                        self._map[at:end] = body
+                        self._words[slot.check] = checksum(body)
+                    return
+        except JSONError:
+            pass
+        except Exception as error:
+            log.internal_fault("write the start of a call into the black box", error)
+        step.input = self.take(step.node, args, kwargs, step.bound)
+        self.start(step)
 
     def take(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Snapshot:
         """Return what a function is called with: its payload's canonical bytes where nothing in it is hidden."""
         try:
-            known = self._known.get(node) or self._learn(node)
+            known = self._known_of(node)
             names = known.bound_names if bound else known.names
             if names is None or kwargs or len(args) != len(names):
                 return self._take_other(known, node, args, kwargs, bound)
-            for value in args:
-                if _tracked(value):
-                    return self._take_other(known, node, args, kwargs, bound)
-            payload = {names[0]: args[0]} if len(args) == 1 else dict(zip(names, args, strict=True))
-            data = dumps(payload, None, _OPTIONS)
-            for value in args:  # after `dumps`, which takes no other keys than texts: none is asked for its hash
-                if type(value) is dict and (shape := [*value]) != known.taken:
-                    if tuple(shape) in known.shapes:
-                        known.taken = shape
-                        continue
-                    return self._take_other(known, node, args, kwargs, bound)
+            parts = [self._light(value, known) for value in args]
+            if None in parts:
+                return self._take_other(known, node, args, kwargs, bound)
+            data = dumps(dict(zip(names, args, strict=True)), None, _OPTIONS)
             if len(data) <= self._policy.max_value_bytes:
                 return data
         except JSONError:
@@ -135,40 +198,37 @@ class BlackBox:
     def start(self, step: Step) -> None:
         """Write that a step runs."""
         try:
-            known = self._known.get(step.node) or self._learn(step.node)
+            known = self._known_of(step.node)
             data = step.input
-            size = about = 0
             if known.has_names and type(data) is bytes and data[0] == _OBJECT and len(data) <= ROOM:
                 if known.is_shown:
-                    tail, flags, size = data, HAS_DATA, len(data)
+                    tail, flags, size, about = data, HAS_DATA, len(data), 0
                 else:
-                    tail, flags, size = self._hashed(data, known.captures)
+                    tail, flags, size, about = self._hashed(data, known.captures)
             else:
                 tail, flags, size, about = self._slow_input(step, known)
-            now = step.started or CLOCK.now()
-            body = _pack_start(step.number, step.parent, now, step.thread, known.number, flags, size, about) + tail
-            slot: _Slot | None
-            try:
-                slot = self._spare.pop()
-            except IndexError:
-                slot = self._no_slot()
+            slot = self._free.popleft() if len(self._free) > self._keep else self._other_slot()
             if slot is not None:
-                record = _pack_frame(checksum(body), len(body)) + body
-                at = slot.at
-                slot.end = end = at + len(record)
-                self._map[at:end] = record
                 step.slot = slot
+                now = step.started or CLOCK.now()
+                last = word(size, about, flags, known.number)
+                body = _pack_start(step.number, step.parent, now, step.thread, last) + tail
+                slot.end = slot.at + len(body)
+                self._map[slot.at : slot.end] = body
+                self._words[slot.check] = checksum(body)
         except Exception as error:
             log.internal_fault("write the start of a step into the black box", error)
 
     def end(self, step: Step, output: object) -> None:
         """Take what a function returned, and write that its step has ended well."""
         try:
-            if _tracked(output) or type(output) is tuple:
-                data = self._verified(output, self._known[step.node])
+            known = step.node.known
+            if known is None or known.owner is not self._owner:
+                known = self._learn(step.node)
+            if _tracked(output) or type(output) is tuple or (type(output) is dict and len(output) > _FEW):
+                data = self._verified(output, known)
             else:
                 data = dumps(output, None, _OPTIONS)
-                known = self._known[step.node]
                 if type(output) is dict and (shape := [*output]) != known.returned:
                     if tuple(shape) in known.shapes:
                         known.returned = shape
@@ -180,22 +240,33 @@ class BlackBox:
                 if slot is None or slot.box is not self:
                     return
                 if self._shows_output:
-                    tail, flags, size = data, HAS_DATA, len(data)
+                    tail, last = data, _SHOWN + len(data)
+                elif self._key is None:
+                    tail, last = plain_hasher(data).digest(), _HASHED
                 else:
-                    tail, flags, size = self._hashed(data, self._policy.capture_outputs)
+                    tail, flags, size, _ = self._hashed(data, self._policy.capture_outputs)
+                    last = word(size, 0, flags)
                 # this is `_write_end`, without a call
-                body = _pack_end(step.number, self._next(), step.ended - step.started, flags, size, 0) + tail
-                record = _pack_frame(checksum(body), len(body)) + body
+                body = _pack_end(step.number, self._next(), step.ended - step.started, last) + tail
                 at = slot.end
-                self._map[at : at + len(record)] = record
-                self._release(step, slot)
+                self._map[at : at + len(body)] = body
+                self._words[slot.check + 1] = checksum(body)
+                step.slot = None
+                self._free.append(slot)
                 return
-        except (JSONError, KeyError):
+        except JSONError:
             pass
         except Exception as error:
             log.internal_fault("write the end of a step into the black box", error)
         step.output = snapshot_output(step.node, output, self._policy)
         self.finish(step, output)
+
+    def forget(self, step: Step) -> None:
+        """Take a step back that could not be started after all."""
+        slot, step.slot = step.slot, None
+        if slot.box is self:
+            self._words[slot.check] = 0
+            self._free.append(slot)
 
     def finish(self, step: Step, returned: object = None) -> None:
         """Write how a step has ended, whichever way that was.
@@ -214,7 +285,7 @@ class BlackBox:
         data: bytes | None = None
         digest, flags = b"", 0
         if step.output is not None:
-            known = self._known.get(step.node) or self._learn(step.node)
+            known = self._known_of(step.node)
             given = step.output
             taken = given.taken() if isinstance(given, Stream) else returned
             output = final_output(step.node, given, self._policy)
@@ -251,31 +322,38 @@ class BlackBox:
 
     # --- inside
 
+    def _light(self, value: Any, known: KnownNode) -> bytes | None:
+        """Return the canonical bytes of an argument that hides nothing; None where it takes more to tell.
+
+        Its keys are looked at after `dumps`, which takes no others than texts: none is asked for its hash.
+        """
+        if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > _FEW):
+            return None
+        try:
+            data = dumps(value, None, _OPTIONS)
+        except JSONError:
+            return None
+        if type(value) is dict and (shape := [*value]) != known.taken:
+            if tuple(shape) not in known.shapes:
+                return None
+            known.taken = shape
+        return data
+
     def _write_end(self, step: Step, tail: bytes, flags: int, size: int, about: int = 0) -> None:
         slot = step.slot
         if slot is None or slot.box is not self:
             return
-        body = _pack_end(step.number, self._next(), step.ended - step.started, flags, size, about) + tail
-        record = _pack_frame(checksum(body), len(body)) + body
-        at = slot.end
-        self._map[at : at + len(record)] = record
-        self._release(step, slot)
-
-    def _release(self, step: Step, slot: _Slot) -> None:
-        """Let others have a slot, when as many have ended as are kept."""
+        last = word(size, about, flags)
+        body = _pack_end(step.number, self._next(), step.ended - step.started, last) + tail
+        self._map[slot.end : slot.end + len(body)] = body
+        self._words[slot.check + 1] = checksum(body)
         step.slot = None
-        done = self._done
-        done.append(slot)
-        if len(done) > self._keep:
-            try:
-                self._spare.append(done.popleft())
-            except IndexError:  # closed by another thread just now
-                pass
+        self._free.append(slot)
 
-    def _no_slot(self) -> _Slot | None:
-        """Return the slot of the step that ended first, where others have taken what there was; or none."""
+    def _other_slot(self) -> _Slot | None:
+        """Return a slot that was not used before, or that of the step that ended first; or none where all are taken."""
         try:
-            return self._done.popleft()
+            return self._reserve.pop() if self._reserve else self._free.popleft()
         except IndexError:
             if self._is_open:
                 log.warn_once(
@@ -283,12 +361,11 @@ class BlackBox:
                 )
             return None
 
-    def _hashed(self, data: bytes, keep: bool) -> tuple[bytes, int, int]:
-        key = self._policy.key
-        flags = HAS_DIGEST if key is None else HAS_DIGEST | IS_KEYED
+    def _hashed(self, data: bytes, keep: bool) -> tuple[bytes, int, int, int]:
+        flags = HAS_DIGEST if self._key is None else HAS_DIGEST | IS_KEYED
         if keep:
-            return hash_raw(data, key) + data, flags | HAS_DATA, len(data)
-        return hash_raw(data, key), flags, 0
+            return hash_raw(data, self._key) + data, flags | HAS_DATA, len(data), 0
+        return hash_raw(data, self._key), flags, 0, 0
 
     def _take_other(
         self, known: KnownNode, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool
@@ -342,7 +419,7 @@ class BlackBox:
 
     def _learn_stream(self, step: Step, stream: Stream) -> None:
         """Take note of what a generator has yielded: its error may quote that."""
-        known = self._known.get(step.node) or self._learn(step.node)
+        known = self._known_of(step.node)
         self._scrubber.learn(stream.taken(), known.secret, 0)
         if stream.has_hidden():
             self._scrubber.hides_all = True
@@ -354,29 +431,39 @@ class BlackBox:
             return [MARKER for _ in texts]
         return told
 
+    def _known_of(self, node: Node) -> KnownNode:
+        known: KnownNode | None = node.known
+        return known if known is not None and known.owner is self._owner else self._learn(node)
+
     def _learn(self, node: Node) -> KnownNode:
         with self._lock:
-            known = self._known.get(node)
-            if known is None:
-                shapes = self._shapes.setdefault(self._policy.secret(node), set())
-                known = self._known[node] = KnownNode(len(self._known), node, self._policy, shapes)
-                self._write_node(node)
+            shapes = self._shapes.setdefault(self._policy.secret(node), set())
+            known = KnownNode(self._owner, self._number_of(node), node, self._policy, shapes)
+            node.known = known
         return known
 
-    def _write_node(self, node: Node) -> None:
-        """Add a node to the table; one that has no room there stays nameless, and so do those that come after it."""
+    def _number_of(self, node: Node) -> int:
+        """Return the number of a node's record in the table; the same for those of which the same is said.
+
+        One that has no room there stays nameless, and so do those that come after it.
+        """
         names = (node.node_id, node.component, node.operation)
         texts = [name[:LONG_TEXT] for name in names]
         code = node.located or code_of(node.function)
         about = None if code is None else to_document(code)
         record = ringfile.framed(plain({"names": texts, "code": about}) or b"{}")
+        number = self._known.get(record)
+        if number is not None:
+            return number
         end = self._table_end + len(record)
-        if end > HEADER + TABLE:
-            self._table_end = HEADER + TABLE
+        if end > FIRST:
+            self._table_end = FIRST
             log.warn_once("black box has no room for more nodes", ("black box", "nodes"), path=self._file.path)
-            return
+            return _MOST_NODES
         self._map[self._table_end : end] = record
         self._table_end = end
+        number = self._known[record] = len(self._known)
+        return number
 
 
 def _may_hide(secret: SecretNames, data: bytes, value: Any) -> bool:

@@ -62,6 +62,14 @@ class _Pending:
     def __init__(self, recorder: TraceRecorder) -> None:
         self._recorder = recorder
 
+    def begin(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Make the box, and do as it does."""
+        box = self._made()
+        if box is None:
+            step.input = snapshot_call(step.node, args, kwargs, step.bound, self._recorder.policy)
+        else:
+            box.begin(step, args, kwargs)
+
     def take(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Snapshot:
         """Make the box, and do as it does."""
         box = self._made()

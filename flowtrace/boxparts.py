@@ -10,7 +10,7 @@ from flowtrace.canonical import Encoded, dumps
 from flowtrace.digest import KEYED_ALGORITHM
 from flowtrace.model import Code
 from flowtrace.redaction import SecretNames
-from flowtrace.ringfile import HAS_DATA, HAS_DIGEST, IS_KEYED, ROOM
+from flowtrace.ringfile import HAS_DATA, HAS_DIGEST, IS_KEYED, ROOM, word
 
 LONG_TEXT: Final = 1000
 _VARIABLE: Final = 0x04 | 0x08  # inspect.CO_VARARGS, CO_VARKEYWORDS
@@ -20,11 +20,17 @@ class KnownNode:
     """What is worked out once for each node.
 
     Attributes:
+        owner: the black box that it is worked out for.
         number: of its record in the file's table.
         names: its parameters, where all are ordinary and none is secret or takes a receiver; else None.
         bound_names: the same without the receiver, for calls that leave it out.
+        lead: JSON text before the value of the only parameter; None where there are others, or hashes are keyed.
+        bound_lead: the same for calls that leave out the receiver.
+        room: bytes that this value may have.
         captures: its payloads are kept.
         is_shown: they are kept, and hashed without a key, which can wait until somebody reads the file.
+        shown: the last word of a start with a payload, less its size.
+        hashed: the last word of a start with a hash alone.
         has_names: its payloads are objects of parameters.
         secret: tells which names are secret.
         shapes: keys of dicts, none of which is secret.
@@ -33,22 +39,17 @@ class KnownNode:
     """
 
     __slots__ = (
-        "bound_names",
-        "captures",
-        "has_names",
-        "is_shown",
-        "names",
-        "number",
-        "returned",
-        "secret",
-        "shapes",
-        "taken",
+        *("bound_lead", "bound_names", "captures", "has_names", "hashed", "is_shown", "lead", "names"),
+        *("number", "owner", "returned", "room", "secret", "shapes", "shown", "taken"),
     )
 
-    def __init__(self, number: int, node: Node, policy: Policy, shapes: set[tuple[str, ...]]) -> None:
+    def __init__(self, owner: object, number: int, node: Node, policy: Policy, shapes: set[tuple[str, ...]]) -> None:
+        self.owner = owner
         self.number = number
         self.captures = policy.captures_input(node)
         self.is_shown = self.captures and policy.key is None
+        self.shown = word(0, 0, HAS_DATA, number)
+        self.hashed = word(0, 0, HAS_DIGEST, number)
         self.has_names = node.function is not None
         self.secret = policy.secret(node)
         self.shapes = shapes
@@ -56,6 +57,13 @@ class KnownNode:
         self.returned: list[str] = []
         self.names = _harmless(node.simple_names, self.secret)
         self.bound_names = _harmless(_names_when_bound(node), self.secret)
+        self.lead = None if policy.key else _lead(self.names)
+        self.bound_lead = None if policy.key else _lead(self.bound_names)
+        self.room = min(ROOM, policy.max_value_bytes) - max(len(self.lead or b""), len(self.bound_lead or b"")) - 1
+
+
+def _lead(names: tuple[str, ...] | None) -> bytes | None:
+    return b"{" + dumps(names[0]) + b":" if names is not None and len(names) == 1 else None
 
 
 def _harmless(names: tuple[str, ...] | None, secret: SecretNames) -> tuple[str, ...] | None:

@@ -50,10 +50,11 @@ class Node:
         simple_names: its parameters, where all are ordinary ones and none takes a receiver.
         located: where the function is defined, once that was asked for.
         live_defaults: some default is an object that may change, so that each call takes a snapshot of them.
+        known: what the black box has worked out for it.
     """
 
     __slots__ = (
-        *("capture_inputs", "component", "expected_errors", "function", "has_receiver"),
+        *("capture_inputs", "component", "expected_errors", "function", "has_receiver", "known"),
         *("live_defaults", "located", "node_id", "operation", "redact", "signature", "simple_names"),
     )
 
@@ -81,6 +82,7 @@ class Node:
         self.simple_names = _simple_names(function)
         self.signature: inspect.Signature | None = None
         self.located: Code | None = None
+        self.known: Any = None
 
 
 def _defaults(function: Any) -> list[Any]:

@@ -72,13 +72,12 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         policy = (STATE.recorder or ensure()).policy
         step.node = node = subject.target
         box = policy.box
-        if box is not None:
-            step.input = box.take(node, args, kwargs, bound)
-        elif node.live_defaults:
-            step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
-        else:
-            data = take_call(args, kwargs, policy.max_value_bytes)
-            step.input = data or seal_call(node, args, kwargs, bound, policy)
+        if box is None:
+            if node.live_defaults:
+                step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
+            else:
+                data = take_call(args, kwargs, policy.max_value_bytes)
+                step.input = data or seal_call(node, args, kwargs, bound, policy)
         if bound:
             step.bound = True
         if parent is None:
@@ -88,16 +87,17 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
             step.run = parent.run or open_run(parent)
             step.parent = parent.number
         step.thread = get_ident()
-        number = CLOCK.step_number()
-        LIVE[number] = step
-        step.number = number
-        CURRENT.set(step)
+        step.number = number = CLOCK.step_number()
         if box is not None:
-            box.start(step)
+            box.begin(step, args, kwargs)
+        LIVE[number] = step
+        CURRENT.set(step)
         step.started = CLOCK.now()
     except BaseException as error:
         LIVE.pop(number, None)
         CURRENT.set(parent)
+        if step.slot is not None:
+            step.slot.box.forget(step)
         if not isinstance(error, Exception):  # Ctrl-C: what was current stays so
             raise
         report("record the start of a call", error)

@@ -606,18 +606,18 @@ def test_a_truncated_file_gives_what_is_good(ring_bytes, length):
     numbers=st.lists(st.integers(0, 2**63 - 1), min_size=5, max_size=5),
 )
 def test_well_formed_nonsense_gives_a_valid_trace(header, node, about, numbers):
-    def part(layout, fields, room):
+    def body(layout, *fields):
         told = json.dumps(about).encode()
-        body = layout.pack(*fields, ringfile.HAS_DATA, 4, len(told)) + b"[[1]"[:4] + told
-        return ringfile.framed(body).ljust(room, b"\0")
+        return layout.pack(*fields, 4, len(told), ringfile.HAS_DATA, 0) + b"[[1]"[:4] + told
 
     head = json.dumps(header).encode()
     table = ringfile.framed(json.dumps({"names": node, "code": {"module": node}}).encode())
-    start_fields = (numbers[0], numbers[1], numbers[2], numbers[3], 0)
     data = (ringfile.MAGIC.ljust(16, b"\0") + ringfile.framed(head)).ljust(ringfile.HEADER, b"\0")
     data += table.ljust(ringfile.TABLE, b"\0")
-    data += part(ringfile.START, start_fields, 0)
-    data += part(ringfile.END, (numbers[0], numbers[4], numbers[2]), 0)
+    start = body(ringfile.START, *numbers[:4])
+    end = body(ringfile.END, numbers[0], numbers[4], numbers[2])
+    data += b"".join(ringfile.checksum(each).to_bytes(8, "little") for each in (start, end)) + start + end
+    assert len(ringfile.parse(data).steps) == 1
     assert readable(data) is not None
 
 
