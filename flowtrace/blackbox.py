@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections import deque
 from gc import is_tracked
 from itertools import count
-from threading import RLock
 from typing import Any, Final
 
 from flowtrace import log, ringfile
-from flowtrace.boxparts import LONG_TEXT, KnownNode, about_of, code_of, digest_of, fitted
+from flowtrace.boxparts import KnownNode, NodeTable, about_of, digest_of, fitted
 from flowtrace.calls import (
     Node,
     Policy,
@@ -31,14 +30,12 @@ from flowtrace.calls import (
 from flowtrace.canonical import EXACT_TYPES, SORTED_KEYS, Encoded, JSONError, dumps, plain
 from flowtrace.clock import CLOCK
 from flowtrace.digest import hash_raw, plain_hasher
-from flowtrace.model import to_document
 from flowtrace.redaction import MARKER, SecretNames
 from flowtrace.ringfile import (
     CHECKS,
     FIRST,
     HAS_DATA,
     HAS_DIGEST,
-    HEADER,
     IS_KEYED,
     ROOM,
     SLOT,
@@ -55,7 +52,6 @@ _OBJECT: Final = ord("{")
 _MOST_KEYS: Final = 64
 _MOST_SHAPES: Final = 4096
 _FEW: Final = 32  # items of a dict that may all be one long text
-_MOST_NODES: Final = 0xFFFF
 _SHOWN: Final = word(0, 0, HAS_DATA)
 _HASHED: Final = word(0, 0, HAS_DIGEST)
 _pack_start: Final = ringfile.START_IN_WORDS.pack
@@ -83,8 +79,8 @@ class BlackBox:
     """
 
     __slots__ = (
-        *("_file", "_free", "_is_open", "_keep", "_key", "_known", "_limit", "_lock", "_map", "_next", "_owner"),
-        *("_policy", "_reserve", "_scrubber", "_shapes", "_shows_output", "_table_end", "_words"),
+        *("_file", "_free", "_is_open", "_keep", "_key", "_limit", "_map", "_next", "_nodes", "_policy"),
+        *("_reserve", "_scrubber", "_shows_output", "_words"),
     )
 
     def __init__(self, file: RingFile, slots: int, buffer_size: int, policy: Policy) -> None:
@@ -95,12 +91,8 @@ class BlackBox:
         self._key = policy.key
         self._shows_output = policy.capture_outputs and policy.key is None
         self._limit = min(ROOM, policy.max_value_bytes)
-        self._known: dict[bytes, int] = {}
-        self._owner = object()
-        self._shapes: dict[SecretNames, set[tuple[str, ...]]] = {}
-        self._lock = RLock()
+        self._nodes = NodeTable(file, policy)
         self._next = count(1).__next__
-        self._table_end = HEADER
         self._keep = min(buffer_size, ringfile.MOST_STEPS)
         self._is_open = True
         places = [_Slot(self, number) for number in range(slots)]
@@ -121,6 +113,7 @@ class BlackBox:
 
     def _stop(self) -> None:
         self._is_open = False
+        self._nodes.close()
         self._reserve.clear()
         self._free.clear()
 
@@ -136,8 +129,8 @@ class BlackBox:
         """
         try:
             known = step.node.known
-            if known is None or known.owner is not self._owner:
-                known = self._learn(step.node)
+            if known is None or known.owner is not self._nodes:
+                known = self._nodes.learn(step.node)
             lead = known.bound_lead if step.bound else known.lead
             if lead is not None and not kwargs and len(args) == 1:
                 value = args[0]
@@ -179,7 +172,7 @@ class BlackBox:
     def take(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Snapshot:
         """Return what a function is called with: its payload's canonical bytes where nothing in it is hidden."""
         try:
-            known = self._known_of(node)
+            known = self._nodes.known(node)
             names = known.bound_names if bound else known.names
             if names is None or kwargs or len(args) != len(names):
                 return self._take_other(known, node, args, kwargs, bound)
@@ -198,7 +191,7 @@ class BlackBox:
     def start(self, step: Step) -> None:
         """Write that a step runs."""
         try:
-            known = self._known_of(step.node)
+            known = self._nodes.known(step.node)
             data = step.input
             if known.has_names and type(data) is bytes and data[0] == _OBJECT and len(data) <= ROOM:
                 if known.is_shown:
@@ -223,8 +216,8 @@ class BlackBox:
         """Take what a function returned, and write that its step has ended well."""
         try:
             known = step.node.known
-            if known is None or known.owner is not self._owner:
-                known = self._learn(step.node)
+            if known is None or known.owner is not self._nodes:
+                known = self._nodes.learn(step.node)
             if _tracked(output) or type(output) is tuple or (type(output) is dict and len(output) > _FEW):
                 data = self._verified(output, known)
             else:
@@ -285,7 +278,7 @@ class BlackBox:
         data: bytes | None = None
         digest, flags = b"", 0
         if step.output is not None:
-            known = self._known_of(step.node)
+            known = self._nodes.known(step.node)
             given = step.output
             taken = given.taken() if isinstance(given, Stream) else returned
             output = final_output(step.node, given, self._policy)
@@ -419,7 +412,7 @@ class BlackBox:
 
     def _learn_stream(self, step: Step, stream: Stream) -> None:
         """Take note of what a generator has yielded: its error may quote that."""
-        known = self._known_of(step.node)
+        known = self._nodes.known(step.node)
         self._scrubber.learn(stream.taken(), known.secret, 0)
         if stream.has_hidden():
             self._scrubber.hides_all = True
@@ -430,40 +423,6 @@ class BlackBox:
         except Exception:
             return [MARKER for _ in texts]
         return told
-
-    def _known_of(self, node: Node) -> KnownNode:
-        known: KnownNode | None = node.known
-        return known if known is not None and known.owner is self._owner else self._learn(node)
-
-    def _learn(self, node: Node) -> KnownNode:
-        with self._lock:
-            shapes = self._shapes.setdefault(self._policy.secret(node), set())
-            known = KnownNode(self._owner, self._number_of(node), node, self._policy, shapes)
-            node.known = known
-        return known
-
-    def _number_of(self, node: Node) -> int:
-        """Return the number of a node's record in the table; the same for those of which the same is said.
-
-        One that has no room there stays nameless, and so do those that come after it.
-        """
-        names = (node.node_id, node.component, node.operation)
-        texts = [name[:LONG_TEXT] for name in names]
-        code = node.located or code_of(node.function)
-        about = None if code is None else to_document(code)
-        record = ringfile.framed(plain({"names": texts, "code": about}) or b"{}")
-        number = self._known.get(record)
-        if number is not None:
-            return number
-        end = self._table_end + len(record)
-        if end > FIRST:
-            self._table_end = FIRST
-            log.warn_once("black box has no room for more nodes", ("black box", "nodes"), path=self._file.path)
-            return _MOST_NODES
-        self._map[self._table_end : end] = record
-        self._table_end = end
-        number = self._known[record] = len(self._known)
-        return number
 
 
 def _may_hide(secret: SecretNames, data: bytes, value: Any) -> bool:

@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import sys
 from threading import RLock
 from typing import Any, Final
 
-from flowtrace import log, ringfile, salvage, switch, writer
+from flowtrace import log, recovered, ringfile, salvage, switch, writer
 from flowtrace.assemble import own_version
 from flowtrace.blackbox import BlackBox
 from flowtrace.calls import Node, Snapshot, snapshot_call, snapshot_output
-from flowtrace.canonical import pretty
 from flowtrace.clock import CLOCK
 from flowtrace.environment import git_sha
 from flowtrace.errors import RingFileError
-from flowtrace.model import new_document
 from flowtrace.recorder import TraceRecorder
 from flowtrace.ringfile import RingFile
 from flowtrace.step import LIVE, Step
 
 _MOST_FOUND: Final = 100
+_MOST_WAITING: Final = 20
 _LONGEST: Final = 500
 _LAST: Final = -100  # after everything else that multiprocessing does at a worker's end
-_PATTERNS: Final = {
-    "pid": r"\d+",
-    "run_id": "[0-9a-f]{32}",
-    "flow_id": ".+",
-    "timestamp": r"\d{8}T\d{6}\.\d{6}Z",
-}
+
+
+class _NotWrittenError(Exception):
+    """A dead process's trace could not be written."""
 
 
 class _InForce:
@@ -101,12 +97,14 @@ class _Pending:
 
 
 def put(recorder: TraceRecorder | None) -> None:
-    """Close the box that is in force, and open the one that a recorder asks for.
+    """Close the box that is in force, and open the one that a recorder asks for; while a replay runs, leave it be.
 
     Args:
         recorder: the process-global one; None for none.
     """
     with _now.lock:
+        if switch.MUTED:
+            return
         close()
         if recorder is None or recorder.is_off or recorder.config.blackbox is None:
             return
@@ -175,25 +173,47 @@ def _make(recorder: TraceRecorder, template: str) -> RingFile:
     run_id, flow_id = recorder.run_id, recorder.context.flow_id
     timestamp = CLOCK.timestamp(recorder.started)
     path = writer.render_path(template, run_id=run_id, flow_id=flow_id, timestamp=timestamp)
-    others = [] if writer.is_child_process() else _found(template)
-    kept = [
-        other for other in dict.fromkeys([path, *others]) if os.path.lexists(other) and not _is_gone(other, recorder)
-    ]
-    if path in kept:  # a living process has it, or it could not be made a trace of: it stays
-        stem, suffix = os.path.splitext(path)
-        path = f"{stem}.{os.getpid()}{suffix}"
+    others = [] if writer.is_child_process() else [other for other in _found(template) if other != path]
+    waiting = sum(_waits(other, recorder) for other in others)
+    if os.path.lexists(path):
+        try:
+            is_gone = _is_gone(path, recorder)
+        except _NotWrittenError as error:
+            _warn_of(path, error)
+            waiting, is_gone = waiting + 1, False
+        if waiting > _MOST_WAITING:
+            raise RingFileError(
+                path, f"waits, as {waiting - 1} more do, for its trace to be written: no new one is made"
+            )
+        if not is_gone:
+            stem, suffix = os.path.splitext(path)
+            path = f"{stem}.{os.getpid()}{suffix}"
     return RingFile(path, _header(recorder), ringfile.slots_for(recorder.config.buffer_size))
+
+
+def _waits(path: str, recorder: TraceRecorder) -> bool:
+    """Make a trace of what may be another dead process's ring file; tell whether that could not be written."""
+    try:
+        _is_gone(path, recorder)
+    except _NotWrittenError as error:
+        _warn_of(path, error)
+        return True
+    except (OSError, RingFileError):  # not ours: it only has such a name
+        pass
+    return False
+
+
+def _warn_of(path: str, error: _NotWrittenError) -> None:
+    log.warn_once(
+        "failed to write the trace of a process that died", ("dead", str(error)), path=path, reason=str(error)
+    )
 
 
 def _found(template: str) -> list[str]:
     """Return the files that this program may have made under a template, in other processes."""
     folder, name = os.path.split(template)
-    stem, suffix = os.path.splitext(name)
-    pattern = "".join(
-        _PATTERNS.get(part[1:-1], re.escape(part)) for part in re.split(r"(\{\w+\})", f"{stem}{{child}}{suffix}")
-    ).replace(re.escape("{child}"), r"(\.\d+)?")
     try:
-        names = sorted(filter(re.compile(pattern).fullmatch, os.listdir(folder or ".")))
+        names = sorted(filter(recovered.names_of(name, r"(\.\d+)?").fullmatch, os.listdir(folder or ".")))
     except OSError:
         return []
     return [os.path.join(folder, name) for name in names[:_MOST_FOUND]]
@@ -205,25 +225,23 @@ def _is_gone(path: str, recorder: TraceRecorder) -> bool:
     Raises:
         RingFileError: it is something else.
         OSError: it is no file that may be read.
+        _NotWrittenError: the trace can't be written, and the ring file stays.
     """
     with ringfile.taken_from_the_dead(path) as content:
-        if content is None:
-            return False
-        trace = salvage.trace_of(content)
-        if content.is_clean or not (trace.steps or trace.in_flight):
-            return True
-        target = _target(recorder, trace.run.id if trace.run else "", content.header)
-        writer.write_atomically(target, pretty(new_document(trace)))
-        log.warn("made a trace of a process that died", path=target, pid=content.header.get("pid"))
-    return True
+        if content is not None:
+            _keep(content, recorder)
+    return content is not None
 
 
-def _target(recorder: TraceRecorder, run_id: str, header: dict[str, Any]) -> str:
-    """Return where a dead process's trace goes: beside ours, with its run in the name."""
-    template = os.path.join(os.getcwd(), recorder.config.out_path).replace("{pid}", str(header.get("pid")))
-    flow_id, started = str(header.get("flow_id")), salvage.started_at(header)
-    stem, suffix = os.path.splitext(writer.render_path(template, run_id=run_id, flow_id=flow_id, timestamp=started))
-    return f"{stem}.recovered.{run_id[:8]}{suffix}"
+def _keep(content: ringfile.Content, recorder: TraceRecorder) -> None:
+    trace = salvage.trace_of(content)
+    if content.is_clean or not (trace.steps or trace.in_flight):
+        return
+    try:
+        target = recovered.write(recorder, trace, content.header)
+    except OSError as error:
+        raise _NotWrittenError(error.strerror or str(error)) from error
+    log.warn("made a trace of a process that died", path=target, pid=content.header.get("pid"))
 
 
 def _header(recorder: TraceRecorder) -> dict[str, Any]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from threading import RLock
 from types import CodeType, FunctionType
 from typing import Any, Final
 
+from flowtrace import log
 from flowtrace.calls import Node, Policy
-from flowtrace.canonical import Encoded, dumps
+from flowtrace.canonical import Encoded, dumps, plain
 from flowtrace.digest import KEYED_ALGORITHM
-from flowtrace.model import Code
+from flowtrace.model import Code, to_document
 from flowtrace.redaction import SecretNames
-from flowtrace.ringfile import HAS_DATA, HAS_DIGEST, IS_KEYED, ROOM, word
+from flowtrace.ringfile import FIRST, HAS_DATA, HAS_DIGEST, HEADER, IS_KEYED, ROOM, RingFile, framed, word
 
 LONG_TEXT: Final = 1000
+_NAMELESS: Final = 0xFFFF
 _VARIABLE: Final = 0x04 | 0x08  # inspect.CO_VARARGS, CO_VARKEYWORDS
 
 
@@ -60,6 +63,62 @@ class KnownNode:
         self.lead = None if policy.key else _lead(self.names)
         self.bound_lead = None if policy.key else _lead(self.bound_names)
         self.room = min(ROOM, policy.max_value_bytes) - max(len(self.lead or b""), len(self.bound_lead or b"")) - 1
+
+
+class NodeTable:
+    """The table of nodes in a ring file, and what is worked out for each of them.
+
+    Args:
+        file: the ring file.
+        policy: what to keep of values.
+    """
+
+    def __init__(self, file: RingFile, policy: Policy) -> None:
+        self._file: RingFile | None = file
+        self._policy = policy
+        self._numbers: dict[bytes, int] = {}
+        self._shapes: dict[SecretNames, set[tuple[str, ...]]] = {}
+        self._end = HEADER
+        self._lock = RLock()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file = None
+
+    def known(self, node: Node) -> KnownNode:
+        """Return what is worked out for a node."""
+        known: KnownNode | None = node.known
+        return known if known is not None and known.owner is self else self.learn(node)
+
+    def learn(self, node: Node) -> KnownNode:
+        """Work it out, and write the node's record."""
+        with self._lock:
+            shapes = self._shapes.setdefault(self._policy.secret(node), set())
+            known = KnownNode(self, self._number_of(node), node, self._policy, shapes)
+            node.known = known
+        return known
+
+    def _number_of(self, node: Node) -> int:
+        """Return the number of a node's record in the table; the same for those of which the same is said.
+
+        One that has no room there stays nameless, and so do those that come after it.
+        """
+        names = (node.node_id, node.component, node.operation)
+        code = node.located or code_of(node.function)
+        about = None if code is None else to_document(code)
+        record = framed(plain({"names": [name[:LONG_TEXT] for name in names], "code": about}) or b"{}")
+        number = self._numbers.get(record)
+        if number is not None or self._file is None:
+            return number or 0
+        end = self._end + len(record)
+        if end > FIRST:
+            self._end = FIRST
+            log.warn_once("black box has no room for more nodes", ("black box", "nodes"), path=self._file.path)
+            return _NAMELESS
+        self._file.map[self._end : end] = record
+        self._end = end
+        number = self._numbers[record] = len(self._numbers)
+        return number
 
 
 def _lead(names: tuple[str, ...] | None) -> bytes | None:
