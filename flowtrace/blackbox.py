@@ -30,6 +30,7 @@ from flowtrace.calls import (
 from flowtrace.canonical import EXACT_TYPES, SORTED_KEYS, Encoded, JSONError, dumps, plain
 from flowtrace.clock import CLOCK
 from flowtrace.digest import hash_raw, plain_hasher
+from flowtrace.interruption import let_through
 from flowtrace.redaction import MARKER, SecretNames
 from flowtrace.ringfile import (
     CHECKS,
@@ -420,7 +421,8 @@ class BlackBox:
     def _told(self, texts: list[Any]) -> list[Any]:
         try:
             told: list[Any] = self._scrubber.scrubbed(texts)
-        except Exception:
+        except Exception as error:
+            let_through(error)
             return [MARKER for _ in texts]
         return told
 

@@ -15,6 +15,7 @@ from flowtrace.calls import Node, Snapshot, snapshot_call, snapshot_output
 from flowtrace.clock import CLOCK
 from flowtrace.environment import git_sha
 from flowtrace.errors import RingFileError
+from flowtrace.interruption import let_through
 from flowtrace.recorder import TraceRecorder
 from flowtrace.ringfile import RingFile
 from flowtrace.step import LIVE, Step
@@ -149,6 +150,7 @@ def _open(recorder: TraceRecorder) -> None:
         size = recorder.config.buffer_size
         box = BlackBox(file, ringfile.slots_for(size), size, recorder.policy)
     except (OSError, RingFileError, ValueError) as error:
+        let_through(error)
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         log.warn_once("black box can't be used", ("black box", template, reason), path=path, reason=reason)
         return
@@ -198,8 +200,8 @@ def _waits(path: str, recorder: TraceRecorder) -> bool:
     except _NotWrittenError as error:
         _warn_of(path, error)
         return True
-    except (OSError, RingFileError):  # not ours: it only has such a name
-        pass
+    except (OSError, RingFileError) as error:  # not ours: it only has such a name
+        let_through(error)
     return False
 
 
@@ -240,6 +242,7 @@ def _keep(content: ringfile.Content, recorder: TraceRecorder) -> None:
     try:
         target = recovered.write(recorder, trace, content.header)
     except OSError as error:
+        let_through(error)
         raise _NotWrittenError(error.strerror or str(error)) from error
     log.warn("made a trace of a process that died", path=target, pid=content.header.get("pid"))
 

@@ -18,6 +18,7 @@ import orjson
 from flowtrace import codecs
 from flowtrace.digest import Digest, hash_bytes
 from flowtrace.forms import HashOf, Opaque, Pairs, Tag, Unordered, class_name, inherits, pairs_of
+from flowtrace.interruption import let_through
 from flowtrace.probe import CONTAINERS, LONG_TEXT, SCALARS, is_tree, keys_of, type_ids
 from flowtrace.redaction import MARKER, NO_NAMES, SecretNames
 from flowtrace.sink import MAX_DEPTH as MAX_DEPTH
@@ -50,7 +51,8 @@ def plain(value: object) -> bytes | None:
     """
     try:
         return orjson.dumps(value, None, _OPTIONS) if is_tree(value) else None
-    except Exception:
+    except Exception as error:
+        let_through(error)
         return None
 
 
@@ -110,7 +112,8 @@ def encode(
     encoder = _Encoder(secret, sink, Shared())
     try:
         encoder.run(value)
-    except Exception:  # for example memory that ran out: say what little is sure
+    except Exception as error:  # for example memory that ran out: say what little is sure
+        let_through(error)
         sink = Sink(key, limit)
         sink.write(_opaque(class_name(type(value))))
         return sink.finish(("",), ())
@@ -412,7 +415,8 @@ class _Encoder:
         sink = Sink()
         try:
             self._inner(value, sink, False, levels)
-        except Exception:
+        except Exception as error:
+            let_through(error)
             self._note(self.opaque)
             return _Raw(_opaque(class_name(type(value))))
         return _Raw(sink.content())
@@ -421,7 +425,8 @@ class _Encoder:
         sink = Sink(limit=0)
         try:
             self._inner(value, sink, True)
-        except Exception:
+        except Exception as error:
+            let_through(error)
             self._note(self.opaque)
             sink.write(_opaque(class_name(type(value))))
         return sink.finish().digest.encode()

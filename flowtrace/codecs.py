@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from flowtrace import foreign, records, standard
 from flowtrace.errors import CodecError
 from flowtrace.forms import Form, Opaque, Tag, class_name, mro, root_package
+from flowtrace.interruption import let_through
 
 T = TypeVar("T")
 _FIXED: Final = (object, str, int, float, bool, type(None), dict, list, tuple)
@@ -68,7 +69,8 @@ def describe(value: object) -> Form:
     cls = type(value)
     try:
         return _describe(value, cls)
-    except Exception:
+    except Exception as error:
+        let_through(error)
         return Opaque(class_name(cls))
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, TypedDict
 
 from flowtrace import environment, log
 from flowtrace.errors import ConfigError
+from flowtrace.interruption import let_through
 from flowtrace.values import TraceMode, ValidationMode
 
 __all__ = ["ConfigChanges", "TraceConfig", "TraceContext", "TraceMode", "ValidationMode"]
@@ -37,7 +38,8 @@ class ConfigChanges(TypedDict, total=False):
 def _shown(value: object) -> str:
     try:
         return f"{value!r:.80}"
-    except Exception:
+    except Exception as error:
+        let_through(error)
         return f"<{type(value).__qualname__} object>"
 
 

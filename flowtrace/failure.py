@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 from itertools import islice
-from traceback import walk_tb
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
 from flowtrace.forms import class_name, inherits, instance_dict, mro
+from flowtrace.interruption import is_from_handler, let_through
 
 MAX_MESSAGE: Final = 8192
 MAX_FRAMES: Final = 40
@@ -54,7 +53,8 @@ def describe(error: BaseException | str, code: str = "node_error") -> Failure:
     raised: Any = error
     try:
         details = _details(raised)
-    except Exception:
+    except Exception as fault:
+        let_through(fault)
         details = {"type": type_of(raised)}
     return Failure(code, message_of(raised), details)
 
@@ -90,16 +90,9 @@ def message_of(error: BaseException) -> str:
     try:
         return _cut(str.__str__(str(error)))
     except BaseException as raised:  # whatever its __str__ raises would replace the error itself
-        if isinstance(raised, KeyboardInterrupt) or _is_from_signal_handler(raised):
+        if isinstance(raised, KeyboardInterrupt) or is_from_handler(raised):
             raise
         return f"<{type_of(error)} whose text could not be made>"
-
-
-def _is_from_signal_handler(error: BaseException) -> bool:
-    """Tell whether a signal's handler raised an error, between two of our own instructions (``sys.exit()``, say)."""
-    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
-    codes = [getattr(handler, "__code__", None) for handler in handlers]
-    return any(frame.f_code in codes for frame, _ in walk_tb(traceback_of(error)))
 
 
 def type_of(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from flowtrace import failure
 from flowtrace.calls import Node, Stream, seal_call, seal_output, snapshot_with_defaults
 from flowtrace.clock import CLOCK
+from flowtrace.interruption import is_from_handler
 from flowtrace.runtime import STATE, Scope, close_run, ensure, open_run, outcome_of, report
 from flowtrace.shapes import Subject
 from flowtrace.snapshot import take, take_call
@@ -57,9 +58,14 @@ def start(step: Step) -> None:
         if box is not None:
             box.start(step)
         step.started = CLOCK.now()
-    except Exception as error:
+    except BaseException as error:
         LIVE.pop(step.number, None)
         step.number = 0
+        if step.slot is not None:
+            step.slot.box.forget(step)
+        if not isinstance(error, Exception) or is_from_handler(error):
+            CURRENT.set(parent)
+            raise
         report("record the start of a call", error)
 
 
@@ -125,7 +131,8 @@ def emit(step: Step, item: object) -> None:
         stream.item(item, step.node, (STATE.recorder or ensure()).policy)
     except Exception as error:
         report("record a yielded value", error)
-    CURRENT.set(step.previous)
+    finally:
+        CURRENT.set(step.previous)
 
 
 def end(step: Step, output: object) -> None:

@@ -10,6 +10,8 @@ import sys
 from threading import Lock, local
 from typing import Any, Final
 
+from flowtrace.interruption import let_through
+
 MAX_CAUSES: Final = 1000  # beyond these a flood of ever new ones is not told
 _counts: dict[tuple[object, ...], int] = {}
 _reported: dict[tuple[object, ...], tuple[str, dict[str, object]]] = {}
@@ -46,8 +48,8 @@ def warn(event: str, **fields: object) -> None:
     _speaking.now = True
     try:
         _logger().warning(event, **fields)
-    except Exception:
-        pass
+    except Exception as error:
+        let_through(error)
     finally:
         _speaking.now = False
 
@@ -101,8 +103,9 @@ def internal_fault(where: str, error: BaseException) -> None:
 
     Args:
         where: what was being done, as a verb phrase ("record the start of a call").
-        error: what was raised.
+        error: what was raised; it is raised again where it is none of ours, but a signal handler's.
     """
+    let_through(error)
     kind = type(error).__qualname__
     warn_once(
         "flowtrace could not do its work; the program is not affected",

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from gc import is_tracked
 from typing import Any, Final
 
+from flowtrace.interruption import let_through
+
 LONG_TEXT: Final = 4096
 # Types by their ids: a metaclass may have an __eq__ and a __hash__ of its own.
 SCALARS: Final = frozenset(map(id, (str, int, float, bool, type(None))))
@@ -51,7 +53,8 @@ def _has_numbers_alone(mapping: dict[Any, Any]) -> bool:
         return False
     try:
         return type(max(mapping.values())) in (int, float)
-    except Exception:
+    except Exception as error:
+        let_through(error)
         return False
 
 

@@ -14,6 +14,7 @@ from flowtrace.calls import Node, Policy, Snapshot, final_input, snapshot_output
 from flowtrace.clock import CLOCK
 from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
 from flowtrace.digest import Digest
+from flowtrace.interruption import let_through
 from flowtrace.model import ValidationIssue
 from flowtrace.observer import NodeEvent
 from flowtrace.step import LIVE, Step
@@ -358,6 +359,7 @@ class TraceRecorder:
     def _warn_of_failed_write(self, path: str, error: Exception) -> None:
         """Warn once for each cause; runs whose paths come from one template share their causes."""
         number = error.errno if isinstance(error, OSError) else None
+        let_through(error)
         reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__qualname__
         cause = ("write", self._out, number, reason)
         log.warn_once("failed to write trace", cause, path=path, errno=number, reason=reason)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import stat
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 from flowtrace import salvage, writer
 from flowtrace.canonical import pretty
+from flowtrace.interruption import let_through
 from flowtrace.model import Trace, new_document, parse_trace
 from flowtrace.recorder import TraceRecorder
 
@@ -44,8 +44,10 @@ def write(recorder: TraceRecorder, trace: Trace, header: dict[str, Any]) -> str:
     stem, suffix = os.path.splitext(writer.render_path(template, run_id=run_id, flow_id=flow_id, timestamp=started))
     path = f"{stem}.recovered.{run_id[:8]}{suffix}"
     writer.write_atomically(path, pretty(new_document(trace)))
-    with contextlib.suppress(OSError):
+    try:
         _make_room(path, os.path.basename(recorder.config.out_path))
+    except OSError as error:
+        let_through(error)
     return path
 
 
@@ -75,8 +77,8 @@ def _make_room(newest: str, template: str) -> None:
         try:
             if _is_ours(path):
                 os.unlink(path)
-        except OSError:  # another process was quicker, or the folder can't be changed any more
-            continue
+        except OSError as error:  # another process was quicker, or the folder can't be changed any more
+            let_through(error)
 
 
 def _is_ours(path: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from flowtrace import assemble, boxes, buffer, failure, hooks, log, propagation, switch
 from flowtrace.config import TraceConfig, TraceContext
+from flowtrace.interruption import let_through
 from flowtrace.recorder import TraceRecorder
 from flowtrace.step import CURRENT, LIVE, Step
 from flowtrace.throttle import Throttle
@@ -180,7 +181,8 @@ def mark_of(error: BaseException) -> tuple[Any, ...]:
 
 
 def report(doing: str, error: BaseException) -> None:
-    """Report a fault of ours; near the recursion limit even that may be too much."""
+    """Report a fault of ours; near the recursion limit even that may be too much. Signal handlers' errors go on."""
+    let_through(error)
     try:
         log.internal_fault(doing, error)
     except Exception:

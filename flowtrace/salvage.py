@@ -11,6 +11,7 @@ from flowtrace.assemble import is_deep
 from flowtrace.canonical import MAX_DEPTH
 from flowtrace.clock import rfc3339, step_id
 from flowtrace.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
+from flowtrace.interruption import let_through
 from flowtrace.model import TRACE_VERSION, Code, Flow, Hash, Pack, Run, Step, StepError, Trace, ValidationIssue, checked
 from flowtrace.ringfile import IS_KEYED, Content, Record
 
@@ -86,7 +87,8 @@ def _step(content: Content, start: Record, end: Record | None, running: int) -> 
     """Return a step's record; None where what the file says makes none."""
     try:
         return checked(_record(content, start, end, running))
-    except Exception:
+    except Exception as error:
+        let_through(error)
         return None
 
 

@@ -20,6 +20,7 @@ from pickle import Pickler, dumps, loads
 from typing import Any, Final
 
 from flowtrace import canonical
+from flowtrace.interruption import let_through
 
 LIGHT: Final = 64 * 1024  # the pickler hands over what it has at this size, and else at the end
 _PROTOCOL: Final = 5
@@ -81,7 +82,8 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
             return _take_pickled((args, kwargs), limit)
     try:
         data = _dumps((args, kwargs), None, _OPTIONS)
-    except Exception:
+    except Exception as error:
+        let_through(error)
         return _take_pickled((args, kwargs), limit)
     return data if len(data) <= limit else None
 
@@ -97,7 +99,8 @@ def take(value: object, limit: int) -> bytes | None:
         return _take_pickled(value, limit)
     try:
         data = _dumps(value, None, _OPTIONS)
-    except Exception:
+    except Exception as error:
+        let_through(error)
         return _take_pickled(value, limit)
     return data if len(data) <= limit else None
 
@@ -108,7 +111,8 @@ def _take_pickled(value: object, limit: int) -> bytes | None:
         camera[0](value)
         data = camera[1].data
         resting.append(camera)
-    except Exception:
+    except Exception as error:
+        let_through(error)
         return None
     return data if len(data) <= limit else None
 

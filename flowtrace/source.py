@@ -10,6 +10,7 @@ from types import CodeType, FunctionType
 from typing import Any, Final
 
 from flowtrace import digest
+from flowtrace.interruption import let_through
 from flowtrace.model import Code, Hash
 
 _DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
@@ -28,7 +29,8 @@ def locate(function: Any) -> Code | None:
     """
     try:
         return _locate(function)
-    except Exception:  # a callable may answer any question about it with an error
+    except Exception as error:  # a callable may answer any question about it with an error
+        let_through(error)
         return None
 
 
@@ -55,7 +57,8 @@ def _code_hash(code: CodeType) -> Hash | None:
     """Return the hash of a function's syntax tree, or None where its source is not to be had."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
-    except Exception:  # no source, or one that was changed since it was loaded, in whatever way
+    except Exception as error:  # no source, or one that was changed since it was loaded, in whatever way
+        let_through(error)
         return None
     node: ast.AST = tree
     if code.co_name == "<lambda>":
