@@ -61,8 +61,7 @@ def start(step: Step) -> None:
     except BaseException as error:
         LIVE.pop(step.number, None)
         step.number = 0
-        if step.slot is not None:
-            step.slot.box.forget(step)
+        _forget(step)
         if not isinstance(error, Exception) or is_from_handler(error):
             CURRENT.set(parent)
             raise
@@ -102,8 +101,7 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
     except BaseException as error:
         LIVE.pop(number, None)
         CURRENT.set(parent)
-        if step.slot is not None:
-            step.slot.box.forget(step)
+        _forget(step)
         if not isinstance(error, Exception):  # Ctrl-C: what was current stays so
             raise
         report("record the start of a call", error)
@@ -130,6 +128,9 @@ def emit(step: Step, item: object) -> None:
             step.stream = stream = Stream()
         stream.item(item, step.node, (STATE.recorder or ensure()).policy)
     except Exception as error:
+        if is_from_handler(error):  # it goes on, and nobody ends the step
+            LIVE.pop(step.number, None)
+            _forget(step)
         report("record a yielded value", error)
     finally:
         CURRENT.set(step.previous)
@@ -161,6 +162,7 @@ def end(step: Step, output: object) -> None:
         elif STATE.throttle.holds:
             STATE.throttle.write_due()
     except Exception as error:
+        _forget(step)
         report("record the end of a call", error)
 
 
@@ -179,6 +181,7 @@ def end_stream(step: Step, *returned: object) -> None:
         if step.run is not None or step.issues is not None or recorder.is_always:
             _settle(step, None)
     except Exception as error:
+        _forget(step)
         report("record the end of a generator", error)
 
 
@@ -197,7 +200,14 @@ def fail(step: Step, error: BaseException) -> None:
         recorder.buffer.add(step)
         _settle(step, "ok" if step.expected else outcome_of(error))
     except Exception as fault:
+        _forget(step)
         report("record the error of a call", fault)
+
+
+def _forget(step: Step) -> None:
+    """Take a step out of the black box again that could not be recorded."""
+    if step.slot is not None:
+        step.slot.box.forget(step)
 
 
 def _leave(step: Step) -> bool:

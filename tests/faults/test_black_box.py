@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
+import weakref
 from pathlib import Path
 
 import pytest
@@ -241,3 +243,80 @@ def test_a_replay_makes_no_ring_and_leaves_the_one_that_is_there(tmp_path):
     assert len(recover(path).steps) == 2
     flowtrace.configure(mode="off")
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["take", "make", "make_some"])
+def test_a_step_that_an_alarm_ends_is_not_in_it(name, tmp_path):
+    program = f"""
+        import signal
+        from flowtrace import register_codec
+
+        class Late(Exception): pass
+        class Slow: pass
+
+        def ring(number, frame):
+            raise Late
+
+        signal.signal(signal.SIGUSR1, ring)
+        register_codec(Slow, lambda _: signal.raise_signal(signal.SIGUSR1), Slow)
+
+        @traced_node
+        def take(value): pass
+
+        @traced_node
+        def make(value): return Slow()
+
+        @traced_node
+        def make_some(value): yield Slow()
+
+        for _ in range(600):
+            try:
+                list({name}(Slow() if {name} is take else 1))
+            except Late:
+                continue
+            raise AssertionError
+        double(1)
+        die()
+    """
+    done = run_program(tmp_path, NODES, program, code=KILLED, **BOX)
+    assert done.stderr == ""
+    trace = recover(tmp_path / "app.ring")
+    assert [step.operation for step in trace.in_flight] == ["die"]
+    assert trace.steps[-1].operation == "double"
+
+
+# --- values that are larger than they look, and nodes that come and go
+
+
+def test_a_tuple_that_says_one_thing_a_billion_times_is_not_written_out(tmp_path):
+    flowtrace.configure(mode="on", out_path=tmp_path / "t.json", blackbox=tmp_path / "app.ring", capture_inputs=True)
+    value = ("x",)
+    for _ in range(30):
+        value = (value, value)
+        gc.collect()
+    assert double(value)[0] is value
+    wide = dict.fromkeys(map(str, range(100_000)), "x" * 10_000)
+    assert double(wide)[0] is wide
+    assert len(recover(tmp_path / "app.ring").steps) == 2
+
+
+def test_nodes_that_come_and_go_are_not_kept_and_fill_no_table(tmp_path):
+    flowtrace.configure(mode="on", out_path=tmp_path / "t.json", blackbox=tmp_path / "app.ring", buffer_size=2)
+    gone = []
+    for number in range(3000):
+
+        def passing(value):
+            return value
+
+        node = traced_node(operation="passing")(passing)
+        assert node(number) == number
+        gone.append(weakref.ref(passing))
+        recorder = flowtrace.get_recorder()
+        event = flowtrace.NodeEvent("e", "engine", "op", number)
+        recorder.on_node_start(event)
+        recorder.on_node_end(event, 1)
+    del node, passing
+    gc.collect()
+    assert sum(ref() is not None for ref in gone) <= 3
+    content = ringfile.read(str(tmp_path / "app.ring"))
+    assert [node["names"][2] for node in content.nodes.values()] == ["passing", "op"]
