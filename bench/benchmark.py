@@ -3,6 +3,7 @@
     python bench/benchmark.py                     everything; writes the results and the page
     python bench/benchmark.py --quick             the central rows, in less than a minute; writes nothing
     python bench/benchmark.py --only on,scale     some sessions (with --quick in their quick form); writes nothing
+    python bench/benchmark.py --only box --renew  puts them into the results of the last run, which say so, and the page
     python bench/benchmark.py --page              the page again, from the results of the last run
     python bench/benchmark.py --check             end with an error where the page is not that of the results
     python bench/benchmark.py --folder PATH       work in this folder: the disk under it is the one that is measured
@@ -28,6 +29,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 import benchmark_page  # noqa: E402
 import machine  # noqa: E402
+import rows_box  # noqa: E402
 import rows_calls  # noqa: E402
 import rows_failures  # noqa: E402
 import rows_import  # noqa: E402
@@ -38,7 +40,7 @@ from rows import Session  # noqa: E402
 from samples import Spread, Taken  # noqa: E402
 from turns import Plan  # noqa: E402
 
-MODULES = (rows_calls, rows_import, rows_values, rows_failures, rows_scale, rows_peers)
+MODULES = (rows_calls, rows_box, rows_import, rows_values, rows_failures, rows_scale, rows_peers)
 SESSIONS: tuple[Session, ...] = tuple(session for module in MODULES for session in module.SESSIONS)
 
 
@@ -71,6 +73,18 @@ def measure_all(plan: Plan) -> dict[str, Any]:
     return {"machine": facts, "versions": machine.versions(distributions), "seconds": seconds, "rows": rows}
 
 
+def renew(sessions: list[Session], plan: Plan) -> None:
+    """Measure sessions, put their rows into the results of the last whole run, and say when that was."""
+    facts = machine.facts(plan.folder)
+    rows = measure(sessions, plan)
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    results["rows"] |= rows
+    told = {name: facts[name] for name in ("day", "load before the run")}
+    results["renewed"] = results.get("renewed", {}) | {session.name: told for session in sessions}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_page(check=False)
+
+
 def write_page(*, check: bool) -> None:
     """Write the page from the results, or only compare the two."""
     text = benchmark_page.text(SESSIONS, json.loads(RESULTS.read_text(encoding="utf-8")))
@@ -86,6 +100,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", default="", metavar="NAMES")
+    parser.add_argument("--renew", action="store_true")
     parser.add_argument("--page", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--folder", type=Path, default=HERE / "tmp")
@@ -94,6 +109,8 @@ def arguments() -> argparse.Namespace:
     known = {session.name for session in SESSIONS}
     if unknown := given.names - known:
         parser.error(f"--only: {', '.join(unknown)} is none of: {', '.join(known)}")
+    if given.renew and (given.quick or not given.names):
+        parser.error("--renew wants --only, and no --quick")
     return given
 
 
@@ -108,7 +125,7 @@ def main() -> None:
         plan = Plan(given.quick, Path(folder).resolve())
         if given.names or given.quick:
             chosen = [each for each in SESSIONS if (each.name in given.names if given.names else each.quick)]
-            measure(chosen, plan)
+            (renew if given.renew else measure)(chosen, plan)
             return
         results = measure_all(plan)
     RESULTS.parent.mkdir(exist_ok=True)

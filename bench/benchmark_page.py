@@ -195,6 +195,8 @@ def set_up(results: dict[str, Any]) -> str:
     theirs = {peer.distribution for peer in rows_peers.PEERS}
     own = ", ".join(f"{name} {found}" for name, found in versions.items() if name not in theirs)
     facts = [[name, fact] for name, fact in results["machine"].items()]
+    for session, told in results.get("renewed", {}).items():
+        facts.append([f"rows `{session}-*`", f"measured later: {told['day']}, load {told['load before the run']}"])
     return "\n".join(
         [
             table(["decorator", "package", "written", "set up", "off"], body),

@@ -119,16 +119,17 @@ def wrapt_nothing(function):
 DOING_NOTHING = {PLAIN: lambda function: function, CLOSURE: closure, WRAPT: wrapt_nothing}
 
 
-def flowtrace_calls(mode: str = "") -> dict[str, Slot]:
+def flowtrace_calls(mode: str = "", settings: dict[str, Any] | None = None) -> dict[str, Slot]:
     """Measure flowtrace, with decorators beside it that do nothing.
 
     Args:
         mode: what to switch to; empty for a program that never does.
+        settings: what else to configure.
     """
     import flowtrace
 
     if mode:
-        flowtrace.configure(mode=mode, out_path=Path.cwd() / "trace.json")
+        flowtrace.configure(mode=mode, out_path=Path.cwd() / "trace.json", **settings or {})
     decorators = DOING_NOTHING | {"flowtrace": flowtrace.traced_node}
     slots = {f"{kind} {name}": calls_of(kind, decorate) for kind in KINDS for name, decorate in decorators.items()}
     ignored = flowtrace.traced_node(ignore)

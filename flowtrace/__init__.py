@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         PayloadFileError,
         RebuildError,
         ReplayError,
+        RingFileError,
         TraceFileError,
     )
     from flowtrace.model import Trace, ValidationIssue, json_schema, load_trace
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from flowtrace.recorder import TraceRecorder
     from flowtrace.replay_report import ReplayOutcome, ReplayReport, StepReplay
     from flowtrace.replaying import replay
+    from flowtrace.salvage import recover
     from flowtrace.step import CurrentStep
     from flowtrace.validating import validate
 
@@ -59,6 +61,7 @@ __all__ = [
     "ReplayError",
     "ReplayOutcome",
     "ReplayReport",
+    "RingFileError",
     "Severity",
     "StepReplay",
     "Trace",
@@ -84,6 +87,7 @@ __all__ = [
     "load_trace",
     "override",
     "propagate",
+    "recover",
     "register_codec",
     "replay",
     "traced_node",
@@ -107,6 +111,7 @@ _HOMES = {
         "PayloadFileError",
         "RebuildError",
         "ReplayError",
+        "RingFileError",
         "TraceFileError",
     ),
     "model": ("Trace", "ValidationIssue", "json_schema", "load_trace"),
@@ -114,6 +119,7 @@ _HOMES = {
     "recorder": ("TraceRecorder",),
     "replay_report": ("ReplayOutcome", "ReplayReport", "StepReplay"),
     "replaying": ("replay",),
+    "salvage": ("recover",),
     "step": ("CurrentStep",),
     "validating": ("validate",),
 }

@@ -273,7 +273,7 @@ def shown(encoded: Encoded, policy: Policy, remark: str = "") -> Any:
         value = loads(encoded.data)
     except ValueError:
         value = None
-    if (value is None and encoded.data != b"null") or _is_deep(value):
+    if (value is None and encoded.data != b"null") or is_deep(value):
         return _cut(f"nested more than {MAX_DEPTH} levels", encoded)
     return value
 
@@ -282,7 +282,8 @@ def _cut(reason: str, encoded: Encoded) -> dict[str, Any]:
     return {"$py": "cut", "reason": reason, "size": encoded.size}
 
 
-def _is_deep(value: Any) -> bool:
+def is_deep(value: Any) -> bool:
+    """Tell whether a value is nested deeper than what is shown."""
     level = [value]
     for _ in range(MAX_DEPTH):
         inner = [item for item in level if isinstance(item, list | dict)]

@@ -13,7 +13,7 @@ from flowtrace.digest import Hasher, derive_key
 from flowtrace.forms import class_attribute, inherits
 from flowtrace.model import Code
 from flowtrace.redaction import SecretNames, secret_names
-from flowtrace.snapshot import restore, take
+from flowtrace.snapshot import restore, take, take_call
 
 Snapshot: TypeAlias = "bytes | Encoded | Stream"
 """What is bound, redacted and hashed later; or the final form, where that can't wait."""
@@ -54,10 +54,11 @@ class Node:
         simple_names: its parameters, where all are ordinary ones and none takes a receiver.
         located: where the function is defined, once that was asked for.
         live_defaults: some default is an object that may change, so that each call takes a snapshot of them.
+        known: what the black box has worked out for it.
     """
 
     __slots__ = (
-        *("capture_inputs", "component", "expected_errors", "function", "has_receiver"),
+        *("capture_inputs", "component", "expected_errors", "function", "has_receiver", "known"),
         *("live_defaults", "located", "node_id", "operation", "redact", "signature", "simple_names"),
     )
 
@@ -85,6 +86,7 @@ class Node:
         self.simple_names = _simple_names(function)
         self.signature: inspect.Signature | None = None
         self.located: Code | None = None
+        self.known: Any = None
 
 
 def _defaults(function: Any) -> list[Any]:
@@ -120,10 +122,12 @@ class Policy:
         capture_outputs: keep results.
         key: 32 bytes for keyed hashing, or None.
         redactor: tells of more values that are to be hidden, or None.
+        box: the black box, which steps under this policy go into; or None.
     """
 
     __slots__ = (
         "_redact",
+        "box",
         "buffer_bytes",
         "capture_inputs",
         "capture_outputs",
@@ -140,6 +144,7 @@ class Policy:
         self.key = None if config.hash_key is None else derive_key(config.hash_key)
         self.redactor = config.redactor
         self._redact = config.redact
+        self.box: Any = None
 
     def secret(self, *nodes: Node) -> SecretNames:
         """Return the test for names whose values are hidden in the steps of some nodes."""
@@ -157,6 +162,13 @@ def snapshot_with_defaults(
     function: Any = node.function
     data = take((args, kwargs, function.__defaults__, function.__kwdefaults__), policy.max_value_bytes)
     return data or seal_call(node, args, kwargs, bound, policy)
+
+
+def snapshot_call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool, policy: Policy) -> Snapshot:
+    """Take what a function is called with, whatever it is."""
+    if node.live_defaults:
+        return snapshot_with_defaults(node, args, kwargs, bound, policy)
+    return take_call(args, kwargs, policy.max_value_bytes) or seal_call(node, args, kwargs, bound, policy)
 
 
 def seal_call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool, policy: Policy) -> Encoded:
@@ -190,7 +202,7 @@ def final_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy) -> 
         return snapshot
     assert isinstance(snapshot, bytes)  # only a result is a stream
     content = restore(snapshot)
-    if node.function is not None:
+    if node.function is not None and type(content) is not dict:  # the black box has parameters bound already
         args, kwargs, *defaults = content
         content = bind(node, args, kwargs, bound, defaults)
     return _seal(content, node, policy, policy.captures_input(node))
@@ -376,6 +388,10 @@ class Stream:
         returned = () if self._returned is None else (restore(self._returned),)
         return self._sealed_so_far(node, policy).finish(*returned)
 
+    def secrets(self, node: Node, policy: Policy) -> tuple[str, ...]:
+        """Return the texts by which the hidden parts of what was yielded so far would be known again."""
+        return (self._sealed or self._sealed_so_far(node, policy)).known_secrets()
+
     def _seal(self, node: Node, policy: Policy) -> _SealedStream:
         if self._sealed is None:
             self._sealed = self._sealed_so_far(node, policy)
@@ -414,6 +430,10 @@ class _SealedStream:
         lead = b"," if self._count else b""
         self._value(lead, value, f"/items/{self._count}", "yield")
         self._count += 1
+
+    def known_secrets(self) -> tuple[str, ...]:
+        """Return the texts by which the hidden parts would be known again."""
+        return tuple(self._secrets)
 
     def finish(self, *returned: object) -> Encoded:
         """Return the final form, with the generator's return value where it has one."""

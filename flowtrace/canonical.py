@@ -35,9 +35,11 @@ MAX_POINTERS: Final = 1000
 EXACT_TYPES: Final = (
     orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 )
+JSONError: Final = orjson.JSONEncodeError
+SORTED_KEYS: Final = orjson.OPT_SORT_KEYS
 dumps: Final = orjson.dumps
 """What orjson has to offer to the hot path, where even a call in between would count."""
-_OPTIONS: Final = EXACT_TYPES | orjson.OPT_SORT_KEYS
+_OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
 _NUMBERS: Final = SCALARS - {id(str)}
 _FORMS: Final = frozenset(map(id, (Tag, Opaque, Unordered, Pairs, HashOf, Under, As, Named)))
 _SURROGATE: Final = re.compile("[\ud800-\udfff]").search

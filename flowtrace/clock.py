@@ -46,10 +46,11 @@ class Clock:
 
     def timestamp(self, now: int) -> str:
         """Return the UTC time of a reading of ``now`` as RFC 3339 text with microseconds."""
-        nanoseconds = self._wall_origin + now - self._now_origin
-        moment = datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC)
-        moment = moment.replace(microsecond=nanoseconds % 1_000_000_000 // 1000, tzinfo=None)
-        return moment.isoformat(timespec="microseconds") + "Z"
+        return rfc3339(self.epoch() + now)
+
+    def epoch(self) -> int:
+        """Return what is to be added to a reading of ``now`` for nanoseconds since the Unix epoch."""
+        return self._wall_origin - self._now_origin
 
 
 CLOCK = Clock()
@@ -65,6 +66,13 @@ def parse_timestamp(text: str | None) -> int | None:
     except (ValueError, TypeError, OverflowError):  # no time, one without a zone, or one that no calendar has
         return None
     return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
+
+
+def rfc3339(nanoseconds: int) -> str:
+    """Return a time since the Unix epoch as RFC 3339 text in UTC, with microseconds."""
+    moment = datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC)
+    moment = moment.replace(microsecond=nanoseconds % 1_000_000_000 // 1000, tzinfo=None)
+    return moment.isoformat(timespec="microseconds") + "Z"
 
 
 def step_id(number: int) -> str:

@@ -74,6 +74,15 @@ def hash_bytes(data: bytes | bytearray, key: bytes | None = None) -> Digest:
     return Digest(blake3(data, key=key, max_threads=threads).hexdigest(), KEYED_ALGORITHM)
 
 
+plain_hasher: Final = blake3
+"""For the hot path, where even a call in between would count."""
+
+
+def hash_raw(data: bytes, key: bytes | None = None) -> bytes:
+    """Return the 32 bytes of the BLAKE3 hash of a short text; keyed where a 32-byte ``key`` is given."""
+    return blake3(data).digest() if key is None else blake3(data, key=key).digest()
+
+
 def hash_buffer(data: memoryview) -> str:
     """Return the hex BLAKE3 of a contiguous buffer, without copying it."""
     return blake3(data, max_threads=_threads(data.nbytes)).hexdigest()

@@ -148,6 +148,13 @@ CONFIG_VARIABLES: Final = (
         "`warn` where `CI` is true, else `off`",
         "What a validation issue leads to beside standing in its step: nothing, a logged warning, or a failure.",
     ),
+    Variable(
+        "FLOWTRACE_BLACKBOX",
+        "blackbox",
+        values.OPTIONAL_PATH,
+        "none",
+        "A ring file that keeps the last steps and the stack in flight when the process is killed.",
+    ),
 )
 CONTEXT_VARIABLES: Final = (
     Variable(

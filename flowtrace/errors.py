@@ -7,6 +7,7 @@ FlowtraceError
 ├── CodecError      a codec can't be registered
 ├── RebuildError    canonical JSON can't become a Python value again
 ├── ReplayError     a trace can't be replayed in the way that was asked for
+├── RingFileError   a file is not the ring of a black box
 └── TraceFileError  a file is not a version 1 trace
     └── PayloadFileError  a payload file that a trace names can't be read, or must not be
 """
@@ -54,6 +55,23 @@ class RebuildError(FlowtraceError, ValueError):
 
 class ReplayError(FlowtraceError, ValueError):
     """A trace can't be replayed in the way that was asked for; the message says what is wrong with the wish."""
+
+
+class RingFileError(FlowtraceError, ValueError):
+    """A file is not the ring of a black box.
+
+    Attributes:
+        path: the file, as it was named by the caller.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
+
+    def __reduce__(self) -> tuple[type[RingFileError], tuple[str, str]]:
+        return type(self), (self.path, self.reason)
 
 
 class TraceFileError(FlowtraceError, ValueError):

@@ -24,7 +24,10 @@ def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bou
     try:
         policy = (STATE.recorder or ensure()).policy
         step.node = node = subject.target
-        if node.live_defaults:
+        box = policy.box
+        if box is not None:
+            step.input = box.take(node, args, kwargs, bound)
+        elif node.live_defaults:
             step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
         else:
             data = take_call(args, kwargs, policy.max_value_bytes)
@@ -51,10 +54,14 @@ def start(step: Step) -> None:
         step.thread = get_ident()
         step.number = number = CLOCK.step_number()
         LIVE[number] = step
+        box = (STATE.recorder or ensure()).policy.box
+        if box is not None:
+            box.start(step)
         step.started = CLOCK.now()
     except BaseException as error:
         LIVE.pop(step.number, None)
         step.number = 0
+        _forget(step)
         if not isinstance(error, Exception) or is_from_handler(error):
             CURRENT.set(parent)
             raise
@@ -69,11 +76,13 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
     try:
         policy = (STATE.recorder or ensure()).policy
         step.node = node = subject.target
-        if node.live_defaults:
-            step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
-        else:
-            data = take_call(args, kwargs, policy.max_value_bytes)
-            step.input = data or seal_call(node, args, kwargs, bound, policy)
+        box = policy.box
+        if box is None:
+            if node.live_defaults:
+                step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
+            else:
+                data = take_call(args, kwargs, policy.max_value_bytes)
+                step.input = data or seal_call(node, args, kwargs, bound, policy)
         if bound:
             step.bound = True
         if parent is None:
@@ -83,14 +92,16 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
             step.run = parent.run or open_run(parent)
             step.parent = parent.number
         step.thread = get_ident()
-        number = CLOCK.step_number()
+        step.number = number = CLOCK.step_number()
+        if box is not None:
+            box.begin(step, args, kwargs)
         LIVE[number] = step
-        step.number = number
         CURRENT.set(step)
         step.started = CLOCK.now()
     except BaseException as error:
         LIVE.pop(number, None)
         CURRENT.set(parent)
+        _forget(step)
         if not isinstance(error, Exception):  # Ctrl-C: what was current stays so
             raise
         report("record the start of a call", error)
@@ -117,6 +128,9 @@ def emit(step: Step, item: object) -> None:
             step.stream = stream = Stream()
         stream.item(item, step.node, (STATE.recorder or ensure()).policy)
     except Exception as error:
+        if is_from_handler(error):  # it goes on, and nobody ends the step
+            LIVE.pop(step.number, None)
+            _forget(step)
         report("record a yielded value", error)
     finally:
         CURRENT.set(step.previous)
@@ -136,7 +150,11 @@ def end(step: Step, output: object) -> None:
         step.ended = CLOCK.now()
         recorder = STATE.recorder or ensure()
         policy = recorder.policy
-        step.output = take(output, policy.max_value_bytes) or seal_output(step.node, output, policy)
+        box = policy.box  # another thread may close it
+        if box is None:
+            step.output = take(output, policy.max_value_bytes) or seal_output(step.node, output, policy)
+        else:
+            box.end(step, output)
         recorder.buffer.add(step)
         run = step.run
         if run is not None or step.issues is not None or recorder.is_always:
@@ -144,6 +162,7 @@ def end(step: Step, output: object) -> None:
         elif STATE.throttle.holds:
             STATE.throttle.write_due()
     except Exception as error:
+        _forget(step)
         report("record the end of a call", error)
 
 
@@ -155,10 +174,14 @@ def end_stream(step: Step, *returned: object) -> None:
         recorder = STATE.recorder or ensure()
         step.output = (step.stream or Stream()).finish(returned, step.node, recorder.policy)
         step.stream = None
+        box = recorder.policy.box
+        if box is not None:
+            box.finish(step)
         recorder.buffer.add(step)
         if step.run is not None or step.issues is not None or recorder.is_always:
             _settle(step, None)
     except Exception as error:
+        _forget(step)
         report("record the end of a generator", error)
 
 
@@ -167,13 +190,24 @@ def fail(step: Step, error: BaseException) -> None:
     if not _leave(step):
         return
     try:
-        step.stream = None
         step.failure = failure.describe(error, failure.code_of(error))
         step.expected = failure.is_a(error, step.node.expected_errors)
-        (STATE.recorder or ensure()).buffer.add(step)
+        recorder = STATE.recorder or ensure()
+        box = recorder.policy.box
+        if box is not None:
+            box.finish(step)
+        step.stream = None
+        recorder.buffer.add(step)
         _settle(step, "ok" if step.expected else outcome_of(error))
     except Exception as fault:
+        _forget(step)
         report("record the error of a call", fault)
+
+
+def _forget(step: Step) -> None:
+    """Take a step out of the black box again that could not be recorded."""
+    if step.slot is not None:
+        step.slot.box.forget(step)
 
 
 def _leave(step: Step) -> bool:

@@ -221,6 +221,15 @@ class Trace(Record, kw_only=True):
     dropped_steps: int | None = None
 
 
+def checked(record: _RecordT) -> _RecordT:
+    """Return a record, made anew with every field of the kind that it should be.
+
+    Raises:
+        msgspec.ValidationError: some field is not.
+    """
+    return msgspec.convert(msgspec.to_builtins(record), type(record))
+
+
 def new_document(record: Record) -> dict[str, Any]:
     """Return a record that has no unknown fields as JSON-like objects in the file's field order."""
     return cast("dict[str, Any]", msgspec.to_builtins(record))

@@ -40,6 +40,7 @@ class TraceRecorder:
         is_over: the run has ended; late steps of it may still come.
         failed: something in the run has failed.
         written: the run's trace is on disk.
+        started: clock reading at its start, in ns.
         overtaken: earlier runs to the same file that were not written, because this one came.
         has_own_file: no other run writes to the same path.
         is_process_wide: its trace tells of every step in flight, whichever run it belongs to.
@@ -97,7 +98,7 @@ class TraceRecorder:
         return run
 
     def _begin(self, started: int) -> None:
-        self._started = started
+        self.started = started
         self.buffer = Buffer(self.config)
         self._events: dict[int, tuple[NodeEvent, Step]] = {}
         self._writing = RLock()
@@ -215,7 +216,7 @@ class TraceRecorder:
 
     def path(self) -> str:
         """Return the file that this run's trace goes to, in this process."""
-        started = CLOCK.timestamp(self._started)
+        started = CLOCK.timestamp(self.started)
         flow_id = self.context.flow_id
         return writer.render_path(self._out, run_id=self.run_id, flow_id=flow_id, timestamp=started)
 
@@ -230,19 +231,23 @@ class TraceRecorder:
             log.internal_fault(doing, error)
 
     def _start(self, event: NodeEvent) -> None:
-        self._events[id(event)] = (event, self._new_step(event))
+        step = self._new_step(event)
+        self._events[id(event)] = (event, step)
+        box = self.policy.box
+        if box is not None:
+            box.start(step)
 
     def _end(self, event: NodeEvent, output: Any) -> None:
         step = self._close(event)
         step.output = snapshot_output(step.node, output, self.policy)
-        self.add(step)
+        self._finish(step)
         if self.has_issues(step):
             self._fail()
 
     def _error(self, event: NodeEvent, error: BaseException | str) -> None:
         step = self._close(event)
         step.failure = failure.describe(error)
-        self.add(step)
+        self._finish(step)
         self.has_issues(step)
         self._fail()
 
@@ -264,11 +269,20 @@ class TraceRecorder:
             event, _ = self._events[next(reversed(self._events))]
             step = self._close(event)
             step.failure = failure.describe(error)
-            self.add(step)
+            self._finish(step)
         else:
             self.add_flow_error(error)
         self.failed = True
         self.write("failed", ended=True)
+
+    def _finish(self, step: Step) -> None:
+        """Keep a step that an engine has reported."""
+        box = self.policy.box
+        if box is not None and step.slot is None:
+            box.adopt(step)
+        elif box is not None:
+            box.finish(step)
+        self.add(step)
 
     def _new_step(self, event: NodeEvent) -> Step:
         node = Node(event.component_id, event.operation or UNKNOWN, event.node_id)
@@ -363,7 +377,7 @@ class TraceRecorder:
     def _render(self, target: str, outcome: str, ended: bool, stored: dict[str, bytes]) -> bytes:
         steps, dropped = self.buffer.contents()
         end = CLOCK.now() if ended else None
-        facts = assemble.RunFacts(self.run_id, self._started, end, outcome, dropped, self.overtaken)
+        facts = assemble.RunFacts(self.run_id, self.started, end, outcome, dropped, self.overtaken)
 
         def store(digest: str, data: bytes) -> str | None:
             relative = self._store(target, digest, data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import RLock
 from typing import Any, Final
 
-from flowtrace import assemble, buffer, failure, hooks, log, propagation, switch
+from flowtrace import assemble, boxes, buffer, failure, hooks, log, propagation, switch
 from flowtrace.config import TraceConfig, TraceContext
 from flowtrace.interruption import let_through
 from flowtrace.recorder import TraceRecorder
@@ -91,6 +91,7 @@ def put_back(recorder: TraceRecorder | None) -> None:
 
 def _turn(recorder: TraceRecorder | None) -> None:
     """Put the switch, the hooks and the thread pools into the state that a recorder asks for."""
+    boxes.put(recorder)
     if recorder is None or recorder.is_off:
         propagation.uninstall()
         hooks.uninstall()
@@ -218,6 +219,7 @@ def _at_exit() -> None:
     log.summarise()
     # what the last steps hold would keep the main module, and all that it should finalise, alive for good
     switch.turn_off()
+    boxes.close()
     LIVE.clear()
     recorder.buffer.clear()
 
@@ -228,6 +230,7 @@ def _after_fork() -> None:
     _lock = RLock()
     log.forget_lock()
     buffer.forget_lock()
+    boxes.after_fork()
     mine: dict[int, Step] = {}
     current = CURRENT.get()
     while current is not None:

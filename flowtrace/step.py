@@ -56,6 +56,7 @@ class Step:
         issues: validation issues, or None.
         state_delta: the last recorded state change.
         record: how it was written, once it had ended.
+        slot: where the black box keeps it, while it runs.
     """
 
     # What most steps never change stands in the class: setting it for each call would cost more than the call's clock.
@@ -77,6 +78,7 @@ class Step:
     issues: list[ValidationIssue] | None = None
     state_delta: Encoded | None = None
     record: Record | None = None
+    slot: Any = None
 
     def is_light(self) -> bool:
         """Tell whether no value of the step is larger than what a snapshot may be."""

@@ -160,6 +160,7 @@ COUNT: Final = Kind(f"a whole number from 1 to {LARGEST_NUMBER}", _count, _check
 MODE: Final = Kind("off, on or always (or a boolean: on/off)", _mode, _check_mode)
 VALIDATION: Final = Kind("off, warn or error", lambda text: ValidationMode(text.lower()), ValidationMode)
 PATH: Final = Kind("a file path, which may hold " + " ".join(f"{{{name}}}" for name in PLACEHOLDERS), _path, _path)
+OPTIONAL_PATH: Final = Kind(f"{PATH.accepts}, or None", _path, lambda value: None if value is None else _path(value))
 TEXT: Final = Kind("text", _text, _text)
 OPTIONAL_TEXT: Final = Kind("text, or None", _text, _optional_text)
 OPTIONAL_CALLABLE: Final = Kind("a function of a name and a value, or None", _refuse_text, _optional_callable)

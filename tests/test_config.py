@@ -33,6 +33,8 @@ def test_the_defaults_are_those_of_the_docs():
         hash_key=None,
         validation=ValidationMode.OFF,
         max_files=100,
+        blackbox=None,
+        redactor=None,
     )
     assert TraceContext("shop", "pay") == TraceContext("shop", "pay", "unknown", None)
 
@@ -119,7 +121,7 @@ def test_an_unknown_setting_is_told_with_the_known_ones():
         TraceConfig().changed({"buffer": 1})
     assert str(caught.value) == (
         "there is no setting 'buffer': the settings are mode, out_path, buffer_size, capture_inputs, capture_outputs, "
-        "buffer_bytes, max_value_bytes, redact, hash_key, validation, max_files, redactor"
+        "buffer_bytes, max_value_bytes, redact, hash_key, validation, max_files, blackbox, redactor"
     )
 
 

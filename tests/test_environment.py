@@ -57,11 +57,13 @@ ACCEPTED = [
     ("FLOWTRACE_VALIDATION", "off", "validation", ValidationMode.OFF),
     ("FLOWTRACE_VALIDATION", "WARN", "validation", ValidationMode.WARN),
     ("FLOWTRACE_VALIDATION", " error ", "validation", ValidationMode.ERROR),
+    ("FLOWTRACE_BLACKBOX", "/var/lib/{pid}.ring", "blackbox", "/var/lib/{pid}.ring"),
     ("FLOWTRACE_PACK_REF", "shop", "pack_ref", "shop"),
     ("FLOWTRACE_RESOLVED_DIGEST", "sha256:1", "resolved_digest", "sha256:1"),
     ("FLOWTRACE_FLOW_ID", "checkout", "flow_id", "checkout"),
     ("FLOWTRACE_FLOW_VERSION", "2", "flow_version", "2"),
 ]
+OPTIONAL_PATH = f"{PATH}, or None"
 REFUSED = [
     *(("FLOWTRACE_MODE", text, MODE) for text in ("enabled", "2", "on,off", "alwayss", "тrue")),
     *(("FLOWTRACE_DISABLED", text, BOOLEAN) for text in ("disabled", "2", "-1", "y", "t")),
@@ -74,6 +76,7 @@ REFUSED = [
     ),
     *(("FLOWTRACE_MAX_FILES", text, COUNT) for text in ("0", "00", "-1", "1.5", "all", "2147483648")),
     *(("FLOWTRACE_OUT", text, PATH) for text in ("{}.json", "{host}.json", "a{PID}.json", "{run_id}{x}", "a\0b")),
+    ("FLOWTRACE_BLACKBOX", "{host}.ring", OPTIONAL_PATH),
     ("FLOWTRACE_VALIDATION", "strict", "off, warn or error"),
     ("FLOWTRACE_VALIDATION", "true", "off, warn or error"),
 ]

@@ -1,0 +1,421 @@
+"""The black box: each step goes into a memory-mapped file as it starts and ends, so that it survives the process.
+
+What is in a shared file mapping belongs to the kernel, and is there for other processes however this one ends. There is
+no lock: a step has a slot of its own from its start until later ones need it.
+
+Nothing hidden may ever be in the file, so that redaction can't wait here. For calls whose values are light and whose
+names are known to be harmless, the payload's canonical bytes are made at once, and serve as the snapshot too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from gc import is_tracked
+from itertools import count
+from typing import Any, Final
+
+from flowtrace import log, ringfile
+from flowtrace.boxparts import KnownNode, NodeTable, about_of, delta_of, digest_of, fitted
+from flowtrace.calls import (
+    Node,
+    Policy,
+    Snapshot,
+    Stream,
+    bind,
+    final_input,
+    final_output,
+    snapshot_call,
+    snapshot_output,
+)
+from flowtrace.canonical import EXACT_TYPES, SORTED_KEYS, JSONError, dumps, plain
+from flowtrace.clock import CLOCK
+from flowtrace.digest import hash_raw, plain_hasher
+from flowtrace.interruption import let_through
+from flowtrace.redaction import MARKER, SecretNames
+from flowtrace.ringfile import (
+    CHECKS,
+    FIRST,
+    HAS_DATA,
+    HAS_DIGEST,
+    IS_KEYED,
+    ROOM,
+    SLOT,
+    RingFile,
+    checksum,
+    word,
+)
+from flowtrace.scrub import Scrubber, texts_in_environment
+from flowtrace.step import Step
+
+_OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
+_OBJECT: Final = ord("{")
+_MOST_KEYS: Final = 64
+_MOST_SHAPES: Final = 4096
+_MOST_SECRETS: Final = 1000
+_FEW: Final = 32  # items of a dict that may all be one long text
+_SHOWN: Final = word(0, 0, HAS_DATA)
+_HASHED: Final = word(0, 0, HAS_DIGEST)
+_pack_start: Final = ringfile.START_IN_WORDS.pack
+_pack_end: Final = ringfile.END_IN_WORDS.pack
+_tracked: Final = is_tracked
+
+
+class _Slot:
+    __slots__ = ("at", "box", "check", "end")
+
+    def __init__(self, box: BlackBox, number: int) -> None:
+        self.box = box
+        self.at = self.end = FIRST + SLOT * number + CHECKS
+        self.check = (FIRST + SLOT * number) // 8
+
+
+class BlackBox:
+    """Writes the steps of this process into a ring file. A fault of its own costs no step its place in the buffer.
+
+    Args:
+        file: the ring file.
+        slots: how many slots it has.
+        buffer_size: finished steps that are kept at least.
+        policy: what to keep of values.
+    """
+
+    __slots__ = (
+        *("_file", "_free", "_is_open", "_keep", "_key", "_limit", "_map", "_next", "_nodes", "_policy"),
+        *("_reserve", "_secrets", "_shows_output", "_words"),
+    )
+
+    def __init__(self, file: RingFile, slots: int, buffer_size: int, policy: Policy) -> None:
+        self._file = file
+        self._map = file.map
+        self._words = file.words
+        self._policy = policy
+        self._key = policy.key
+        self._shows_output = policy.capture_outputs and policy.key is None
+        self._limit = min(ROOM, policy.max_value_bytes) if policy.redactor is None else -1
+        self._nodes = NodeTable(file, policy)
+        self._next = count(1).__next__
+        self._keep = min(buffer_size, ringfile.MOST_STEPS)
+        self._is_open = True
+        places = [_Slot(self, number) for number in range(slots)]
+        used = self._keep + ringfile.MARGIN
+        self._free: deque[_Slot] = deque(places[:used])
+        self._reserve = places[: used - 1 : -1]
+        self._secrets: dict[str, None] = {}
+
+    def close(self) -> None:
+        """End in order: the file goes."""
+        self._stop()
+        self._file.finish()
+
+    def abandon(self) -> None:
+        """Leave the file to the parent of this forked process."""
+        self._stop()
+        self._file.abandon()
+
+    def _stop(self) -> None:
+        self._is_open = False
+        self._nodes.close()
+        self._reserve.clear()
+        self._free.clear()
+
+    # --- what a call goes through
+
+    def begin(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Do what `take` and `start` do, for a call whose body starts at once. One function counts in every call.
+
+        Args:
+            step: of the call, with all but its input.
+            args: positional arguments.
+            kwargs: keyword arguments.
+        """
+        try:
+            known = step.node.known
+            if known is None or known.owner is not self._nodes:
+                known = self._nodes.learn(step.node)
+            lead = known.bound_lead if step.bound else known.lead
+            if lead is not None and not kwargs and len(args) == 1:
+                value = args[0]
+                # this is `_light`, without a call
+                if _tracked(value) or type(value) is tuple:
+                    data = None
+                elif type(value) is not dict:
+                    data = dumps(value, None, _OPTIONS)
+                elif len(value) <= _FEW:
+                    data = dumps(value, None, _OPTIONS)
+                    if [*value] != known.taken:
+                        data = self._light(value, known)
+                else:
+                    data = None
+                if data is not None and len(data) <= known.room:
+                    step.input = data = lead + data + b"}"
+                    if known.is_shown:
+                        tail, last = data, known.shown + len(data)
+                    else:
+                        tail, last = plain_hasher(data).digest(), known.hashed
+                    # this is `_write_start`, without a call
+                    free = self._free
+                    slot = free.popleft() if len(free) > self._keep else self._other_slot()
+                    if slot is not None:
+                        step.slot = slot
+                        body = _pack_start(step.number, step.parent, CLOCK.now(), step.thread, last) + tail
+                        at = slot.at
+                        slot.end = end = at + len(body)
+                        self._map[at:end] = body
+                        self._words[slot.check] = checksum(body)
+                    return
+        except JSONError:
+            pass
+        except Exception as error:
+            log.internal_fault("write the start of a call into the black box", error)
+        step.input = self.take(step.node, args, kwargs, step.bound)
+        self.start(step)
+
+    def take(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Snapshot:
+        """Return what a function is called with: its payload's canonical bytes where nothing in it is hidden."""
+        try:
+            known = self._nodes.known(node)
+            names = known.bound_names if bound else known.names
+            if names is None or kwargs or len(args) != len(names):
+                return self._take_other(known, node, args, kwargs, bound)
+            parts = [self._light(value, known) for value in args]
+            if None in parts:
+                return self._take_other(known, node, args, kwargs, bound)
+            data = dumps(dict(zip(names, args, strict=True)), None, _OPTIONS)
+            if len(data) <= self._policy.max_value_bytes:
+                return data
+        except JSONError:
+            pass
+        except Exception as error:
+            log.internal_fault("take the arguments of a call for the black box", error)
+        return snapshot_call(node, args, kwargs, bound, self._policy)
+
+    def start(self, step: Step) -> None:
+        """Write that a step runs."""
+        try:
+            known = self._nodes.known(step.node)
+            data = step.input
+            if known.has_names and type(data) is bytes and data[0] == _OBJECT and len(data) <= ROOM:
+                if known.is_shown:
+                    tail, flags, size, about = data, HAS_DATA, len(data), 0
+                else:
+                    tail, flags, size, about = self._hashed(data, known.captures)
+            else:
+                tail, flags, size, about = self._slow_input(step, known)
+            slot = self._free.popleft() if len(self._free) > self._keep else self._other_slot()
+            if slot is not None:
+                step.slot = slot
+                now = step.started or CLOCK.now()
+                last = word(size, about, flags, known.number)
+                body = _pack_start(step.number, step.parent, now, step.thread, last) + tail
+                slot.end = slot.at + len(body)
+                self._map[slot.at : slot.end] = body
+                self._words[slot.check] = checksum(body)
+        except Exception as error:
+            log.internal_fault("write the start of a step into the black box", error)
+
+    def end(self, step: Step, output: object) -> None:
+        """Take what a function returned, and write that its step has ended well."""
+        try:
+            known = step.node.known
+            if known is None or known.owner is not self._nodes:
+                known = self._nodes.learn(step.node)
+            if _tracked(output) or type(output) is tuple or (type(output) is dict and len(output) > _FEW):
+                data = self._verified(output, known)
+            else:
+                data = dumps(output, None, _OPTIONS)
+                if type(output) is dict and (shape := [*output]) != known.returned:
+                    if tuple(shape) in known.shapes:
+                        known.returned = shape
+                    else:
+                        data = self._verified(output, known)
+            if data is not None and len(data) <= self._limit and step.issues is None and step.state_delta is None:
+                step.output = data
+                slot = step.slot
+                if slot is None or slot.box is not self:
+                    return
+                if self._shows_output:
+                    tail, last = data, _SHOWN + len(data)
+                elif self._key is None:
+                    tail, last = plain_hasher(data).digest(), _HASHED
+                else:
+                    tail, flags, size, _ = self._hashed(data, self._policy.capture_outputs)
+                    last = word(size, 0, flags)
+                # this is `_write_end`, without a call
+                body = _pack_end(step.number, self._next(), step.ended - step.started, last) + tail
+                at = slot.end
+                self._map[at : at + len(body)] = body
+                self._words[slot.check + 1] = checksum(body)
+                step.slot = None
+                self._free.append(slot)
+                return
+        except JSONError:
+            pass
+        except Exception as error:
+            log.internal_fault("write the end of a step into the black box", error)
+        step.output = snapshot_output(step.node, output, self._policy)
+        self.finish(step)
+
+    def forget(self, step: Step) -> None:
+        """Take a step back that could not be started after all."""
+        slot, step.slot = step.slot, None
+        if slot.box is self:
+            self._words[slot.check] = 0
+            self._free.append(slot)
+
+    def finish(self, step: Step) -> None:
+        """Write how a step has ended, whichever way that was."""
+        try:
+            self._finish(step)
+        except Exception as error:
+            log.internal_fault("write the end of a step into the black box", error)
+
+    def _finish(self, step: Step) -> None:
+        about: dict[str, Any] = {}
+        data: bytes | None = None
+        digest, flags = b"", 0
+        if step.output is not None:
+            output = final_output(step.node, step.output, self._policy)
+            if isinstance(step.output, Stream):
+                step.output = output  # a stream has one end
+            self._learn(output.secrets)
+            digest, flags = digest_of(output)
+            data = output.data if self._policy.capture_outputs else None
+            about |= about_of(output, self._policy.capture_outputs)
+        if step.state_delta is not None:
+            about |= delta_of(step.state_delta)
+            self._learn(step.state_delta.secrets)
+        if step.failure is not None:
+            if step.stream is not None:
+                self._learn(step.stream.secrets(step.node, self._policy))
+            about["failure"] = self._told(step, list(step.failure))
+        if step.issues:
+            about["issues"] = self._told(step, [[issue.code, issue.path, issue.message] for issue in step.issues])
+        self._write_end(step, *fitted(digest, flags, data, about))
+
+    def adopt(self, step: Step) -> None:
+        """Take in a step that began, or ended, before there was this box, and maybe under other rules of redaction."""
+        step.slot = None
+        if isinstance(step.input, bytes) and step.input[0] == _OBJECT:
+            step.input = final_input(step.node, step.input, step.bound, self._policy)
+        self.start(step)
+        if step.ended:
+            self.finish(step)
+
+    def has(self, step: Step) -> bool:
+        """Tell whether a step that runs has its slot here."""
+        return step.slot is not None and step.slot.box is self
+
+    # --- inside
+
+    def _light(self, value: Any, known: KnownNode) -> bytes | None:
+        """Return the canonical bytes of an argument that hides nothing; None where it takes more to tell.
+
+        Its keys are looked at after `dumps`, which takes no others than texts: none is asked for its hash.
+        """
+        if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > _FEW):
+            return None
+        try:
+            data = dumps(value, None, _OPTIONS)
+        except JSONError:
+            return None
+        if type(value) is dict and (shape := [*value]) != known.taken:
+            if tuple(shape) not in known.shapes:
+                return None
+            known.taken = shape
+        return data
+
+    def _write_end(self, step: Step, tail: bytes, flags: int, size: int, about: int = 0) -> None:
+        slot = step.slot
+        if slot is None or slot.box is not self:
+            return
+        last = word(size, about, flags)
+        body = _pack_end(step.number, self._next(), step.ended - step.started, last) + tail
+        self._map[slot.end : slot.end + len(body)] = body
+        self._words[slot.check + 1] = checksum(body)
+        step.slot = None
+        self._free.append(slot)
+
+    def _other_slot(self) -> _Slot | None:
+        """Return a slot that was not used before, or that of the step that ended first; or none where all are taken."""
+        try:
+            return self._reserve.pop() if self._reserve else self._free.popleft()
+        except IndexError:
+            if self._is_open:
+                log.warn_once(
+                    "black box has no room for more steps in flight", ("black box", "full"), path=self._file.path
+                )
+            return None
+
+    def _hashed(self, data: bytes, keep: bool) -> tuple[bytes, int, int, int]:
+        flags = HAS_DIGEST if self._key is None else HAS_DIGEST | IS_KEYED
+        if keep:
+            return hash_raw(data, self._key) + data, flags | HAS_DATA, len(data), 0
+        return hash_raw(data, self._key), flags, 0, 0
+
+    def _take_other(
+        self, known: KnownNode, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool
+    ) -> Snapshot:
+        """Take a call that is not as simple, or not yet known to be harmless."""
+        data = self._verified(bind(node, args, kwargs, bound), known, args)
+        if data is not None and len(data) <= self._policy.max_value_bytes:
+            return data
+        return snapshot_call(node, args, kwargs, bound, self._policy)
+
+    def _verified(self, value: Any, known: KnownNode, parts: tuple[Any, ...] = ()) -> bytes | None:
+        """Return the canonical bytes of a value that JSON holds as it is; None where it hides something, or is large.
+
+        Args:
+            value: a payload or a result.
+            known: about its node.
+            parts: values in it. Later ones like these are looked at faster.
+        """
+        if self._policy.redactor is not None:  # which is to be asked for each value
+            return None
+        for part in parts or (value,):
+            if type(part) in (dict, list, str, bytes) and len(part) > self._policy.max_value_bytes:
+                return None
+            if type(part) is dict:
+                self._admit(part, known)
+        data = plain(value)
+        return None if data is None or b'"$py"' in data or _may_hide(known.secret, data, value) else data
+
+    def _admit(self, value: dict[Any, Any], known: KnownNode) -> None:
+        """Note a dict's keys, so that others like it are known to hide nothing. Values are looked at each time."""
+        if len(value) > _MOST_KEYS or not all(type(key) is str for key in value) or "$py" in value:
+            return
+        if not any(map(known.secret, value)):
+            if len(known.shapes) >= _MOST_SHAPES:
+                known.shapes.clear()
+            known.shapes.add(tuple(value))
+
+    def _slow_input(self, step: Step, known: KnownNode) -> tuple[bytes, int, int, int]:
+        given = final_input(step.node, step.input, step.bound, self._policy)
+        self._learn(given.secrets)
+        digest, flags = digest_of(given)
+        return fitted(digest, flags, given.data if known.captures else None, about_of(given, known.captures))
+
+    def _learn(self, secrets: tuple[str, ...]) -> None:
+        """Take note of what was hidden: the text of an error may quote it. The last 1,000 are known."""
+        self._secrets.update(dict.fromkeys(secrets))
+        while len(self._secrets) > _MOST_SECRETS:
+            del self._secrets[next(iter(self._secrets))]
+
+    def _told(self, step: Step, texts: list[Any]) -> list[Any]:
+        try:
+            names = self._nodes.known(step.node).secret
+            scrubber = Scrubber([*self._secrets, *texts_in_environment(os.environ, names)], names)
+            told: list[Any] = scrubber.scrubbed(texts)
+        except Exception as error:
+            let_through(error)
+            return [MARKER for _ in texts]
+        return told
+
+
+def _may_hide(secret: SecretNames, data: bytes, value: Any) -> bool:
+    """Tell whether a secret name may be in a value; exactly so for an object of atoms, as most payloads are."""
+    if not secret.may_be_in(data):
+        return False
+    if type(value) is dict and not any(type(part) in (dict, list, tuple) for part in value.values()):
+        return any(map(secret, value))
+    return True

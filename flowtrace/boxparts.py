@@ -1,0 +1,208 @@
+"""What the black box says of a node and of a value, in as much room as there is."""
+
+from __future__ import annotations
+
+from threading import RLock
+from types import CodeType, FunctionType
+from typing import Any, Final
+
+from flowtrace import log
+from flowtrace.calls import Node, Policy
+from flowtrace.canonical import Encoded, dumps, plain
+from flowtrace.digest import KEYED_ALGORITHM
+from flowtrace.model import Code, to_document
+from flowtrace.redaction import SecretNames
+from flowtrace.ringfile import FIRST, HAS_DATA, HAS_DIGEST, HEADER, IS_KEYED, ROOM, RingFile, framed, word
+
+LONG_TEXT: Final = 1000
+_POINTERS: Final = frozenset({"opaque", "redacted", "redacted_delta"})
+_NAMELESS: Final = 0xFFFF
+_VARIABLE: Final = 0x04 | 0x08  # inspect.CO_VARARGS, CO_VARKEYWORDS
+
+
+class KnownNode:
+    """What is worked out once for each node.
+
+    Attributes:
+        owner: the black box that it is worked out for.
+        number: of its record in the file's table.
+        names: its parameters, where all are ordinary and none is secret or takes a receiver; else None.
+        bound_names: the same without the receiver, for calls that leave it out.
+        lead: JSON text before the value of the only parameter; None where there are others, or hashes are keyed.
+        bound_lead: the same for calls that leave out the receiver.
+        room: bytes that this value may have.
+        captures: its payloads are kept.
+        is_shown: they are kept, and hashed without a key, which can wait until somebody reads the file.
+        shown: the last word of a start with a payload, less its size.
+        hashed: the last word of a start with a hash alone.
+        has_names: its payloads are objects of parameters.
+        secret: tells which names are secret.
+        shapes: keys of dicts, none of which is secret.
+        taken: those of them that the last argument had, which are the first to be looked for.
+        returned: the same of the last result.
+    """
+
+    __slots__ = (
+        *("bound_lead", "bound_names", "captures", "has_names", "hashed", "is_shown", "lead", "names"),
+        *("number", "owner", "returned", "room", "secret", "shapes", "shown", "taken"),
+    )
+
+    def __init__(self, owner: object, number: int, node: Node, policy: Policy, shapes: set[tuple[str, ...]]) -> None:
+        self.owner = owner
+        self.number = number
+        self.captures = policy.captures_input(node)
+        self.is_shown = self.captures and policy.key is None
+        self.shown = word(0, 0, HAS_DATA, number)
+        self.hashed = word(0, 0, HAS_DIGEST, number)
+        self.has_names = node.function is not None
+        self.secret = policy.secret(node)
+        self.shapes = shapes
+        self.taken: list[str] = []
+        self.returned: list[str] = []
+        is_asked = policy.redactor is not None  # then no name is known to be harmless
+        self.names = None if is_asked else _harmless(node.simple_names, self.secret)
+        self.bound_names = None if is_asked else _harmless(_names_when_bound(node), self.secret)
+        self.lead = None if policy.key else _lead(self.names)
+        self.bound_lead = None if policy.key else _lead(self.bound_names)
+        self.room = min(ROOM, policy.max_value_bytes) - max(len(self.lead or b""), len(self.bound_lead or b"")) - 1
+
+
+class NodeTable:
+    """The table of nodes in a ring file, and what is worked out for each of them.
+
+    Args:
+        file: the ring file.
+        policy: what to keep of values.
+    """
+
+    def __init__(self, file: RingFile, policy: Policy) -> None:
+        self._file: RingFile | None = file
+        self._policy = policy
+        self._numbers: dict[bytes, int] = {}
+        self._shapes: dict[SecretNames, set[tuple[str, ...]]] = {}
+        self._end = HEADER
+        self._lock = RLock()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file = None
+
+    def known(self, node: Node) -> KnownNode:
+        """Return what is worked out for a node."""
+        known: KnownNode | None = node.known
+        return known if known is not None and known.owner is self else self.learn(node)
+
+    def learn(self, node: Node) -> KnownNode:
+        """Work it out, and write the node's record."""
+        with self._lock:
+            shapes = self._shapes.setdefault(self._policy.secret(node), set())
+            known = KnownNode(self, self._number_of(node), node, self._policy, shapes)
+            node.known = known
+        return known
+
+    def _number_of(self, node: Node) -> int:
+        """Return the number of a node's record in the table; the same for those of which the same is said.
+
+        One that has no room there stays nameless, and so do those that come after it.
+        """
+        names = (node.node_id, node.component, node.operation)
+        code = node.located or code_of(node.function)
+        about = None if code is None else to_document(code)
+        record = framed(plain({"names": [name[:LONG_TEXT] for name in names], "code": about}) or b"{}")
+        number = self._numbers.get(record)
+        if number is not None or self._file is None:
+            return number or 0
+        end = self._end + len(record)
+        if end > FIRST:
+            self._end = FIRST
+            log.warn_once("black box has no room for more nodes", ("black box", "nodes"), path=self._file.path)
+            return _NAMELESS
+        self._file.map[self._end : end] = record
+        self._end = end
+        number = self._numbers[record] = len(self._numbers)
+        return number
+
+
+def _lead(names: tuple[str, ...] | None) -> bytes | None:
+    return b"{" + dumps(names[0]) + b":" if names is not None and len(names) == 1 else None
+
+
+def _harmless(names: tuple[str, ...] | None, secret: SecretNames) -> tuple[str, ...] | None:
+    return None if names is None or not names or any(map(secret, names)) else names
+
+
+def _names_when_bound(node: Node) -> tuple[str, ...] | None:
+    """Return a method's parameters without its receiver, where all are ordinary ones."""
+    function = node.function
+    if type(function) is not FunctionType or hasattr(function, "__signature__") or hasattr(function, "__wrapped__"):
+        return None
+    code: CodeType = function.__code__
+    if not node.has_receiver or code.co_posonlyargcount or code.co_kwonlyargcount or code.co_flags & _VARIABLE:
+        return None
+    return code.co_varnames[1 : code.co_argcount]
+
+
+def code_of(function: Any) -> Code | None:
+    """Return where a function is defined, without the hash of its code: reading sources would take too long here."""
+    if type(function) is not FunctionType:
+        return None
+    code = function.__code__
+    return Code(
+        module=function.__module__ or "",
+        qualname=function.__qualname__[:LONG_TEXT],
+        file=code.co_filename[:LONG_TEXT],
+        line=code.co_firstlineno,
+    )
+
+
+def digest_of(value: Encoded) -> tuple[bytes, int]:
+    """Return the hash of a value, and the flags that tell of it."""
+    keyed = value.digest.algorithm == KEYED_ALGORITHM
+    return bytes.fromhex(value.digest.value), HAS_DIGEST | (IS_KEYED if keyed else 0)
+
+
+def about_of(value: Encoded, kept: bool) -> dict[str, Any]:
+    """Return what is said about a value, with its size where it is kept."""
+    found: dict[str, Any] = {"size": value.size} if kept else {}
+    for name, pointers in (("opaque", value.opaque), ("redacted", value.redacted)):
+        if pointers:
+            found[name] = list(pointers)
+    return found
+
+
+def delta_of(value: Encoded) -> dict[str, Any]:
+    """Return what is said about a recorded state change: its hash, and what was hidden in it."""
+    found: dict[str, Any] = {"state_delta": [value.digest.algorithm, value.digest.value]}
+    return found | ({"redacted_delta": list(value.redacted)} if value.redacted else {})
+
+
+def fitted(digest: bytes, flags: int, data: bytes | None, about: dict[str, Any]) -> tuple[bytes, int, int, int]:
+    """Return the tail of a record that fits into its part: what is too much is left out, the least needed first."""
+    told = dumps(about) if about else b""
+    for shorten in (_without_frames, _without_details, _without_pointers):
+        if len(told) <= ROOM:
+            break
+        about = shorten(about)
+        told = dumps(about)
+    if len(told) > ROOM:  # a message of which each character takes six bytes
+        told = dumps({"failure": [about["failure"][0], "", None]})
+    if data is not None and len(data) + len(told) <= ROOM:
+        return digest + data + told, flags | HAS_DATA, len(data), len(told)
+    return digest + told, flags, 0, len(told)
+
+
+def _without_frames(about: dict[str, Any]) -> dict[str, Any]:
+    code, message, details = about.get("failure") or ("", "", None)
+    if isinstance(details, dict):
+        details = {name: value for name, value in details.items() if name != "frames"}
+    return about | {"failure": [code, message, details]} if code else about
+
+
+def _without_details(about: dict[str, Any]) -> dict[str, Any]:
+    code, message, _ = about.get("failure") or ("", "", None)
+    kept = {name: value for name, value in about.items() if name not in ("failure", "issues")}
+    return kept | {"failure": [code, message[:LONG_TEXT], None]} if code else kept
+
+
+def _without_pointers(about: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in about.items() if name not in _POINTERS}

@@ -1,0 +1,44 @@
+"""`flowtrace recover`: a trace of what a dead process left in its black box."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from flowtrace.cli.common import EXIT_OK, Command, harmless, json_option, print_json
+
+
+@click.command(
+    "recover",
+    cls=Command,
+    examples="""
+    flowtrace recover app.ring --out crash.json
+    flowtrace recover app.ring | flowtrace show -
+    """,
+)
+@click.argument("ring", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the trace there.")
+@json_option
+def command(ring: Path, out: Path | None, as_json: bool) -> int:
+    """Make a trace of a ring file (FLOWTRACE_BLACKBOX) that a dead process left behind.
+
+    Steps that ran when the process ended stand under in_flight, with the error process_died. Without --out the trace is
+    printed; with it, a line that says how many steps it has, or with --json the same as JSON. RING stays as it is.
+    """
+    from flowtrace.canonical import pretty
+    from flowtrace.model import new_document
+    from flowtrace.salvage import recover
+    from flowtrace.writer import write_atomically
+
+    trace = recover(ring)
+    if out is None:
+        print_json(new_document(trace))
+        return EXIT_OK
+    write_atomically(str(out), pretty(new_document(trace)))
+    found = {"path": str(out), "steps": len(trace.steps), "in_flight": len(trace.in_flight)}
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(f"{harmless(str(out))}: {found['steps']} finished steps, {found['in_flight']} in flight")
+    return EXIT_OK

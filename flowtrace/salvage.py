@@ -1,0 +1,176 @@
+"""From what a dead process left in its black box to a trace. Nothing that stands in the file is trusted."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Final
+
+from flowtrace import canonical, ringfile
+from flowtrace.assemble import is_deep
+from flowtrace.canonical import MAX_DEPTH
+from flowtrace.clock import rfc3339, step_id
+from flowtrace.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
+from flowtrace.interruption import let_through
+from flowtrace.model import TRACE_VERSION, Code, Flow, Hash, Pack, Run, Step, StepError, Trace, ValidationIssue, checked
+from flowtrace.ringfile import IS_KEYED, Content, Record
+
+_INPUT: Final = "/invocation_json/payload"
+_OUTPUT: Final = "/output_json"
+_STATE_DELTA: Final = "/state_delta"
+_MESSAGE: Final = "the process ended while this step was running"
+_RUN_ID: Final = re.compile("[0-9a-f]{32}")
+_LATEST: Final = 253_402_300_799 * 1_000_000_000  # the end of the year 9999, in ns
+
+
+def recover(path: str | os.PathLike[str]) -> Trace:
+    """Read what a process left in its black box; the file stays as it is.
+
+    Args:
+        path: the ring file (``FLOWTRACE_BLACKBOX``).
+
+    Returns:
+        The last finished steps, and in ``in_flight`` those that ran when the process ended, with the error
+        ``process_died``. Records that are torn or cut off are left out.
+
+    Raises:
+        RingFileError: it is no ring file, or its header is damaged.
+        OSError: the file can't be read.
+    """
+    return trace_of(ringfile.read(os.fspath(path)))
+
+
+def trace_of(content: Content) -> Trace:
+    """Return the trace of what a ring file holds."""
+    header = content.header
+    ended = [(start, end) for start, end in content.steps if end is not None]
+    ended.sort(key=lambda pair: pair[1].fields[1])
+    last = ended[-1][1].fields[1] if ended else 0
+    ended = ended[-max(0, min(_number(header, "buffer_size"), len(ended))) :] if _number(header, "buffer_size") else []
+    running = sorted((start for start, end in content.steps if end is None), key=lambda start: start.fields[0])
+    moments = [start.fields[2] + (end.fields[2] if end else 0) for start, end in content.steps]
+    stopped = max(moments, default=0)
+    steps = [_step(content, start, end, 0) for start, end in ended]
+    in_flight = [_step(content, start, None, stopped - start.fields[2]) for start in running]
+    kept = [step for step in steps if step is not None]
+    return Trace(
+        trace_version=TRACE_VERSION,
+        runner_version=_text(header, "runner_version") or None,
+        git_sha=_text(header, "git_sha") or None,
+        pack=Pack(pack_ref=_text(header, "pack_ref"), resolved_digest=_text(header, "resolved_digest") or None),
+        flow=Flow(id=_text(header, "flow_id"), version=_text(header, "flow_version")),
+        steps=kept,
+        run=_run(content),
+        in_flight=[step for step in in_flight if step is not None],
+        dropped_steps=max(0, last - len(kept)),
+    )
+
+
+def started_at(header: dict[str, Any]) -> str:
+    """Return when the process's recorder began, as RFC 3339 text."""
+    return _moment(header, _number(header, "started"))
+
+
+def _run(content: Content) -> Run:
+    header = content.header
+    run_id = _text(header, "run_id")
+    return Run(
+        id=run_id if _RUN_ID.fullmatch(run_id) else "0" * 32,
+        started_at=started_at(header),
+        outcome="snapshot" if content.is_clean or ringfile.is_alive(header) else "interrupted",
+        pid=_number(header, "pid"),
+        host=_text(header, "host"),
+        python=_text(header, "python"),
+    )
+
+
+def _step(content: Content, start: Record, end: Record | None, running: int) -> Step | None:
+    """Return a step's record; None where what the file says makes none."""
+    try:
+        return checked(_record(content, start, end, running))
+    except Exception as error:
+        let_through(error)
+        return None
+
+
+def _record(content: Content, start: Record, end: Record | None, running: int) -> Step:
+    number, parent, started, thread, node = start.fields
+    about = content.nodes.get(node, {})
+    node_id, component, operation = about.get("names") or ("unknown", "unknown", "unknown")
+    duration = max(0, running if end is None else end.fields[2])
+    code = about.get("code")
+    record = Step(
+        node_id=node_id,
+        component_id=component,
+        operation=operation,
+        input_hash=_hash(start),
+        duration_ms=duration // 1_000_000,
+        step_id=step_id(number),
+        parent_step_id=step_id(parent) if parent else None,
+        started_at=_moment(content.header, started),
+        duration_ns=duration,
+        thread=f"thread-{thread}",
+        code=Code(**code) if isinstance(code, dict) else None,
+        opaque=[_INPUT + pointer for pointer in start.about.get("opaque", ())],
+        redacted=[_INPUT + pointer for pointer in start.about.get("redacted", ())],
+    )
+    if start.data or "size" in start.about:
+        payload = _shown(content, start)
+        record.invocation_json = {"component_id": component, "operation": operation, "payload": payload}
+    if end is None:
+        record.error = StepError(code="process_died", message=_MESSAGE, details=None)
+    else:
+        _add_end(record, content, end)
+    return record
+
+
+def _add_end(record: Step, content: Content, end: Record) -> None:
+    about = end.about
+    if end.data or end.digest:
+        record.output_hash = _hash(end)
+        record.opaque += [_OUTPUT + pointer for pointer in about.get("opaque", ())]
+        record.redacted += [_OUTPUT + pointer for pointer in about.get("redacted", ())]
+        if end.data or "size" in about:
+            record.output_json = _shown(content, end)
+    if "failure" in about:
+        code, message, details = about["failure"]
+        record.error = StepError(code=code, message=message, details=details)
+    record.validation_issues = [ValidationIssue(*issue) for issue in about.get("issues", ())]
+    if "state_delta" in about:
+        algorithm, value = about["state_delta"]
+        record.redacted += [_STATE_DELTA + pointer for pointer in about.get("redacted_delta", ())]
+        record.state_delta_hash = Hash(algorithm=algorithm, value=value)
+
+
+def _hash(record: Record) -> Hash:
+    algorithm = KEYED_ALGORITHM if record.flags & IS_KEYED else ALGORITHM
+    return Hash(algorithm=algorithm, value=record.digest.hex() or hash_bytes(record.data).value)
+
+
+def _shown(content: Content, record: Record) -> Any:
+    if not record.data:
+        size = record.about.get("size", 0)
+        limit = _number(content.header, "max_value_bytes")
+        reason = "larger than FLOWTRACE_MAX_VALUE_BYTES" if size > limit else "larger than a slot of the black box"
+        return {"$py": "cut", "reason": reason, "size": size}
+    try:
+        value = canonical.loads(record.data)
+    except ValueError:
+        value = None
+    if (value is None and record.data != b"null") or is_deep(value):
+        return {"$py": "cut", "reason": f"nested more than {MAX_DEPTH} levels", "size": len(record.data)}
+    return value
+
+
+def _text(header: dict[str, Any], name: str) -> str:
+    value = header.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _number(header: dict[str, Any], name: str) -> int:
+    value = header.get(name)
+    return value if type(value) is int else 0
+
+
+def _moment(header: dict[str, Any], now: int) -> str:
+    return rfc3339(max(0, min(_number(header, "epoch") + now, _LATEST)))
