@@ -32,6 +32,7 @@ class ConfigChanges(TypedDict, total=False):
     redact: tuple[str, ...]
     hash_key: str | None
     validation: ValidationMode | str
+    dump_signal: str | int | None
 
 
 def _shown(value: object) -> str:
@@ -74,6 +75,7 @@ class TraceConfig:
         redact: names whose values are hidden, added to the built-in ones.
         hash_key: text from which the key of keyed BLAKE3 is derived; None hashes without a key.
         validation: what a validation issue leads to, beside standing in its step.
+        dump_signal: the signal that asks for a snapshot (``"USR1"``), also as a number; None for none.
 
     Raises:
         ConfigError: a field holds something that it does not accept.
@@ -89,6 +91,7 @@ class TraceConfig:
     redact: tuple[str, ...] = ()
     hash_key: str | None = field(default=None, repr=False)
     validation: ValidationMode = ValidationMode.OFF
+    dump_signal: str | None = None
 
     def __post_init__(self) -> None:
         _settle(self)

@@ -141,6 +141,13 @@ CONFIG_VARIABLES: Final = (
         "`warn` where `CI` is true, else `off`",
         "What a validation issue leads to beside standing in its step: nothing, a logged warning, or a failure.",
     ),
+    Variable(
+        "FLOWTRACE_DUMP_SIGNAL",
+        "dump_signal",
+        values.SIGNAL,
+        "none",
+        "Write a snapshot of the last steps and those in flight when the process gets this signal.",
+    ),
 )
 CONTEXT_VARIABLES: Final = (
     Variable(

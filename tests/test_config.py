@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -31,6 +32,7 @@ def test_the_defaults_are_those_of_the_docs():
         redact=(),
         hash_key=None,
         validation=ValidationMode.OFF,
+        dump_signal=None,
     )
     assert TraceContext("shop", "pay") == TraceContext("shop", "pay", "unknown", None)
 
@@ -46,6 +48,7 @@ def test_the_defaults_are_those_of_the_docs():
         ({"redact": {"a"}}, {"redact": ("a",)}),
         ({"validation": "error"}, {"validation": ValidationMode.ERROR}),
         ({"buffer_size": 0}, {"buffer_size": 0}),
+        ({"dump_signal": signal.SIGUSR2}, {"dump_signal": "USR2"}),
     ],
 )
 def test_a_setting_takes_its_final_form(changes, final):
@@ -116,7 +119,7 @@ def test_an_unknown_setting_is_told_with_the_known_ones():
         TraceConfig().changed({"buffer": 1})
     assert str(caught.value) == (
         "there is no setting 'buffer': the settings are mode, out_path, buffer_size, capture_inputs, capture_outputs, "
-        "buffer_bytes, max_value_bytes, redact, hash_key, validation"
+        "buffer_bytes, max_value_bytes, redact, hash_key, validation, dump_signal"
     )
 
 
