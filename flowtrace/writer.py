@@ -66,7 +66,8 @@ def write_atomically(path: str, data: bytes) -> None:
 
     The bytes go to a new file of mode 0600 in the same folder, to the disk, and then under the name; missing folders
     are made with mode 0700. On failure the new file is removed and the old content stays. On Linux the new file has no
-    name until it is whole, so that even a killed process leaves no piece of it.
+    name until it is whole, so that even a killed process leaves no piece of it; where an older file is replaced, the
+    whole new one has a temporary name for the moment between two system calls.
 
     Args:
         path: the file.
@@ -81,9 +82,11 @@ def write_atomically(path: str, data: bytes) -> None:
     name = os.fsdecode(os.fsencode(os.path.basename(path))[:_LONGEST_NAME_KEPT])
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(6).hex()}.tmp")
     try:
-        if not _write_unnamed(folder, temporary, data):
+        written = _write_unnamed(folder, (path, temporary), data)
+        if not written:
             _fill(os.open(temporary, _CREATE, 0o600), data)
-        os.replace(temporary, path)
+        if written != path:
+            os.replace(temporary, path)
     except FileExistsError:  # what has the temporary name is not ours to remove
         raise
     except BaseException:
@@ -141,27 +144,31 @@ def refuse_special_file(path: str) -> None:
         raise OSError(errno.EINVAL, "is not a regular file", path)
 
 
-def _write_unnamed(folder: str, temporary: str, data: bytes) -> bool:
-    """Write a file that gets its name when it is whole; False where the system or the file system can't do that."""
+def _write_unnamed(folder: str, names: tuple[str, ...], data: bytes) -> str:
+    """Write a file that gets the first name that is free when it is whole.
+
+    Returns:
+        That name; ``""`` where the system or the file system can't do that.
+    """
     if _UNNAMED is None:
-        return False
+        return ""
     try:
         descriptor = os.open(folder, _UNNAMED, 0o600)
     except OSError:
-        return False
+        return ""
 
-    def give_name() -> bool:
-        try:
+    def give_name() -> str:
+        for name in names:
             # with a descriptor, Python calls linkat(), which follows the link in /proc as open(2) advises
-            os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=descriptor)
-        except OSError:
-            return False
-        return True
+            with contextlib.suppress(OSError):
+                os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=descriptor)
+                return name
+        return ""
 
     return _fill(descriptor, data, give_name)
 
 
-def _fill(descriptor: int, data: bytes, finish: Callable[[], bool] = lambda: True) -> bool:
+def _fill(descriptor: int, data: bytes, finish: Callable[[], str] = lambda: "") -> str:
     """Write to a new file, down to the disk, and close it; what ``finish`` says is returned."""
     try:
         _write_all(descriptor, data)
