@@ -61,10 +61,6 @@ test: $(TEST)/.groups ## build the wheel, install it, run pytest against it
 kill-loop: $(TEST)/.groups ## kill programs that write traces, 1,000 times, and look at every file
 	@$(TEST)/bin/python tests/durable/kill_loop.py --rounds 1000 $(ARGS)
 
-.PHONY: soak
-soak: $(TEST)/.groups ## three minutes of a service with all its troubles: nothing may grow, nothing be wrong
-	@$(TEST)/bin/python tests/durable/soak.py --seconds 180 $(ARGS)
-
 .PHONY: conformance
 conformance: $(PEERS)/.groups ## run the conformance checks on other decorators too, write the page
 	@$(PEERS)/bin/python bench/conformance_peers.py $(ARGS)

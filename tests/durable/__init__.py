@@ -1,1 +1,1 @@
-"""Long runs under kills and under everything at once; make calls them in full, pytest in short."""
+"""Long runs under kills; make calls them in full, pytest in short."""
