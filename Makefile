@@ -57,6 +57,10 @@ demo: $(DEMO)/.package ## run the example that fails, and read its trace
 test: $(TEST)/.groups ## build the wheel, install it, run pytest against it
 	@$(TEST)/bin/pytest $(ARGS)
 
+.PHONY: kill-loop
+kill-loop: $(TEST)/.groups ## kill programs that write traces, 1,000 times, and look at every file
+	@$(TEST)/bin/python tests/durable/kill_loop.py --rounds 1000 $(ARGS)
+
 .PHONY: conformance
 conformance: $(PEERS)/.groups ## run the conformance checks on other decorators too, write the page
 	@$(PEERS)/bin/python bench/conformance_peers.py $(ARGS)

@@ -33,8 +33,9 @@ class ConfigChanges(TypedDict, total=False):
     redact: tuple[str, ...]
     hash_key: str | None
     validation: ValidationMode | str
-    blackbox: str | os.PathLike[str] | None
     max_files: int
+    blackbox: str | os.PathLike[str] | None
+    dump_signal: str | int | None
     redactor: Redactor | None
 
 
@@ -78,8 +79,9 @@ class TraceConfig:
         redact: names whose values are hidden, added to the built-in ones.
         hash_key: text from which the key of keyed BLAKE3 is derived; None hashes without a key.
         validation: what a validation issue leads to, beside standing in its step.
-        blackbox: ring file of the process-global recorder, with the same placeholders as ``out_path``; None for none.
         max_files: trace files of its own that are kept where ``out_path`` holds a placeholder.
+        blackbox: ring file of the process-global recorder, with the same placeholders as ``out_path``; None for none.
+        dump_signal: the signal that asks for a snapshot (``"USR1"``), also as a number; None for none.
         redactor: a hook, called with the name of a value and the value when a step is written; true hides it too. Where
             it fails or answers anything but a bool, the value is hidden. It must neither change nor keep the value.
 
@@ -99,6 +101,7 @@ class TraceConfig:
     validation: ValidationMode = ValidationMode.OFF
     max_files: int = 100
     blackbox: str | None = None
+    dump_signal: str | None = None
     redactor: Redactor | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:

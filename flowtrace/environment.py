@@ -155,6 +155,13 @@ CONFIG_VARIABLES: Final = (
         "none",
         "A ring file that keeps the last steps and the stack in flight when the process is killed.",
     ),
+    Variable(
+        "FLOWTRACE_DUMP_SIGNAL",
+        "dump_signal",
+        values.SIGNAL,
+        "none",
+        "Write a snapshot of the last steps and those in flight when the process gets this signal.",
+    ),
 )
 CONTEXT_VARIABLES: Final = (
     Variable(

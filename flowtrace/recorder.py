@@ -203,15 +203,15 @@ class TraceRecorder:
         """
         return self._write("snapshot", False, path)
 
-    def write(self, outcome: str, *, ended: bool = False, replace: Callable[[str, str], None] = os.replace) -> None:
+    def write(self, outcome: str, *, ended: bool = False, in_turn: writer.InTurn = writer.at_once) -> None:
         """Write the run's trace; a failed write does not count, so that the next chance is taken.
 
         Args:
             outcome: ``failed``, ``recovered``, ``ok`` or ``interrupted``.
             ended: the run is over.
-            replace: puts the new file in its place, as in `flowtrace.writer.write_atomically`.
+            in_turn: decides whether the new file still comes in time, as in `flowtrace.writer.write_atomically`.
         """
-        if not self.is_off and self._write(outcome, ended, None, replace) is not None:
+        if not self.is_off and self._write(outcome, ended, None, in_turn) is not None:
             self.written = True
 
     def path(self) -> str:
@@ -338,7 +338,7 @@ class TraceRecorder:
         outcome: str,
         ended: bool,
         path: str | None,
-        replace: Callable[[str, str], None] = os.replace,
+        in_turn: writer.InTurn = writer.at_once,
     ) -> str | None:
         target = path or "(not known)"
         try:
@@ -347,7 +347,7 @@ class TraceRecorder:
                 return target
             with self._writing:
                 stored: dict[str, bytes] = {}
-                self._put(target, self._render(target, outcome, ended, stored), stored, replace)
+                self._put(target, self._render(target, outcome, ended, stored), stored, in_turn)
                 if path is None:
                     self._keeper.written(target, self.context.pack_ref, stored)
         except Exception as error:
@@ -356,11 +356,11 @@ class TraceRecorder:
             return target
         return None
 
-    def _put(self, target: str, data: bytes, stored: dict[str, bytes], replace: Callable[[str, str], None]) -> None:
+    def _put(self, target: str, data: bytes, stored: dict[str, bytes], in_turn: writer.InTurn) -> None:
         try:
-            writer.write_atomically(target, data, replace)
+            writer.write_atomically(target, data, in_turn)
         except FileNotFoundError:  # another process removed the folder when it was empty: it is made again
-            writer.write_atomically(target, data, replace)
+            writer.write_atomically(target, data, in_turn)
         for digest, payload in stored.items():  # or it took them for those of an older trace
             self._store(target, digest, payload)
 

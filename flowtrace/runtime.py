@@ -6,11 +6,13 @@ from threading import RLock
 from typing import Any, Final
 
 from flowtrace import assemble, boxes, buffer, failure, hooks, log, propagation, switch
-from flowtrace.config import TraceConfig, TraceContext
+from flowtrace.config import TraceConfig, TraceContext, is_disabled
 from flowtrace.interruption import let_through
 from flowtrace.recorder import TraceRecorder
+from flowtrace.signals import SnapshotSignal
 from flowtrace.step import CURRENT, IN_FORCE, LIVE, Step
 from flowtrace.throttle import Throttle
+from flowtrace.values import signal_number
 
 
 class Scope:
@@ -38,16 +40,18 @@ class _State:
         outermost_calls: how many runs outside any flow have ended that left more than a step behind.
         last_run: which kind of run was written last: "call", "flow", "process" or nothing yet.
         throttle: decides when the runs' traces are written.
+        dump_signal: the signal that asks for a snapshot, while its handler is installed.
         reported: mark of the last error that left a flow, which the uncaught-exception hook will see again.
     """
 
-    __slots__ = ("last_run", "outermost_calls", "recorder", "reported", "throttle")
+    __slots__ = ("dump_signal", "last_run", "outermost_calls", "recorder", "reported", "throttle")
 
     def __init__(self) -> None:
         self.recorder: TraceRecorder | None = None
         self.outermost_calls = 0
         self.last_run = ""
         self.throttle = Throttle()
+        self.dump_signal: SnapshotSignal | None = None
         self.reported: tuple[Any, ...] = ()
 
 
@@ -91,6 +95,7 @@ def put_back(recorder: TraceRecorder | None) -> None:
 
 def _turn(recorder: TraceRecorder | None) -> None:
     """Put the switch, the hooks and the thread pools into the state that a recorder asks for."""
+    _listen(None if recorder is None or is_disabled() else recorder.config.dump_signal)
     boxes.put(recorder)
     if recorder is None or recorder.is_off:
         propagation.uninstall()
@@ -101,6 +106,32 @@ def _turn(recorder: TraceRecorder | None) -> None:
         hooks.install(_LISTENERS)
         propagation.install()
         switch.turn_on()
+
+
+def _listen(name: str | None) -> None:
+    """Install the handler of the signal that asks for a snapshot, or take it away."""
+    number = None if name is None else signal_number(name)
+    installed = STATE.dump_signal
+    if installed is not None and installed.number != number and installed.uninstall():
+        STATE.dump_signal = installed = None
+    if number is None or installed is not None:
+        return
+    wanted = SnapshotSignal(number, _answer_signal)
+    reason = wanted.install()
+    if reason:
+        log.warn_once("dump signal is not installed", ("signal", reason), signal=name, reason=reason)
+    else:
+        STATE.dump_signal = wanted
+
+
+def _answer_signal() -> None:
+    recorder = ensure()
+    if recorder.config.dump_signal is None:  # it could not be taken away outside the main thread
+        return
+    if recorder.is_off:
+        log.warn("a snapshot was asked for, and tracing is off")
+    else:
+        recorder.snapshot()
 
 
 def recorder_here() -> TraceRecorder:
@@ -211,6 +242,8 @@ def _at_exit() -> None:
 
     Where a flow was written last, or one call is all there was, the file says that already.
     """
+    if STATE.dump_signal is not None:
+        STATE.dump_signal.wait()
     STATE.throttle.write_all()
     recorder = ensure()
     says_more = STATE.last_run in ("", "call") and (STATE.outermost_calls != 1 or LIVE)
@@ -241,6 +274,8 @@ def _after_fork() -> None:
         current = current.previous
     LIVE.clear()
     LIVE.update(sorted(mine.items()))
+    if STATE.dump_signal is not None:
+        STATE.dump_signal.forget_thread()
     STATE.throttle = Throttle()  # what waits is the parent's to write
     if STATE.recorder is not None:
         put(STATE.recorder.config, STATE.recorder.context)

@@ -54,6 +54,8 @@ def environment_speaks() -> bool:
     """Tell, without loading anything, whether the environment may ask for tracing; what it asks is read elsewhere."""
     if _word("FLOWTRACE_DISABLED") in _TRUE:
         return False
+    if _word("FLOWTRACE_DUMP_SIGNAL"):  # also where nothing is traced: what the signal does by default is to kill
+        return True
     mode = _word("FLOWTRACE_MODE")
     return mode not in _FALSE and bool(mode or _word("FLOWTRACE_OUT"))
 

@@ -6,7 +6,7 @@ when the process ends; a run that a later one overtakes in the meantime is count
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from functools import partial
 from threading import RLock
 from typing import Final
@@ -43,15 +43,15 @@ class _Bucket:
         self.placed = 0
         self._placing = RLock()
 
-    def replace(self, number: int, late: list[int], new: str, path: str) -> None:
+    def in_turn(self, number: int, late: list[int], place: Callable[[], None]) -> bool:
         """Put a new file in its place, unless that of a younger write is there: then its number is noted as late."""
         with self._placing:
             if number < self.placed:
-                os.unlink(new)
                 late.append(number)
-                return
-            os.replace(new, path)
+                return False
+            place()
             self.placed = number
+        return True
 
     def take_token(self) -> bool:
         """Take a token, if there is one."""
@@ -143,7 +143,7 @@ class Throttle:
         run, outcome, ended = what
         was_written = run.written
         late: list[int] = []
-        run.write(outcome, ended=ended, replace=partial(bucket.replace, number, late))
+        run.write(outcome, ended=ended, in_turn=partial(bucket.in_turn, number, late))
         with self._lock:
             if late:
                 run.written = was_written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,8 @@ LARGEST_NUMBER: Final = 2**31 - 1
 PLACEHOLDERS: Final = ("pid", "run_id", "flow_id", "timestamp")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
+# They mean nothing to Python or a terminal: a handler for another would change what ends or stops a program.
+_FREE_SIGNALS: Final = ("USR1", "USR2", "RTMIN", "RTMAX")
 
 
 class TraceMode(StrEnum):
@@ -131,6 +134,31 @@ def _optional_callable(value: object) -> Any:
     raise ValueError(value)
 
 
+def signal_number(name: str) -> int:
+    """Return the number of a signal in its final form, such as ``"USR1"``.
+
+    Raises:
+        AttributeError: this system does not have it.
+    """
+    return int(getattr(signal, f"SIG{name}"))
+
+
+def _signal(value: object) -> str | None:
+    if value is None:
+        return None
+    word = value.strip().upper().removeprefix("SIG") if isinstance(value, str) else str(_check_signal_number(value))
+    for name in _FREE_SIGNALS:
+        if hasattr(signal, f"SIG{name}") and word in (name, str(signal_number(name))):
+            return name
+    raise ValueError(value)
+
+
+def _check_signal_number(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    raise ValueError(value)
+
+
 def _names(value: Any) -> tuple[Any, ...]:
     names = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (None,)
     if all(isinstance(name, str) and name for name in names):
@@ -164,6 +192,9 @@ OPTIONAL_PATH: Final = Kind(f"{PATH.accepts}, or None", _path, lambda value: Non
 TEXT: Final = Kind("text", _text, _text)
 OPTIONAL_TEXT: Final = Kind("text, or None", _text, _optional_text)
 OPTIONAL_CALLABLE: Final = Kind("a function of a name and a value, or None", _refuse_text, _optional_callable)
+SIGNAL: Final = Kind(
+    "USR1, USR2, RTMIN or RTMAX (also as SIGUSR1, or its number), where the system has it", _signal, _signal
+)
 NAMES: Final = Kind("names, separated by commas", _names_from_text, _names)
 PATTERNS: Final = Kind(
     "dotted names of modules or functions, with * ? [...] for anything, separated by commas",

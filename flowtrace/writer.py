@@ -9,6 +9,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from flowtrace.switch import HOME_PID
@@ -24,6 +25,7 @@ _READ: Final = (
 )
 _USER: Final = getattr(os, "geteuid", None)
 _UNNAMED: Final = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC if hasattr(os, "O_TMPFILE") else None
+InTurn = Callable[[Callable[[], None]], bool]
 _LONGEST_NAME_KEPT: Final = 80  # in bytes, as file systems count
 
 
@@ -80,17 +82,24 @@ def _file_name(text: str) -> str:
     return name.decode(errors="ignore") or "_"
 
 
-def write_atomically(path: str, data: bytes, replace: Callable[[str, str], None] = os.replace) -> None:
+def at_once(place: Callable[[], None]) -> bool:
+    """Put a new file in its place, whatever else is written there."""
+    place()
+    return True
+
+
+def write_atomically(path: str, data: bytes, in_turn: InTurn = at_once) -> None:
     """Replace a file's content in one step: a reader sees the old content or the new, whole, never anything else.
 
     The bytes go to a new file of mode 0600 in the same folder, to the disk, and then under the name; missing folders
     are made with mode 0700. On failure the new file is removed and the old content stays. On Linux the new file has no
-    name until it is whole, so that even a killed process leaves no piece of it.
+    name until it is whole, so that even a killed process leaves no piece of it; where an older file is replaced, the
+    whole new one has a temporary name for the moment between two system calls.
 
     Args:
         path: the file.
         data: its new content.
-        replace: puts the new file, its first argument, in the place of the old one, and leaves nothing behind.
+        in_turn: calls what puts the new file in its place, and returns true; or returns false, and the file is dropped.
 
     Raises:
         OSError: the file can't be written, or the path is something else than a file.
@@ -101,9 +110,11 @@ def write_atomically(path: str, data: bytes, replace: Callable[[str, str], None]
     name = os.fsdecode(os.fsencode(os.path.basename(path))[:_LONGEST_NAME_KEPT])
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(6).hex()}.tmp")
     try:
-        if not _write_unnamed(folder, temporary, data):
+        written = _write_unnamed(folder, path, temporary, data, in_turn)
+        if not written:
             _fill(os.open(temporary, _CREATE, 0o600), data)
-        replace(temporary, path)
+        if written != path and not in_turn(partial(os.replace, temporary, path)):
+            os.unlink(temporary)
     except FileExistsError:  # what has the temporary name is not ours to remove
         raise
     except BaseException:
@@ -196,27 +207,34 @@ def refuse_special_file(path: str) -> None:
         raise OSError(errno.EINVAL, "is not a regular file", path)
 
 
-def _write_unnamed(folder: str, temporary: str, data: bytes) -> bool:
-    """Write a file that gets its name when it is whole; False where the system or the file system can't do that."""
+def _write_unnamed(folder: str, path: str, temporary: str, data: bytes, in_turn: InTurn) -> str:
+    """Write a file that gets a name when it is whole: that of the path if it is free, else the temporary one.
+
+    Returns:
+        That name, or that of the path where it was dropped; ``""`` where the system or the file system can't do that.
+    """
     if _UNNAMED is None:
-        return False
+        return ""
     try:
         descriptor = os.open(folder, _UNNAMED, 0o600)
     except OSError:
-        return False
+        return ""
+    # with a descriptor, Python calls linkat(), which follows the link in /proc as open(2) advises
+    give_name = partial(os.link, f"/proc/self/fd/{descriptor}", src_dir_fd=descriptor)
 
-    def give_name() -> bool:
-        try:
-            # with a descriptor, Python calls linkat(), which follows the link in /proc as open(2) advises
-            os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=descriptor)
-        except OSError:
-            return False
-        return True
+    def finish() -> str:
+        with contextlib.suppress(OSError):
+            in_turn(partial(give_name, path))
+            return path
+        with contextlib.suppress(OSError):
+            give_name(temporary)
+            return temporary
+        return ""
 
-    return _fill(descriptor, data, give_name)
+    return _fill(descriptor, data, finish)
 
 
-def _fill(descriptor: int, data: bytes, finish: Callable[[], bool] = lambda: True) -> bool:
+def _fill(descriptor: int, data: bytes, finish: Callable[[], str] = lambda: "") -> str:
     """Write to a new file, down to the disk, and close it; what ``finish`` says is returned."""
     try:
         _write_all(descriptor, data)

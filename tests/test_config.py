@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -34,6 +35,7 @@ def test_the_defaults_are_those_of_the_docs():
         validation=ValidationMode.OFF,
         max_files=100,
         blackbox=None,
+        dump_signal=None,
         redactor=None,
     )
     assert TraceContext("shop", "pay") == TraceContext("shop", "pay", "unknown", None)
@@ -50,6 +52,7 @@ def test_the_defaults_are_those_of_the_docs():
         ({"redact": {"a"}}, {"redact": ("a",)}),
         ({"validation": "error"}, {"validation": ValidationMode.ERROR}),
         ({"buffer_size": 0}, {"buffer_size": 0}),
+        ({"dump_signal": signal.SIGUSR2}, {"dump_signal": "USR2"}),
     ],
 )
 def test_a_setting_takes_its_final_form(changes, final):
@@ -121,7 +124,7 @@ def test_an_unknown_setting_is_told_with_the_known_ones():
         TraceConfig().changed({"buffer": 1})
     assert str(caught.value) == (
         "there is no setting 'buffer': the settings are mode, out_path, buffer_size, capture_inputs, capture_outputs, "
-        "buffer_bytes, max_value_bytes, redact, hash_key, validation, max_files, blackbox, redactor"
+        "buffer_bytes, max_value_bytes, redact, hash_key, validation, max_files, blackbox, dump_signal, redactor"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,8 @@ NUMBER = "a whole number from 0 to 2147483647"
 COUNT = "a whole number from 1 to 2147483647"
 MODE = "off, on or always (or a boolean: on/off)"
 PATH = "a file path, which may hold {pid} {run_id} {flow_id} {timestamp}"
+SIGNAL = "USR1, USR2, RTMIN or RTMAX (also as SIGUSR1, or its number), where the system has it"
+USR1 = str(int(signal.SIGUSR1))
 TRUE = ("1", "true", "True", "TRUE", "yes", "YES", "on", " on ", "\ttrue\n")
 FALSE = ("0", "false", "False", "no", "NO", "off", "OFF", " off ")
 
@@ -58,6 +61,9 @@ ACCEPTED = [
     ("FLOWTRACE_VALIDATION", "WARN", "validation", ValidationMode.WARN),
     ("FLOWTRACE_VALIDATION", " error ", "validation", ValidationMode.ERROR),
     ("FLOWTRACE_BLACKBOX", "/var/lib/{pid}.ring", "blackbox", "/var/lib/{pid}.ring"),
+    *(("FLOWTRACE_DUMP_SIGNAL", text, "dump_signal", "USR1") for text in ("USR1", "SIGUSR1", " sigusr1 ", USR1)),
+    ("FLOWTRACE_DUMP_SIGNAL", "SIGUSR2", "dump_signal", "USR2"),
+    ("FLOWTRACE_DUMP_SIGNAL", "rtmin", "dump_signal", "RTMIN"),
     ("FLOWTRACE_PACK_REF", "shop", "pack_ref", "shop"),
     ("FLOWTRACE_RESOLVED_DIGEST", "sha256:1", "resolved_digest", "sha256:1"),
     ("FLOWTRACE_FLOW_ID", "checkout", "flow_id", "checkout"),
@@ -77,6 +83,23 @@ REFUSED = [
     *(("FLOWTRACE_MAX_FILES", text, COUNT) for text in ("0", "00", "-1", "1.5", "all", "2147483648")),
     *(("FLOWTRACE_OUT", text, PATH) for text in ("{}.json", "{host}.json", "a{PID}.json", "{run_id}{x}", "a\0b")),
     ("FLOWTRACE_BLACKBOX", "{host}.ring", OPTIONAL_PATH),
+    *(
+        ("FLOWTRACE_DUMP_SIGNAL", text, SIGNAL)
+        for text in (
+            "KILL",
+            "SIGSTOP",
+            "9",
+            "TERM",
+            "INT",
+            "SEGV",
+            "NONE",
+            "USR3",
+            "-10",
+            "SIG",
+            "SIGSIGUSR1",
+            "USR1,USR2",
+        )
+    ),
     ("FLOWTRACE_VALIDATION", "strict", "off, warn or error"),
     ("FLOWTRACE_VALIDATION", "true", "off, warn or error"),
 ]
@@ -167,7 +190,7 @@ def test_no_environment_makes_it_fail(environ):
 
 
 def test_each_variable_is_listed_once():
-    assert len({variable.name for variable in VARIABLES}) == len(VARIABLES) == 17
+    assert len({variable.name for variable in VARIABLES}) == len(VARIABLES) == 19
     assert {variable.name for variable in (*CONFIG_VARIABLES, *CONTEXT_VARIABLES)} < {v.name for v in VARIABLES}
 
 

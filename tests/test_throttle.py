@@ -137,11 +137,15 @@ SPY = """
     CLOCK.now = lambda: 1  # no bucket is ever refilled
     written = []
 
-    def note(event, arguments):
-        if event == "os.rename":
-            written.append(os.path.basename(arguments[1]))
+    def noted(place):
+        def placed(source, path, **options):
+            place(source, path, **options)
+            if not path.endswith(".tmp"):
+                written.append(os.path.basename(path))
 
-    sys.addaudithook(note)
+        return placed
+
+    os.link, os.replace = noted(os.link), noted(os.replace)
 """
 MANY = """
     from threading import Barrier, Thread

@@ -530,10 +530,11 @@ def test_a_link_at_the_temporary_name_is_not_followed(tmp_path, monkeypatch, is_
     other.write_bytes(b"not yours")
     temporary = tmp_path / f".t.json.{os.getpid()}.{'00' * 6}.tmp"
     temporary.symlink_to(other)
+    (tmp_path / "t.json").write_bytes(b"old")
     with pytest.raises(FileExistsError):
         write_atomically(str(tmp_path / "t.json"), b"new")
     assert (other.read_bytes(), temporary.is_symlink()) == (b"not yours", True)
-    assert not (tmp_path / "t.json").exists()
+    assert (tmp_path / "t.json").read_bytes() == b"old"
 
 
 def test_folders_that_are_made_are_for_their_owner_alone(tmp_path):

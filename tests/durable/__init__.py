@@ -1,0 +1,1 @@
+"""Long runs under kills; make calls them in full, pytest in short."""
