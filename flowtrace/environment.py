@@ -75,7 +75,7 @@ CONFIG_VARIABLES: Final = (
         "FLOWTRACE_MODE",
         "mode",
         values.MODE,
-        "`on` where `FLOWTRACE_OUT` is set, else `off`",
+        "`on` where `FLOWTRACE_OUT` or `FLOWTRACE_BLACKBOX` is set, else `off`",
         "When a trace is written: never, when something fails, or also on success.",
     ),
     Variable(
@@ -239,8 +239,8 @@ def parse(environ: Mapping[str, str]) -> Parsed:
     _read(AUTO, environ, switches, parsed)
     parsed.disabled = switches.get("disabled", False)
     parsed.auto = switches.get("auto", ())
-    default_mode = TraceMode.ON if "out_path" in parsed.config else TraceMode.OFF
-    parsed.config.setdefault("mode", default_mode)
+    names_a_file = parsed.config.keys() & {"out_path", "blackbox"}
+    parsed.config.setdefault("mode", TraceMode.ON if names_a_file else TraceMode.OFF)
     ci = Parsed()  # CI is not ours: an odd value in it is no problem of the user's
     _read(_CI, environ, ci.config, ci)
     default_validation = ValidationMode.WARN if ci.config.get("ci") else ValidationMode.OFF

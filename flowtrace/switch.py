@@ -57,7 +57,7 @@ def environment_speaks() -> bool:
     if _word("FLOWTRACE_DUMP_SIGNAL"):  # also where nothing is traced: what the signal does by default is to kill
         return True
     mode = _word("FLOWTRACE_MODE")
-    return mode not in _FALSE and bool(mode or _word("FLOWTRACE_OUT"))
+    return mode not in _FALSE and bool(mode or _word("FLOWTRACE_OUT") or _word("FLOWTRACE_BLACKBOX"))
 
 
 def _word(variable: str) -> str:

@@ -110,7 +110,7 @@ def test_a_variable_takes_what_it_accepts(name, text, setting, value):
     parsed = parse({name: text})
     config, context = dict(OFF), {}
     (config if name in {variable.name for variable in CONFIG_VARIABLES} else context)[setting] = value
-    if name == "FLOWTRACE_OUT":
+    if name in ("FLOWTRACE_OUT", "FLOWTRACE_BLACKBOX"):
         config["mode"] = TraceMode.ON
     assert parsed == Parsed(config, context, False, {setting: name}, [])
 
@@ -142,6 +142,9 @@ def test_the_kill_switch_is_not_set_by_false_words(text):
         ({"FLOWTRACE_OUT": "x"}, TraceMode.ON),
         ({"FLOWTRACE_OUT": "x", "FLOWTRACE_MODE": "off"}, TraceMode.OFF),
         ({"FLOWTRACE_OUT": "x", "FLOWTRACE_MODE": "wrong"}, TraceMode.ON),
+        ({"FLOWTRACE_BLACKBOX": "x"}, TraceMode.ON),
+        ({"FLOWTRACE_BLACKBOX": "x", "FLOWTRACE_MODE": "off"}, TraceMode.OFF),
+        ({"FLOWTRACE_BLACKBOX": "{wrong}"}, TraceMode.OFF),
         ({"FLOWTRACE_OUT": "{wrong}"}, TraceMode.OFF),
         ({"FLOWTRACE_OUT": " "}, TraceMode.OFF),
         ({"FLOWTRACE_MODE": "on"}, TraceMode.ON),

@@ -98,6 +98,8 @@ def _why(parsed: environment.Parsed) -> str:
         return "FLOWTRACE_MODE says so"
     if "out_path" in parsed.sources:
         return "FLOWTRACE_OUT is set"
+    if "blackbox" in parsed.sources:
+        return "FLOWTRACE_BLACKBOX is set"
     return "neither FLOWTRACE_OUT nor FLOWTRACE_MODE is set"
 
 
@@ -106,8 +108,9 @@ def _settings(parsed: environment.Parsed, environ: Mapping[str, str]) -> list[di
     config = TraceConfig(**parsed.config)
     others = {"disabled": parsed.disabled, "auto": parsed.auto, **parsed.context}
     sources = dict(parsed.sources)
-    if "out_path" in sources:
-        sources.setdefault("mode", sources["out_path"])
+    for name in ("out_path", "blackbox"):
+        if name in sources:
+            sources.setdefault("mode", sources[name])
     if config.validation is not ValidationMode.OFF:
         sources.setdefault("validation", "CI")
     rows: list[dict[str, Any]] = []
