@@ -61,6 +61,10 @@ test: $(TEST)/.groups ## build the wheel, install it, run pytest against it
 kill-loop: $(TEST)/.groups ## kill programs that write traces, 1,000 times, and look at every file
 	@$(TEST)/bin/python tests/durable/kill_loop.py --rounds 1000 $(ARGS)
 
+.PHONY: soak
+soak: $(TEST)/.groups ## a service with forks, failures and a flapping disk, for 3 minutes: nothing may grow
+	@$(TEST)/bin/python tests/durable/soak.py $(ARGS)
+
 .PHONY: conformance
 conformance: $(PEERS)/.groups ## run the conformance checks on other decorators too, write the page
 	@$(PEERS)/bin/python bench/conformance_peers.py $(ARGS)

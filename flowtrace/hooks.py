@@ -17,7 +17,7 @@ class Listeners:
     Attributes:
         uncaught: takes an exception that nothing caught, before the hook that was there prints it.
         at_exit: runs when the interpreter ends.
-        after_fork: runs in a forked child.
+        after_fork: runs in a forked child, also after `uninstall`: a call that began before may hold a lock of ours.
     """
 
     __slots__ = ("after_fork", "at_exit", "uncaught")
@@ -38,7 +38,7 @@ class _Hooks:
 
     def __init__(self) -> None:
         self.listeners: Listeners | None = None
-        self.fork_registered = False
+        self.after_fork: Callable[[], None] | None = None
         self.main: Any = None
         self.main_before: Any = None
         self.threads: Any = None
@@ -61,9 +61,9 @@ def install(listeners: Listeners) -> None:
     sys.excepthook = _hooks.main = _main_hook(sys.excepthook)
     threading.excepthook = _hooks.threads = _thread_hook(threading.excepthook)
     atexit.register(_at_exit)
-    if hasattr(os, "register_at_fork") and not _hooks.fork_registered:
+    if hasattr(os, "register_at_fork") and _hooks.after_fork is None:
         os.register_at_fork(after_in_child=_after_fork)
-        _hooks.fork_registered = True
+    _hooks.after_fork = listeners.after_fork
 
 
 def uninstall() -> None:
@@ -107,6 +107,6 @@ def _at_exit() -> None:
 
 
 def _after_fork() -> None:
-    if _hooks.listeners is not None:
+    if _hooks.after_fork is not None:
         with contextlib.suppress(Exception):
-            _hooks.listeners.after_fork()
+            _hooks.after_fork()

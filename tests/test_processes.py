@@ -367,3 +367,38 @@ print(child)
     items, child = done.stdout.splitlines()
     assert (items, done.stderr) == ("[2]", "")
     assert [step.operation for step in traces(tmp_path)[f"{child}.json"].steps] == ["two"]
+
+
+def test_a_child_forked_while_tracing_is_off_can_switch_it_on_whatever_lock_a_late_call_held(tmp_path):
+    program = """
+import os
+import signal
+import threading
+import warnings
+import flowtrace
+from flowtrace import runtime
+
+warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads
+flowtrace.configure(mode="on")
+flowtrace.configure(mode="off")
+held, done = threading.Event(), threading.Event()
+
+def hold():
+    with runtime._lock:
+        held.set()
+        done.wait()
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if not child:
+    signal.alarm(10)
+    flowtrace.configure(mode="always", out_path="{pid}.json")
+    os._exit(flowtrace.dump() is None)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+done.set()
+thread.join()
+"""
+    done = run_program(tmp_path, program)
+    assert (done.stdout, done.stderr) == ("0\n", "")
