@@ -146,7 +146,10 @@ def end(step: Step, output: object) -> None:
         return
     try:
         # this is `_leave`, without a call: what is done here counts for every function
-        del LIVE[number]
+        try:
+            del LIVE[number]  # faster than pop()
+        except KeyError:
+            pass  # a forked child does not have the coroutines that were suspended
         step.ended = CLOCK.now()
         recorder = STATE.recorder or ensure()
         policy = recorder.policy

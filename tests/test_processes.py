@@ -402,3 +402,31 @@ thread.join()
 """
     done = run_program(tmp_path, program)
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_a_forked_child_goes_on_with_a_coroutine_of_its_parent(tmp_path):
+    program = """
+import asyncio
+import os
+import flowtrace
+
+@flowtrace.traced_node(operation="two")
+async def two():
+    await asyncio.sleep(0)
+    return 2
+
+flowtrace.configure(mode="always", out_path="{pid}.json")
+begun = two()
+begun.send(None)
+child = os.fork()
+try:
+    begun.send(None)
+except StopIteration as end:
+    if not child:
+        os._exit(end.value)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), child)
+"""
+    done = run_program(tmp_path, program)
+    status, child = done.stdout.split()
+    assert (status, done.stderr) == ("2", "")
+    assert [step.operation for step in traces(tmp_path)[f"{child}.json"].steps] == ["two"]

@@ -324,7 +324,10 @@ class Soak:
                 continue
             found, right = wrong(trace)
             self.faults += found
-            self.faults += [f"{path.name}: {finding}" for finding in flowtrace.validate(path)]
+            for finding in flowtrace.validate(path):
+                # a child that dies in a generator of its parent does not have that one's step in flight
+                if not (is_childs and finding.code == "parent-unknown"):
+                    self.faults.append(f"{path.name}: {finding}")
             self.outcomes.add(trace.run.outcome)
             self.files += 1
             self.parents += right
