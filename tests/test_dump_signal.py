@@ -64,6 +64,7 @@ def test_the_snapshot_has_the_last_steps_and_the_stack_in_flight(tmp_path):
             began = time.monotonic()
             time.sleep(0.3)  # goes on to its end: PEP 475
             assert time.monotonic() - began >= 0.3
+            snapshot("trace.json")
             return kind
 
         @traced_node(operation="outer")
@@ -90,7 +91,13 @@ def test_the_first_decorated_function_installs_it(tmp_path):
 
 @pytest.mark.parametrize("mode", [{}, {"FLOWTRACE_OUT": "trace.json", "FLOWTRACE_MODE": "off"}])
 def test_where_tracing_is_off_the_signal_kills_nobody(mode, tmp_path):
-    done = run_program(tmp_path, PARTS, "me(); time.sleep(0.3); half(2)", FLOWTRACE_DUMP_SIGNAL="USR1", **mode)
+    program = """
+        from flowtrace.runtime import STATE
+        me()
+        STATE.dump_signal.wait()  # for the thread that answers
+        half(2)
+    """
+    done = run_program(tmp_path, PARTS, program, FLOWTRACE_DUMP_SIGNAL="USR1", **mode)
     assert "a snapshot was asked for, and tracing is off" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["program.py"]
 
@@ -185,13 +192,15 @@ def test_asyncio_programs(tmp_path):
         import asyncio
 
         @traced_node(operation="waits")
-        async def waits():
-            me()
-            await asyncio.sleep(0.3)
+        async def waits(asks):
+            if asks:
+                me()
+            while not os.path.exists("trace.json"):
+                await asyncio.sleep(0.01)
             return 1
 
         async def both():
-            return await asyncio.gather(waits(), waits())
+            return await asyncio.gather(waits(False), waits(True))
 
         assert asyncio.run(both()) == [1, 1]
         trace = snapshot("trace.json")
