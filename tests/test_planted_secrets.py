@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,14 +17,14 @@ from hypothesis import strategies as st
 from flowtrace import traced_node
 from flowtrace.testing import fixed_clock, recording
 from tests.programs import run_program
-from tests.secrets_scan import is_in, planted, scan
+from tests.secrets_scan import MARK, is_in, planted, scan
 
+PLANTED = f"MARK = {MARK!r}\n{inspect.getsource(planted)}"  # tests of the wheel can't import this folder elsewhere
 PROGRAM = r"""
 import collections, contextlib, dataclasses, enum, functools, json, os, sys, types, typing, urllib.parse
 import attrs, msgspec, numpy, pandas, polars, pydantic
 from flowtrace import NodeEvent, TraceContext, TraceRecorder, ValidationIssue
 from flowtrace import configure, current_step, dump, flow, get_recorder, register_codec, traced_node
-from tests.secrets_scan import planted
 
 def secret(label):
     return planted(label, sys.argv[1])
@@ -194,8 +196,8 @@ CAPTURE = {"FLOWTRACE_CAPTURE_INPUTS": "1", "FLOWTRACE_CAPTURE_OUTPUTS": "1", "F
 
 def run(folder, suffix="x", **environment):
     folder.mkdir()
-    variables = {**ON, **CAPTURE, "FLOWTRACE_MAX_VALUE_BYTES": "1000000", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = run_program(folder, PROGRAM, arguments=(suffix,), **(variables | environment))
+    variables = {**ON, **CAPTURE, "FLOWTRACE_MAX_VALUE_BYTES": "1000000"}
+    done = run_program(folder, PLANTED, PROGRAM, arguments=(suffix,), **(variables | environment))
     assert "could not do its work" not in done.stderr, done.stderr
     assert "failed to write" not in done.stderr, done.stderr
     traces = [json.loads(path.read_bytes()) for path in folder.glob("*.json")]
@@ -274,6 +276,9 @@ def test_a_session_that_wrote_a_secret_fails(tmp_path):
         "from tests.conftest import *\nfrom tests.secrets_scan import planted\n"
         "def test_leak(tmp_path):\n    (tmp_path / 'file').write_text(planted('leak'))\n"
     )
+    path = tmp_path / "path"
+    path.mkdir()
+    (path / "tests").symlink_to(Path(__file__).parent)  # alone: not the package that lies beside it
     command = [
         sys.executable,
         "-m",
@@ -286,7 +291,7 @@ def test_a_session_that_wrote_a_secret_fails(tmp_path):
     done = subprocess.run(
         [*command, f"--basetemp={tmp_path / 'inner'}", str(test)],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        env=os.environ | {"PYTHONPATH": str(path)},
         capture_output=True,
         text=True,
         check=False,
