@@ -11,12 +11,10 @@ from flowtrace.digest import KEYED_ALGORITHM
 from flowtrace.divergence import Aspect, Doubt
 from flowtrace.errors import PayloadFileError
 from flowtrace.model import UNSET, Hash, Step, StepError, Trace, to_document
-from flowtrace.payloads import holds_what_its_name_says, read_payload
+from flowtrace.payloads import MAX_ALL_SHOWN_BYTES, MAX_SHOWN_BYTES, holds_what_its_name_says, read_payload
 from flowtrace.structure import changes, is_same
 
 MAX_CHANGES: Final = 20  # places shown of one value
-MAX_FILE_BYTES: Final = 1 << 22  # 4 MiB, of a payload file that is looked into
-MAX_ALL_FILES_BYTES: Final = 1 << 26  # 64 MiB, of all of them
 _MAX_EXAMPLES: Final = 5
 _PLACES: Final = {"input": "/invocation_json/payload", "output": "/output_json", "state_delta": "/state_delta"}
 _TOLD: Final = ("type", "causes", "notes", "exceptions")  # frames change with every line that is added above them
@@ -54,7 +52,7 @@ class Evidence:
         self._a = a
         self._b = b
         self._doubts: dict[str, Doubt] = {}
-        self._room = MAX_ALL_FILES_BYTES
+        self._room = MAX_ALL_SHOWN_BYTES
         self.undecided = 0
 
     @property
@@ -174,7 +172,7 @@ class Evidence:
     def _from_file(self, side: Side, pointer: str, relative: str) -> tuple[Any, str]:
         if side.path is None:
             return MISSING, "in a payload file"
-        limit = min(MAX_FILE_BYTES, self._room)
+        limit = min(MAX_SHOWN_BYTES, self._room)
         try:
             data = read_payload(side.path, relative, pointer=pointer, limit=limit)
             self._room -= len(data)

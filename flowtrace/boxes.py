@@ -215,7 +215,7 @@ def _found(template: str) -> list[str]:
     """Return the files that this program may have made under a template, in other processes."""
     folder, name = os.path.split(template)
     try:
-        names = sorted(filter(recovered.names_of(name, r"(\.\d+)?").fullmatch, os.listdir(folder or ".")))
+        names = sorted(filter(recovered.names_of(name, r"(\.[0-9]+)?").fullmatch, os.listdir(folder or ".")))
     except OSError:
         return []
     return [os.path.join(folder, name) for name in names[:_MOST_FOUND]]

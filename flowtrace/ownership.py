@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, NamedTuple
 
+from flowtrace import opening
 from flowtrace.canonical import loads, pretty
 from flowtrace.interruption import let_through
 from flowtrace.model import facts_of
+from flowtrace.opening import is_ours
 from flowtrace.writer import rendered_paths
 
 MAX_BYTES: Final = 1 << 28  # 256 MiB, of a file that is looked into
-_FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-_FOLDER: Final = _FLAGS | getattr(os, "O_DIRECTORY", 0)
-_FILE: Final = _FLAGS | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not wait for its writer
 _WALKS: Final = {os.open, os.stat, os.unlink, os.rmdir} <= os.supports_dir_fd and os.listdir in os.supports_fd
-_WORDS: Final = {"{pid}": r"\d+", "{run_id}": "[0-9a-f]{32}", "{flow_id}": r"[\w.-]+", "{timestamp}": r"\d{8}T[\d.]+Z"}
+_WORDS: Final = {
+    "{pid}": "[0-9]+",
+    "{run_id}": "[0-9a-f]{32}",
+    "{flow_id}": r"[\w.-]+",
+    "{timestamp}": r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z",
+}
 _START: Final = b'{\n  "trace_version": 1,\n'
 
 
@@ -35,11 +38,6 @@ class Stamp(NamedTuple):
 def stamp_of(status: os.stat_result) -> Stamp:
     """Return the stamp of a file."""
     return Stamp(status.st_mtime_ns, status.st_ino, status.st_size)
-
-
-def is_ours(status: os.stat_result) -> bool:
-    """Tell whether something is a regular file of the user that this process runs as."""
-    return stat.S_ISREG(status.st_mode) and (not hasattr(os, "geteuid") or status.st_uid == os.geteuid())
 
 
 class Folder:
@@ -95,7 +93,7 @@ class Folder:
         """Return a file's content and its stamp; None where it is not a regular file of ours, or too large."""
         if not is_ours(self.status(name)):  # before it is opened: opening a device may do something
             return None
-        descriptor = os.open(self._way(name), _FILE, dir_fd=self._descriptor)
+        descriptor = os.open(self._way(name), opening.FILE, dir_fd=self._descriptor)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not is_ours(status) or status.st_size > MAX_BYTES:
@@ -121,10 +119,10 @@ class Folder:
 
 
 def _walk(base: str, parts: list[str]) -> int:
-    here = os.open(base or ".", _FOLDER & ~getattr(os, "O_NOFOLLOW", 0))
+    here = os.open(base or ".", opening.FOLDER & ~getattr(os, "O_NOFOLLOW", 0))
     for part in parts:
         try:
-            following = os.open(part, _FOLDER, dir_fd=here)
+            following = os.open(part, opening.FOLDER, dir_fd=here)
         finally:
             os.close(here)
         here = following
@@ -148,10 +146,10 @@ class Template:
         *folders, name = template.split(os.sep)
         fixed = next((at for at, part in enumerate(folders) if _has_placeholder(part)), len(folders))
         self.base = os.sep.join(folders[:fixed]) or os.sep
-        self._folders = [re.compile(_pattern(part)) for part in folders[fixed:]]
+        self._folders = [re.compile(pattern_of(part)) for part in folders[fixed:]]
         stem, suffix = os.path.splitext(name)
-        child = "" if "{pid}" in template else r"(?:\.\d+)?"
-        self._name = re.compile(_pattern(stem) + child + _pattern(suffix))
+        child = "" if "{pid}" in template else r"(?:\.[0-9]+)?"
+        self._name = re.compile(pattern_of(stem) + child + pattern_of(suffix))
 
     def varies(self, path: str) -> bool:
         """Tell whether a path is one of several that the template stands for."""
@@ -191,7 +189,7 @@ def _has_placeholder(part: str) -> bool:
     return any(word in part for word in _WORDS)
 
 
-def _pattern(text: str) -> str:
+def pattern_of(text: str) -> str:
     """Return the regular expression of what a part of a template can become."""
     return "".join(_WORDS.get(piece) or re.escape(piece) for piece in re.split(r"(\{\w+\})", text))
 

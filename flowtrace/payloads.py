@@ -7,15 +7,15 @@ import re
 import stat
 from typing import Final, NoReturn
 
+from flowtrace import opening
 from flowtrace.digest import hash_bytes
 from flowtrace.errors import PayloadFileError
 
 MAX_PAYLOAD_BYTES: Final = 1 << 28  # 256 MiB: a recorder keeps no more of one value than its whole buffer
+MAX_SHOWN_BYTES: Final = 1 << 22  # 4 MiB, of a file that somebody looks into
+MAX_ALL_SHOWN_BYTES: Final = 1 << 26  # 64 MiB, of all files of one look
 _LONGEST_PATH: Final = 1024
 _NAME: Final = re.compile(r"([0-9a-f]{64})\.json", re.ASCII)
-_FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-_FOLDER: Final = _FLAGS | getattr(os, "O_DIRECTORY", 0)
-_FILE: Final = _FLAGS | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not wait for its writer
 _WALKS: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 
 
@@ -107,15 +107,15 @@ class _Reader:
 def _walk(folder: str, parts: list[str]) -> int | None:
     """Open a file from folder to folder, so that nobody can put a link in between; None where there is one."""
     *folders, last = parts
-    here = os.open(folder, _FOLDER & ~os.O_NOFOLLOW)
+    here = os.open(folder, opening.FOLDER & ~os.O_NOFOLLOW)
     try:
         for part in folders:
             if _is_link(part, here):
                 return None
-            following = os.open(part, _FOLDER, dir_fd=here)
+            following = os.open(part, opening.FOLDER, dir_fd=here)
             os.close(here)
             here = following
-        return None if _is_link(last, here) else os.open(last, _FILE, dir_fd=here)
+        return None if _is_link(last, here) else os.open(last, opening.FILE, dir_fd=here)
     finally:
         os.close(here)
 
@@ -128,4 +128,4 @@ def _is_link(name: str, folder: int) -> bool:
 def _open_by_path(folder: str, parts: list[str]) -> int | None:
     """Do the same where a system can't open a name inside an open folder."""
     path = os.path.join(os.path.realpath(folder), *parts)
-    return os.open(path, _FILE) if os.path.realpath(path) == path else None
+    return os.open(path, opening.FILE) if os.path.realpath(path) == path else None

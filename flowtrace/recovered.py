@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from typing import Any, Final
 
-from flowtrace import salvage, writer
+from flowtrace import opening, salvage, writer
 from flowtrace.canonical import pretty
 from flowtrace.interruption import let_through
 from flowtrace.model import Trace, new_document, parse_trace
+from flowtrace.ownership import pattern_of
 from flowtrace.recorder import TraceRecorder
 
 MOST: Final = 100
 LARGEST: Final = 64 << 20
 _ID: Final = "[0-9a-f]{8}"
-_PATTERNS: Final = {
-    "pid": r"\d+",
-    "run_id": "[0-9a-f]{32}",
-    "flow_id": ".+",
-    "timestamp": r"\d{8}T\d{6}\.\d{6}Z",
-}
 
 
 def write(recorder: TraceRecorder, trace: Trace, header: dict[str, Any]) -> str:
@@ -59,14 +53,13 @@ def names_of(template: str, before: str) -> re.Pattern[str]:
         before: pattern of what stands before the suffix.
     """
     stem, suffix = os.path.splitext(template)
-    parts = [_PATTERNS.get(part[1:-1], re.escape(part)) for part in re.split(r"(\{\w+\})", stem)]
-    return re.compile("".join(parts) + before + re.escape(suffix), re.ASCII)
+    return re.compile(pattern_of(stem) + before + re.escape(suffix))
 
 
 def _make_room(newest: str, template: str) -> None:
     """Remove the oldest recovered traces that are too many; what is no such trace, or was changed, stays."""
     folder = os.path.dirname(newest)
-    pattern = names_of(template, rf"(\.\d+)?\.recovered\.{_ID}")
+    pattern = names_of(template, rf"(\.[0-9]+)?\.recovered\.{_ID}")
     with os.scandir(folder) as entries:
         found = sorted(
             (entry.stat(follow_symlinks=False).st_mtime_ns, entry.path)
@@ -83,10 +76,10 @@ def _make_room(newest: str, template: str) -> None:
 
 def _is_ours(path: str) -> bool:
     """Tell whether a file holds, byte for byte, what flowtrace wrote of the run that its name tells of."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    descriptor = os.open(path, opening.FILE)
     with open(descriptor, "rb") as file:
         about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST:
+        if not opening.is_ours(about) or about.st_size > LARGEST:
             return False
         data = file.read(LARGEST)
     try:

@@ -20,6 +20,8 @@ from zlib import adler32
 
 from flowtrace.canonical import dumps, loads
 from flowtrace.errors import RingFileError
+from flowtrace.opening import is_ours
+from flowtrace.writer import temporary_beside
 
 try:
     import fcntl
@@ -135,8 +137,7 @@ class RingFile:
     def __init__(self, path: str, header: dict[str, Any], slots: int) -> None:
         self.path = path
         size = FIRST + SLOT * slots
-        folder, name = os.path.split(path)
-        temporary = os.path.join(folder, f".{name[:80]}.{os.getpid()}.{os.urandom(6).hex()}.tmp")
+        temporary = temporary_beside(path)
         self._descriptor = os.open(temporary, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             _allocate(self._descriptor, size)
@@ -254,7 +255,7 @@ def taken_from_the_dead(path: str) -> Generator[Content | None]:
     descriptor = os.open(path, _OPEN)
     try:
         about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode) or (hasattr(os, "geteuid") and about.st_uid != os.geteuid()):
+        if not is_ours(about):
             raise RingFileError(path, "is no file of this user")
         content = None
         if _lock(descriptor) and os.path.samestat(about, os.lstat(path)):

@@ -12,17 +12,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from flowtrace import opening
 from flowtrace.switch import HOME_PID
 
 _NO_FSYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EROFS})
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-_READ: Final = (
-    os.O_RDONLY
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not wait for its writer
-    | getattr(os, "O_BINARY", 0)
-)
 _USER: Final = getattr(os, "geteuid", None)
 _UNNAMED: Final = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC if hasattr(os, "O_TMPFILE") else None
 InTurn = Callable[[Callable[[], None]], bool]
@@ -107,8 +101,7 @@ def write_atomically(path: str, data: bytes, in_turn: InTurn = at_once) -> None:
     folder = os.path.dirname(path) or "."
     _make_folders(folder)
     refuse_special_file(path)
-    name = os.fsdecode(os.fsencode(os.path.basename(path))[:_LONGEST_NAME_KEPT])
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(6).hex()}.tmp")
+    temporary = temporary_beside(path)
     try:
         written = _write_unnamed(folder, path, temporary, data, in_turn)
         if not written:
@@ -122,6 +115,13 @@ def write_atomically(path: str, data: bytes, in_turn: InTurn = at_once) -> None:
             os.unlink(temporary)
         raise
     _flush_folder(folder)
+
+
+def temporary_beside(path: str) -> str:
+    """Return a name that nothing has, in the folder of a path, for a file that is to take that path's place."""
+    folder, name = os.path.split(path)
+    name = os.fsdecode(os.fsencode(name)[:_LONGEST_NAME_KEPT])
+    return os.path.join(folder or ".", f".{name}.{os.getpid()}.{os.urandom(6).hex()}.tmp")
 
 
 def write_payload(trace_path: str, digest: str, data: bytes) -> str:
@@ -169,14 +169,14 @@ def _refuse_foreign_folder(folder: str, parent: str) -> None:
 def _is_written(path: str, data: bytes) -> bool:
     """Tell whether a file holds these bytes, is no link, and is the user's own alone."""
     try:
-        descriptor = os.open(path, _READ)
+        descriptor = os.open(path, opening.FILE)
     except OSError:
         return False
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size != len(data):
+        if not opening.is_ours(status) or status.st_size != len(data):
             return False
-        if _USER is not None and (status.st_uid != _USER() or stat.S_IMODE(status.st_mode) & 0o077):
+        if _USER is not None and stat.S_IMODE(status.st_mode) & 0o077:
             return False
         return file.read(len(data) + 1) == data
 

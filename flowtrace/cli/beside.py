@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Any
 
 from flowtrace.cli.common import TraceSource
-
-MAX_FILE_BYTES: Final = 1 << 22  # 4 MiB
-MAX_ALL_FILES_BYTES: Final = 1 << 26  # 64 MiB, of one trace
 
 
 class Beside:
@@ -19,8 +16,10 @@ class Beside:
     """
 
     def __init__(self, source: TraceSource) -> None:
+        from flowtrace.payloads import MAX_ALL_SHOWN_BYTES
+
         self._folder = None if source.path is None else os.path.dirname(os.path.abspath(source.path))
-        self._room = MAX_ALL_FILES_BYTES
+        self._room = MAX_ALL_SHOWN_BYTES
         self._known: dict[str, tuple[Any, str]] = {}
 
     def look(self, relative: str) -> tuple[Any, str]:
@@ -36,11 +35,12 @@ class Beside:
 
     def _read(self, relative: str) -> tuple[Any, str]:
         from flowtrace.captured import NotCapturedError, from_file
+        from flowtrace.payloads import MAX_SHOWN_BYTES
 
         if self._folder is None:
             return None, "where the trace lies is not known"
         try:
-            value, size = from_file(relative, self._folder, min(MAX_FILE_BYTES, self._room))
+            value, size = from_file(relative, self._folder, min(MAX_SHOWN_BYTES, self._room))
         except NotCapturedError as error:
             return None, str(error)
         self._room -= size
