@@ -266,24 +266,35 @@ def shown(encoded: Encoded, policy: Policy, remark: str = "") -> Any:
     """
     if encoded.data is None:
         too_large = encoded.size > policy.buffer_bytes
-        return _cut("larger than FLOWTRACE_BUFFER_BYTES" if too_large else "no room in FLOWTRACE_BUFFER_BYTES", encoded)
+        reason = "larger than FLOWTRACE_BUFFER_BYTES" if too_large else "no room in FLOWTRACE_BUFFER_BYTES"
+        return cut(reason, encoded.size)
     if encoded.size > policy.max_value_bytes:
-        return _cut(f"larger than FLOWTRACE_MAX_VALUE_BYTES{remark}", encoded)
+        return cut(f"larger than FLOWTRACE_MAX_VALUE_BYTES{remark}", encoded.size)
+    return shown_whole(encoded.data)
+
+
+def shown_whole(data: bytes) -> Any:
+    """Return a value as it stands in the trace, from its canonical bytes; one that is too deep is cut."""
     try:
-        value = loads(encoded.data)
+        value = loads(data)
     except ValueError:
         value = None
-    if (value is None and encoded.data != b"null") or is_deep(value):
-        return _cut(f"nested more than {MAX_DEPTH} levels", encoded)
+    if (value is None and data != b"null") or _is_deep(value):
+        return cut(f"nested more than {MAX_DEPTH} levels", len(data))
     return value
 
 
-def _cut(reason: str, encoded: Encoded) -> dict[str, Any]:
-    return {"$py": "cut", "reason": reason, "size": encoded.size}
+def cut(reason: str, size: int) -> dict[str, Any]:
+    """Return what stands in the place of a value that is not shown.
+
+    Args:
+        reason: why not.
+        size: of the value, in bytes.
+    """
+    return {"$py": "cut", "reason": reason, "size": size}
 
 
-def is_deep(value: Any) -> bool:
-    """Tell whether a value is nested deeper than what is shown."""
+def _is_deep(value: Any) -> bool:
     level = [value]
     for _ in range(MAX_DEPTH):
         inner = [item for item in level if isinstance(item, list | dict)]

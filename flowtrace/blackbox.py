@@ -45,15 +45,14 @@ from flowtrace.ringfile import (
     checksum,
     word,
 )
-from flowtrace.scrub import Scrubber, texts_in_environment
+from flowtrace.scrub import Scrubber, remember, texts_in_environment
+from flowtrace.snapshot import FEW
 from flowtrace.step import Step
 
 _OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
 _OBJECT: Final = ord("{")
 _MOST_KEYS: Final = 64
 _MOST_SHAPES: Final = 4096
-_MOST_SECRETS: Final = 1000
-_FEW: Final = 32  # items of a dict that may all be one long text
 _SHOWN: Final = word(0, 0, HAS_DATA)
 _HASHED: Final = word(0, 0, HAS_DIGEST)
 _pack_start: Final = ringfile.START_IN_WORDS.pack
@@ -141,7 +140,7 @@ class BlackBox:
                     data = None
                 elif type(value) is not dict:
                     data = dumps(value, None, _OPTIONS)
-                elif len(value) <= _FEW:
+                elif len(value) <= FEW:
                     data = dumps(value, None, _OPTIONS)
                     if [*value] != known.taken:
                         data = self._light(value, known)
@@ -153,7 +152,7 @@ class BlackBox:
                         tail, last = data, known.shown + len(data)
                     else:
                         tail, last = plain_hasher(data).digest(), known.hashed
-                    # this is `_write_start`, without a call
+                    # this is the end of `start`, without a call
                     free = self._free
                     slot = free.popleft() if len(free) > self._keep else self._other_slot()
                     if slot is not None:
@@ -220,7 +219,7 @@ class BlackBox:
             known = step.node.known
             if known is None or known.owner is not self._nodes:
                 known = self._nodes.learn(step.node)
-            if _tracked(output) or type(output) is tuple or (type(output) is dict and len(output) > _FEW):
+            if _tracked(output) or type(output) is tuple or (type(output) is dict and len(output) > FEW):
                 data = self._verified(output, known)
             else:
                 data = dumps(output, None, _OPTIONS)
@@ -278,16 +277,16 @@ class BlackBox:
             output = final_output(step.node, step.output, self._policy)
             if isinstance(step.output, Stream):
                 step.output = output  # a stream has one end
-            self._learn(output.secrets)
+            remember(output.secrets, self._secrets)
             digest, flags = digest_of(output)
             data = output.data if self._policy.capture_outputs else None
             about |= about_of(output, self._policy.capture_outputs)
         if step.state_delta is not None:
             about |= delta_of(step.state_delta)
-            self._learn(step.state_delta.secrets)
+            remember(step.state_delta.secrets, self._secrets)
         if step.failure is not None:
             if step.stream is not None:
-                self._learn(step.stream.secrets(step.node, self._policy))
+                remember(step.stream.secrets(step.node, self._policy), self._secrets)
             about["failure"] = self._told(step, list(step.failure))
         if step.issues:
             about["issues"] = self._told(step, [[issue.code, issue.path, issue.message] for issue in step.issues])
@@ -313,7 +312,7 @@ class BlackBox:
 
         Its keys are looked at after `dumps`, which takes no others than texts: none is asked for its hash.
         """
-        if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > _FEW):
+        if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW):
             return None
         try:
             data = dumps(value, None, _OPTIONS)
@@ -391,15 +390,9 @@ class BlackBox:
 
     def _slow_input(self, step: Step, known: KnownNode) -> tuple[bytes, int, int, int]:
         given = final_input(step.node, step.input, step.bound, self._policy)
-        self._learn(given.secrets)
+        remember(given.secrets, self._secrets)
         digest, flags = digest_of(given)
         return fitted(digest, flags, given.data if known.captures else None, about_of(given, known.captures))
-
-    def _learn(self, secrets: tuple[str, ...]) -> None:
-        """Take note of what was hidden: the text of an error may quote it. The last 1,000 are known."""
-        self._secrets.update(dict.fromkeys(secrets))
-        while len(self._secrets) > _MOST_SECRETS:
-            del self._secrets[next(iter(self._secrets))]
 
     def _told(self, step: Step, texts: list[Any]) -> list[Any]:
         try:

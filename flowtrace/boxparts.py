@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from threading import RLock
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any, Final
 
 from flowtrace import log
-from flowtrace.calls import Node, Policy
+from flowtrace.calls import Node, Policy, ordinary_names
 from flowtrace.canonical import Encoded, dumps, plain
 from flowtrace.digest import KEYED_ALGORITHM
 from flowtrace.model import Code, to_document
@@ -17,7 +17,6 @@ from flowtrace.ringfile import FIRST, HAS_DATA, HAS_DIGEST, HEADER, IS_KEYED, RO
 LONG_TEXT: Final = 1000
 _POINTERS: Final = frozenset({"opaque", "redacted", "redacted_delta"})
 _NAMELESS: Final = 0xFFFF
-_VARIABLE: Final = 0x04 | 0x08  # inspect.CO_VARARGS, CO_VARKEYWORDS
 
 
 class KnownNode:
@@ -133,13 +132,8 @@ def _harmless(names: tuple[str, ...] | None, secret: SecretNames) -> tuple[str, 
 
 def _names_when_bound(node: Node) -> tuple[str, ...] | None:
     """Return a method's parameters without its receiver, where all are ordinary ones."""
-    function = node.function
-    if type(function) is not FunctionType or hasattr(function, "__signature__") or hasattr(function, "__wrapped__"):
-        return None
-    code: CodeType = function.__code__
-    if not node.has_receiver or code.co_posonlyargcount or code.co_kwonlyargcount or code.co_flags & _VARIABLE:
-        return None
-    return code.co_varnames[1 : code.co_argcount]
+    names = ordinary_names(node.function) if node.has_receiver else None
+    return None if names is None else names[1:]
 
 
 def code_of(function: Any) -> Code | None:

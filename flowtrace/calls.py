@@ -13,6 +13,7 @@ from flowtrace.digest import Hasher, derive_key
 from flowtrace.forms import class_attribute, inherits
 from flowtrace.model import Code
 from flowtrace.redaction import SecretNames, secret_names
+from flowtrace.scrub import remember
 from flowtrace.snapshot import restore, take, take_call
 
 Snapshot: TypeAlias = "bytes | Encoded | Stream"
@@ -34,7 +35,6 @@ _NO_RECEIVERS: Final = frozenset(
 )
 _RECEIVERS: Final = frozenset({"self", "cls", "mcs", "mcls", "metacls"})
 _MAX_POINTERS: Final = 1000
-_MAX_SECRETS: Final = 1000
 _VARIABLE: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 _OF_A_SNAPSHOT: Final = 48  # bytes of memory beside its data
 
@@ -96,14 +96,18 @@ def _defaults(function: Any) -> list[Any]:
 
 
 def _simple_names(function: Any) -> tuple[str, ...] | None:
+    names = ordinary_names(function)
+    scope = "" if names is None else function.__qualname__.rpartition(".")[0]
+    return None if scope and not scope.endswith("<locals>") else names  # a method
+
+
+def ordinary_names(function: Any) -> tuple[str, ...] | None:
+    """Return a function's parameters, where each may be given by its place or its name; else None."""
     if type(function) is not FunctionType or hasattr(function, "__signature__") or hasattr(function, "__wrapped__"):
         return None
     code = function.__code__
     others = code.co_posonlyargcount or code.co_kwonlyargcount or code.co_flags & _VARIABLE
-    scope = function.__qualname__.rpartition(".")[0]
-    if others or (scope and not scope.endswith("<locals>")):  # a method
-        return None
-    return code.co_varnames[: code.co_argcount]
+    return None if others else code.co_varnames[: code.co_argcount]
 
 
 def _is_fixed(value: object) -> bool:
@@ -218,9 +222,7 @@ def final_output(node: Node, snapshot: Snapshot, policy: Policy) -> Encoded:
 def _seal(value: object, node: Node, policy: Policy, keep: bool, name: str = "") -> Encoded:
     """Encode a value: bytes and pointers of its redacted form, and the hash over that or, with a key, the real one."""
     limit = policy.buffer_bytes if keep else 0
-    redactor = policy.redactor
-    name = name if redactor is not None else ""
-    shown = encode(value, secret=policy.secret(node), redactor=redactor, name=name, limit=limit)
+    shown = encode(value, secret=policy.secret(node), redactor=policy.redactor, name=name, limit=limit)
     if policy.key is None:
         return shown
     return shown._replace(digest=encode(value, key=policy.key, limit=0).digest)
@@ -447,18 +449,12 @@ class _SealedStream:
 
     def _value(self, lead: bytes, value: object, place: str, name: str) -> None:
         secret, redactor = self._policy.secret(self._node), self._policy.redactor
-        shown = encode(value, secret=secret, redactor=redactor, name=name if redactor is not None else "")
-        self._know(shown.secrets)
+        shown = encode(value, secret=secret, redactor=redactor, name=name)
+        remember(shown.secrets, self._secrets)
         hashed = shown if self._policy.key is None else encode(value)
         self._add(lead + (shown.data or b""), lead + (hashed.data or b""))
         for pointers, more in ((self._opaque, shown.opaque), (self._redacted, shown.redacted)):
             pointers += [place + pointer for pointer in more[: _MAX_POINTERS - len(pointers)]]
-
-    def _know(self, secrets: tuple[str, ...]) -> None:
-        """Keep the newest of an endless stream's secrets: an error is likelier to quote one of them."""
-        self._secrets.update(dict.fromkeys(secrets))
-        while len(self._secrets) > _MAX_SECRETS:
-            del self._secrets[next(iter(self._secrets))]
 
     def _add(self, shown: bytes, hashed: bytes | None) -> None:
         self._hasher.update(shown if hashed is None else hashed)

@@ -122,7 +122,7 @@ def encode(
     shared = Shared()
     encoder = _Encoder(secret, redactor, sink, shared)
     try:
-        encoder.run(Under(name, value) if name else value)
+        encoder.run(Under(name, value) if name and redactor is not None else value)
     except Exception as error:  # for example memory that ran out: say what little is sure
         let_through(error)
         sink = Sink(key, limit)

@@ -249,10 +249,8 @@ def _payload_file(pointer: str, step: Step, files: _PayloadFiles) -> Findings:
         yield _warning("captured-twice", place, "there is an invocation_json too")
     findings, hashes = files.look(place, step.invocation_path or "")
     yield from findings
-    if hashes is None or step.input_hash.algorithm != ALGORITHM or _leads_into(step.redacted, _PAYLOAD):
-        return
-    if step.input_hash.value not in hashes:
-        yield _error("hash-mismatch", f"{pointer}/input_hash", "is not the hash of the payload file's content")
+    if not _leads_into(step.redacted, _PAYLOAD):
+        yield from _is_hash_of_file(f"{pointer}/input_hash", step.input_hash, hashes)
 
 
 def _output_file(pointer: str, step: Step, files: _PayloadFiles) -> Findings:
@@ -261,13 +259,15 @@ def _output_file(pointer: str, step: Step, files: _PayloadFiles) -> Findings:
         yield _warning("captured-twice", place, "there is an output_json too")
     findings, hashes = files.look(place, step.output_path or "")
     yield from findings
-    found = step.output_hash
-    if found is None:
+    if step.output_hash is None:
         yield _error("output-without-hash", place, "is captured, and there is no output_hash")
-    elif hashes is None or found.algorithm != ALGORITHM or _leads_into(step.redacted, _OUTPUT):
-        return
-    elif found.value not in hashes:
-        yield _error("hash-mismatch", f"{pointer}/output_hash", "is not the hash of the payload file's content")
+    elif not _leads_into(step.redacted, _OUTPUT):
+        yield from _is_hash_of_file(f"{pointer}/output_hash", step.output_hash, hashes)
+
+
+def _is_hash_of_file(place: str, recorded: Hash, hashes: set[str] | None) -> Findings:
+    if hashes is not None and recorded.algorithm == ALGORITHM and recorded.value not in hashes:
+        yield _error("hash-mismatch", place, "is not the hash of the payload file's content")
 
 
 def _possible_hashes(data: bytes) -> set[str]:

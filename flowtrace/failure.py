@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
 from flowtrace.forms import class_name, inherits, instance_dict, mro
-from flowtrace.interruption import is_from_handler, let_through
+from flowtrace.interruption import OWN_FOLDER, is_from_handler, let_through, traceback_of
 
 MAX_MESSAGE: Final = 8192
 MAX_FRAMES: Final = 40
 MAX_CAUSES: Final = 10
-_OWN_FOLDER: Final = os.path.dirname(__file__) + os.sep
 # An exception's class may answer for these attributes with code of its own: ask the interpreter instead.
 _ATTRIBUTES: Final = BaseException.__dict__
-traceback_of: Final = _ATTRIBUTES["__traceback__"].__get__
 _cause_of: Final = _ATTRIBUTES["__cause__"].__get__
 _context_of: Final = _ATTRIBUTES["__context__"].__get__
 _suppresses_context: Final = _ATTRIBUTES["__suppress_context__"].__get__
@@ -156,7 +153,7 @@ def frames(traceback: TracebackType | None) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while traceback is not None:
         code = traceback.tb_frame.f_code
-        if not code.co_filename.startswith(_OWN_FOLDER):
+        if not code.co_filename.startswith(OWN_FOLDER):
             line = traceback.tb_lineno
             found.append({"file": code.co_filename, "line": line, "function": code.co_qualname})
         traceback = traceback.tb_next

@@ -7,8 +7,8 @@ import signal
 from traceback import walk_tb
 from typing import Any, Final
 
-_OWN_FOLDER: Final = os.path.dirname(__file__) + os.sep
-_traceback_of: Final = BaseException.__dict__["__traceback__"].__get__
+OWN_FOLDER: Final = os.path.dirname(__file__) + os.sep
+traceback_of: Final = BaseException.__dict__["__traceback__"].__get__
 
 
 def let_through(error: BaseException) -> None:
@@ -26,8 +26,8 @@ def let_through(error: BaseException) -> None:
 
 def is_from_handler(error: BaseException) -> bool:
     """Tell whether a signal's handler raised an error."""
-    codes = [frame.f_code for frame, _ in walk_tb(_traceback_of(error))]
-    if all(code.co_filename.startswith(_OWN_FOLDER) for code in codes):
+    codes = [frame.f_code for frame, _ in walk_tb(traceback_of(error))]
+    if all(code.co_filename.startswith(OWN_FOLDER) for code in codes):
         return False
     handlers = [_code_of(signal.getsignal(number)) for number in signal.valid_signals()]
     return any(code in handlers for code in codes)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from flowtrace import assemble, boxes, buffer, failure, hooks, log, propagation, switch
 from flowtrace.config import TraceConfig, TraceContext, is_disabled
-from flowtrace.interruption import let_through
+from flowtrace.interruption import let_through, traceback_of
 from flowtrace.recorder import TraceRecorder
 from flowtrace.signals import SnapshotSignal
 from flowtrace.step import CURRENT, IN_FORCE, LIVE, Step
@@ -191,7 +191,7 @@ def outcome_of(error: BaseException) -> str:
 
 def step_passed(error: BaseException, run: TraceRecorder | None) -> Step | None:
     """Return the outermost step, of one run or of any, that an exception came through: its traceback tells."""
-    traceback = failure.traceback_of(error)
+    traceback = traceback_of(error)
     while traceback is not None:
         frame = traceback.tb_frame
         if frame.f_globals.get("__name__") == "flowtrace.shapes":
@@ -204,7 +204,7 @@ def step_passed(error: BaseException, run: TraceRecorder | None) -> Step | None:
 
 def mark_of(error: BaseException) -> tuple[Any, ...]:
     """Return what tells an exception from others without keeping it alive."""
-    traceback = failure.traceback_of(error)
+    traceback = traceback_of(error)
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     place = (id(traceback.tb_frame.f_code), traceback.tb_lineno) if traceback is not None else ()

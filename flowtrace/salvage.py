@@ -6,9 +6,8 @@ import os
 import re
 from typing import Any, Final
 
-from flowtrace import canonical, ringfile
-from flowtrace.assemble import is_deep
-from flowtrace.canonical import MAX_DEPTH
+from flowtrace import ringfile
+from flowtrace.assemble import cut, shown_whole
 from flowtrace.clock import rfc3339, step_id
 from flowtrace.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
 from flowtrace.interruption import let_through
@@ -152,14 +151,8 @@ def _shown(content: Content, record: Record) -> Any:
         size = record.about.get("size", 0)
         limit = _number(content.header, "max_value_bytes")
         reason = "larger than FLOWTRACE_MAX_VALUE_BYTES" if size > limit else "larger than a slot of the black box"
-        return {"$py": "cut", "reason": reason, "size": size}
-    try:
-        value = canonical.loads(record.data)
-    except ValueError:
-        value = None
-    if (value is None and record.data != b"null") or is_deep(value):
-        return {"$py": "cut", "reason": f"nested more than {MAX_DEPTH} levels", "size": len(record.data)}
-    return value
+        return cut(reason, size)
+    return shown_whole(record.data)
 
 
 def _text(header: dict[str, Any], name: str) -> str:

@@ -127,6 +127,13 @@ def _items_of(value: Any, kind: type) -> list[object]:
     return [int.__int__(value)] if inherits(kind, int) else []
 
 
+def remember(secrets: Iterable[str], known: dict[str, None]) -> None:
+    """Add secrets to those that are known; of more than 1,000 the newest stay, which an error is likelier to quote."""
+    known.update(dict.fromkeys(secrets))
+    while len(known) > _MOST_TEXTS:
+        del known[next(iter(known))]
+
+
 def texts_in_environment(environ: Mapping[str, str], secret: SecretNames) -> tuple[str, ...]:
     """Return the values, of 8 characters and more, of the variables with secret names, and that of the hash key."""
     found = [text for name, text in environ.items() if name == "FLOWTRACE_HASH_KEY" or secret(name)]

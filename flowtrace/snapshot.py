@@ -24,7 +24,7 @@ from flowtrace.interruption import let_through
 
 LIGHT: Final = 64 * 1024  # the pickler hands over what it has at this size, and else at the end
 _PROTOCOL: Final = 5
-_FEW: Final = 32  # items of a dict that may all be one long text; tuples may even say one thing a billion times
+FEW: Final = 32  # items of a dict that may all be one long text; tuples may even say one thing a billion times
 _PICKLED: Final = dumps(None, _PROTOCOL)[:1]  # no JSON begins like this
 _dumps: Final = canonical.dumps
 _OPTIONS: Final = canonical.EXACT_TYPES
@@ -78,7 +78,7 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
     if _tracked(kwargs):
         return _take_pickled((args, kwargs), limit)
     for value in args:
-        if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > _FEW):
+        if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW):
             return _take_pickled((args, kwargs), limit)
     try:
         data = _dumps((args, kwargs), None, _OPTIONS)
@@ -95,7 +95,7 @@ def take(value: object, limit: int) -> bytes | None:
         value: anything.
         limit: how many bytes the snapshot may have.
     """
-    if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > _FEW):
+    if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW):
         return _take_pickled(value, limit)
     try:
         data = _dumps(value, None, _OPTIONS)
