@@ -306,6 +306,20 @@ def test_failing_writes_reach_the_standard_librarys_logging(tmp_path):
     assert done.stderr.startswith("WARNING flowtrace event='failed to write trace'")
 
 
+HELD = """
+held, done = threading.Event(), threading.Event()
+
+def hold():
+    with LOCK:
+        held.set()
+        done.wait()
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+"""
+
+
 def test_a_fork_while_a_thread_turns_the_switch_can_still_make_classes(tmp_path):
     program = """
 import os
@@ -316,16 +330,9 @@ from flowtrace import methods
 
 flowtrace.configure(mode="on")
 flowtrace.configure(mode="off")
-held, done = threading.Event(), threading.Event()
-
-def hold():
-    with methods._locks[0]:
-        held.set()
-        done.wait()
-
-thread = threading.Thread(target=hold)
-thread.start()
-held.wait()
+LOCK = methods._locks[0]
+"""
+    goes_on = """
 child = os.fork()
 if not child:
     signal.alarm(10)
@@ -340,7 +347,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 done.set()
 thread.join()
 """
-    assert run_program(tmp_path, program).stdout == "1\n"
+    assert run_program(tmp_path, program, HELD, goes_on).stdout == "1\n"
 
 
 def test_a_forked_child_goes_on_with_a_generator_of_its_parent(tmp_path):
@@ -381,16 +388,9 @@ from flowtrace import runtime
 warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads
 flowtrace.configure(mode="on")
 flowtrace.configure(mode="off")
-held, done = threading.Event(), threading.Event()
-
-def hold():
-    with runtime._lock:
-        held.set()
-        done.wait()
-
-thread = threading.Thread(target=hold)
-thread.start()
-held.wait()
+LOCK = runtime._lock
+"""
+    goes_on = """
 child = os.fork()
 if not child:
     signal.alarm(10)
@@ -400,7 +400,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 done.set()
 thread.join()
 """
-    done = run_program(tmp_path, program)
+    done = run_program(tmp_path, program, HELD, goes_on)
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
