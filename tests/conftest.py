@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import tempfile
@@ -21,6 +22,17 @@ def no_planted_secret_is_on_the_disk(tmp_path_factory):
     yield
     found = secrets_scan.scan(folder)
     assert not found, f"planted secrets were written to {[str(path) for path in found]}"
+
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory, request):
+    """As pytest's own, which reads the names of all its folders before and after each test: ten thousand by the end."""
+    folder = tmp_path_factory.getbasetemp() / request.path.stem / f"{next(_NUMBERS)}-{request.function.__name__[:40]}"
+    folder.mkdir(parents=True)
+    return folder
 
 
 @pytest.fixture(autouse=True)
