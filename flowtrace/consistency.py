@@ -20,7 +20,8 @@ from flowtrace.model import UNSET, Hash, Run, Step, Trace
 from flowtrace.payloads import holds_what_its_name_says, read_payload
 from flowtrace.redaction import MARKER
 
-ERROR_CODES: Final = ("node_error", "flow_error", "node_cancelled", "node_interrupted", "process_died")
+_DIED: Final = "process_died"
+ERROR_CODES: Final = ("node_error", "flow_error", "node_cancelled", "node_interrupted", _DIED)
 OUTCOMES: Final = ("failed", "recovered", "ok", "interrupted", "snapshot")
 _PAYLOAD: Final = "/invocation_json/payload"
 _OUTPUT: Final = "/output_json"
@@ -159,9 +160,10 @@ def _hashes(pointer: str, step: Step) -> Findings:
 
 
 def _in_flight(pointer: str, step: Step) -> Findings:
-    for name, value in (("output_hash", step.output_hash), ("error", step.error)):
-        if value is not None:
-            yield _error("in-flight-ended", f"{pointer}/{name}", "a step that still runs has no end yet")
+    if step.output_hash is not None:
+        yield _error("in-flight-ended", f"{pointer}/output_hash", "a step that still runs has no end yet")
+    if step.error is not None and step.error.code != _DIED:
+        yield _error("in-flight-ended", f"{pointer}/error", f"a step that still runs has no error but {_DIED}")
 
 
 # --- captured values

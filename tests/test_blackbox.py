@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import flowtrace
-from flowtrace import RingFileError, load_trace, recover, ringfile, traced_node
+from flowtrace import RingFileError, load_trace, recover, ringfile, traced_node, validate
 from flowtrace.canonical import pretty
 from flowtrace.model import new_document, parse_trace
 from flowtrace.runtime import STATE
@@ -658,6 +658,7 @@ def test_the_command(tmp_path):
     assert json.loads(done.stdout) == {"path": "crash.json", "steps": 20, "in_flight": 2}
     shown = command(tmp_path, "show", "crash.json")
     assert "process_died" in shown.stdout
+    assert (command(tmp_path, "validate", "crash.json").returncode, validate(tmp_path / "crash.json")) == (0, [])
 
 
 @pytest.mark.parametrize("name", ["missing", "program.py", "."])

@@ -211,6 +211,8 @@ def test_a_step_that_failed_has_no_output():
 def test_a_step_in_flight_has_no_end():
     assert found(in_flight=[step("c.a")]) == [("in-flight-ended", "/in_flight/0/output_hash")]
     assert found(in_flight=[step("c.a", error="no")]) == [("in-flight-ended", "/in_flight/0/error")]
+    died = step("c.a") | {"output_hash": None, "error": {"code": "process_died", "message": "m", "details": None}}
+    assert found(in_flight=[died]) == []
 
 
 def identified(number, parent=None, **fields):
