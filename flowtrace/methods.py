@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from threading import RLock
 from types import FunctionType
@@ -87,26 +87,30 @@ def _follow_switch() -> None:
         os.register_at_fork(after_in_child=_forget_lock)
     with _locks[0]:
         places = list(_places.values())
-        owners = _owners(places)
         for place in places:
             home = place.home()
             if home is not None:
                 _settle(home, place)
-            for owner in owners.get((id(place.base()), place.owner), ()):
-                if owner is not home:
-                    _settle(owner, place)
+        for owner, place in _copies(places):
+            _settle(owner, place)
 
 
-def _owners(places: list[_Place]) -> dict[tuple[int, str], list[type]]:
-    """Return the classes that may hold a method of ours, by the id of their base and their name."""
-    names = {place.owner for place in places}
+def _copies(places: list[_Place]) -> Generator[tuple[type, _Place]]:
+    """Find the copies of classes that hold methods of ours. Many classes may have one name: each is looked at once."""
+    kinds = {id(place.kind) for place in places}
     bases = {id(base): base for place in places if (base := place.base()) is not None}
-    found: dict[tuple[int, str], list[type]] = {}
+    names: dict[str, set[str]] = {}
+    for place in places:
+        names.setdefault(place.owner, set()).add(place.name)
     for base in bases.values():
         for owner in direct_subclasses(base):
-            if (name := class_name(owner)) in names:
-                found.setdefault((id(base), name), []).append(owner)
-    return found
+            known_as = class_name(owner)
+            for name in names.get(known_as, ()):
+                held: Any = namespace_of(owner).get(name)
+                function = held.__wrapped__ if id(type(held)) in kinds else held
+                copied = _places.get((id(function), known_as, name))
+                if copied is not None and copied.base() is base and copied.home() is not owner:
+                    yield owner, copied
 
 
 def _settle(owner: type, place: _Place) -> None:

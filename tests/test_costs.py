@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import sys
 import tracemalloc
 import weakref
+from types import FunctionType
 
 import pytest
 
@@ -254,3 +256,25 @@ def test_a_method_is_forgotten_with_its_class():
     make()
     gc.collect()
     assert len(methods._places) == before
+
+
+def test_the_switch_looks_at_each_class_of_one_name_once(monkeypatch):
+    def make():
+        @dataclasses.dataclass(slots=True)
+        class Local:
+            @traced_node
+            def handle(self):
+                return type(self).handle
+
+        return Local
+
+    flowtrace.configure(mode="off")
+    made = [make() for _ in range(60)]
+    settled = []
+    settle = methods._settle
+    monkeypatch.setattr(methods, "_settle", lambda owner, place: (settled.append(owner), settle(owner, place)))
+    with recording():
+        assert all(type(vars(cls)["handle"]) is not FunctionType for cls in made)
+        on = sum(owner.__name__ == "Local" for owner in settled)
+    assert all(type(vars(cls)["handle"]) is FunctionType for cls in made)
+    assert 60 <= on <= 3 * 60  # a class with slots has another one behind it, which it was made from

@@ -296,7 +296,7 @@ def test_a_session_that_wrote_a_secret_fails(tmp_path):
         text=True,
         check=False,
     )
-    leaked = tmp_path / "inner" / "test_leak0" / "file"
+    leaked = tmp_path / "inner" / "test_it" / "0-test_leak" / "file"
     assert done.returncode == 1
     assert f"planted secrets were written to ['{leaked}']" in done.stdout
     leaked.unlink()
