@@ -8,6 +8,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any, Final, TypeAlias
 
 from flowtrace.canonical import Encoded, encode
+from flowtrace.classes import NO_RECEIVERS, RECEIVER_NAMES
 from flowtrace.config import TraceConfig
 from flowtrace.digest import Hasher, derive_key
 from flowtrace.forms import class_attribute, inherits
@@ -30,10 +31,6 @@ _FIXED: Final = (
     FunctionType,
     BuiltinFunctionType,
 )
-_NO_RECEIVERS: Final = frozenset(
-    map(id, (type(None), bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset))
-)
-_RECEIVERS: Final = frozenset({"self", "cls", "mcs", "mcls", "metacls"})
 _MAX_POINTERS: Final = 1000
 _VARIABLE: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 _OF_A_SNAPSHOT: Final = 48  # bytes of memory beside its data
@@ -207,7 +204,7 @@ def final_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy) -> 
     assert isinstance(snapshot, bytes)  # only a result is a stream
     content = restore(snapshot)
     if node.function is not None and type(content) is not dict:  # the black box has parameters bound already
-        args, kwargs, *defaults = content
+        args, kwargs, *defaults = content if len(content) > 1 else (content, {})  # the only argument
         content = bind(node, args, kwargs, bound, defaults)
     return _seal(content, node, policy, policy.captures_input(node))
 
@@ -301,13 +298,13 @@ def _has_receiver(node: Node, first: inspect.Parameter, args: Sequence[Any]) -> 
     """
     if _is_receiver(node, args):
         return True
-    return _names_receiver(node, first) and not (args and id(type(args[0])) in _NO_RECEIVERS)
+    return _names_receiver(node, first) and not (args and id(type(args[0])) in NO_RECEIVERS)
 
 
 def _names_receiver(node: Node, first: inspect.Parameter) -> bool:
     """Tell whether the first parameter takes the receiver of a method that was reached as a plain function."""
     scope = getattr(node.function, "__qualname__", "").rpartition(".")[0]
-    return first.name in _RECEIVERS and bool(scope) and not scope.endswith("<locals>")
+    return first.name in RECEIVER_NAMES and bool(scope) and not scope.endswith("<locals>")
 
 
 def _may_be_receiver(args: Sequence[Any]) -> bool:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+RECEIVER_NAMES: Final = frozenset({"self", "cls", "mcs", "mcls", "metacls"})
+"""What the first parameter of a method is called, where that has to tell."""
+NO_RECEIVERS: Final = frozenset(
+    map(id, (type(None), bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset))
+)
+"""Identities of classes that no method of a program stands in. A class itself might be asked for its hash."""
 _mro = type.__dict__["__mro__"].__get__
 _bases = type.__dict__["__bases__"].__get__
 _namespace = type.__dict__["__dict__"].__get__

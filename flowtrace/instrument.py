@@ -117,7 +117,7 @@ class _Options:
             subject = partial(self._subject, is_static=kind is staticmethod)
             return _with_attributes(kind(TracedFunction(target.__func__, subject, kind is classmethod)), target)
         if kind is MethodType and type(target.__func__) is FunctionType:
-            return MethodType(TracedFunction(target.__func__, self._subject, True), target.__self__)
+            return MethodType(TracedFunction(target.__func__, self._subject, True, True), target.__self__)
         if kind is partial:
             inner = TracedFunction(target.func, self._subject)
             return _with_attributes(partial(inner, *target.args, **target.keywords), target)

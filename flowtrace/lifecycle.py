@@ -5,17 +5,21 @@ The functions here run inside the host's calls. None of them raises an Exception
 
 from __future__ import annotations
 
+from gc import is_tracked
 from threading import get_ident
-from typing import Any
+from typing import Any, Final
 
 from flowtrace import failure
 from flowtrace.calls import Node, Stream, seal_call, seal_output, snapshot_with_defaults
+from flowtrace.canonical import EXACT_TYPES, JSONError, dumps
 from flowtrace.clock import CLOCK
 from flowtrace.interruption import is_from_handler
 from flowtrace.runtime import STATE, Scope, close_run, ensure, open_run, outcome_of, report
 from flowtrace.shapes import Subject
-from flowtrace.snapshot import take, take_call
+from flowtrace.snapshot import FEW, take, take_call
 from flowtrace.step import CURRENT, LIVE, Step
+
+_tracked: Final = is_tracked
 
 
 def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
@@ -81,7 +85,17 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
             if node.live_defaults:
                 step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
             else:
-                data = take_call(args, kwargs, policy.max_value_bytes)
+                data = None
+                if len(args) == 1 and not kwargs:
+                    # this is `take_call` for most calls, without a call
+                    value = args[0]
+                    if not (_tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW)):
+                        try:
+                            data = dumps(args, None, EXACT_TYPES)
+                        except JSONError:
+                            pass
+                if data is None or len(data) > policy.max_value_bytes:
+                    data = take_call(args, kwargs, policy.max_value_bytes)
                 step.input = data or seal_call(node, args, kwargs, bound, policy)
         if bound:
             step.bound = True
@@ -155,7 +169,16 @@ def end(step: Step, output: object) -> None:
         policy = recorder.policy
         box = policy.box  # another thread may close it
         if box is None:
-            step.output = take(output, policy.max_value_bytes) or seal_output(step.node, output, policy)
+            data = None
+            # this is `take` for most results, without a call
+            if not (_tracked(output) or type(output) is tuple or (type(output) is dict and len(output) > FEW)):
+                try:
+                    data = dumps(output, None, EXACT_TYPES)
+                except JSONError:
+                    pass
+            if data is None or len(data) > policy.max_value_bytes:
+                data = take(output, policy.max_value_bytes)
+            step.output = data or seal_output(step.node, output, policy)
         else:
             box.end(step, output)
         recorder.buffer.add(step)

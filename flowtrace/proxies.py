@@ -13,13 +13,13 @@ from typing import Any, Final
 import wrapt
 
 from flowtrace import methods
+from flowtrace.classes import RECEIVER_NAMES
 from flowtrace.loading import if_on
 from flowtrace.shapes import Subject, wrapper_for
 from flowtrace.switch import SWITCH
 
 MakeSubject = Callable[[Any], Subject]
 """Takes what is called, and loads what its calls are recorded as."""
-_RECEIVERS: Final = ("self", "cls", "mcs", "mcls", "metacls")
 _IMPLICIT: Final[dict[str, type]] = {
     "__new__": staticmethod,
     "__init_subclass__": classmethod,
@@ -102,13 +102,20 @@ class TracedFunction(_Stand, wrapt.FunctionWrapper):  # type: ignore[type-arg]
         wrapped: what is called.
         make_subject: takes ``wrapped`` and loads what its calls are recorded as.
         takes_receiver: whether its first argument is no part of the payload; None means that its names tell.
+        is_bound: its first argument is always the receiver, whatever that is.
     """
 
     __slots__ = ()
     __annotations__ = _ANNOTATIONS
     __bound_function_wrapper__ = _BoundTracedFunction
 
-    def __init__(self, wrapped: Any, make_subject: MakeSubject, takes_receiver: bool | None = None) -> None:
+    def __init__(
+        self,
+        wrapped: Any,
+        make_subject: MakeSubject,
+        takes_receiver: bool | None = None,
+        is_bound: bool = False,
+    ) -> None:
         subject = Subject.made_later(partial(if_on, make_subject, wrapped))
         function = getattr(wrapped, "__func__", wrapped) if isinstance(wrapped, classmethod | staticmethod) else wrapped
         wrapper: Any = wrapper_for(function, subject)
@@ -120,6 +127,8 @@ class TracedFunction(_Stand, wrapt.FunctionWrapper):  # type: ignore[type-arg]
         self._self_subject = subject
         self._self_make_subject = make_subject
         subject.takes_receiver = _names_receiver(wrapped) if takes_receiver is None else takes_receiver
+        if is_bound:
+            subject.no_receivers = frozenset()
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind as a function does: to a real method, which costs less than a bound wrapper too."""
@@ -144,7 +153,8 @@ class TracedFunction(_Stand, wrapt.FunctionWrapper):  # type: ignore[type-arg]
     def _around(self, wrapped: Any) -> TracedFunction:
         if wrapped is self.__wrapped__:
             return self
-        return TracedFunction(wrapped, self._self_make_subject, self._self_subject.takes_receiver)
+        subject = self._self_subject
+        return TracedFunction(wrapped, self._self_make_subject, subject.takes_receiver, not subject.no_receivers)
 
 
 def _method(make_subject: MakeSubject, function: Any) -> TracedFunction:
@@ -251,4 +261,4 @@ def _names_receiver(function: Any) -> bool:
         return False
     scope = function.__qualname__.rpartition(".")[0]
     code = function.__code__
-    return bool(scope) and scope[-1] != ">" and code.co_argcount > 0 and code.co_varnames[0] in _RECEIVERS
+    return bool(scope) and scope[-1] != ">" and code.co_argcount > 0 and code.co_varnames[0] in RECEIVER_NAMES

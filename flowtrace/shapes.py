@@ -13,6 +13,8 @@ import types
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Final
 
+from flowtrace.classes import NO_RECEIVERS
+
 _FUNCTIONS: Final = ("begin", "emit", "end", "end_stream", "fail", "prepare", "resume", "start", "suspend")
 
 
@@ -32,9 +34,10 @@ class Subject:
         fail: the call ended with an exception.
         target: the node that `prepare` needs.
         takes_receiver: the function is a method, so that its first argument is no part of the payload.
+        no_receivers: identities of classes whose objects are no receivers all the same, as in ``Unbound.double(3)``.
     """
 
-    __slots__ = (*_FUNCTIONS, "_make", "takes_receiver", "target")
+    __slots__ = (*_FUNCTIONS, "_make", "no_receivers", "takes_receiver", "target")
 
     begin: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
     prepare: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
@@ -47,11 +50,13 @@ class Subject:
     fail: Callable[[Any, BaseException], None]
     target: Any
     takes_receiver: bool
+    no_receivers: frozenset[int]
     _make: Callable[[], Subject | None]
 
     def __init__(self, target: Any = None, **functions: Callable[..., Any]) -> None:
         self.target = target
         self.takes_receiver = False
+        self.no_receivers = NO_RECEIVERS
         for name, function in functions.items():
             setattr(self, name, function)
 
@@ -91,7 +96,7 @@ def plain(subject: Subject) -> Wrapper:
     """Return the wrapper of a plain function."""
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if instance is None and args and subject.takes_receiver:
+        if instance is None and args and subject.takes_receiver and id(type(args[0])) not in subject.no_receivers:
             step = subject.begin(subject, args[1:], kwargs, True)
         else:
             step = subject.begin(subject, args, kwargs, instance is not None)
@@ -112,7 +117,7 @@ def _driven(kind: type, drive: Callable[..., Any], subject: Subject) -> Wrapper:
     """Return the wrapper of a function whose call only makes a body, of a kind, that is run later."""
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if instance is None and args and subject.takes_receiver:
+        if instance is None and args and subject.takes_receiver and id(type(args[0])) not in subject.no_receivers:
             step = subject.prepare(subject, args[1:], kwargs, True)
         else:
             step = subject.prepare(subject, args, kwargs, instance is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import operator
 import types
@@ -20,6 +21,11 @@ def steps_of(call, *args, **kwargs):
     with recording(capture_inputs=True, capture_outputs=True) as recorded:
         call(*args, **kwargs)
     return [step for trace in recorded.traces for step in trace.steps]
+
+
+@traced_node
+def same(value):
+    return value
 
 
 def payload_of(call, *args, **kwargs):
@@ -321,3 +327,38 @@ def test_looking_at_the_annotations_of_a_wrappers_class_changes_no_function():
     assert typed.__wrapped__.__annotations__ == {"number": "float"}
     del typed.__annotations__
     assert typed.__annotations__ == {}
+
+
+class Unbound:
+    @traced_node
+    def double(value):
+        return [value, value]
+
+    @traced_node
+    async def later(self):
+        return self
+
+
+@pytest.mark.parametrize("value", [3, "x", None, [1], {"a": 1}, (1, 2)])
+def test_a_value_that_can_be_no_receiver_stays_in_the_payload(value):
+    expected = payload_of(same, value)["value"]
+    assert payload_of(Unbound.double, value) == {"value": expected}
+    assert payload_of(lambda: asyncio.run(Unbound.later(value))) == {"self": expected}
+
+
+def test_a_receiver_does_not():
+    assert payload_of(Unbound.double, Unbound()) == {}
+    assert payload_of(lambda: Unbound().double()) == {}
+
+
+@pytest.mark.parametrize(
+    "value", [1, "\ud800", b"x", 2**64, float("nan"), {1: 2}, {"a": b"x"}, {"a": 2**70}, "x" * 3000], ids=ascii
+)
+def test_the_only_argument_may_be_anything(value):
+    with recording(capture_inputs=True, capture_outputs=True, max_value_bytes=2048) as recorded:
+        same(value)
+        same(value=value)
+    by_place, by_name = [step for trace in recorded.traces for step in trace.steps]
+    assert by_place.invocation_json == by_name.invocation_json
+    assert by_place.input_hash == by_name.input_hash
+    assert by_place.input_hash.value == flowtrace.hash_value({"value": value})
