@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from threading import Lock, local
-from typing import Any, Final
+from typing import Final
 
 from flowtrace.interruption import let_through
 
@@ -19,21 +19,23 @@ _lock = Lock()  # not re-entrant: nothing that holds it calls anything else
 _speaking: Final = local()
 
 
-def _logger() -> Any:
+def _log(event: str, fields: dict[str, object]) -> None:
     import structlog
 
     if structlog.is_configured():
-        return structlog.get_logger("flowtrace")
-    if sys.stderr is None:  # pythonw, say: a PrintLogger would take standard output instead
-        return structlog.wrap_logger(structlog.testing.ReturnLogger(), processors=[])
-    return structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.dev.ConsoleRenderer(colors=False),
-        ],
-    )
+        structlog.get_logger("flowtrace").warning(event, **fields)
+    elif sys.stderr is not None:  # pythonw has none
+        # PrintLogger has a lock for each file: in a child that was forked meanwhile it would be held for ever.
+        line = structlog.wrap_logger(
+            structlog.testing.ReturnLogger(),
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso"),
+                structlog.dev.ConsoleRenderer(colors=False),
+            ],
+        ).warning(event, **fields)
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def warn(event: str, **fields: object) -> None:
@@ -47,7 +49,7 @@ def warn(event: str, **fields: object) -> None:
         return
     _speaking.now = True
     try:
-        _logger().warning(event, **fields)
+        _log(event, fields)
     except Exception as error:
         let_through(error)
     finally:

@@ -247,7 +247,7 @@ def test_after_a_fault_is_gone_calls_are_recorded_again(mode, monkeypatch, traci
 def test_a_fault_whose_warning_fails_too_is_silent(fault, monkeypatch, tracing):
     tracing("always")
     inject(monkeypatch, fault, Fault())
-    monkeypatch.setattr(log, "_logger", functools.partial(next, iter([])))
+    monkeypatch.setattr(log, "_log", functools.partial(next, iter([])))
     for shape, call in GOOD.items():
         assert outcome(call, RESULT) is True
         assert outcome(BAD[shape], ValueError()) == "raised"

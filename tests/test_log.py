@@ -192,3 +192,29 @@ def test_a_fault_of_our_own_is_told_once_for_each_place_and_kind(said):
         {**start, "error": "KeyError"},
         {**start, "doing": "write", "error": "ValueError"},
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how full a pipe is")
+def test_a_child_that_is_forked_during_a_warning_can_warn(tmp_path):
+    program = """
+import fcntl, os, signal, struct, sys, termios, threading, time, warnings
+from flowtrace import log
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks in a process with threads
+reader, writer = os.pipe()
+capacity = fcntl.fcntl(reader, 1032)  # F_GETPIPE_SZ
+os.dup2(writer, 2)
+threading.Thread(target=log.warn, args=("x" * 2 * capacity,), daemon=True).start()
+while struct.unpack("i", fcntl.ioctl(reader, termios.FIONREAD, bytes(4)))[0] < capacity:
+    time.sleep(0.01)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    os.dup2(os.open("child.txt", os.O_CREAT | os.O_WRONLY), 2)
+    log.warn("said by the child")
+    os._exit(0)
+print(os.waitpid(child, 0)[1], flush=True)
+os._exit(0)
+"""
+    assert run(program, tmp_path).stdout == "0\n"
+    assert (tmp_path / "child.txt").read_text().rstrip().endswith("[warning  ] said by the child")
