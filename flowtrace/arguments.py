@@ -49,7 +49,7 @@ def arguments_of(
 
     Args:
         parameters: what the function takes.
-        payload: JSON-like objects by the names of the parameters, as `flowtrace.calls.bind` makes it.
+        payload: JSON-like objects by the names of the parameters, as `flowtrace.binding.bind` makes it.
         rebuilder: makes values of them.
 
     Returns:

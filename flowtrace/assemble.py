@@ -11,13 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, NamedTuple
 
 from flowtrace import calls, log, model, source
-from flowtrace.calls import Node, Policy
 from flowtrace.canonical import MAX_DEPTH, Encoded, encode, loads, pretty
 from flowtrace.clock import CLOCK, step_id
 from flowtrace.config import TraceContext
 from flowtrace.digest import Digest, hash_bytes
 from flowtrace.environment import git_sha
 from flowtrace.forms import Opaque
+from flowtrace.nodes import Node, Policy
 from flowtrace.scrub import EVERYTHING, Scrubber, texts_in_environment
 from flowtrace.step import Step
 

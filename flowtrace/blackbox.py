@@ -16,22 +16,14 @@ from itertools import count
 from typing import Any, Final
 
 from flowtrace import log, ringfile
+from flowtrace.binding import bind
 from flowtrace.boxparts import KnownNode, NodeTable, about_of, delta_of, digest_of, fitted
-from flowtrace.calls import (
-    Node,
-    Policy,
-    Snapshot,
-    Stream,
-    bind,
-    final_input,
-    final_output,
-    snapshot_call,
-    snapshot_output,
-)
+from flowtrace.calls import final_input, final_output, snapshot_call, snapshot_output
 from flowtrace.canonical import EXACT_TYPES, SORTED_KEYS, JSONError, dumps, plain
 from flowtrace.clock import CLOCK
 from flowtrace.digest import hash_raw, plain_hasher
 from flowtrace.interruption import let_through
+from flowtrace.nodes import Node, Policy
 from flowtrace.redaction import MARKER, SecretNames
 from flowtrace.ringfile import (
     CHECKS,
@@ -48,6 +40,7 @@ from flowtrace.ringfile import (
 from flowtrace.scrub import Scrubber, remember, texts_in_environment
 from flowtrace.snapshot import FEW
 from flowtrace.step import Step
+from flowtrace.streams import Snapshot, Stream
 
 _OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
 _OBJECT: Final = ord("{")

@@ -11,14 +11,16 @@ from typing import Any, Final
 from flowtrace import log, recovered, ringfile, salvage, switch, writer
 from flowtrace.assemble import own_version
 from flowtrace.blackbox import BlackBox
-from flowtrace.calls import Node, Snapshot, snapshot_call, snapshot_output
+from flowtrace.calls import snapshot_call, snapshot_output
 from flowtrace.clock import CLOCK
 from flowtrace.environment import git_sha
 from flowtrace.errors import RingFileError
 from flowtrace.interruption import let_through
+from flowtrace.nodes import Node
 from flowtrace.recorder import TraceRecorder
 from flowtrace.ringfile import RingFile
 from flowtrace.step import LIVE, Step
+from flowtrace.streams import Snapshot
 
 _MOST_FOUND: Final = 100
 _MOST_WAITING: Final = 20

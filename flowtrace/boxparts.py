@@ -7,10 +7,10 @@ from types import FunctionType
 from typing import Any, Final
 
 from flowtrace import log
-from flowtrace.calls import Node, Policy, ordinary_names
 from flowtrace.canonical import Encoded, dumps, plain
 from flowtrace.digest import KEYED_ALGORITHM
 from flowtrace.model import Code, to_document
+from flowtrace.nodes import Node, Policy, ordinary_names
 from flowtrace.redaction import SecretNames
 from flowtrace.ringfile import FIRST, HAS_DATA, HAS_DIGEST, HEADER, IS_KEYED, ROOM, RingFile, framed, word
 

@@ -10,14 +10,16 @@ from threading import get_ident
 from typing import Any, Final
 
 from flowtrace import failure
-from flowtrace.calls import Node, Stream, seal_call, seal_output, snapshot_with_defaults
+from flowtrace.calls import seal_call, seal_output, snapshot_with_defaults
 from flowtrace.canonical import EXACT_TYPES, JSONError, dumps
 from flowtrace.clock import CLOCK
 from flowtrace.interruption import is_from_handler
+from flowtrace.nodes import Node
 from flowtrace.runtime import STATE, Scope, close_run, ensure, open_run, outcome_of, report
 from flowtrace.shapes import Subject
 from flowtrace.snapshot import FEW, take, take_call
 from flowtrace.step import CURRENT, LIVE, Step
+from flowtrace.streams import Stream
 
 _tracked: Final = is_tracked
 
@@ -94,8 +96,10 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
                             data = dumps(args, None, EXACT_TYPES)
                         except JSONError:
                             pass
-                if data is None or len(data) > policy.max_value_bytes:
+                if data is None:
                     data = take_call(args, kwargs, policy.max_value_bytes)
+                elif len(data) > policy.max_value_bytes:
+                    data = None
                 step.input = data or seal_call(node, args, kwargs, bound, policy)
         if bound:
             step.bound = True
@@ -176,8 +180,10 @@ def end(step: Step, output: object) -> None:
                     data = dumps(output, None, EXACT_TYPES)
                 except JSONError:
                     pass
-            if data is None or len(data) > policy.max_value_bytes:
+            if data is None:
                 data = take(output, policy.max_value_bytes)
+            elif len(data) > policy.max_value_bytes:
+                data = None
             step.output = data or seal_output(step.node, output, policy)
         else:
             box.end(step, output)

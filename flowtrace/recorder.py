@@ -10,15 +10,17 @@ from typing import Any
 
 from flowtrace import assemble, failure, log, writer
 from flowtrace.buffer import Buffer
-from flowtrace.calls import Node, Policy, Snapshot, final_input, snapshot_output, snapshot_payload
+from flowtrace.calls import final_input, snapshot_output, snapshot_payload
 from flowtrace.clock import CLOCK
 from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
 from flowtrace.digest import Digest
 from flowtrace.housekeeping import Keeper
 from flowtrace.interruption import let_through
 from flowtrace.model import ValidationIssue
+from flowtrace.nodes import Node, Policy
 from flowtrace.observer import NodeEvent
 from flowtrace.step import LIVE, Step
+from flowtrace.streams import Snapshot
 from flowtrace.switch import MUTED
 
 UNKNOWN = "unknown"

@@ -14,12 +14,12 @@ from typing import Any, Final, NamedTuple
 
 from flowtrace import calls, runtime
 from flowtrace.assemble import shown
-from flowtrace.calls import Node, Policy
 from flowtrace.canonical import Encoded
 from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode
 from flowtrace.digest import ALGORITHM
 from flowtrace.environment import MIB
 from flowtrace.model import Hash
+from flowtrace.nodes import Node, Policy
 from flowtrace.recorder import TraceRecorder
 from flowtrace.runtime import STATE
 from flowtrace.step import CURRENT, LIVE, Step

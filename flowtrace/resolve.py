@@ -20,10 +20,10 @@ from pathlib import Path
 from types import MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from flowtrace.calls import Node
 from flowtrace.errors import ReplayError
 from flowtrace.forms import MISSING, class_attribute, class_name, inherits, instance_dict
 from flowtrace.model import Code
+from flowtrace.nodes import Node
 from flowtrace.proxies import TracedFunction
 from flowtrace.scripts import MAIN, SCRIPT, NotFoundError, defines, guarded, load_script
 from flowtrace.territory import Territory

@@ -68,7 +68,9 @@ def _new_camera() -> _Camera:
 
 
 def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> bytes | None:
-    """Return the snapshot of a call's arguments, as a pair; None where they are not light, or not of built-in types.
+    """Return the snapshot of a call's arguments; None where they are not light, or not of built-in types.
+
+    It is that of a pair, or of the positional arguments alone where there is one argument, as in most calls.
 
     Args:
         args: positional arguments.
@@ -81,7 +83,7 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
         if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW):
             return _take_pickled((args, kwargs), limit)
     try:
-        data = _dumps((args, kwargs), None, _OPTIONS)
+        data = _dumps(args if len(args) == 1 and not kwargs else (args, kwargs), None, _OPTIONS)
     except Exception as error:
         let_through(error)
         return _take_pickled((args, kwargs), limit)

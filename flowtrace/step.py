@@ -7,11 +7,13 @@ from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
 from flowtrace import log
-from flowtrace.calls import Node, Policy, Snapshot, Stream, seal_state_delta
+from flowtrace.calls import seal_state_delta
 from flowtrace.canonical import Encoded
 from flowtrace.failure import Failure
 from flowtrace.model import Step as Record
 from flowtrace.model import ValidationIssue
+from flowtrace.nodes import Node, Policy
+from flowtrace.streams import Snapshot, Stream
 
 
 class CurrentStep(Protocol):

@@ -140,7 +140,21 @@ GUARDS = {
     "runtime": {"report"},
 }
 ROOMS = ("assemble", "buffer", "calls", "canonical", "failure", "lifecycle", "recorder", "runtime", "source", "step")
-ROOMS += ("clock", "codecs", "digest", "forms", "redaction", "sink", "snapshot", "standard", "throttle", "writer")
+ROOMS += (
+    "binding",
+    "nodes",
+    "streams",
+    "clock",
+    "codecs",
+    "digest",
+    "forms",
+    "redaction",
+    "sink",
+    "snapshot",
+    "standard",
+    "throttle",
+    "writer",
+)
 
 
 def own_functions():

@@ -8,9 +8,10 @@ import threading
 
 import pytest
 
-from flowtrace.calls import Node, Policy, Stream
 from flowtrace.config import TraceConfig
+from flowtrace.nodes import Node, Policy
 from flowtrace.snapshot import LIGHT, take, take_call
+from flowtrace.streams import Stream
 
 LIMIT = 64 * 1024
 

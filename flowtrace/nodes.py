@@ -1,0 +1,147 @@
+"""What is traced, and what is kept of its values: the nodes, and what a configuration means for them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, Final
+
+from flowtrace.config import TraceConfig
+from flowtrace.digest import derive_key
+from flowtrace.model import Code
+from flowtrace.redaction import SecretNames, secret_names
+
+_FIXED: Final = (
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type,
+    FunctionType,
+    BuiltinFunctionType,
+)
+_VARIABLE: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+
+
+class Node:
+    """A function that is traced, and what its decorator said.
+
+    Attributes:
+        component: component_id of its steps.
+        operation: operation of its steps.
+        node_id: node_id of its steps.
+        function: the function itself, for its signature and source; None for a node that an engine reports.
+        has_receiver: a bound call leaves out the signature's first parameter.
+        capture_inputs: keep payloads; None follows the configuration.
+        redact: more names whose values are hidden.
+        expected_errors: errors that are part of its contract.
+        simple_names: its parameters, where all are ordinary ones and none takes a receiver.
+        located: where the function is defined, once that was asked for.
+        live_defaults: some default is an object that may change, so that each call takes a snapshot of them.
+        known: what the black box has worked out for it.
+    """
+
+    __slots__ = (
+        *("capture_inputs", "component", "expected_errors", "function", "has_receiver", "known"),
+        *("live_defaults", "located", "node_id", "operation", "redact", "signature", "simple_names"),
+    )
+
+    def __init__(
+        self,
+        component: str,
+        operation: str,
+        node_id: str,
+        *,
+        function: Callable[..., Any] | None = None,
+        has_receiver: bool = False,
+        capture_inputs: bool | None = None,
+        redact: tuple[str, ...] = (),
+        expected_errors: tuple[type[BaseException], ...] = (),
+    ) -> None:
+        self.component = component
+        self.operation = operation
+        self.node_id = node_id
+        self.function = function
+        self.has_receiver = has_receiver
+        self.capture_inputs = capture_inputs
+        self.redact = redact
+        self.expected_errors = expected_errors
+        self.live_defaults = not all(map(_is_fixed, _defaults(function)))
+        self.simple_names = _simple_names(function)
+        self.signature: inspect.Signature | None = None
+        self.located: Code | None = None
+        self.known: Any = None
+
+
+class Policy:
+    """What a configuration means for values.
+
+    Attributes:
+        max_value_bytes: a larger value takes its final form at once.
+        buffer_bytes: no more bytes than these are kept of one captured value.
+        capture_inputs: keep payloads.
+        capture_outputs: keep results.
+        key: 32 bytes for keyed hashing, or None.
+        redactor: tells of more values that are to be hidden, or None.
+        box: the black box, which steps under this policy go into; or None.
+    """
+
+    __slots__ = (
+        "_redact",
+        "box",
+        "buffer_bytes",
+        "capture_inputs",
+        "capture_outputs",
+        "key",
+        "max_value_bytes",
+        "redactor",
+    )
+
+    def __init__(self, config: TraceConfig) -> None:
+        self.max_value_bytes = min(config.max_value_bytes, config.buffer_bytes // 2)  # a step has two of them
+        self.buffer_bytes = config.buffer_bytes
+        self.capture_inputs = config.capture_inputs
+        self.capture_outputs = config.capture_outputs
+        self.key = None if config.hash_key is None else derive_key(config.hash_key)
+        self.redactor = config.redactor
+        self._redact = config.redact
+        self.box: Any = None
+
+    def secret(self, *nodes: Node) -> SecretNames:
+        """Return the test for names whose values are hidden in the steps of some nodes."""
+        return secret_names((*self._redact, *(name for node in nodes for name in node.redact)))
+
+    def captures_input(self, node: Node) -> bool:
+        """Tell whether a node's payloads are kept."""
+        return self.capture_inputs if node.capture_inputs is None else node.capture_inputs
+
+
+def _defaults(function: Any) -> list[Any]:
+    if not isinstance(function, FunctionType):
+        return []
+    return [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+
+
+def _simple_names(function: Any) -> tuple[str, ...] | None:
+    names = ordinary_names(function)
+    scope = "" if names is None else function.__qualname__.rpartition(".")[0]
+    return None if scope and not scope.endswith("<locals>") else names  # a method
+
+
+def ordinary_names(function: Any) -> tuple[str, ...] | None:
+    """Return a function's parameters, where each may be given by its place or its name; else None."""
+    if type(function) is not FunctionType or hasattr(function, "__signature__") or hasattr(function, "__wrapped__"):
+        return None
+    code = function.__code__
+    others = code.co_posonlyargcount or code.co_kwonlyargcount or code.co_flags & _VARIABLE
+    return None if others else code.co_varnames[: code.co_argcount]
+
+
+def _is_fixed(value: object) -> bool:
+    if type(value) is tuple:
+        return all(map(_is_fixed, value))
+    return any(type(value) is fixed for fixed in _FIXED)  # "in" would ask a metaclass for its __eq__
