@@ -20,7 +20,8 @@ written: list[int] = []
 
 def watch(event: str, args: tuple[object, ...]) -> None:
     """Note which run's trace is about to take its place."""
-    if event == "os.rename" and args[1] == str(TRACE):
+    is_given_its_name = event == "os.rename" or (event == "os.link" and not TRACE.exists())
+    if is_given_its_name and args[1] == str(TRACE):
         written.append(int(MESSAGE.search(Path(str(args[0])).read_bytes())[1]))
 
 
