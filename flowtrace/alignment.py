@@ -1,7 +1,8 @@
 """Which step of one trace is which of another: the trees of their steps, laid side by side.
 
 Steps are matched below the same parent and by the same node: first those with the same input, in the order in which
-they began, then the others between them. Traces of the v1 core alone have neither parents nor times; there the order
+they began, then the others between them. Where their order means nothing, as between threads, those come before all
+that also have the same calls inside them. Traces of the v1 core alone have neither parents nor times; there the order
 in the file is all there is.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -34,6 +35,7 @@ class Place:
         parent: the step that it was called in, if that is in the trace.
         children: the steps that were called in it, in the order in which they began.
         is_loose: it ran beside a sibling, or in another thread than its parent, so that its order means nothing.
+        inside: the same number for steps with the same input and the same calls inside them, in whatever order.
     """
 
     step: Step
@@ -43,6 +45,7 @@ class Place:
     parent: Place | None = None
     children: list[Place] = field(default_factory=list)
     is_loose: bool = False
+    inside: int = 0
 
     @property
     def node(self) -> tuple[str, str, str]:
@@ -98,7 +101,19 @@ def tree(trace: Trace) -> list[Place]:
     _grow(roots, places, inner)
     for siblings in (roots, *(place.children for place in places if place.children)):
         _put_in_order(siblings)
+    _look_inside(roots)
     return roots
+
+
+def _look_inside(roots: list[Place]) -> None:
+    waiting = list(roots)
+    outer_first: list[Place] = []
+    while waiting:
+        place = waiting.pop()
+        outer_first.append(place)
+        waiting += place.children
+    for place in reversed(outer_first):
+        place.inside = hash((place.node, _input(place), *sorted(child.inside for child in place.children)))
 
 
 def _grow(roots: list[Place], places: list[Place], inner: dict[int, list[Place]]) -> None:
@@ -260,7 +275,11 @@ class _Group:
 
     def match(self, at_a: list[int], at_b: list[int]) -> list[tuple[int, int]]:
         """Return which position in A is which in B."""
-        same = self._by_input(at_a, at_b)
+        loose = any(self._ours[at].is_loose for at in at_a) or any(self._theirs[at].is_loose for at in at_b)
+        same = self._by(lambda place: place.inside, at_a, at_b) if loose else []
+        taken_a, taken_b = {a for a, _ in same}, {b for _, b in same}
+        same += self._by(_input, [at for at in at_a if at not in taken_a], [at for at in at_b if at not in taken_b])
+        same.sort()
         taken_a, taken_b = {a for a, _ in same}, {b for _, b in same}
         rest_a = [at for at in at_a if at not in taken_a and not _may_be_gone(self._ours[at], self._windows[1])]
         rest_b = [at for at in at_b if at not in taken_b and not _may_be_gone(self._theirs[at], self._windows[0])]
@@ -269,16 +288,16 @@ class _Group:
             return same + list(zip(rest_a, rest_b, strict=False))
         return same + _between(same, rest_a, rest_b)
 
-    def _by_input(self, at_a: list[int], at_b: list[int]) -> list[tuple[int, int]]:
-        waiting: dict[tuple[str, str], deque[int]] = {}
+    def _by(self, key: Callable[[Place], Hashable], at_a: list[int], at_b: list[int]) -> list[tuple[int, int]]:
+        waiting: dict[Hashable, deque[int]] = {}
         for at in self._kept_first(at_b, self._theirs):
-            waiting.setdefault(_input(self._theirs[at]), deque()).append(at)
+            waiting.setdefault(key(self._theirs[at]), deque()).append(at)
         found: list[tuple[int, int]] = []
         for at in self._kept_first(at_a, self._ours):
-            candidates = waiting.get(_input(self._ours[at]))
+            candidates = waiting.get(key(self._ours[at]))
             if candidates:
                 found.append((at, candidates.popleft()))
-        return sorted(found)
+        return found
 
     def _kept_first(self, positions: list[int], siblings: list[Place]) -> list[int]:
         """Put the steps that both traces can hold before those that only one can."""

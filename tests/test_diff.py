@@ -257,6 +257,30 @@ def test_steps_of_real_threads_are_told_apart_by_what_they_were_given():
     ]
 
 
+def in_threads(*numbers):
+    """Return a trace of jobs that were given nothing, each in a thread of its own after the one before, two deep."""
+    steps = []
+    for at, number in enumerate(numbers):
+        about = {"lasts": 10, "thread": f"t{number}"}
+        job, part, work = (f"{3 * at + inside:016x}" for inside in range(1, 4))
+        steps += [
+            step("c.work", number, at=100 * at + 30, step_id=work, parent_step_id=part, **about),
+            step("c.part", at=100 * at + 20, step_id=part, parent_step_id=job, **about),
+            step("c.job", at=100 * at + 10, step_id=job, **about),
+        ]
+    return trace(*steps)
+
+
+@pytest.mark.parametrize("order", [(2, 1, 3), (3, 1, 2), (3, 2, 1)])
+def test_steps_in_threads_are_told_apart_by_the_calls_inside_them(order):
+    assert found(in_threads(1, 2, 3), in_threads(*order)) == []
+
+
+def test_a_call_inside_a_step_in_a_thread_that_differs_is_told_where_it_is():
+    (only,) = found(in_threads(1, 2, 3), in_threads(9, 3, 1))
+    assert only == (DivergenceKind.INPUT, Cause.UPSTREAM, "c.work", "/steps/3", "/steps/0")
+
+
 # --- the buffer
 
 
