@@ -76,6 +76,8 @@ class Keeper:
             log.internal_fault("remove old traces", error)
 
     def _tidy(self, path: str, pack_ref: str, stored: Collection[str]) -> None:
+        if path == self._text and not stored:  # a plain path, as most are: there is nothing to look for
+            return
         template = self._template = self._template or Template(self._text)
         if pack_ref not in self._packs:
             if len(self._packs) >= _MOST_PACKS:
