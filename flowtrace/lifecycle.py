@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from flowtrace import failure
 from flowtrace.calls import seal_call, seal_output, snapshot_with_defaults
-from flowtrace.canonical import EXACT_TYPES, JSONError, dumps
+from flowtrace.canonical import EXACT_TYPES, dumps
 from flowtrace.clock import CLOCK
-from flowtrace.interruption import is_from_handler
+from flowtrace.interruption import is_from_handler, let_through
 from flowtrace.nodes import Node
 from flowtrace.runtime import STATE, Scope, close_run, ensure, open_run, outcome_of, report
 from flowtrace.shapes import Subject
-from flowtrace.snapshot import FEW, take, take_call
+from flowtrace.snapshot import FEW, take_call, take_pickled
 from flowtrace.step import CURRENT, LIVE, Step
 from flowtrace.streams import Stream
 
@@ -87,19 +87,22 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
             if node.live_defaults:
                 step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
             else:
-                data = None
-                if len(args) == 1 and not kwargs:
-                    # this is `take_call` for most calls, without a call
-                    value = args[0]
-                    if not (_tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW)):
-                        try:
-                            data = dumps(args, None, EXACT_TYPES)
-                        except JSONError:
-                            pass
-                if data is None:
+                if (
+                    len(args) != 1
+                    or kwargs
+                    or _tracked(value := args[0])
+                    or type(value) is tuple
+                    or (type(value) is dict and len(value) > FEW)
+                ):
                     data = take_call(args, kwargs, policy.max_value_bytes)
-                elif len(data) > policy.max_value_bytes:
-                    data = None
+                else:  # this is `take_call` for most calls, without a call
+                    try:
+                        data = dumps(args, None, EXACT_TYPES)
+                    except Exception as error:
+                        let_through(error)
+                        data = take_pickled((args, kwargs), policy.max_value_bytes)
+                    if data is not None and len(data) > policy.max_value_bytes:
+                        data = None
                 step.input = data or seal_call(node, args, kwargs, bound, policy)
         if bound:
             step.bound = True
@@ -173,17 +176,17 @@ def end(step: Step, output: object) -> None:
         policy = recorder.policy
         box = policy.box  # another thread may close it
         if box is None:
-            data = None
-            # this is `take` for most results, without a call
-            if not (_tracked(output) or type(output) is tuple or (type(output) is dict and len(output) > FEW)):
+            # this is `take`, without a call
+            if _tracked(output) or type(output) is tuple or (type(output) is dict and len(output) > FEW):
+                data = take_pickled(output, policy.max_value_bytes)
+            else:
                 try:
                     data = dumps(output, None, EXACT_TYPES)
-                except JSONError:
-                    pass
-            if data is None:
-                data = take(output, policy.max_value_bytes)
-            elif len(data) > policy.max_value_bytes:
-                data = None
+                except Exception as error:
+                    let_through(error)
+                    data = take_pickled(output, policy.max_value_bytes)
+                if data is not None and len(data) > policy.max_value_bytes:
+                    data = None
             step.output = data or seal_output(step.node, output, policy)
         else:
             box.end(step, output)

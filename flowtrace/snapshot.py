@@ -78,15 +78,15 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
         limit: how many bytes the snapshot may have.
     """
     if _tracked(kwargs):
-        return _take_pickled((args, kwargs), limit)
+        return take_pickled((args, kwargs), limit)
     for value in args:
         if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW):
-            return _take_pickled((args, kwargs), limit)
+            return take_pickled((args, kwargs), limit)
     try:
         data = _dumps(args if len(args) == 1 and not kwargs else (args, kwargs), None, _OPTIONS)
     except Exception as error:
         let_through(error)
-        return _take_pickled((args, kwargs), limit)
+        return take_pickled((args, kwargs), limit)
     return data if len(data) <= limit else None
 
 
@@ -98,16 +98,17 @@ def take(value: object, limit: int) -> bytes | None:
         limit: how many bytes the snapshot may have.
     """
     if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW):
-        return _take_pickled(value, limit)
+        return take_pickled(value, limit)
     try:
         data = _dumps(value, None, _OPTIONS)
     except Exception as error:
         let_through(error)
-        return _take_pickled(value, limit)
+        return take_pickled(value, limit)
     return data if len(data) <= limit else None
 
 
-def _take_pickled(value: object, limit: int) -> bytes | None:
+def take_pickled(value: object, limit: int) -> bytes | None:
+    """Do what `take` does for values that orjson is not to see, or has refused."""
     try:
         camera = resting.pop() if resting else _new_camera()
         camera[0](value)
