@@ -1,9 +1,9 @@
 """Which step of one trace is which of another: the trees of their steps, laid side by side.
 
 Steps are matched below the same parent and by the same node: first those with the same input, in the order in which
-they began, then the others between them. Where their order means nothing, as between threads, those come before all
-that also have the same calls inside them. Traces of the v1 core alone have neither parents nor times; there the order
-in the file is all there is.
+they began, then the others between them. Where this order means nothing, as between threads, those with the same calls
+inside them come first of all. Traces of the v1 core alone have neither parents nor times; there the order in the file
+is all there is.
 """
 
 from __future__ import annotations
@@ -275,18 +275,22 @@ class _Group:
 
     def match(self, at_a: list[int], at_b: list[int]) -> list[tuple[int, int]]:
         """Return which position in A is which in B."""
-        loose = any(self._ours[at].is_loose for at in at_a) or any(self._theirs[at].is_loose for at in at_b)
-        same = self._by(lambda place: place.inside, at_a, at_b) if loose else []
-        taken_a, taken_b = {a for a, _ in same}, {b for _, b in same}
-        same += self._by(_input, [at for at in at_a if at not in taken_a], [at for at in at_b if at not in taken_b])
+        keys = (_inside, _input) if self._any_loose(at_a, at_b) else (_input,)
+        same: list[tuple[int, int]] = []
+        for key in keys:
+            found = self._by(key, at_a, at_b)
+            at_a = _without(at_a, {a for a, _ in found})
+            at_b = _without(at_b, {b for _, b in found})
+            same += found
         same.sort()
-        taken_a, taken_b = {a for a, _ in same}, {b for _, b in same}
-        rest_a = [at for at in at_a if at not in taken_a and not _may_be_gone(self._ours[at], self._windows[1])]
-        rest_b = [at for at in at_b if at not in taken_b and not _may_be_gone(self._theirs[at], self._windows[0])]
-        loose = any(self._ours[at].is_loose for at in rest_a) or any(self._theirs[at].is_loose for at in rest_b)
-        if loose or not same:
+        rest_a = [at for at in at_a if not _may_be_gone(self._ours[at], self._windows[1])]
+        rest_b = [at for at in at_b if not _may_be_gone(self._theirs[at], self._windows[0])]
+        if self._any_loose(rest_a, rest_b) or not same:
             return same + list(zip(rest_a, rest_b, strict=False))
         return same + _between(same, rest_a, rest_b)
+
+    def _any_loose(self, at_a: list[int], at_b: list[int]) -> bool:
+        return any(self._ours[at].is_loose for at in at_a) or any(self._theirs[at].is_loose for at in at_b)
 
     def _by(self, key: Callable[[Place], Hashable], at_a: list[int], at_b: list[int]) -> list[tuple[int, int]]:
         waiting: dict[Hashable, deque[int]] = {}
@@ -303,6 +307,14 @@ class _Group:
         """Put the steps that both traces can hold before those that only one can."""
         window = max(self._windows)
         return sorted(positions, key=lambda at: _may_be_gone(siblings[at], window))
+
+
+def _inside(place: Place) -> int:
+    return place.inside
+
+
+def _without(positions: list[int], taken: set[int]) -> list[int]:
+    return [at for at in positions if at not in taken]
 
 
 def _input(place: Place) -> tuple[str, str]:

@@ -76,7 +76,8 @@ class Keeper:
             log.internal_fault("remove old traces", error)
 
     def _tidy(self, path: str, pack_ref: str, stored: Collection[str]) -> None:
-        if path == self._text and not stored:  # a plain path, as most are: there is nothing to look for
+        varies = path != self._text
+        if not varies and not stored:  # a plain path, as most are: there is nothing to look for
             return
         template = self._template = self._template or Template(self._text)
         if pack_ref not in self._packs:
@@ -84,7 +85,7 @@ class Keeper:
                 self._packs.clear()
             self._packs.add(pack_ref)
             self._verdicts.clear()
-        if template.varies(path):
+        if varies:
             self._note(path)
             self._writes += 1
             if self._writes >= self._pause:

@@ -151,10 +151,6 @@ class Template:
         child = "" if "{pid}" in template else r"(?:\.[0-9]+)?"
         self._name = re.compile(pattern_of(stem) + child + pattern_of(suffix))
 
-    def varies(self, path: str) -> bool:
-        """Tell whether a path is one of several that the template stands for."""
-        return path != self.text
-
     def parts(self, path: str) -> list[str]:
         """Return the way from the base to a path."""
         return os.path.relpath(path, self.base).split(os.sep)
