@@ -140,21 +140,8 @@ GUARDS = {
     "runtime": {"report"},
 }
 ROOMS = ("assemble", "buffer", "calls", "canonical", "failure", "lifecycle", "recorder", "runtime", "source", "step")
-ROOMS += (
-    "binding",
-    "nodes",
-    "streams",
-    "clock",
-    "codecs",
-    "digest",
-    "forms",
-    "redaction",
-    "sink",
-    "snapshot",
-    "standard",
-    "throttle",
-    "writer",
-)
+ROOMS += ("binding", "clock", "codecs", "digest", "forms", "nodes", "redaction", "sink", "snapshot", "standard")
+ROOMS += ("streams", "throttle", "writer")
 
 
 def own_functions():
