@@ -28,25 +28,31 @@ class Buffer:
 
     Args:
         config: says how many steps and bytes.
+
+    Attributes:
+        counts_bytes: the number of steps alone is not enough.
+        append: keeps a step whose values are light, where bytes are not counted ...
+        tick: ... and counts it.
     """
 
-    __slots__ = ("_bytes", "_config", "_count", "_counted", "_counts_bytes", "_sizes", "_steps")
+    __slots__ = ("_bytes", "_config", "_counted", "_sizes", "_steps", "append", "counts_bytes", "tick")
 
     def __init__(self, config: TraceConfig) -> None:
         self._config = config
         self._steps: deque[Step] = deque(maxlen=config.buffer_size)
         self._sizes: dict[Step, int] = {}  # as they were when they were counted: a trace that is written changes them
-        self._count = count(1)
+        self.append = self._steps.append
+        self.tick = count(1).__next__
         self._counted = self._bytes = 0
-        self._counts_bytes = 2 * config.max_value_bytes * config.buffer_size > config.buffer_bytes
+        self.counts_bytes = 2 * config.max_value_bytes * config.buffer_size > config.buffer_bytes
 
     def add(self, step: Step) -> None:
         """Keep a step, and let the oldest ones go that are too many."""
-        if self._counts_bytes or type(step.input) is Encoded or type(step.output) is Encoded:
+        if self.counts_bytes or type(step.input) is Encoded or type(step.output) is Encoded:
             self._add_other(step)
         else:
-            self._steps.append(step)
-            next(self._count)
+            self.append(step)
+            self.tick()
 
     def clear(self) -> None:
         """Let go of all steps."""
@@ -63,21 +69,21 @@ class Buffer:
         """Return the steps, oldest first, and how many others there were before them."""
         with _locks[0]:
             self._counted += 1  # looking at the count counts too
-            total = next(self._count) - self._counted
+            total = self.tick() - self._counted
             steps = self.newest()
         return steps, max(0, total - len(steps))
 
     def _add_other(self, step: Step) -> None:
         with _locks[0]:
-            if not self._counts_bytes and step.is_light():
-                self._steps.append(step)
-                next(self._count)
+            if not self.counts_bytes and step.is_light():
+                self.append(step)
+                self.tick()
                 return
-            self._counts_bytes = True
+            self.counts_bytes = True
             max_steps = self._config.buffer_size
             oldest = self._steps[0] if len(self._steps) == max_steps and self._steps else None
-            self._steps.append(step)
-            next(self._count)
+            self.append(step)
+            self.tick()
             if max_steps:
                 step.shed(self._config.buffer_bytes)
                 self._sizes[step] = step.size()

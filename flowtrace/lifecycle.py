@@ -18,7 +18,7 @@ from flowtrace.nodes import Node
 from flowtrace.runtime import STATE, Scope, close_run, ensure, open_run, outcome_of, report
 from flowtrace.shapes import Subject
 from flowtrace.snapshot import FEW, take_call, take_pickled
-from flowtrace.step import CURRENT, LIVE, Step
+from flowtrace.step import CURRENT, LIVE, Step, new_step
 from flowtrace.streams import Stream
 
 _tracked: Final = is_tracked
@@ -26,10 +26,10 @@ _tracked: Final = is_tracked
 
 def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
     """Take what a node is called with; None where that is impossible, and then nothing is recorded."""
-    step = Step()
+    node = subject.target
     try:
+        step = new_step(node)
         policy = (STATE.recorder or ensure()).policy
-        step.node = node = subject.target
         box = policy.box
         if box is not None:
             step.input = box.take(node, args, kwargs, bound)
@@ -38,8 +38,7 @@ def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bou
         else:
             data = take_call(args, kwargs, policy.max_value_bytes)
             step.input = data or seal_call(node, args, kwargs, bound, policy)
-        if bound:
-            step.bound = True
+        step.bound = bound
     except Exception as error:
         report("take the arguments of a call", error)
         return None
@@ -78,10 +77,14 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
     """Do what `prepare` and `start` do, for a call whose body starts at once. One function counts in every call."""
     parent = CURRENT.get()
     number = 0
+    # this is `new_step`, without a call
     step = Step()
+    step.node = node = subject.target
+    step.bound = bound
+    step.parent = step.ended = 0
+    step.run = step.previous = step.output = step.stream = step.slot = step.rest = None
     try:
         policy = (STATE.recorder or ensure()).policy
-        step.node = node = subject.target
         box = policy.box
         if box is None:
             if node.live_defaults:
@@ -104,11 +107,10 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
                     if data is not None and len(data) > policy.max_value_bytes:
                         data = None
                 step.input = data or seal_call(node, args, kwargs, bound, policy)
-        if bound:
-            step.bound = True
         if parent is None:
             step.owns_run = True
         else:
+            step.owns_run = False
             step.previous = parent
             step.run = parent.run or open_run(parent)
             step.parent = parent.number
@@ -117,7 +119,7 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         if box is not None:
             box.begin(step, args, kwargs)
         LIVE[number] = step
-        CURRENT.set(step)
+        step.token = CURRENT.set(step)
         step.started = CLOCK.now()
     except BaseException as error:
         LIVE.pop(number, None)
@@ -159,14 +161,20 @@ def emit(step: Step, item: object) -> None:
 
 def end(step: Step, output: object) -> None:
     """Record that a call ended well."""
-    previous, number = step.previous, step.number
-    CURRENT.set(previous)
-    if previous is not None:
-        step.previous = None
+    # this is `_leave`, without a call: what is done here counts for every function
+    token, number = step.token, step.number
+    if token is None:
+        CURRENT.set(step.previous)
+    else:
+        step.token = None
+        try:
+            CURRENT.reset(token)
+        except ValueError:
+            CURRENT.set(step.previous)
+    step.previous = None
     if not number:
         return
     try:
-        # this is `_leave`, without a call: what is done here counts for every function
         try:
             del LIVE[number]  # faster than pop()
         except KeyError:
@@ -190,9 +198,15 @@ def end(step: Step, output: object) -> None:
             step.output = data or seal_output(step.node, output, policy)
         else:
             box.end(step, output)
-        recorder.buffer.add(step)
+            data = None
+        buffer = recorder.buffer
+        if data is None or type(step.input) is not bytes or buffer.counts_bytes:
+            buffer.add(step)
+        else:  # this is `add`, without a call
+            buffer.append(step)
+            buffer.tick()
         run = step.run
-        if run is not None or step.issues is not None or recorder.is_always:
+        if run is not None or step.rest is not None or recorder.is_always:
             _settle(step, None)
         elif STATE.throttle.holds:
             STATE.throttle.write_due()
@@ -213,7 +227,7 @@ def end_stream(step: Step, *returned: object) -> None:
         if box is not None:
             box.finish(step)
         recorder.buffer.add(step)
-        if step.run is not None or step.issues is not None or recorder.is_always:
+        if step.run is not None or step.rest is not None or recorder.is_always:
             _settle(step, None)
     except Exception as error:
         _forget(step)
@@ -247,9 +261,16 @@ def _forget(step: Step) -> None:
 
 def _leave(step: Step) -> bool:
     """Stop the step's clock and make current what was so before it; tell whether it had been started."""
-    CURRENT.set(step.previous)
+    token, number = step.token, step.number
+    if token is None:
+        CURRENT.set(step.previous)
+    else:
+        step.token = None
+        try:
+            CURRENT.reset(token)
+        except ValueError:  # greenlets that share a thread without a context of their own each
+            CURRENT.set(step.previous)
     step.previous = None
-    number = step.number
     try:
         if number:
             LIVE.pop(number, None)  # a forked child does not have the generators that were suspended

@@ -19,7 +19,7 @@ from flowtrace.interruption import let_through
 from flowtrace.model import ValidationIssue
 from flowtrace.nodes import Node, Policy
 from flowtrace.observer import NodeEvent
-from flowtrace.step import LIVE, Step
+from flowtrace.step import LIVE, Step, new_step
 from flowtrace.streams import Snapshot
 from flowtrace.switch import MUTED
 
@@ -291,8 +291,7 @@ class TraceRecorder:
         return self._step_of(node, event.payload)
 
     def _step_of(self, node: Node, payload: object) -> Step:
-        step = Step()
-        step.node = node
+        step = new_step(node)
         step.input = snapshot_payload(node, payload, self.policy)
         step.run = self
         step.thread = get_ident()

@@ -103,7 +103,7 @@ def plain(subject: Subject) -> Wrapper:
         if step is None:
             return wrapped(*args, **kwargs)
         try:
-            result = wrapped(*args, **kwargs)
+            result = wrapped(*args, **kwargs) if kwargs else wrapped(*args)
         except BaseException as error:
             subject.fail(step, error)
             raise

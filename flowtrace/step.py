@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import ContextVar
-from typing import Any, Final, Protocol
+from contextvars import ContextVar, Token
+from typing import Any, Final, Generic, Protocol, TypeVar, overload
 
 from flowtrace import log
 from flowtrace.calls import seal_state_delta
@@ -36,8 +36,36 @@ class CurrentStep(Protocol):
         """
 
 
+T = TypeVar("T")
+
+
+class _Rare(Generic[T]):
+    """An attribute that few steps ever set: all such attributes of a step share one place, which is empty at first."""
+
+    def __init__(self, default: T) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, step: None, owner: type) -> _Rare[T]: ...
+    @overload
+    def __get__(self, step: Step, owner: type) -> T: ...
+    def __get__(self, step: Step | None, owner: type) -> T | _Rare[T]:
+        if step is None:
+            return self
+        found: T = self.default if step.rest is None else step.rest.get(self.name, self.default)
+        return found
+
+    def __set__(self, step: Step, value: T) -> None:
+        if step.rest is None:
+            step.rest = {}
+        step.rest[self.name] = value
+
+
 class Step:
-    """A call that runs or has run.
+    """A call that runs or has run. Whoever makes one sets all that `new_step` sets.
 
     Attributes:
         node: what was called.
@@ -46,6 +74,7 @@ class Step:
         run: the recorder of its run; None for an outermost call that has not needed one yet.
         owns_run: it is an outermost call, so that the run ends with it.
         previous: what was current before it, while it runs.
+        token: makes that current again, in the context that it was made in; None where that may be another one.
         bound: the payload leaves out the receiver.
         thread: identifier of the thread that it started in.
         started: clock reading at its start, in ns.
@@ -61,26 +90,33 @@ class Step:
         slot: where the black box keeps it, while it runs.
     """
 
-    # What most steps never change stands in the class: setting it for each call would cost more than the call's clock.
+    # A slot takes less time than an attribute, and none has a default: what each call sets counts.
+    __slots__ = (
+        *("bound", "ended", "input", "node", "number", "output", "owns_run", "parent", "previous", "rest", "run"),
+        *("slot", "started", "stream", "thread", "token"),
+    )
+
     node: Node
     input: Snapshot
-    bound = False
-    number = 0
-    parent = 0
-    thread = 0
-    started = 0
-    ended = 0
-    run: Any = None
-    owns_run = False
-    previous: Any = None
-    output: Snapshot | None = None
-    stream: Stream | None = None
-    failure: Failure | None = None
-    expected = False
-    issues: list[ValidationIssue] | None = None
-    state_delta: Encoded | None = None
-    record: Record | None = None
-    slot: Any = None
+    bound: bool
+    number: int
+    parent: int
+    thread: int
+    started: int
+    ended: int
+    run: Any
+    owns_run: bool
+    previous: Any
+    token: Token[Any] | None
+    output: Snapshot | None
+    stream: Stream | None
+    slot: Any
+    rest: dict[str, Any] | None
+    failure = _Rare[Failure | None](None)
+    expected = _Rare(False)
+    issues = _Rare[list[ValidationIssue] | None](None)
+    state_delta = _Rare[Encoded | None](None)
+    record = _Rare[Record | None](None)
 
     def is_light(self) -> bool:
         """Tell whether no value of the step is larger than what a snapshot may be."""
@@ -106,9 +142,10 @@ class Step:
 
     def note(self, issue: ValidationIssue) -> None:
         """Keep a validation issue."""
-        if self.issues is None:
-            self.issues = []
-        self.issues.append(issue)
+        issues = self.issues
+        if issues is None:
+            self.issues = issues = []
+        issues.append(issue)
 
     def record_state_delta(self, value: object) -> None:
         """See `CurrentStep`."""
@@ -117,6 +154,16 @@ class Step:
             self.state_delta = seal_state_delta(self.node, value, policy)
         except Exception as error:
             log.internal_fault("record a state delta", error)
+
+
+def new_step(node: Node) -> Step:
+    """Return a step that has not started."""
+    step = Step()
+    step.node = node
+    step.bound = step.owns_run = False
+    step.number = step.parent = step.thread = step.started = step.ended = 0
+    step.run = step.previous = step.token = step.output = step.stream = step.slot = step.rest = None
+    return step
 
 
 def _is_light(snapshot: Snapshot | None) -> bool:

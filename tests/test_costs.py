@@ -226,7 +226,7 @@ def test_on_a_buffer_counts_while_another_thread_adds_to_it():
 
     def light(kind=Step):
         step = kind()
-        step.input = b"{}"
+        step.input, step.output = b"{}", None
         return step
 
     buffer = Buffer(TraceConfig(buffer_size=10, buffer_bytes=1 << 20, max_value_bytes=1000))
