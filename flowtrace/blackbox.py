@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from gc import is_tracked
-from itertools import count
 from typing import Any, Final
 
 from flowtrace import log, ringfile
@@ -21,18 +20,21 @@ from flowtrace.boxparts import KnownNode, NodeTable, about_of, delta_of, digest_
 from flowtrace.calls import final_input, final_output, snapshot_call, snapshot_output
 from flowtrace.canonical import EXACT_TYPES, SORTED_KEYS, JSONError, dumps, plain
 from flowtrace.clock import CLOCK
-from flowtrace.digest import hash_raw, plain_hasher
+from flowtrace.digest import hash_raw
 from flowtrace.interruption import let_through
 from flowtrace.nodes import Node, Policy
 from flowtrace.redaction import MARKER, SecretNames
 from flowtrace.ringfile import (
-    CHECKS,
+    AS_TAKEN,
+    DIGEST,
+    END,
     FIRST,
     HAS_DATA,
     HAS_DIGEST,
     IS_KEYED,
     ROOM,
     SLOT,
+    START,
     RingFile,
     checksum,
     word,
@@ -45,21 +47,25 @@ from flowtrace.streams import Snapshot, Stream
 _OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
 _OBJECT: Final = ord("{")
 _MOST_KEYS: Final = 64
-_MOST_SHAPES: Final = 4096
-_SHOWN: Final = word(0, 0, HAS_DATA)
-_HASHED: Final = word(0, 0, HAS_DIGEST)
-_pack_start: Final = ringfile.START_IN_WORDS.pack
-_pack_end: Final = ringfile.END_IN_WORDS.pack
+_MOST_HARMLESS: Final = 4096
+_START: Final = START.size
 _tracked: Final = is_tracked
 
 
 class _Slot:
-    __slots__ = ("at", "box", "check", "end")
+    """A place for one step in the file.
+
+    Attributes:
+        box: whose file.
+        at: where the start goes.
+        end: where the end goes, once the start is there.
+    """
+
+    __slots__ = ("at", "box", "end")
 
     def __init__(self, box: BlackBox, number: int) -> None:
         self.box = box
-        self.at = self.end = FIRST + SLOT * number + CHECKS
-        self.check = (FIRST + SLOT * number) // 8
+        self.at = self.end = FIRST + SLOT * number
 
 
 class BlackBox:
@@ -70,30 +76,38 @@ class BlackBox:
         slots: how many slots it has.
         buffer_size: finished steps that are kept at least.
         policy: what to keep of values.
+
+    Attributes:
+        map: the bytes of the file.
+        nodes: what is known of nodes.
+        free: slots, that of the step that ended first before all others.
+        keep: how many of them stay as they are, for the finished steps that they tell of.
+        limit: bytes that a result may have that is written at once.
+        shows_results: such a result is written, and not its hash.
+        end_word: the word of its end, less the bytes of what is written.
     """
 
     __slots__ = (
-        *("_file", "_free", "_is_open", "_keep", "_key", "_limit", "_map", "_next", "_nodes", "_policy"),
-        *("_reserve", "_secrets", "_shows_output", "_words"),
+        *("_file", "_is_open", "_key", "_policy", "_reserve", "_secrets"),
+        *("end_word", "free", "keep", "limit", "map", "nodes", "shows_results"),
     )
 
     def __init__(self, file: RingFile, slots: int, buffer_size: int, policy: Policy) -> None:
         self._file = file
-        self._map = file.map
-        self._words = file.words
+        self.map = file.map
         self._policy = policy
         self._key = policy.key
-        self._shows_output = policy.capture_outputs and policy.key is None
-        self._limit = min(ROOM, policy.max_value_bytes) if policy.redactor is None else -1
-        self._nodes = NodeTable(file, policy)
-        self._next = count(1).__next__
-        self._keep = min(buffer_size, ringfile.MOST_STEPS)
+        self.shows_results = policy.capture_outputs
+        self.end_word = word(0, 0, HAS_DATA | AS_TAKEN if policy.capture_outputs else HAS_DIGEST)
+        self.limit = min(ROOM, policy.max_value_bytes) if policy.redactor is None and policy.key is None else -1
+        self.nodes = NodeTable(file, policy)
+        self.keep = min(buffer_size, ringfile.MOST_STEPS)
         self._is_open = True
-        places = [_Slot(self, number) for number in range(slots)]
-        used = self._keep + ringfile.MARGIN
-        self._free: deque[_Slot] = deque(places[:used])
-        self._reserve = places[: used - 1 : -1]
         self._secrets: dict[str, None] = {}
+        places = [_Slot(self, number) for number in range(slots)]
+        used = self.keep + ringfile.MARGIN
+        self.free: deque[_Slot] = deque(places[:used])
+        self._reserve = places[: used - 1 : -1]
 
     def close(self) -> None:
         """End in order: the file goes."""
@@ -107,66 +121,16 @@ class BlackBox:
 
     def _stop(self) -> None:
         self._is_open = False
-        self._nodes.close()
+        self.nodes.close()
         self._reserve.clear()
-        self._free.clear()
+        self.free.clear()
 
-    # --- what a call goes through
-
-    def begin(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Do what `take` and `start` do, for a call whose body starts at once. One function counts in every call.
-
-        Args:
-            step: of the call, with all but its input.
-            args: positional arguments.
-            kwargs: keyword arguments.
-        """
-        try:
-            known = step.node.known
-            if known is None or known.owner is not self._nodes:
-                known = self._nodes.learn(step.node)
-            lead = known.bound_lead if step.bound else known.lead
-            if lead is not None and not kwargs and len(args) == 1:
-                value = args[0]
-                # this is `_light`, without a call
-                if _tracked(value) or type(value) is tuple:
-                    data = None
-                elif type(value) is not dict:
-                    data = dumps(value, None, _OPTIONS)
-                elif len(value) <= FEW:
-                    data = dumps(value, None, _OPTIONS)
-                    if [*value] != known.taken:
-                        data = self._light(value, known)
-                else:
-                    data = None
-                if data is not None and len(data) <= known.room:
-                    step.input = data = lead + data + b"}"
-                    if known.is_shown:
-                        tail, last = data, known.shown + len(data)
-                    else:
-                        tail, last = plain_hasher(data).digest(), known.hashed
-                    # this is the end of `start`, without a call
-                    free = self._free
-                    slot = free.popleft() if len(free) > self._keep else self._other_slot()
-                    if slot is not None:
-                        step.slot = slot
-                        body = _pack_start(step.number, step.parent, CLOCK.now(), step.thread, last) + tail
-                        at = slot.at
-                        slot.end = end = at + len(body)
-                        self._map[at:end] = body
-                        self._words[slot.check] = checksum(body)
-                    return
-        except JSONError:
-            pass
-        except Exception as error:
-            log.internal_fault("write the start of a call into the black box", error)
-        step.input = self.take(step.node, args, kwargs, step.bound)
-        self.start(step)
+    # --- what a call goes through that is less simple than those of `flowtrace.boxed`
 
     def take(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Snapshot:
         """Return what a function is called with: its payload's canonical bytes where nothing in it is hidden."""
         try:
-            known = self._nodes.known(node)
+            known = self.nodes.known(node)
             names = known.bound_names if bound else known.names
             if names is None or kwargs or len(args) != len(names):
                 return self._take_other(known, node, args, kwargs, bound)
@@ -185,7 +149,7 @@ class BlackBox:
     def start(self, step: Step) -> None:
         """Write that a step runs."""
         try:
-            known = self._nodes.known(step.node)
+            known = self.nodes.known(step.node)
             data = step.input
             if known.has_names and type(data) is bytes and data[0] == _OBJECT and len(data) <= ROOM:
                 if known.is_shown:
@@ -194,57 +158,19 @@ class BlackBox:
                     tail, flags, size, about = self._hashed(data, known.captures)
             else:
                 tail, flags, size, about = self._slow_input(step, known)
-            slot = self._free.popleft() if len(self._free) > self._keep else self._other_slot()
+            slot = self.free.popleft() if len(self.free) > self.keep else self.other_slot()
             if slot is not None:
                 step.slot = slot
-                now = step.started or CLOCK.now()
-                last = word(size, about, flags, known.number)
-                body = _pack_start(step.number, step.parent, now, step.thread, last) + tail
-                slot.end = slot.at + len(body)
-                self._map[slot.at : slot.end] = body
-                self._words[slot.check] = checksum(body)
+                told = word(size, about, flags, known.number)
+                step.started = step.started or CLOCK.now()
+                numbers = step.parent, step.started, step.thread, told, step.number
+                slot.end = slot.at + START.size + len(tail)
+                self.map[slot.at : slot.end] = START.pack(checksum(tail, *numbers), *numbers) + tail
         except Exception as error:
             log.internal_fault("write the start of a step into the black box", error)
 
     def end(self, step: Step, output: object) -> None:
         """Take what a function returned, and write that its step has ended well."""
-        try:
-            known = step.node.known
-            if known is None or known.owner is not self._nodes:
-                known = self._nodes.learn(step.node)
-            if _tracked(output) or type(output) is tuple or (type(output) is dict and len(output) > FEW):
-                data = self._verified(output, known)
-            else:
-                data = dumps(output, None, _OPTIONS)
-                if type(output) is dict and (shape := [*output]) != known.returned:
-                    if tuple(shape) in known.shapes:
-                        known.returned = shape
-                    else:
-                        data = self._verified(output, known)
-            if data is not None and len(data) <= self._limit and step.issues is None and step.state_delta is None:
-                step.output = data
-                slot = step.slot
-                if slot is None or slot.box is not self:
-                    return
-                if self._shows_output:
-                    tail, last = data, _SHOWN + len(data)
-                elif self._key is None:
-                    tail, last = plain_hasher(data).digest(), _HASHED
-                else:
-                    tail, flags, size, _ = self._hashed(data, self._policy.capture_outputs)
-                    last = word(size, 0, flags)
-                # this is `_write_end`, without a call
-                body = _pack_end(step.number, self._next(), step.ended - step.started, last) + tail
-                at = slot.end
-                self._map[at : at + len(body)] = body
-                self._words[slot.check + 1] = checksum(body)
-                step.slot = None
-                self._free.append(slot)
-                return
-        except JSONError:
-            pass
-        except Exception as error:
-            log.internal_fault("write the end of a step into the black box", error)
         step.output = snapshot_output(step.node, output, self._policy)
         self.finish(step)
 
@@ -252,8 +178,8 @@ class BlackBox:
         """Take a step back that could not be started after all."""
         slot, step.slot = step.slot, None
         if slot.box is self:
-            self._words[slot.check] = 0
-            self._free.append(slot)
+            self.map[slot.at : slot.at + START.size] = bytes(START.size)
+            self.free.append(slot)
 
     def finish(self, step: Step) -> None:
         """Write how a step has ended, whichever way that was."""
@@ -311,27 +237,24 @@ class BlackBox:
             data = dumps(value, None, _OPTIONS)
         except JSONError:
             return None
-        if type(value) is dict and (shape := [*value]) != known.taken:
-            if tuple(shape) not in known.shapes:
-                return None
-            known.taken = shape
+        if type(value) is dict and not known.are_harmless(value) and self.hides(value, known):
+            return None
         return data
 
     def _write_end(self, step: Step, tail: bytes, flags: int, size: int, about: int = 0) -> None:
         slot = step.slot
         if slot is None or slot.box is not self:
             return
-        last = word(size, about, flags)
-        body = _pack_end(step.number, self._next(), step.ended - step.started, last) + tail
-        self._map[slot.end : slot.end + len(body)] = body
-        self._words[slot.check + 1] = checksum(body)
+        numbers = step.ended - step.started, word(size, about, flags), step.number
+        body = END.pack(checksum(tail, *numbers), *numbers) + tail
+        self.map[slot.end : slot.end + len(body)] = body
         step.slot = None
-        self._free.append(slot)
+        self.free.append(slot)
 
-    def _other_slot(self) -> _Slot | None:
+    def other_slot(self) -> _Slot | None:
         """Return a slot that was not used before, or that of the step that ended first; or none where all are taken."""
         try:
-            return self._reserve.pop() if self._reserve else self._free.popleft()
+            return self._reserve.pop() if self._reserve else self.free.popleft()
         except IndexError:
             if self._is_open:
                 log.warn_once(
@@ -342,8 +265,8 @@ class BlackBox:
     def _hashed(self, data: bytes, keep: bool) -> tuple[bytes, int, int, int]:
         flags = HAS_DIGEST if self._key is None else HAS_DIGEST | IS_KEYED
         if keep:
-            return hash_raw(data, self._key) + data, flags | HAS_DATA, len(data), 0
-        return hash_raw(data, self._key), flags, 0, 0
+            return hash_raw(data, self._key) + data, flags | HAS_DATA, DIGEST + len(data), 0
+        return hash_raw(data, self._key), flags, DIGEST, 0
 
     def _take_other(
         self, known: KnownNode, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool
@@ -360,26 +283,26 @@ class BlackBox:
         Args:
             value: a payload or a result.
             known: about its node.
-            parts: values in it. Later ones like these are looked at faster.
+            parts: values in it.
         """
         if self._policy.redactor is not None:  # which is to be asked for each value
             return None
         for part in parts or (value,):
             if type(part) in (dict, list, str, bytes) and len(part) > self._policy.max_value_bytes:
                 return None
-            if type(part) is dict:
-                self._admit(part, known)
         data = plain(value)
         return None if data is None or b'"$py"' in data or _may_hide(known.secret, data, value) else data
 
-    def _admit(self, value: dict[Any, Any], known: KnownNode) -> None:
-        """Note a dict's keys, so that others like it are known to hide nothing. Values are looked at each time."""
+    def hides(self, value: dict[Any, Any], known: KnownNode) -> bool:
+        """Tell whether a dict's keys may hide something; those of one that hides nothing are known from then on."""
         if len(value) > _MOST_KEYS or not all(type(key) is str for key in value) or "$py" in value:
-            return
-        if not any(map(known.secret, value)):
-            if len(known.shapes) >= _MOST_SHAPES:
-                known.shapes.clear()
-            known.shapes.add(tuple(value))
+            return True
+        if any(map(known.secret, value)):
+            return True
+        if len(known.harmless) >= _MOST_HARMLESS:
+            known.harmless.clear()
+        known.harmless.update(value)
+        return False
 
     def _slow_input(self, step: Step, known: KnownNode) -> tuple[bytes, int, int, int]:
         given = final_input(step.node, step.input, step.bound, self._policy)
@@ -389,7 +312,7 @@ class BlackBox:
 
     def _told(self, step: Step, texts: list[Any]) -> list[Any]:
         try:
-            names = self._nodes.known(step.node).secret
+            names = self.nodes.known(step.node).secret
             scrubber = Scrubber([*self._secrets, *texts_in_environment(os.environ, names)], names)
             told: list[Any] = scrubber.scrubbed(texts)
         except Exception as error:

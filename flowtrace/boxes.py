@@ -57,17 +57,10 @@ class _Pending:
     """
 
     __slots__ = ("_recorder",)
+    nodes = None  # none is known yet
 
     def __init__(self, recorder: TraceRecorder) -> None:
         self._recorder = recorder
-
-    def begin(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Make the box, and do as it does."""
-        box = self._made()
-        if box is None:
-            step.input = snapshot_call(step.node, args, kwargs, step.bound, self._recorder.policy)
-        else:
-            box.begin(step, args, kwargs)
 
     def take(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Snapshot:
         """Make the box, and do as it does."""
@@ -156,10 +149,15 @@ def _open(recorder: TraceRecorder) -> None:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         log.warn_once("black box can't be used", ("black box", template, reason), path=path, reason=reason)
         return
-    for step in (*recorder.buffer.newest(), *LIVE.copy().values()):
+    for step in _steps_of(recorder):
         box.adopt(step)
     _now.box = recorder.policy.box = box
     _close_with_worker()
+
+
+def _steps_of(recorder: TraceRecorder) -> list[Step]:
+    """Return the steps that a new box takes in: those that ended last, and those that run."""
+    return [*recorder.buffer.newest(), *LIVE.copy().values()]
 
 
 def _close_with_worker() -> None:
@@ -273,6 +271,7 @@ def _header(recorder: TraceRecorder) -> dict[str, Any]:
         "epoch": CLOCK.epoch(),
         "buffer_size": recorder.config.buffer_size,
         "max_value_bytes": recorder.config.max_value_bytes,
+        "steps_before": min((step.number for step in _steps_of(recorder)), default=CLOCK.steps_begun() + 1) - 1,
     }
     captures = {"captures_outputs": recorder.config.capture_outputs}
     return shown | numbers | captures

@@ -12,58 +12,82 @@ from flowtrace.digest import KEYED_ALGORITHM
 from flowtrace.model import Code, to_document
 from flowtrace.nodes import Node, Policy, ordinary_names
 from flowtrace.redaction import SecretNames
-from flowtrace.ringfile import FIRST, HAS_DATA, HAS_DIGEST, HEADER, IS_KEYED, ROOM, RingFile, framed, word
+from flowtrace.ringfile import (
+    AS_TAKEN,
+    FIRST,
+    HAS_DATA,
+    HAS_DIGEST,
+    HEADER,
+    IS_BOUND,
+    IS_KEYED,
+    ROOM,
+    RingFile,
+    framed,
+    word,
+)
 
 LONG_TEXT: Final = 1000
 _POINTERS: Final = frozenset({"opaque", "redacted", "redacted_delta"})
 _NAMELESS: Final = 0xFFFF
 
 
+class Way:
+    """How a call with one argument is written at once, where no name in it hides anything.
+
+    Attributes:
+        lead: JSON text before the argument in the payload, which is to be hashed; None where the argument is written.
+        word: of its start, less the bytes of the value.
+        room: bytes that the argument may have.
+    """
+
+    __slots__ = ("lead", "room", "word")
+
+    def __init__(self, name: str, known: KnownNode, flags: int, limit: int) -> None:
+        lead = b"{" + dumps(name) + b":"
+        self.lead = None if known.is_shown else lead
+        self.word = word(0, 0, HAS_DATA | AS_TAKEN | flags if known.is_shown else HAS_DIGEST, known.number)
+        self.room = limit - len(lead) - 1
+
+
 class KnownNode:
     """What is worked out once for each node.
 
     Attributes:
-        owner: the black box that it is worked out for.
+        owner: the table that it is worked out for.
         number: of its record in the file's table.
         names: its parameters, where all are ordinary and none is secret or takes a receiver; else None.
         bound_names: the same without the receiver, for calls that leave it out.
-        lead: JSON text before the value of the only parameter; None where there are others, or hashes are keyed.
-        bound_lead: the same for calls that leave out the receiver.
-        room: bytes that this value may have.
+        way: how a call is written at once; None where there is not one such name, or hashes are keyed.
+        bound_way: the same for calls that leave out the receiver.
         captures: its payloads are kept.
         is_shown: they are kept, and hashed without a key, which can wait until somebody reads the file.
-        shown: the last word of a start with a payload, less its size.
-        hashed: the last word of a start with a hash alone.
         has_names: its payloads are objects of parameters.
         secret: tells which names are secret.
-        shapes: keys of dicts, none of which is secret.
-        taken: those of them that the last argument had, which are the first to be looked for.
-        returned: the same of the last result.
+        harmless: keys that are not.
+        are_harmless: tells whether all keys of a dict are known to be so.
     """
 
     __slots__ = (
-        *("bound_lead", "bound_names", "captures", "has_names", "hashed", "is_shown", "lead", "names"),
-        *("number", "owner", "returned", "room", "secret", "shapes", "shown", "taken"),
+        *("are_harmless", "bound_names", "bound_way", "captures", "harmless", "has_names", "is_shown", "names"),
+        *("number", "owner", "secret", "way"),
     )
 
-    def __init__(self, owner: object, number: int, node: Node, policy: Policy, shapes: set[tuple[str, ...]]) -> None:
+    def __init__(self, owner: object, number: int, node: Node, policy: Policy, harmless: set[str]) -> None:
         self.owner = owner
         self.number = number
         self.captures = policy.captures_input(node)
         self.is_shown = self.captures and policy.key is None
-        self.shown = word(0, 0, HAS_DATA, number)
-        self.hashed = word(0, 0, HAS_DIGEST, number)
         self.has_names = node.function is not None
         self.secret = policy.secret(node)
-        self.shapes = shapes
-        self.taken: list[str] = []
-        self.returned: list[str] = []
+        self.harmless = harmless
+        self.are_harmless = harmless.issuperset
         is_asked = policy.redactor is not None  # then no name is known to be harmless
-        self.names = None if is_asked else _harmless(node.simple_names, self.secret)
-        self.bound_names = None if is_asked else _harmless(_names_when_bound(node), self.secret)
-        self.lead = None if policy.key else _lead(self.names)
-        self.bound_lead = None if policy.key else _lead(self.bound_names)
-        self.room = min(ROOM, policy.max_value_bytes) - max(len(self.lead or b""), len(self.bound_lead or b"")) - 1
+        self.names, self.bound_names = (
+            None if is_asked else _harmless(names, self.secret) for names in names_of_calls(node)
+        )
+        limit = min(ROOM, policy.max_value_bytes)
+        self.way = None if policy.key else _way(self.names, self, 0, limit)
+        self.bound_way = None if policy.key else _way(self.bound_names, self, IS_BOUND, limit)
 
 
 class NodeTable:
@@ -78,7 +102,7 @@ class NodeTable:
         self._file: RingFile | None = file
         self._policy = policy
         self._numbers: dict[bytes, int] = {}
-        self._shapes: dict[SecretNames, set[tuple[str, ...]]] = {}
+        self._harmless: dict[SecretNames, set[str]] = {}
         self._end = HEADER
         self._lock = RLock()
 
@@ -88,14 +112,14 @@ class NodeTable:
 
     def known(self, node: Node) -> KnownNode:
         """Return what is worked out for a node."""
-        known: KnownNode | None = node.known
-        return known if known is not None and known.owner is self else self.learn(node)
+        known = node.known
+        return known if known.owner is self else self.learn(node)
 
     def learn(self, node: Node) -> KnownNode:
         """Work it out, and write the node's record."""
         with self._lock:
-            shapes = self._shapes.setdefault(self._policy.secret(node), set())
-            known = KnownNode(self, self._number_of(node), node, self._policy, shapes)
+            harmless = self._harmless.setdefault(self._policy.secret(node), set())
+            known = KnownNode(self, self._number_of(node), node, self._policy, harmless)
             node.known = known
         return known
 
@@ -107,7 +131,9 @@ class NodeTable:
         names = (node.node_id, node.component, node.operation)
         code = node.located or code_of(node.function)
         about = None if code is None else to_document(code)
-        record = framed(plain({"names": [name[:LONG_TEXT] for name in names], "code": about}) or b"{}")
+        argument = [found[0] if found and len(found) == 1 else None for found in names_of_calls(node)]
+        told = {"names": [name[:LONG_TEXT] for name in names], "code": about, "argument": argument}
+        record = framed(plain(told) or b"{}")
         number = self._numbers.get(record)
         if number is not None or self._file is None:
             return number or 0
@@ -122,18 +148,18 @@ class NodeTable:
         return number
 
 
-def _lead(names: tuple[str, ...] | None) -> bytes | None:
-    return b"{" + dumps(names[0]) + b":" if names is not None and len(names) == 1 else None
+def _way(names: tuple[str, ...] | None, known: KnownNode, flags: int, limit: int) -> Way | None:
+    return Way(names[0], known, flags, limit) if names is not None and len(names) == 1 else None
 
 
 def _harmless(names: tuple[str, ...] | None, secret: SecretNames) -> tuple[str, ...] | None:
     return None if names is None or not names or any(map(secret, names)) else names
 
 
-def _names_when_bound(node: Node) -> tuple[str, ...] | None:
-    """Return a method's parameters without its receiver, where all are ordinary ones."""
-    names = ordinary_names(node.function) if node.has_receiver else None
-    return None if names is None else names[1:]
+def names_of_calls(node: Node) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """Return a node's parameters, and those of calls that leave out the receiver; None where not all are ordinary."""
+    bound = ordinary_names(node.function) if node.has_receiver else None
+    return node.simple_names, None if bound is None else bound[1:]
 
 
 def code_of(function: Any) -> Code | None:
@@ -171,7 +197,11 @@ def delta_of(value: Encoded) -> dict[str, Any]:
 
 
 def fitted(digest: bytes, flags: int, data: bytes | None, about: dict[str, Any]) -> tuple[bytes, int, int, int]:
-    """Return the tail of a record that fits into its part: what is too much is left out, the least needed first."""
+    """Return the tail of a record that fits into its part: what is too much is left out, the least needed first.
+
+    Returns:
+        The tail, flags, how much of the tail is digest and value, and how much of it is said about these.
+    """
     told = dumps(about) if about else b""
     for shorten in (_without_frames, _without_details, _without_pointers):
         if len(told) <= ROOM:
@@ -181,8 +211,8 @@ def fitted(digest: bytes, flags: int, data: bytes | None, about: dict[str, Any])
     if len(told) > ROOM:  # a message of which each character takes six bytes
         told = dumps({"failure": [about["failure"][0], "", None]})
     if data is not None and len(data) + len(told) <= ROOM:
-        return digest + data + told, flags | HAS_DATA, len(data), len(told)
-    return digest + told, flags, 0, len(told)
+        return digest + data + told, flags | HAS_DATA, len(digest) + len(data), len(told)
+    return digest + told, flags, len(digest), len(told)
 
 
 def _without_frames(about: dict[str, Any]) -> dict[str, Any]:

@@ -74,13 +74,20 @@ def hash_bytes(data: bytes | bytearray, key: bytes | None = None) -> Digest:
     return Digest(blake3(data, key=key, max_threads=threads).hexdigest(), KEYED_ALGORITHM)
 
 
-plain_hasher: Final = blake3
-"""For the hot path, where even a call in between would count."""
+_resting: Final = [blake3()]
+"""Plain hashers, used again and again: a new one takes longer than the hash of a short text. One in use is not here."""
 
 
 def hash_raw(data: bytes, key: bytes | None = None) -> bytes:
     """Return the 32 bytes of the BLAKE3 hash of a short text; keyed where a 32-byte ``key`` is given."""
-    return blake3(data).digest() if key is None else blake3(data, key=key).digest()
+    if key is not None:
+        return blake3(data, key=key).digest()
+    hasher = _resting.pop() if _resting else blake3()
+    hasher.reset()
+    hasher.update(data)
+    digest = hasher.digest()
+    _resting.append(hasher)
+    return digest
 
 
 def hash_buffer(data: memoryview) -> str:

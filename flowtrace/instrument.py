@@ -135,8 +135,8 @@ class _Options:
         return cls
 
     def _subject(self, target: Any, *, is_static: bool = False) -> Subject:
-        from flowtrace.lifecycle import node_subject
         from flowtrace.nodes import Node
+        from flowtrace.subjects import node_subject
 
         function = target.__func__ if _is_descriptor(target) else target
         component = self.component or text_of(function, "__module__") or "unknown"

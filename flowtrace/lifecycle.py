@@ -10,11 +10,11 @@ from threading import get_ident
 from typing import Any, Final
 
 from flowtrace import failure
-from flowtrace.calls import seal_call, seal_output, snapshot_with_defaults
+from flowtrace.calls import seal_call, seal_output, snapshot_output, snapshot_with_defaults
 from flowtrace.canonical import EXACT_TYPES, dumps
 from flowtrace.clock import CLOCK
 from flowtrace.interruption import is_from_handler, let_through
-from flowtrace.nodes import Node
+from flowtrace.recorder import TraceRecorder
 from flowtrace.runtime import STATE, Scope, close_run, ensure, open_run, outcome_of, report
 from flowtrace.shapes import Subject
 from flowtrace.snapshot import FEW, take_call, take_pickled
@@ -32,6 +32,7 @@ def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bou
         policy = (STATE.recorder or ensure()).policy
         box = policy.box
         if box is not None:
+            subject.enter_box()
             step.input = box.take(node, args, kwargs, bound)
         elif node.live_defaults:
             step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
@@ -62,11 +63,12 @@ def start(step: Step) -> None:
         box = (STATE.recorder or ensure()).policy.box
         if box is not None:
             box.start(step)
-        step.started = CLOCK.now()
+        if not step.started:  # the box has taken the time, where it could
+            step.started = CLOCK.now()
     except BaseException as error:
         LIVE.pop(step.number, None)
         step.number = 0
-        _forget(step)
+        forget(step)
         if not isinstance(error, Exception) or is_from_handler(error):
             CURRENT.set(parent)
             raise
@@ -81,32 +83,32 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
     step = Step()
     step.node = node = subject.target
     step.bound = bound
-    step.parent = step.ended = 0
+    step.parent = step.started = step.ended = 0
     step.run = step.previous = step.output = step.stream = step.slot = step.rest = None
     try:
         policy = (STATE.recorder or ensure()).policy
-        box = policy.box
-        if box is None:
-            if node.live_defaults:
-                step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
-            else:
-                if (
-                    len(args) != 1
-                    or kwargs
-                    or _tracked(value := args[0])
-                    or type(value) is tuple
-                    or (type(value) is dict and len(value) > FEW)
-                ):
-                    data = take_call(args, kwargs, policy.max_value_bytes)
-                else:  # this is `take_call` for most calls, without a call
-                    try:
-                        data = dumps(args, None, EXACT_TYPES)
-                    except Exception as error:
-                        let_through(error)
-                        data = take_pickled((args, kwargs), policy.max_value_bytes)
-                    if data is not None and len(data) > policy.max_value_bytes:
-                        data = None
-                step.input = data or seal_call(node, args, kwargs, bound, policy)
+        if policy.box is not None:
+            return _begin_in_box(subject, args, kwargs, bound)
+        if node.live_defaults:
+            step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
+        else:
+            if (
+                len(args) != 1
+                or kwargs
+                or _tracked(value := args[0])
+                or type(value) is tuple
+                or (type(value) is dict and len(value) > FEW)
+            ):
+                data = take_call(args, kwargs, policy.max_value_bytes)
+            else:  # this is `take_call` for most calls, without a call
+                try:
+                    data = dumps(args, None, EXACT_TYPES)
+                except Exception as error:
+                    let_through(error)
+                    data = take_pickled((args, kwargs), policy.max_value_bytes)
+                if data is not None and len(data) > policy.max_value_bytes:
+                    data = None
+            step.input = data or seal_call(node, args, kwargs, bound, policy)
         if parent is None:
             step.owns_run = True
         else:
@@ -116,19 +118,24 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
             step.parent = parent.number
         step.thread = get_ident()
         step.number = number = CLOCK.step_number()
-        if box is not None:
-            box.begin(step, args, kwargs)
         LIVE[number] = step
         step.token = CURRENT.set(step)
         step.started = CLOCK.now()
     except BaseException as error:
         LIVE.pop(number, None)
         CURRENT.set(parent)
-        _forget(step)
+        forget(step)
         if not isinstance(error, Exception):  # Ctrl-C: what was current stays so
             raise
         report("record the start of a call", error)
         return None
+    return step
+
+
+def _begin_in_box(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
+    step = prepare(subject, args, kwargs, bound)
+    if step is not None:
+        start(step)
     return step
 
 
@@ -153,7 +160,7 @@ def emit(step: Step, item: object) -> None:
     except Exception as error:
         if is_from_handler(error):  # it goes on, and nobody ends the step
             LIVE.pop(step.number, None)
-            _forget(step)
+            forget(step)
         report("record a yielded value", error)
     finally:
         CURRENT.set(step.previous)
@@ -182,37 +189,48 @@ def end(step: Step, output: object) -> None:
         step.ended = CLOCK.now()
         recorder = STATE.recorder or ensure()
         policy = recorder.policy
-        box = policy.box  # another thread may close it
-        if box is None:
-            # this is `take`, without a call
-            if _tracked(output) or type(output) is tuple or (type(output) is dict and len(output) > FEW):
-                data = take_pickled(output, policy.max_value_bytes)
-            else:
-                try:
-                    data = dumps(output, None, EXACT_TYPES)
-                except Exception as error:
-                    let_through(error)
-                    data = take_pickled(output, policy.max_value_bytes)
-                if data is not None and len(data) > policy.max_value_bytes:
-                    data = None
-            step.output = data or seal_output(step.node, output, policy)
+        if policy.box is not None:
+            take_end(step, output, recorder)
+            return
+        # this is `take`, without a call
+        if _tracked(output) or type(output) is tuple or (type(output) is dict and len(output) > FEW):
+            data = take_pickled(output, policy.max_value_bytes)
         else:
-            box.end(step, output)
-            data = None
+            try:
+                data = dumps(output, None, EXACT_TYPES)
+            except Exception as error:
+                let_through(error)
+                data = take_pickled(output, policy.max_value_bytes)
+            if data is not None and len(data) > policy.max_value_bytes:
+                data = None
+        step.output = data or seal_output(step.node, output, policy)
         buffer = recorder.buffer
         if data is None or type(step.input) is not bytes or buffer.counts_bytes:
             buffer.add(step)
         else:  # this is `add`, without a call
             buffer.append(step)
             buffer.tick()
-        run = step.run
-        if run is not None or step.rest is not None or recorder.is_always:
-            _settle(step, None)
+        if step.run is not None or step.rest is not None or recorder.is_always:
+            settle(step)
         elif STATE.throttle.holds:
             STATE.throttle.write_due()
     except Exception as error:
-        _forget(step)
+        forget(step)
         report("record the end of a call", error)
+
+
+def take_end(step: Step, output: object, recorder: TraceRecorder) -> None:
+    """Record what a call returned that has left its context, and whose clock has stopped."""
+    box = recorder.policy.box  # another thread may close it
+    if box is None:
+        step.output = snapshot_output(step.node, output, recorder.policy)
+    else:
+        box.end(step, output)
+    recorder.buffer.add(step)
+    if step.run is not None or step.rest is not None or recorder.is_always:
+        settle(step)
+    elif STATE.throttle.holds:
+        STATE.throttle.write_due()
 
 
 def end_stream(step: Step, *returned: object) -> None:
@@ -228,9 +246,9 @@ def end_stream(step: Step, *returned: object) -> None:
             box.finish(step)
         recorder.buffer.add(step)
         if step.run is not None or step.rest is not None or recorder.is_always:
-            _settle(step, None)
+            settle(step)
     except Exception as error:
-        _forget(step)
+        forget(step)
         report("record the end of a generator", error)
 
 
@@ -247,13 +265,13 @@ def fail(step: Step, error: BaseException) -> None:
             box.finish(step)
         step.stream = None
         recorder.buffer.add(step)
-        _settle(step, "ok" if step.expected else outcome_of(error))
+        settle(step, "ok" if step.expected else outcome_of(error))
     except Exception as fault:
-        _forget(step)
+        forget(step)
         report("record the error of a call", fault)
 
 
-def _forget(step: Step) -> None:
+def forget(step: Step) -> None:
     """Take a step out of the black box again that could not be recorded."""
     if step.slot is not None:
         step.slot.box.forget(step)
@@ -281,7 +299,7 @@ def _leave(step: Step) -> bool:
     return False
 
 
-def _settle(step: Step, outcome: str | None) -> None:
+def settle(step: Step, outcome: str | None = None) -> None:
     """Put a finished step into its run, and write what must be written now."""
     run = step.run
     if outcome is None and run is not None and not (step.owns_run or step.issues or run.is_over):
@@ -315,19 +333,3 @@ def _end_run(step: Step, outcome: str | None, is_written: bool) -> None:
         close_run(run, outcome or "ok", "call")
     elif STATE.throttle.holds:
         STATE.throttle.write_due()
-
-
-def node_subject(node: Node) -> Subject:
-    """Return a node as the wrappers of `flowtrace.shapes` see it: its calls become steps."""
-    return Subject(
-        node,
-        begin=begin,
-        prepare=prepare,
-        start=start,
-        suspend=suspend,
-        resume=resume,
-        emit=emit,
-        end=end,
-        end_stream=end_stream,
-        fail=fail,
-    )

@@ -27,6 +27,15 @@ _FIXED: Final = (
 _VARIABLE: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
+class _NothingKnown:
+    """What the black box knows of a node before its first call there."""
+
+    owner: Final = "nobody"
+
+
+_NOTHING_KNOWN: Final = _NothingKnown()
+
+
 class Node:
     """A function that is traced, and what its decorator said.
 
@@ -74,7 +83,7 @@ class Node:
         self.simple_names = _simple_names(function)
         self.signature: inspect.Signature | None = None
         self.located: Code | None = None
-        self.known: Any = None
+        self.known: Any = _NOTHING_KNOWN
 
 
 class Policy:

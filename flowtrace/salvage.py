@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from flowtrace import ringfile
 from flowtrace.assemble import cut, shown_whole
+from flowtrace.canonical import loads, tree_bytes
 from flowtrace.clock import rfc3339, step_id
 from flowtrace.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
 from flowtrace.interruption import let_through
 from flowtrace.model import TRACE_VERSION, Code, Flow, Hash, Pack, Run, Step, StepError, Trace, ValidationIssue, checked
-from flowtrace.ringfile import IS_KEYED, Content, Record
+from flowtrace.ringfile import AS_TAKEN, IS_BOUND, IS_KEYED, Content, Record
 
 _INPUT: Final = "/invocation_json/payload"
 _OUTPUT: Final = "/output_json"
@@ -43,11 +44,11 @@ def trace_of(content: Content) -> Trace:
     """Return the trace of what a ring file holds."""
     header = content.header
     ended = [(start, end) for start, end in content.steps if end is not None]
-    ended.sort(key=lambda pair: pair[1].fields[1])
-    last = ended[-1][1].fields[1] if ended else 0
-    ended = ended[-max(0, min(_number(header, "buffer_size"), len(ended))) :] if _number(header, "buffer_size") else []
+    ended.sort(key=lambda pair: (pair[0].fields[2] + pair[1].fields[1], -pair[0].fields[0]))  # an inner step ends first
+    kept_at_most = max(0, _number(header, "buffer_size"))
+    ended = ended[-kept_at_most:] if kept_at_most else []
     running = sorted((start for start, end in content.steps if end is None), key=lambda start: start.fields[0])
-    moments = [start.fields[2] + (end.fields[2] if end else 0) for start, end in content.steps]
+    moments = [start.fields[2] + (end.fields[1] if end else 0) for start, end in content.steps]
     stopped = max(moments, default=0)
     steps = [_step(content, start, end, 0) for start, end in ended]
     in_flight = [_step(content, start, None, stopped - start.fields[2]) for start in running]
@@ -61,8 +62,14 @@ def trace_of(content: Content) -> Trace:
         steps=kept,
         run=_run(content),
         in_flight=[step for step in in_flight if step is not None],
-        dropped_steps=max(0, last - len(kept)),
+        dropped_steps=max(0, _begun(content) - len(running) - len(kept)),
     )
+
+
+def _begun(content: Content) -> int:
+    """Return how many steps had begun since the box was made; those that it took in then are among them."""
+    newest = max((start.fields[0] for start, _ in content.steps), default=0)
+    return newest - _number(content.header, "steps_before")
 
 
 def started_at(header: dict[str, Any]) -> str:
@@ -95,8 +102,9 @@ def _step(content: Content, start: Record, end: Record | None, running: int) -> 
 def _record(content: Content, start: Record, end: Record | None, running: int) -> Step:
     number, parent, started, thread, node = start.fields
     about = content.nodes.get(node, {})
+    start = _with_payload(start, about)
     node_id, component, operation = about.get("names") or ("unknown", "unknown", "unknown")
-    duration = max(0, running if end is None else end.fields[2])
+    duration = max(0, running if end is None else end.fields[1])
     code = about.get("code")
     record = Step(
         node_id=node_id,
@@ -123,8 +131,18 @@ def _record(content: Content, start: Record, end: Record | None, running: int) -
     return record
 
 
+def _with_payload(start: Record, about: dict[str, Any]) -> Record:
+    """Return a start with its payload's canonical bytes, where it has the only argument as it was taken."""
+    if not start.flags & AS_TAKEN:
+        return start
+    name = about["argument"][bool(start.flags & IS_BOUND)]
+    return start._replace(data=tree_bytes({name: loads(start.data)[0]}))
+
+
 def _add_end(record: Step, content: Content, end: Record) -> None:
     about = end.about
+    if end.flags & AS_TAKEN:
+        end = end._replace(data=tree_bytes(loads(end.data)))
     if end.data or end.digest:
         record.output_hash = _hash(end)
         record.opaque += [_OUTPUT + pointer for pointer in about.get("opaque", ())]

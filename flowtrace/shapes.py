@@ -32,12 +32,13 @@ class Subject:
         end: the call returned a value.
         end_stream: the generator returned a value, or, without one, was closed.
         fail: the call ended with an exception.
+        in_box: `begin` and `end` for while there is a black box, where they are not the same.
         target: the node that `prepare` needs.
         takes_receiver: the function is a method, so that its first argument is no part of the payload.
         no_receivers: identities of classes whose objects are no receivers all the same, as in ``Unbound.double(3)``.
     """
 
-    __slots__ = (*_FUNCTIONS, "_make", "no_receivers", "takes_receiver", "target")
+    __slots__ = (*_FUNCTIONS, "_make", "in_box", "no_receivers", "takes_receiver", "target")
 
     begin: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
     prepare: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
@@ -48,13 +49,20 @@ class Subject:
     end: Callable[[Any, Any], None]
     end_stream: Callable[..., None]
     fail: Callable[[Any, BaseException], None]
+    in_box: tuple[Callable[..., Any], Callable[[Any, Any], None]] | None
     target: Any
     takes_receiver: bool
     no_receivers: frozenset[int]
     _make: Callable[[], Subject | None]
 
-    def __init__(self, target: Any = None, **functions: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        target: Any = None,
+        in_box: tuple[Callable[..., Any], Callable[[Any, Any], None]] | None = None,
+        **functions: Callable[..., Any],
+    ) -> None:
         self.target = target
+        self.in_box = in_box
         self.takes_receiver = False
         self.no_receivers = NO_RECEIVERS
         for name, function in functions.items():
@@ -76,9 +84,14 @@ class Subject:
         made = self._make()
         if made is None:
             return False
-        for name in ("target", *_FUNCTIONS):
+        for name in ("target", "in_box", *_FUNCTIONS):
             setattr(self, name, getattr(made, name))
         return True
+
+    def enter_box(self) -> None:
+        """Send later calls to the functions for the black box."""
+        if self.in_box is not None:
+            self.begin, self.end = self.in_box
 
 
 def _load_and_begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Any:

@@ -108,10 +108,25 @@ def test_its_steps_are_those_of_the_trace(tmp_path):
             @traced_node
             def sell(self, what, count=1, *, note=None, **more):
                 return [what, count]
+            @traced_node
+            def name(self, of):
+                return {"z": of, "a": (1, "\u00e9", -0.0)}
+            @staticmethod
+            @traced_node
+            def rate(of):
+                return of
         @traced_node
         def items(n):
             yield from range(n)
+        @traced_node
+        def itself(value):
+            return value
         shop = Shop()
+        values = ("tea", {"z": 1, "b": 2**63, "a": ("x", (2, 3.0))}, {}, [], (), 1e-7, "$py", {"$py": 1}, {"token": 2})
+        for value in values:
+            shop.name(value), Shop.name(shop, value), shop.rate(value), itself(value), itself(value=value)
+        for value in ("x" * 3900, {str(n): n for n in range(40)}):
+            itself(value), itself(value)
         total({"id": 1, "price": 1.5, "count": 2})
         shop.sell("tea"); shop.sell("tea", count=[2]); shop.sell("tea", 3, note=(1, {"a": None}), size=10**30)
         list(items(3))
@@ -126,15 +141,41 @@ def test_its_steps_are_those_of_the_trace(tmp_path):
         die("kill")
     """
     for settings_ in ({}, CAPTURE, CAPTURE | {"FLOWTRACE_HASH_KEY": "key"}, {"FLOWTRACE_HASH_KEY": "key"}):
-        run_program(tmp_path, NODES, program, code=-signal.SIGKILL, FLOWTRACE_BUFFER_SIZE="50", **BOX, **settings_)
+        run_program(tmp_path, NODES, program, code=-signal.SIGKILL, FLOWTRACE_BUFFER_SIZE="90", **BOX, **settings_)
         ours, theirs = recover(tmp_path / "app.ring"), load_trace(tmp_path / "dump.json")
         (tmp_path / "app.ring").unlink()
-        assert len(ours.steps) == len(theirs.steps) == 16
+        assert len(ours.steps) == len(theirs.steps) == 16 + 9 * 5 + 2 * 2
         for found, expected in zip(ours.steps, theirs.steps, strict=True):
             found, expected = new_document(found), new_document(expected)
             for name in ("started_at", "thread", "code"):
                 found.pop(name), expected.pop(name)
             assert found == expected, settings_
+
+
+def test_it_counts_the_steps_that_went_before_those_it_keeps(tmp_path):
+    program = """
+        import flowtrace
+        box = {"blackbox": "app.ring", "buffer_size": 3, "out_path": "t.json"}
+        flowtrace.configure(mode="on", **box)
+        for number in range(10):
+            total({"id": number, "price": 1, "count": 1})
+        flowtrace.dump("first.json")
+        flowtrace.configure(mode="on", **box)
+        for number in range(8):
+            total({"id": number, "price": 1, "count": 1})
+        for _ in range(3):
+            flowtrace.dump("second.json")
+        if os.fork():
+            os.wait()
+            die("kill")
+        for number in range(5):
+            total({"id": number, "price": 1, "count": 1})
+        os.rename(f"app.{os.getpid()}.ring", "child.ring")
+        os._exit(0)
+    """
+    run_program(tmp_path, NODES, program, code=-signal.SIGKILL)
+    dropped = [load_trace(tmp_path / name).dropped_steps for name in ("first.json", "second.json")]
+    assert dropped + [recover(tmp_path / name).dropped_steps for name in ("app.ring", "child.ring")] == [7, 5, 5, 2]
 
 
 def test_nothing_hidden_is_ever_in_the_file(tmp_path):
@@ -603,20 +644,20 @@ def test_a_truncated_file_gives_what_is_good(ring_bytes, length):
         st.sampled_from(["opaque", "redacted", "failure", "issues", "state_delta", "size"]),
         st.one_of(st.none(), st.integers(-5, 5), st.lists(st.text(max_size=3), max_size=4)),
     ),
-    numbers=st.lists(st.integers(0, 2**63 - 1), min_size=5, max_size=5),
+    given_numbers=st.lists(st.integers(0, 2**63 - 1), min_size=5, max_size=5),
 )
-def test_well_formed_nonsense_gives_a_valid_trace(header, node, about, numbers):
+def test_well_formed_nonsense_gives_a_valid_trace(header, node, about, given_numbers):
     def body(layout, *fields):
         told = json.dumps(about).encode()
-        return layout.pack(*fields, 4, len(told), ringfile.HAS_DATA, 0) + b"[[1]"[:4] + told
+        tail = b"[[1]" + told
+        numbers = (*fields, ringfile.word(4, len(told), ringfile.HAS_DATA), given_numbers[0] or 1)
+        return layout.pack(ringfile.checksum(tail, *numbers), *numbers) + tail
 
     head = json.dumps(header).encode()
     table = ringfile.framed(json.dumps({"names": node, "code": {"module": node}}).encode())
     data = (ringfile.MAGIC.ljust(16, b"\0") + ringfile.framed(head)).ljust(ringfile.HEADER, b"\0")
     data += table.ljust(ringfile.TABLE, b"\0")
-    start = body(ringfile.START, *numbers[:4])
-    end = body(ringfile.END, numbers[0], numbers[4], numbers[2])
-    data += b"".join(ringfile.checksum(each).to_bytes(8, "little") for each in (start, end)) + start + end
+    data += body(ringfile.START, *given_numbers[1:4]) + body(ringfile.END, given_numbers[4])
     assert len(ringfile.parse(data).steps) == 1
     assert readable(data) is not None
 

@@ -8,9 +8,15 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 import flowtrace
 from flowtrace import flow, load_trace, traced_node
 from flowtrace.model import parse_trace
+from flowtrace.nodes import Node
+from flowtrace.runtime import STATE
+from flowtrace.step import CURRENT, LIVE
+from flowtrace.subjects import node_subject
 from flowtrace.testing import recording
 
 
@@ -172,6 +178,20 @@ def test_thread_pools_are_patched_only_while_tracing_is_on():
         with flowtrace.override(mode="off"):
             assert ThreadPoolExecutor.submit is submit
     assert ThreadPoolExecutor.submit is submit
+
+
+@pytest.mark.parametrize("blackbox", [None, "app.ring"])
+def test_a_call_that_ends_in_another_context_than_it_began_in_leaves_that_as_it_was(blackbox, tmp_path):
+    """As with coroutines of other frameworks that switch stacks below Python."""
+    flowtrace.configure(mode="on", out_path=tmp_path / "t.json", blackbox=blackbox and str(tmp_path / blackbox))
+    subject = node_subject(Node("component", "operation", "node"))
+    for _ in range(3):
+        step = contextvars.copy_context().run(subject.begin, subject, (1,), {}, False)
+        subject.end(step, 2)
+        failing = contextvars.copy_context().run(subject.begin, subject, (1,), {}, False)
+        subject.fail(failing, ValueError())
+        assert (CURRENT.get(), LIVE) == (None, {})
+    assert len(STATE.recorder.buffer.newest()) == 6
 
 
 def test_a_pool_task_sees_the_hosts_context_variables_as_without_us():

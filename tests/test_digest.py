@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from blake3 import blake3
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrace import Digest
-from flowtrace.digest import Hasher, derive_key, hash_buffer, hash_bytes
+from flowtrace.digest import Hasher, derive_key, hash_buffer, hash_bytes, hash_raw
 
 EMPTY = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"  # from the BLAKE3 specification
 
@@ -28,6 +29,12 @@ def test_pieces_and_the_whole_have_one_hash(data, cut):
     hasher.update(data[:cut])
     hasher.update(data[cut:])
     assert hasher.finish() == hash_bytes(data) == hash_buffer(memoryview(data)) == blake3(data).hexdigest()
+
+
+def test_threads_that_share_hashers_get_the_hashes_of_their_own_bytes():
+    texts = [bytes([number % 256]) * (number * 97 % 5000) for number in range(2000)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(hash_raw, texts)) == [blake3(text).digest() for text in texts]
 
 
 @pytest.mark.parametrize("size", [1, 65_536, (1 << 20) - 1, 1 << 20, 5_000_001])

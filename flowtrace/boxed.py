@@ -1,0 +1,168 @@
+"""Calls that go into the black box as they are: one argument, light values, harmless names.
+
+What is less simple goes through `flowtrace.lifecycle` and `flowtrace.blackbox`, and looks the same in the file. Each
+half of a step is one function, and one call writes it: whatever is done here counts in every call.
+"""
+
+from __future__ import annotations
+
+from gc import is_tracked
+from threading import get_ident
+from typing import Any, Final
+
+from flowtrace import lifecycle, log
+from flowtrace.canonical import EXACT_TYPES, SORTED_KEYS, JSONError, dumps
+from flowtrace.clock import CLOCK
+from flowtrace.digest import hash_raw
+from flowtrace.ringfile import END, PRIME, START, adler, into_end, into_start, learn_to_pack
+from flowtrace.runtime import STATE, ensure, open_run, report
+from flowtrace.shapes import Subject
+from flowtrace.snapshot import FEW
+from flowtrace.step import CURRENT, LIVE, Step
+
+_SORTED: Final = EXACT_TYPES | SORTED_KEYS
+_HEAD: Final = START.size
+_tracked: Final = is_tracked
+
+
+def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
+    """Do what `flowtrace.lifecycle.begin` does."""
+    parent = CURRENT.get()
+    number = above = 0
+    # this is `new_step`, without a call
+    step = Step()
+    step.node = node = subject.target
+    step.bound = bound
+    step.parent = step.ended = 0
+    step.run = step.previous = step.output = step.stream = step.slot = step.rest = None
+    try:
+        box = (STATE.recorder or ensure()).policy.box
+        known = node.known
+        if (
+            box is None
+            or known.owner is not box.nodes
+            or (way := known.bound_way if bound else known.way) is None
+            or len(args) != 1
+            or kwargs
+            or _tracked(value := args[0])
+            or (len(value) > FEW if (is_dict := type(value) is dict) else type(value) is tuple)
+        ):
+            return _begin_otherwise(subject, args, kwargs, bound)
+        if way.lead is None:
+            data = tail = dumps(args, None, EXACT_TYPES)
+        else:
+            data = way.lead + dumps(value, None, _SORTED) + b"}"
+            tail = hash_raw(data)
+        # dumps has taken no keys but texts: none is asked for a hash of its own
+        if len(data) > way.room or (is_dict and not known.are_harmless(value) and box.hides(value, known)):
+            return _begin_otherwise(subject, args, kwargs, bound)
+        step.input = data
+        if parent is None:
+            step.owns_run = True
+        else:
+            step.owns_run = False
+            step.previous = parent
+            step.run = parent.run or open_run(parent)
+            step.parent = above = parent.number
+        step.thread = thread = get_ident()
+        step.number = number = CLOCK.step_number()
+        free = box.free
+        slot = free.popleft() if len(free) > box.keep else box.other_slot()
+        step.started = now = CLOCK.now()
+        if slot is not None:
+            step.slot = slot
+            size = len(tail)
+            at = slot.at
+            slot.end = at + _HEAD + size
+            word = way.word + size
+            check = adler(tail, (number + above + word + thread + now) % PRIME)
+            pack = into_start[size] or learn_to_pack(size, START, into_start)
+            pack(box.map, at, check, above, now, thread, word, number, tail)
+        LIVE[number] = step
+        step.token = CURRENT.set(step)
+    except BaseException as error:
+        LIVE.pop(number, None)
+        CURRENT.set(parent)
+        lifecycle.forget(step)
+        if not isinstance(error, Exception):  # Ctrl-C: what was current stays so
+            raise
+        if not isinstance(error, JSONError):
+            log.internal_fault("write the start of a call into the black box", error)
+        return _begin_otherwise(subject, args, kwargs, bound)
+    return step
+
+
+def _begin_otherwise(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
+    subject.begin, subject.end = lifecycle.begin, lifecycle.end  # which come back here while there is a box
+    return lifecycle.begin(subject, args, kwargs, bound)
+
+
+def end(step: Step, output: Any) -> None:
+    """Do what `flowtrace.lifecycle.end` does."""
+    # this is how `lifecycle.end` begins too
+    token, number = step.token, step.number
+    if token is None:
+        CURRENT.set(step.previous)
+    else:
+        step.token = None
+        try:
+            CURRENT.reset(token)
+        except ValueError:
+            CURRENT.set(step.previous)
+    step.previous = None
+    if not number:
+        return
+    try:
+        try:
+            del LIVE[number]
+        except KeyError:
+            pass
+        step.ended = ended = CLOCK.now()
+        recorder = STATE.recorder or ensure()
+        box = recorder.policy.box
+        slot = step.slot
+        if (
+            slot is None
+            or slot.box is not box
+            or step.rest is not None
+            or _tracked(output)
+            or (len(output) > FEW if (is_dict := type(output) is dict) else type(output) is tuple)
+        ):
+            lifecycle.take_end(step, output, recorder)
+            return
+        try:
+            data = tail = dumps(output, None, EXACT_TYPES if box.shows_results else _SORTED)
+            if len(data) > box.limit or (
+                is_dict and not (known := step.node.known).are_harmless(output) and box.hides(output, known)
+            ):
+                lifecycle.take_end(step, output, recorder)
+                return
+            if not box.shows_results:
+                tail = hash_raw(data)
+            size = len(tail)
+            word = box.end_word + size
+            took = ended - step.started
+            check = adler(tail, (number + word + took) % PRIME)
+            pack = into_end[size] or learn_to_pack(size, END, into_end)
+            pack(box.map, slot.end, check, took, word, number, tail)
+        except Exception as error:
+            if not isinstance(error, JSONError):
+                log.internal_fault("write the end of a step into the black box", error)
+            lifecycle.take_end(step, output, recorder)
+            return
+        step.output = data
+        step.slot = None
+        box.free.append(slot)
+        buffer = recorder.buffer
+        if buffer.counts_bytes:
+            buffer.add(step)
+        else:  # this is `add`, without a call
+            buffer.append(step)
+            buffer.tick()
+        if step.run is not None or recorder.is_always:
+            lifecycle.settle(step)
+        elif STATE.throttle.holds:
+            STATE.throttle.write_due()
+    except Exception as error:
+        lifecycle.forget(step)
+        report("record the end of a call", error)
