@@ -47,6 +47,7 @@ from flowtrace.streams import Snapshot, Stream
 _OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
 _OBJECT: Final = ord("{")
 _MOST_KEYS: Final = 64
+_LONGEST_KEY: Final = 100
 _MOST_HARMLESS: Final = 4096
 _START: Final = START.size
 _tracked: Final = is_tracked
@@ -295,9 +296,9 @@ class BlackBox:
 
     def hides(self, value: dict[Any, Any], known: KnownNode) -> bool:
         """Tell whether a dict's keys may hide something; those of one that hides nothing are known from then on."""
-        if len(value) > _MOST_KEYS or not all(type(key) is str for key in value) or "$py" in value:
+        if len(value) > _MOST_KEYS or not all(type(key) is str and len(key) <= _LONGEST_KEY for key in value):
             return True
-        if any(map(known.secret, value)):
+        if "$py" in value or any(map(known.secret, value)):
             return True
         if len(known.harmless) >= _MOST_HARMLESS:
             known.harmless.clear()

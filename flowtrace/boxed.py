@@ -48,11 +48,14 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
             or (len(value) > FEW if (is_dict := type(value) is dict) else type(value) is tuple)
         ):
             return _begin_otherwise(subject, args, kwargs, bound)
-        if way.lead is None:
-            data = tail = dumps(args, None, EXACT_TYPES)
-        else:
-            data = way.lead + dumps(value, None, _SORTED) + b"}"
-            tail = hash_raw(data)
+        try:
+            if way.lead is None:
+                data = tail = dumps(args, None, EXACT_TYPES)
+            else:
+                data = way.lead + dumps(value, None, _SORTED) + b"}"
+                tail = hash_raw(data)
+        except JSONError:
+            return _begin_otherwise(subject, args, kwargs, bound)
         # dumps has taken no keys but texts: none is asked for a hash of its own
         if len(data) > way.room or (is_dict and not known.are_harmless(value) and box.hides(value, known)):
             return _begin_otherwise(subject, args, kwargs, bound)
@@ -86,9 +89,9 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         lifecycle.forget(step)
         if not isinstance(error, Exception):  # Ctrl-C: what was current stays so
             raise
-        if not isinstance(error, JSONError):
-            log.internal_fault("write the start of a call into the black box", error)
-        return _begin_otherwise(subject, args, kwargs, bound)
+        report("write the start of a call into the black box", error)
+        # with no room left on the stack, trying again would be one more error, and that one would be the host's
+        return None if isinstance(error, RecursionError) else _begin_otherwise(subject, args, kwargs, bound)
     return step
 
 
@@ -132,29 +135,31 @@ def end(step: Step, output: Any) -> None:
             return
         try:
             data = tail = dumps(output, None, EXACT_TYPES if box.shows_results else _SORTED)
-            if len(data) > box.limit or (
+            fits = len(data) <= box.limit and not (
                 is_dict and not (known := step.node.known).are_harmless(output) and box.hides(output, known)
-            ):
-                lifecycle.take_end(step, output, recorder)
-                return
-            if not box.shows_results:
-                tail = hash_raw(data)
-            size = len(tail)
-            word = box.end_word + size
-            took = ended - step.started
-            check = adler(tail, (number + word + took) % PRIME)
-            pack = into_end[size] or learn_to_pack(size, END, into_end)
-            pack(box.map, slot.end, check, took, word, number, tail)
+            )
+            if fits:
+                if not box.shows_results:
+                    tail = hash_raw(data)
+                size = len(tail)
+                word = box.end_word + size
+                took = ended - step.started
+                check = adler(tail, (number + word + took) % PRIME)
+                pack = into_end[size] or learn_to_pack(size, END, into_end)
+                pack(box.map, slot.end, check, took, word, number, tail)
+        except JSONError:
+            fits = False
         except Exception as error:
-            if not isinstance(error, JSONError):
-                log.internal_fault("write the end of a step into the black box", error)
+            log.internal_fault("write the end of a step into the black box", error)
+            fits = False
+        if not fits:
             lifecycle.take_end(step, output, recorder)
             return
         step.output = data
         step.slot = None
         box.free.append(slot)
         buffer = recorder.buffer
-        if buffer.counts_bytes:
+        if type(step.input) is not bytes or buffer.counts_bytes:
             buffer.add(step)
         else:  # this is `add`, without a call
             buffer.append(step)

@@ -33,7 +33,7 @@ except ImportError:  # Windows has no such locks: the process id alone tells the
 else:
     _fcntl = fcntl
 
-MAGIC: Final = b"FLTBOX\x00\x01"
+MAGIC: Final = b"FLTBOX\x00\x02"
 HEADER: Final = 32 << 10
 TABLE: Final = (1 << 20) - HEADER
 PART: Final = 4 << 10

@@ -178,6 +178,20 @@ def test_it_counts_the_steps_that_went_before_those_it_keeps(tmp_path):
     assert dropped + [recover(tmp_path / name).dropped_steps for name in ("app.ring", "child.ring")] == [7, 5, 5, 2]
 
 
+def test_large_arguments_of_small_results_count_in_the_buffers_bytes(tmp_path):
+    box(tmp_path, capture_inputs=True, buffer_size=50, buffer_bytes=1 << 20, max_value_bytes=1 << 10)
+
+    @traced_node
+    def size(text):
+        return len(text)
+
+    for number in range(100):
+        assert size("x" * (100_000 + number)) == 100_000 + number
+    steps = STATE.recorder.buffer.newest()
+    assert 500_000 < sum(step.size() for step in steps) <= 1 << 20
+    assert [step.output for step in steps][-1] == b"100099"
+
+
 def test_nothing_hidden_is_ever_in_the_file(tmp_path):
     program = """
         import asyncio
