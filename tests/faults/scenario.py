@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,37 @@ def mounted(folder, *arguments):
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@contextmanager
+def memory_group(limit):
+    """Make a control group whose processes the kernel kills when they need more memory than that.
+
+    Args:
+        limit: in bytes, of memory and swap together.
+
+    Yields:
+        The file that a process writes its id into to join.
+    """
+    base = Path("/sys/fs/cgroup/memory")
+    limits = {"memory.limit_in_bytes": limit, "memory.memsw.limit_in_bytes": limit}
+    if not base.is_dir():  # version 2
+        base, limits = Path("/sys/fs/cgroup"), {"memory.max": limit, "memory.swap.max": 0}
+    group = base / f"flowtrace-{os.getpid()}"
+    try:
+        group.mkdir()
+        for name, value in limits.items():
+            if name == "memory.max" or (group / name).exists():
+                (group / name).write_text(str(value))
+    except OSError as error:
+        with suppress(OSError):
+            group.rmdir()
+        pytest.skip(f"no control group for memory can be made here: {error}")
+    try:
+        yield group / "cgroup.procs"
+    finally:
+        for _ in range(100):  # the kernel takes a moment to see that a process is gone
+            with suppress(OSError):
+                group.rmdir()
+                break
+            time.sleep(0.05)

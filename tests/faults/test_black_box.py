@@ -16,7 +16,7 @@ from flowtrace import load_trace, recover, recovered, ringfile, traced_node
 from flowtrace.config import TraceConfig
 from flowtrace.rerun import stage
 from flowtrace.salvage import trace_of
-from tests.faults.scenario import ROOT, mounted
+from tests.faults.scenario import ROOT, memory_group, mounted
 from tests.programs import run_program
 
 NODES = """
@@ -118,6 +118,31 @@ def test_no_new_ring_is_made_where_too_many_wait(tmp_path):
         assert done.stderr.count("black box can't be used") == 1
         assert "as 20 more do" in done.stderr
         assert names(tmp_path) == before
+
+
+# --- the kernel's own kill
+
+
+@ROOT
+def test_what_the_out_of_memory_killer_ends_leaves_its_last_steps_and_its_stack(tmp_path):
+    program = """
+        import sys
+
+        @traced_node(operation="hoard")
+        def hoard(step):
+            held = [double(number)[0] for number in range(5)]
+            while True:
+                held.append(bytearray(b"x") * step)
+
+        Path(sys.argv[1]).write_text(str(os.getpid()))
+        hoard(1 << 20)
+    """
+    with memory_group(96 << 20) as members:
+        run_program(tmp_path, NODES, program, arguments=[str(members)], code=KILLED, **BOX, **CAPTURE)
+    trace = recover(tmp_path / "app.ring")
+    assert [step.output_json for step in trace.steps] == [[number, number] for number in range(5)]
+    assert [(step.operation, step.error.code) for step in trace.in_flight] == [("hoard", "process_died")]
+    assert trace.in_flight[0].invocation_json["payload"] == {"step": 1 << 20}
 
 
 # --- torn records
