@@ -18,7 +18,7 @@ from flowtrace.recorder import TraceRecorder
 from flowtrace.runtime import STATE, Scope, close_run, ensure, open_run, outcome_of, report
 from flowtrace.shapes import Subject
 from flowtrace.snapshot import FEW, take_call, take_pickled
-from flowtrace.step import CURRENT, LIVE, Step, new_step
+from flowtrace.step import CURRENT, LIVE, Step
 from flowtrace.streams import Stream
 
 _tracked: Final = is_tracked
@@ -26,9 +26,14 @@ _tracked: Final = is_tracked
 
 def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
     """Take what a node is called with; None where that is impossible, and then nothing is recorded."""
-    node = subject.target
+    # this is `new_step`, without a call
+    step = Step()
+    step.node = node = subject.target
+    step.bound = bound
+    step.owns_run = False
+    step.number = step.parent = step.thread = step.started = step.ended = 0
+    step.run = step.previous = step.token = step.output = step.stream = step.slot = step.rest = None
     try:
-        step = new_step(node)
         policy = (STATE.recorder or ensure()).policy
         box = policy.box
         if box is not None:
@@ -39,7 +44,6 @@ def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bou
         else:
             data = take_call(args, kwargs, policy.max_value_bytes)
             step.input = data or seal_call(node, args, kwargs, bound, policy)
-        step.bound = bound
     except Exception as error:
         report("take the arguments of a call", error)
         return None
@@ -49,7 +53,7 @@ def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bou
 def start(step: Step) -> None:
     """Make a step current, as the child of the one that was."""
     parent = CURRENT.get()
-    CURRENT.set(step)
+    step.token = CURRENT.set(step)
     try:
         if parent is None:
             step.owns_run = True
@@ -146,6 +150,7 @@ def suspend(step: Step | Scope) -> None:
 
 def resume(step: Step | Scope) -> None:
     """Make a generator's step current again while its body runs, whoever resumes it."""
+    step.token = None  # it would make current what was so at the start
     step.previous = CURRENT.get()
     CURRENT.set(step)
 

@@ -22,14 +22,16 @@ class Scope:
         run: its recorder.
         number: 0, since a flow is no step's parent.
         previous: what was current before it.
+        token: None, as that of a step that has been resumed.
     """
 
-    __slots__ = ("number", "previous", "run")
+    __slots__ = ("number", "previous", "run", "token")
 
     def __init__(self, run: TraceRecorder) -> None:
         self.run = run
         self.number = 0
         self.previous: Step | Scope | None = None
+        self.token: None = None
 
 
 class _State:
