@@ -85,9 +85,11 @@ class KnownNode:
         self.names, self.bound_names = (
             None if is_asked else _harmless(names, self.secret) for names in names_of_calls(node)
         )
-        limit = min(ROOM, policy.max_value_bytes)
-        self.way = None if policy.key else _way(self.names, self, 0, limit)
-        self.bound_way = None if policy.key else _way(self.bound_names, self, IS_BOUND, limit)
+        self.way = self.bound_way = None
+        if policy.key is None and number != _NAMELESS:  # what an argument is called is told by the node's record
+            limit = min(ROOM, policy.max_value_bytes)
+            self.way = _way(self.names, self, 0, limit)
+            self.bound_way = _way(self.bound_names, self, IS_BOUND, limit)
 
 
 class NodeTable:

@@ -19,6 +19,7 @@ _INPUT: Final = "/invocation_json/payload"
 _OUTPUT: Final = "/output_json"
 _STATE_DELTA: Final = "/state_delta"
 _MESSAGE: Final = "the process ended while this step was running"
+_UNKNOWN: Final = "unknown"
 _RUN_ID: Final = re.compile("[0-9a-f]{32}")
 _LATEST: Final = 253_402_300_799 * 1_000_000_000  # the end of the year 9999, in ns
 
@@ -103,7 +104,7 @@ def _record(content: Content, start: Record, end: Record | None, running: int) -
     number, parent, started, thread, node = start.fields
     about = content.nodes.get(node, {})
     start = _with_payload(start, about)
-    node_id, component, operation = about.get("names") or ("unknown", "unknown", "unknown")
+    node_id, component, operation = about.get("names") or (_UNKNOWN, _UNKNOWN, _UNKNOWN)
     duration = max(0, running if end is None else end.fields[1])
     code = about.get("code")
     record = Step(
@@ -135,7 +136,9 @@ def _with_payload(start: Record, about: dict[str, Any]) -> Record:
     """Return a start with its payload's canonical bytes, where it has the only argument as it was taken."""
     if not start.flags & AS_TAKEN:
         return start
-    name = about["argument"][bool(start.flags & IS_BOUND)]
+    names = about.get("argument")
+    name = names[bool(start.flags & IS_BOUND)] if isinstance(names, list) and len(names) == 2 else None
+    name = name if isinstance(name, str) else _UNKNOWN  # the node's record is damaged: then nothing tells
     return start._replace(data=tree_bytes({name: loads(start.data)[0]}))
 
 

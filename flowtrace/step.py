@@ -93,7 +93,7 @@ class Step:
     # A slot takes less time than an attribute, and none has a default: what each call sets counts.
     __slots__ = (
         *("bound", "ended", "input", "node", "number", "output", "owns_run", "parent", "previous", "rest", "run"),
-        *("slot", "started", "stream", "thread", "token"),
+        *("slot", "started", "stream", "thread", "token", "__weakref__"),
     )
 
     node: Node

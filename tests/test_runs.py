@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import weakref
 
 import pytest
 
@@ -263,6 +264,7 @@ def test_current_step_takes_issues_and_state(tmp_path):
     def check(order):
         step = flowtrace.current_step()
         assert step
+        assert weakref.ref(step)() is step
         step.add_validation_issue("negative", "/order/qty", "must not be negative")
         step.record_state_delta({"stock": -1})
 

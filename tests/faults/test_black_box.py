@@ -326,6 +326,35 @@ def test_a_tuple_that_says_one_thing_a_billion_times_is_not_written_out(tmp_path
     assert len(recover(tmp_path / "app.ring").steps) == 2
 
 
+def test_steps_of_nodes_that_have_no_room_in_the_table_keep_their_values(tmp_path):
+    program = """
+        def node(number):
+            @traced_node(component="c" * 900 + str(number), operation="swap")
+            def swap(pair):
+                return {"b": pair["a"], "a": pair["b"]}
+            return swap
+        for number in range(1500):
+            assert node(number)({"b": number, "a": 0}) == {"a": number, "b": 0}
+        die()
+    """
+    done = run_program(tmp_path, NODES, program, code=KILLED, **BOX, **CAPTURE)
+    assert done.stderr.count("black box has no room for more nodes") == done.stderr.count("\n") == 1
+    last = recover(tmp_path / "app.ring").steps[-1]
+    assert (last.node_id, last.invocation_json["payload"]) == ("unknown", {"pair": {"a": 0, "b": 1499}})
+    assert last.output_json == {"a": 1499, "b": 0}
+    assert last.input_hash.value == flowtrace.hash_value({"pair": {"a": 0, "b": 1499}})
+
+
+def test_a_damaged_table_costs_names_and_no_step(ring):
+    data = bytearray(ring)
+    data[ringfile.HEADER + 20] ^= 1
+    trace = trace_of(ringfile.parse(bytes(data)))
+    assert [step.output_json for step in trace.steps] == [[0, 0], [1, 1], [2, 2]]
+    # the first call was written with its name, the others as the arguments that they were
+    assert [step.invocation_json["payload"] for step in trace.steps] == [{"value": 0}, {"unknown": 1}, {"unknown": 2}]
+    assert {step.operation for step in (*trace.steps, *trace.in_flight)} == {"unknown"}
+
+
 def test_nodes_that_come_and_go_are_not_kept_and_fill_no_table(tmp_path):
     flowtrace.configure(mode="on", out_path=tmp_path / "t.json", blackbox=tmp_path / "app.ring", buffer_size=2)
     gone = []
