@@ -147,6 +147,7 @@ def end(step: Step, output: Any) -> None:
                 check = adler(tail, (number + word + took) % PRIME)
                 pack = into_end[size] or learn_to_pack(size, END, into_end)
                 pack(box.map, slot.end, check, took, word, number, tail)
+                step.output = data
         except JSONError:
             fits = False
         except Exception as error:
@@ -155,7 +156,6 @@ def end(step: Step, output: Any) -> None:
         if not fits:
             lifecycle.take_end(step, output, recorder)
             return
-        step.output = data
         step.slot = None
         box.free.append(slot)
         buffer = recorder.buffer
