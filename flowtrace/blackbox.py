@@ -49,7 +49,6 @@ _OBJECT: Final = ord("{")
 _MOST_KEYS: Final = 64
 _LONGEST_KEY: Final = 100
 _MOST_HARMLESS: Final = 4096
-_START: Final = START.size
 _tracked: Final = is_tracked
 
 
@@ -83,7 +82,7 @@ class BlackBox:
         nodes: what is known of nodes.
         free: slots, that of the step that ended first before all others.
         keep: how many of them stay as they are, for the finished steps that they tell of.
-        limit: bytes that a result may have that is written at once.
+        limit: bytes that a result may have that is written at once; below 0 where nothing is.
         shows_results: such a result is written, and not its hash.
         end_word: the word of its end, less the bytes of what is written.
     """
@@ -242,7 +241,7 @@ class BlackBox:
             return None
         return data
 
-    def _write_end(self, step: Step, tail: bytes, flags: int, size: int, about: int = 0) -> None:
+    def _write_end(self, step: Step, tail: bytes, flags: int, size: int, about: int) -> None:
         slot = step.slot
         if slot is None or slot.box is not self:
             return
@@ -278,13 +277,13 @@ class BlackBox:
             return data
         return snapshot_call(node, args, kwargs, bound, self._policy)
 
-    def _verified(self, value: Any, known: KnownNode, parts: tuple[Any, ...] = ()) -> bytes | None:
+    def _verified(self, value: Any, known: KnownNode, parts: tuple[Any, ...]) -> bytes | None:
         """Return the canonical bytes of a value that JSON holds as it is; None where it hides something, or is large.
 
         Args:
-            value: a payload or a result.
+            value: a payload.
             known: about its node.
-            parts: values in it.
+            parts: positional arguments in it.
         """
         if self._policy.redactor is not None:  # which is to be asked for each value
             return None

@@ -57,7 +57,8 @@ class _Pending:
     """
 
     __slots__ = ("_recorder",)
-    nodes = None  # none is known yet
+    nodes = None  # none is known yet ...
+    limit = -1  # ... and nothing is written at once
 
     def __init__(self, recorder: TraceRecorder) -> None:
         self._recorder = recorder

@@ -37,7 +37,8 @@ def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bou
         policy = (STATE.recorder or ensure()).policy
         box = policy.box
         if box is not None:
-            subject.enter_box()
+            if box.limit >= 0:
+                subject.enter_box()
             step.input = box.take(node, args, kwargs, bound)
         elif node.live_defaults:
             step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
