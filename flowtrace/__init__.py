@@ -132,14 +132,16 @@ if not TYPE_CHECKING:
             return __getattr__("own_version")()
         from importlib import import_module
 
+        from flowtrace.forks import no_fork
         from flowtrace.interpreter import require_main
 
         for module, names in _HOMES.items():
             if name in names:
                 if module != "errors":
                     require_main()
-                found = getattr(import_module(f"flowtrace.{module}"), name)
-                return globals().setdefault(name, found)
+                with no_fork():
+                    home = import_module(f"flowtrace.{module}")
+                return globals().setdefault(name, getattr(home, name))
         raise AttributeError(f"module 'flowtrace' has no attribute {name!r}")
 
     def __dir__() -> list[str]:

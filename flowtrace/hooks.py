@@ -17,20 +17,13 @@ class Listeners:
     Attributes:
         uncaught: takes an exception that nothing caught, before the hook that was there prints it.
         at_exit: runs when the interpreter ends.
-        after_fork: runs in a forked child, also after `uninstall`: a call that began before may hold a lock of ours.
     """
 
-    __slots__ = ("after_fork", "at_exit", "uncaught")
+    __slots__ = ("at_exit", "uncaught")
 
-    def __init__(
-        self,
-        uncaught: Callable[[BaseException], None],
-        at_exit: Callable[[], None],
-        after_fork: Callable[[], None],
-    ) -> None:
+    def __init__(self, uncaught: Callable[[BaseException], None], at_exit: Callable[[], None]) -> None:
         self.uncaught = uncaught
         self.at_exit = at_exit
-        self.after_fork = after_fork
 
 
 class _Hooks:
@@ -61,9 +54,17 @@ def install(listeners: Listeners) -> None:
     sys.excepthook = _hooks.main = _main_hook(sys.excepthook)
     threading.excepthook = _hooks.threads = _thread_hook(threading.excepthook)
     atexit.register(_at_exit)
+
+
+def listen_to_forks(after_fork: Callable[[], None]) -> None:
+    """Start telling of forks. That has no end: a call that began while tracing was on may hold a lock for long.
+
+    Args:
+        after_fork: runs in a forked child.
+    """
     if hasattr(os, "register_at_fork") and _hooks.after_fork is None:
         os.register_at_fork(after_in_child=_after_fork)
-    _hooks.after_fork = listeners.after_fork
+        _hooks.after_fork = after_fork
 
 
 def uninstall() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from flowtrace.forks import is_torn, no_fork
 from flowtrace.interpreter import REFUSAL, is_main
 from flowtrace.switch import environment_speaks, is_unread, may_be_on, turn_off
 
@@ -24,14 +25,15 @@ def if_on(make: Callable[..., T | None], *arguments: object) -> T | None:
     try:
         if not may_be_on():
             return None
-        if not is_main():
+        if is_torn():
+            turn_off()
+            return None
+        if not _load():
             turn_off()
             from flowtrace.log import warn
 
             warn(f"{REFUSAL}: tracing is off here")
             return None
-        # All that a call needs is loaded at once: a fork while some other thread loads the rest would hang its child.
-        from flowtrace import scopes as scopes
         from flowtrace.runtime import ensure
 
         return None if ensure().is_off else make(*arguments)
@@ -40,6 +42,16 @@ def if_on(make: Callable[..., T | None], *arguments: object) -> T | None:
 
         internal_fault("load the recorder", error)
         return None
+
+
+def _load() -> bool:
+    """Load all that a call needs, at once; returns False in a subinterpreter, which gets nothing."""
+    with no_fork():
+        if not is_main():
+            return False
+        from flowtrace import scopes as scopes
+        from flowtrace import subjects as subjects
+    return True
 
 
 def start_if_asked() -> None:

@@ -10,6 +10,7 @@ import sys
 from threading import Lock, local
 from typing import Final
 
+from flowtrace.forks import is_torn, no_fork
 from flowtrace.interruption import let_through
 
 MAX_CAUSES: Final = 1000  # beyond these a flood of ever new ones is not told
@@ -20,7 +21,10 @@ _speaking: Final = local()
 
 
 def _log(event: str, fields: dict[str, object]) -> None:
-    import structlog
+    if is_torn():
+        return
+    with no_fork():
+        import structlog
 
     if structlog.is_configured():
         structlog.get_logger("flowtrace").warning(event, **fields)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from flowtrace import assemble, boxes, buffer, failure, hooks, log, propagation, switch
 from flowtrace.config import TraceConfig, TraceContext, is_disabled
+from flowtrace.forks import no_fork
 from flowtrace.interruption import let_through, traceback_of
 from flowtrace.recorder import TraceRecorder
 from flowtrace.signals import SnapshotSignal
@@ -65,6 +66,7 @@ def ensure() -> TraceRecorder:
     """Return the process-global recorder, made from the environment on first use."""
     recorder = STATE.recorder
     if recorder is None or switch.is_unread():
+        hooks.listen_to_forks(_after_fork)
         with _lock:
             if STATE.recorder is None or switch.is_unread():
                 put(TraceConfig.from_env(), TraceContext.from_env())
@@ -75,6 +77,7 @@ def ensure() -> TraceRecorder:
 
 def put(config: TraceConfig, context: TraceContext) -> TraceRecorder:
     """Replace the process-global recorder, and turn the switch to its mode."""
+    hooks.listen_to_forks(_after_fork)
     with _lock:
         STATE.throttle.write_all()
         STATE.recorder = recorder = TraceRecorder(config, context)
@@ -104,7 +107,8 @@ def _turn(recorder: TraceRecorder | None) -> None:
         hooks.uninstall()
         switch.turn_off()
     else:
-        assemble.warm_up()
+        with no_fork():
+            assemble.warm_up()
         hooks.install(_LISTENERS)
         propagation.install()
         switch.turn_on()
@@ -284,4 +288,4 @@ def _after_fork() -> None:
 
 
 IN_FORCE[:] = [lambda: ensure().policy]
-_LISTENERS: Final = hooks.Listeners(_uncaught, _at_exit, _after_fork)
+_LISTENERS: Final = hooks.Listeners(_uncaught, _at_exit)

@@ -102,7 +102,7 @@ heavy = {"structlog", "msgspec", "blake3", "orjson", "pickle", "dataclasses"} & 
 print(sorted(heavy), sorted(name for name in sys.modules if name.startswith("flowtrace")))
 """
     done = run_program(tmp_path, program)
-    names = "classes flows instrument interpreter loading methods proxies shapes switch".split()
+    names = "classes flows forks instrument interpreter loading methods proxies shapes switch".split()
     assert done.stdout == f"[] {['flowtrace', *(f'flowtrace.{name}' for name in names)]}\n"
 
 

@@ -23,6 +23,9 @@ NODES = """
         raise ValueError("boom")
 """
 
+# forking with threads is warned of by newer Pythons; programs do it all the same
+QUIET = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)"
+
 
 def traces(folder):
     return {path.name: load_trace(path) for path in sorted(folder.glob("*.json"))}
@@ -198,7 +201,7 @@ def test_a_forked_child_does_not_write_over_its_parent(tmp_path):
 
 def test_a_fork_while_other_threads_record_does_not_hang(tmp_path):
     program = """
-        import os, threading
+        import os, signal, threading
         stop = threading.Event()
 
         def work():
@@ -207,23 +210,133 @@ def test_a_fork_while_other_threads_record_does_not_hang(tmp_path):
 
         threads = [threading.Thread(target=work) for _ in range(4)]
         [thread.start() for thread in threads]
-        for _ in range(40):
-            child = os.fork()
-            if child == 0:
-                try:
-                    fail()
-                except ValueError:
-                    os._exit(0)
-            assert os.waitpid(child, 0)[1] == 0
-        stop.set()
+        try:
+            for _ in range(40):
+                child = os.fork()
+                if child == 0:
+                    signal.alarm(60)
+                    try:
+                        fail()
+                    except ValueError:
+                        os._exit(0)
+                assert os.waitpid(child, 0)[1] == 0
+        finally:
+            stop.set()
     """
-    # forking with threads is warned of by newer Pythons; programs do it all the same
-    quiet = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)"
-    run_program(tmp_path, quiet, NODES, program, FLOWTRACE_OUT="out/t.json")
+    run_program(tmp_path, QUIET, NODES, program, FLOWTRACE_OUT="out/t.json")
     assert len(list((tmp_path / "out").iterdir())) == 40
     for trace in traces(tmp_path / "out").values():
         assert operations(trace) == ["fail"]
         assert trace.in_flight == []
+
+
+LOADING = """
+    import os, signal, sys, threading, time
+    started, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def find_spec(self, name, path=None, target=None):
+            if name == "MODULE" and not started.is_set():
+                started.set()
+                go_on.wait(SECONDS)
+
+    def in_a_child(call):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            try:
+                call()
+            except ValueError:
+                os._exit(0)
+        go_on.set()
+        return os.waitpid(child, 0)[1]
+
+    sys.meta_path.insert(0, Slow())
+"""
+
+
+def test_a_fork_waits_for_a_thread_that_loads_the_recorder(tmp_path):
+    program = """
+        os.environ["FLOWTRACE_OUT"] = "out/t.json"  # after the decoration, so that the first call loads it all
+        thread = threading.Thread(target=half, args=(1,))
+        thread.start()
+        assert started.wait(30)
+        assert in_a_child(fail) == 0
+        thread.join()
+    """
+    loading = LOADING.replace("MODULE", "flowtrace.snapshot").replace("SECONDS", "0.5")
+    run_program(tmp_path, QUIET, NODES, loading, program)
+    (trace,) = traces(tmp_path / "out").values()
+    assert operations(trace) == ["fail"]
+
+
+def test_a_fork_waits_for_a_thread_that_loads_what_a_warning_needs(tmp_path):
+    program = """
+        half(1)
+        from flowtrace.log import warn
+        threading.Thread(target=warn, args=("from the thread",)).start()
+        assert started.wait(30)
+        assert in_a_child(fail) == 0
+    """
+    loading = LOADING.replace("MODULE", "structlog.dev").replace("SECONDS", "0.5")
+    (tmp_path / "file").touch()
+    done = run_program(tmp_path, QUIET, NODES, loading, program, FLOWTRACE_OUT="file/t.json")
+    assert done.stderr.count("from the thread") == 1
+    assert done.stderr.count("failed to write trace") == 1
+
+
+def test_a_fork_does_not_wait_for_ever_and_its_child_is_not_traced(tmp_path):
+    program = """
+        from flowtrace import forks
+        forks.MAX_WAIT = 0.1
+        os.environ["FLOWTRACE_OUT"] = "out/t.json"
+        thread = threading.Thread(target=half, args=(1,))
+        thread.start()
+        assert started.wait(30)
+        assert in_a_child(fail) == 0
+        thread.join()
+    """
+    loading = LOADING.replace("MODULE", "flowtrace.snapshot").replace("SECONDS", "60")
+    done = run_program(tmp_path, QUIET, NODES, loading, program)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_calls_load_nothing_once_a_function_is_decorated(tmp_path):
+    program = """
+        import asyncio, sys
+        from flowtrace import flow
+
+        class Service:
+            @traced_node
+            async def wait(self):
+                return 1
+
+            @classmethod
+            @traced_node
+            def many(cls):
+                yield 1
+
+        async def stream():
+            yield 1
+
+        async def main():
+            await Service().wait()
+            return [item async for item in traced_node(stream)()]
+
+        loaded = set(sys.modules)
+        asyncio.run(main())
+        list(Service.many())
+        with flow("f"):
+            half(1)
+        try:
+            fail()
+        except ValueError:
+            print(sorted(set(sys.modules) - loaded))
+    """
+    done = run_program(tmp_path, NODES, program, FLOWTRACE_OUT="t.json", FLOWTRACE_BLACKBOX="t.ring")
+    assert done.stdout == "[]\n"
+    assert (tmp_path / "t.json").exists()
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
