@@ -57,15 +57,17 @@ class _Slot:
 
     Attributes:
         box: whose file.
-        at: where the start goes.
+        at: where the start goes ...
+        body: ... and what follows its numbers.
         end: where the end goes, once the start is there.
     """
 
-    __slots__ = ("at", "box", "end")
+    __slots__ = ("at", "body", "box", "end")
 
     def __init__(self, box: BlackBox, number: int) -> None:
         self.box = box
         self.at = self.end = FIRST + SLOT * number
+        self.body = self.at + START.size
 
 
 class BlackBox:
@@ -164,7 +166,7 @@ class BlackBox:
                 told = word(size, about, flags, known.number)
                 step.started = step.started or CLOCK.now()
                 numbers = step.parent, step.started, step.thread, told, step.number
-                slot.end = slot.at + START.size + len(tail)
+                slot.end = slot.body + len(tail)
                 self.map[slot.at : slot.end] = START.pack(checksum(tail, *numbers), *numbers) + tail
         except Exception as error:
             log.internal_fault("write the start of a step into the black box", error)
@@ -237,7 +239,7 @@ class BlackBox:
             data = dumps(value, None, _OPTIONS)
         except JSONError:
             return None
-        if type(value) is dict and not known.are_harmless(value) and self.hides(value, known):
+        if type(value) is dict and not known.harmless.issuperset(value) and self.hides(value, known):
             return None
         return data
 

@@ -14,20 +14,19 @@ from flowtrace import lifecycle, log
 from flowtrace.canonical import EXACT_TYPES, SORTED_KEYS, JSONError, dumps
 from flowtrace.clock import CLOCK
 from flowtrace.digest import hash_raw
-from flowtrace.ringfile import END, PRIME, START, adler, into_end, into_start, learn_to_pack
+from flowtrace.ringfile import DIGEST, END, PRIME, START, adler, into_end, into_start, learn_to_pack
 from flowtrace.runtime import STATE, ensure, open_run, report
 from flowtrace.shapes import Subject
 from flowtrace.snapshot import FEW
-from flowtrace.step import CURRENT, LIVE, Step
+from flowtrace.step import LIVE, Step, current, make_current, restore_current
 
 _SORTED: Final = EXACT_TYPES | SORTED_KEYS
-_HEAD: Final = START.size
 _tracked: Final = is_tracked
 
 
 def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
     """Do what `flowtrace.lifecycle.begin` does."""
-    parent = CURRENT.get()
+    parent = current()
     number = above = 0
     # this is `new_step`, without a call
     step = Step()
@@ -51,13 +50,17 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         try:
             if way.lead is None:
                 data = tail = dumps(args, None, EXACT_TYPES)
+                size = length = len(data)
             else:
                 data = way.lead + dumps(value, None, _SORTED) + b"}"
                 tail = hash_raw(data)
+                size, length = DIGEST, len(data)
         except JSONError:
             return _begin_otherwise(subject, args, kwargs, bound)
         # dumps has taken no keys but texts: none is asked for a hash of its own
-        if len(data) > way.room or (is_dict and not known.are_harmless(value) and box.hides(value, known)):
+        if length > way.room:
+            return _begin_otherwise(subject, args, kwargs, bound)
+        if is_dict and not known.harmless.issuperset(value) and box.hides(value, known):
             return _begin_otherwise(subject, args, kwargs, bound)
         step.input = data
         if parent is None:
@@ -68,24 +71,22 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
             step.run = parent.run or open_run(parent)
             step.parent = above = parent.number
         step.thread = thread = get_ident()
-        step.number = number = CLOCK.step_number()
+        step.number = number = next(CLOCK.numbers)
         free = box.free
         slot = free.popleft() if len(free) > box.keep else box.other_slot()
         step.started = now = CLOCK.now()
         if slot is not None:
             step.slot = slot
-            size = len(tail)
-            at = slot.at
-            slot.end = at + _HEAD + size
+            slot.end = slot.body + size
             word = way.word + size
             check = adler(tail, (number + above + word + thread + now) % PRIME)
             pack = into_start[size] or learn_to_pack(size, START, into_start)
-            pack(box.map, at, check, above, now, thread, word, number, tail)
+            pack(box.map, slot.at, check, above, now, thread, word, number, tail)
         LIVE[number] = step
-        step.token = CURRENT.set(step)
+        step.token = make_current(step)
     except BaseException as error:
         LIVE.pop(number, None)
-        CURRENT.set(parent)
+        make_current(parent)
         lifecycle.forget(step)
         if not isinstance(error, Exception):  # Ctrl-C: what was current stays so
             raise
@@ -105,13 +106,13 @@ def end(step: Step, output: Any) -> None:
     # this is how `lifecycle.end` begins too
     token, number = step.token, step.number
     if token is None:
-        CURRENT.set(step.previous)
+        make_current(step.previous)
     else:
         step.token = None
         try:
-            CURRENT.reset(token)
+            restore_current(token)
         except ValueError:
-            CURRENT.set(step.previous)
+            make_current(step.previous)
     step.previous = None
     if not number:
         return
@@ -135,13 +136,13 @@ def end(step: Step, output: Any) -> None:
             return
         try:
             data = tail = dumps(output, None, EXACT_TYPES if box.shows_results else _SORTED)
-            fits = len(data) <= box.limit and not (
-                is_dict and not (known := step.node.known).are_harmless(output) and box.hides(output, known)
+            size = len(data)
+            fits = size <= box.limit and not (
+                is_dict and not (known := step.node.known).harmless.issuperset(output) and box.hides(output, known)
             )
             if fits:
                 if not box.shows_results:
-                    tail = hash_raw(data)
-                size = len(tail)
+                    tail, size = hash_raw(data), DIGEST
                 word = box.end_word + size
                 took = ended - step.started
                 check = adler(tail, (number + word + took) % PRIME)
@@ -162,8 +163,8 @@ def end(step: Step, output: Any) -> None:
         if type(step.input) is not bytes or buffer.counts_bytes:
             buffer.add(step)
         else:  # this is `add`, without a call
-            buffer.append(step)
-            buffer.tick()
+            buffer.steps.append(step)
+            next(buffer.ticks)
         if step.run is not None or recorder.is_always:
             lifecycle.settle(step)
         elif STATE.throttle.holds:

@@ -64,11 +64,10 @@ class KnownNode:
         has_names: its payloads are objects of parameters.
         secret: tells which names are secret.
         harmless: keys that are not.
-        are_harmless: tells whether all keys of a dict are known to be so.
     """
 
     __slots__ = (
-        *("are_harmless", "bound_names", "bound_way", "captures", "harmless", "has_names", "is_shown", "names"),
+        *("bound_names", "bound_way", "captures", "harmless", "has_names", "is_shown", "names"),
         *("number", "owner", "secret", "way"),
     )
 
@@ -80,7 +79,6 @@ class KnownNode:
         self.has_names = node.function is not None
         self.secret = policy.secret(node)
         self.harmless = harmless
-        self.are_harmless = harmless.issuperset
         is_asked = policy.redactor is not None  # then no name is known to be harmless
         self.names, self.bound_names = (
             None if is_asked else _harmless(names, self.secret) for names in names_of_calls(node)

@@ -31,18 +31,17 @@ class Buffer:
 
     Attributes:
         counts_bytes: the number of steps alone is not enough.
-        append: keeps a step whose values are light, where bytes are not counted ...
-        tick: ... and counts it.
+        steps: those that are kept, oldest first; one whose values are light is put here where bytes are not counted ...
+        ticks: ... and counted by this.
     """
 
-    __slots__ = ("_bytes", "_config", "_counted", "_sizes", "_steps", "append", "counts_bytes", "tick")
+    __slots__ = ("_bytes", "_config", "_counted", "_sizes", "counts_bytes", "steps", "ticks")
 
     def __init__(self, config: TraceConfig) -> None:
         self._config = config
-        self._steps: deque[Step] = deque(maxlen=config.buffer_size)
+        self.steps: deque[Step] = deque(maxlen=config.buffer_size)
         self._sizes: dict[Step, int] = {}  # as they were when they were counted: a trace that is written changes them
-        self.append = self._steps.append
-        self.tick = count(1).__next__
+        self.ticks = count(1)
         self._counted = self._bytes = 0
         self.counts_bytes = 2 * config.max_value_bytes * config.buffer_size > config.buffer_bytes
 
@@ -51,49 +50,49 @@ class Buffer:
         if self.counts_bytes or type(step.input) is Encoded or type(step.output) is Encoded:
             self._add_other(step)
         else:
-            self.append(step)
-            self.tick()
+            self.steps.append(step)
+            next(self.ticks)
 
     def clear(self) -> None:
         """Let go of all steps."""
         with _locks[0]:
-            self._steps.clear()
+            self.steps.clear()
             self._sizes.clear()
             self._bytes = 0
 
     def newest(self) -> list[Step]:
         """Return the steps, oldest first."""
-        return list(self._steps)
+        return list(self.steps)
 
     def contents(self) -> tuple[list[Step], int]:
         """Return the steps, oldest first, and how many others there were before them."""
         with _locks[0]:
             self._counted += 1  # looking at the count counts too
-            total = self.tick() - self._counted
+            total = next(self.ticks) - self._counted
             steps = self.newest()
         return steps, max(0, total - len(steps))
 
     def _add_other(self, step: Step) -> None:
         with _locks[0]:
             if not self.counts_bytes and step.is_light():
-                self.append(step)
-                self.tick()
+                self.steps.append(step)
+                next(self.ticks)
                 return
             self.counts_bytes = True
             max_steps = self._config.buffer_size
-            oldest = self._steps[0] if len(self._steps) == max_steps and self._steps else None
-            self.append(step)
-            self.tick()
+            oldest = self.steps[0] if len(self.steps) == max_steps and self.steps else None
+            self.steps.append(step)
+            next(self.ticks)
             if max_steps:
                 step.shed(self._config.buffer_bytes)
                 self._sizes[step] = step.size()
                 self._bytes += self._sizes[step]
             if oldest is not None:
                 self._let_go(oldest)
-            if len(self._sizes) != len(self._steps):  # nothing was counted before
+            if len(self._sizes) != len(self.steps):  # nothing was counted before
                 self._count_all()
-            while self._steps and self._bytes > self._config.buffer_bytes:
-                self._let_go(self._steps.popleft())
+            while self.steps and self._bytes > self._config.buffer_bytes:
+                self._let_go(self.steps.popleft())
 
     def _let_go(self, step: Step) -> None:
         size = self._sizes.pop(step, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count
 
@@ -21,10 +21,10 @@ class Clock:
         now: monotonic nanoseconds; only differences mean anything.
         wall: nanoseconds since the Unix epoch.
         run_id: makes the id of a run, 32 hex digits (W3C trace context, trace-id).
-        step_number: the next step's number, unique in this process.
+        numbers: gives the next step's number, unique in this process.
     """
 
-    __slots__ = ("_now_origin", "_steps", "_wall_origin", "now", "run_id", "step_number", "wall")
+    __slots__ = ("_now_origin", "_wall_origin", "now", "numbers", "run_id", "wall")
 
     def __init__(
         self,
@@ -35,8 +35,7 @@ class Clock:
         self.now = now
         self.wall = wall
         self.run_id = run_id
-        self._steps = count(1)
-        self.step_number: Callable[[], int] = self._steps.__next__
+        self.numbers: Iterator[int] = count(1)
         self._now_origin = now()
         self._wall_origin = wall()
 
@@ -47,7 +46,7 @@ class Clock:
 
     def steps_begun(self) -> int:
         """Return how many steps have got a number so far."""
-        return int(repr(self._steps).removeprefix("count(").removesuffix(")")) - 1  # nothing else looks and takes none
+        return int(repr(self.numbers).removeprefix("count(").removesuffix(")")) - 1  # nothing else looks and takes none
 
     def timestamp(self, now: int) -> str:
         """Return the UTC time of a reading of ``now`` as RFC 3339 text with microseconds."""

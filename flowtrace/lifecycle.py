@@ -18,7 +18,7 @@ from flowtrace.recorder import TraceRecorder
 from flowtrace.runtime import STATE, Scope, close_run, ensure, open_run, outcome_of, report
 from flowtrace.shapes import Subject
 from flowtrace.snapshot import FEW, take_call, take_pickled
-from flowtrace.step import CURRENT, LIVE, Step
+from flowtrace.step import LIVE, Step, current, make_current, restore_current
 from flowtrace.streams import Stream
 
 _tracked: Final = is_tracked
@@ -53,8 +53,8 @@ def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bou
 
 def start(step: Step) -> None:
     """Make a step current, as the child of the one that was."""
-    parent = CURRENT.get()
-    step.token = CURRENT.set(step)
+    parent = current()
+    step.token = make_current(step)
     try:
         if parent is None:
             step.owns_run = True
@@ -63,7 +63,7 @@ def start(step: Step) -> None:
             step.run = parent.run or open_run(parent)
             step.parent = parent.number
         step.thread = get_ident()
-        step.number = number = CLOCK.step_number()
+        step.number = number = next(CLOCK.numbers)
         LIVE[number] = step
         box = (STATE.recorder or ensure()).policy.box
         if box is not None:
@@ -75,14 +75,14 @@ def start(step: Step) -> None:
         step.number = 0
         forget(step)
         if not isinstance(error, Exception) or is_from_handler(error):
-            CURRENT.set(parent)
+            make_current(parent)
             raise
         report("record the start of a call", error)
 
 
 def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
     """Do what `prepare` and `start` do, for a call whose body starts at once. One function counts in every call."""
-    parent = CURRENT.get()
+    parent = current()
     number = 0
     # this is `new_step`, without a call
     step = Step()
@@ -122,13 +122,13 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
             step.run = parent.run or open_run(parent)
             step.parent = parent.number
         step.thread = get_ident()
-        step.number = number = CLOCK.step_number()
+        step.number = number = next(CLOCK.numbers)
         LIVE[number] = step
-        step.token = CURRENT.set(step)
+        step.token = make_current(step)
         step.started = CLOCK.now()
     except BaseException as error:
         LIVE.pop(number, None)
-        CURRENT.set(parent)
+        make_current(parent)
         forget(step)
         if not isinstance(error, Exception):  # Ctrl-C: what was current stays so
             raise
@@ -146,14 +146,14 @@ def _begin_in_box(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any
 
 def suspend(step: Step | Scope) -> None:
     """Make current what was so before a generator's body was resumed."""
-    CURRENT.set(step.previous)
+    make_current(step.previous)
 
 
 def resume(step: Step | Scope) -> None:
     """Make a generator's step current again while its body runs, whoever resumes it."""
     step.token = None  # it would make current what was so at the start
-    step.previous = CURRENT.get()
-    CURRENT.set(step)
+    step.previous = current()
+    make_current(step)
 
 
 def emit(step: Step, item: object) -> None:
@@ -169,7 +169,7 @@ def emit(step: Step, item: object) -> None:
             forget(step)
         report("record a yielded value", error)
     finally:
-        CURRENT.set(step.previous)
+        make_current(step.previous)
 
 
 def end(step: Step, output: object) -> None:
@@ -177,13 +177,13 @@ def end(step: Step, output: object) -> None:
     # this is `_leave`, without a call: what is done here counts for every function
     token, number = step.token, step.number
     if token is None:
-        CURRENT.set(step.previous)
+        make_current(step.previous)
     else:
         step.token = None
         try:
-            CURRENT.reset(token)
+            restore_current(token)
         except ValueError:
-            CURRENT.set(step.previous)
+            make_current(step.previous)
     step.previous = None
     if not number:
         return
@@ -214,8 +214,8 @@ def end(step: Step, output: object) -> None:
         if data is None or type(step.input) is not bytes or buffer.counts_bytes:
             buffer.add(step)
         else:  # this is `add`, without a call
-            buffer.append(step)
-            buffer.tick()
+            buffer.steps.append(step)
+            next(buffer.ticks)
         if step.run is not None or step.rest is not None or recorder.is_always:
             settle(step)
         elif STATE.throttle.holds:
@@ -287,13 +287,13 @@ def _leave(step: Step) -> bool:
     """Stop the step's clock and make current what was so before it; tell whether it had been started."""
     token, number = step.token, step.number
     if token is None:
-        CURRENT.set(step.previous)
+        make_current(step.previous)
     else:
         step.token = None
         try:
-            CURRENT.reset(token)
+            restore_current(token)
         except ValueError:  # greenlets that share a thread without a context of their own each
-            CURRENT.set(step.previous)
+            make_current(step.previous)
     step.previous = None
     try:
         if number:

@@ -295,7 +295,7 @@ class TraceRecorder:
         step.input = snapshot_payload(node, payload, self.policy)
         step.run = self
         step.thread = get_ident()
-        step.number = CLOCK.step_number()
+        step.number = next(CLOCK.numbers)
         step.started = CLOCK.now()
         return step
 

@@ -109,10 +109,11 @@ def plain(subject: Subject) -> Wrapper:
     """Return the wrapper of a plain function."""
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if instance is None and args and subject.takes_receiver and id(type(args[0])) not in subject.no_receivers:
-            step = subject.begin(subject, args[1:], kwargs, True)
+        begin = subject.begin  # a method's call would look for it in the class first
+        if instance is None and subject.takes_receiver and args and id(type(args[0])) not in subject.no_receivers:
+            step = begin(subject, args[1:], kwargs, True)
         else:
-            step = subject.begin(subject, args, kwargs, instance is not None)
+            step = begin(subject, args, kwargs, instance is not None)
         if step is None:
             return wrapped(*args, **kwargs)
         try:
@@ -120,7 +121,8 @@ def plain(subject: Subject) -> Wrapper:
         except BaseException as error:
             subject.fail(step, error)
             raise
-        subject.end(step, result)
+        end = subject.end
+        end(step, result)
         return result
 
     return call

@@ -181,6 +181,11 @@ def _size(snapshot: Snapshot | None) -> int:
 CURRENT: Final[ContextVar[Any]] = ContextVar("flowtrace_current", default=None)
 """The step or flow that runs here."""
 
+current: Final = CURRENT.get
+"""Its methods, bound once: a call that looks one up makes an object for it."""
+make_current: Final = CURRENT.set
+restore_current: Final = CURRENT.reset
+
 IN_FORCE: Final[list[Callable[[], Policy]]] = []
 """Returns what is kept of values, for steps without a run of their own; the runtime puts it here."""
 

@@ -8,6 +8,7 @@ import importlib
 import pkgutil
 import sys
 import types
+from itertools import repeat
 
 import pytest
 import structlog
@@ -158,7 +159,7 @@ def own_functions():
                     yield f"{room}.{name}.{method}", member, method
             elif isinstance(member, types.FunctionType):
                 yield f"{room}.{name}", module, name
-    for name in ("now", "run_id", "step_number"):
+    for name in ("now", "run_id", "numbers"):
         yield f"CLOCK.{name}", CLOCK, name
 
 
@@ -181,7 +182,7 @@ def inject(monkeypatch, fault, error):
     for place in places if isinstance(owner, types.ModuleType) else ():
         for name in [name for name, member in vars(place).items() if member is whole]:
             monkeypatch.setattr(place, name, broken)
-    monkeypatch.setattr(owner, attribute, broken)
+    monkeypatch.setattr(owner, attribute, map(broken, repeat(0)) if attribute == "numbers" else broken)
 
 
 def outcome(call, argument):
