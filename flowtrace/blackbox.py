@@ -41,7 +41,7 @@ from flowtrace.ringfile import (
 )
 from flowtrace.scrub import Scrubber, remember, texts_in_environment
 from flowtrace.snapshot import FEW
-from flowtrace.step import Step
+from flowtrace.step import HOLDERS, Step, let_go
 from flowtrace.streams import Snapshot, Stream
 
 _OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
@@ -60,14 +60,16 @@ class _Slot:
         at: where the start goes ...
         body: ... and what follows its numbers.
         end: where the end goes, once the start is there.
+        step: what runs in it, where `flowtrace.boxed` has started that.
     """
 
-    __slots__ = ("at", "body", "box", "end")
+    __slots__ = ("at", "body", "box", "end", "step")
 
     def __init__(self, box: BlackBox, number: int) -> None:
         self.box = box
         self.at = self.end = FIRST + SLOT * number
         self.body = self.at + START.size
+        self.step: Step | None = None
 
 
 class BlackBox:
@@ -90,7 +92,7 @@ class BlackBox:
     """
 
     __slots__ = (
-        *("_file", "_is_open", "_key", "_policy", "_reserve", "_secrets"),
+        *("_file", "_is_open", "_key", "_places", "_policy", "_reserve", "_secrets"),
         *("end_word", "free", "keep", "limit", "map", "nodes", "shows_results"),
     )
 
@@ -110,6 +112,8 @@ class BlackBox:
         used = self.keep + ringfile.MARGIN
         self.free: deque[_Slot] = deque(places[:used])
         self._reserve = places[: used - 1 : -1]
+        self._places = places
+        HOLDERS.append(places)
 
     def close(self) -> None:
         """End in order: the file goes."""
@@ -126,6 +130,7 @@ class BlackBox:
         self.nodes.close()
         self._reserve.clear()
         self.free.clear()
+        let_go(self._places)
 
     # --- what a call goes through that is less simple than those of `flowtrace.boxed`
 

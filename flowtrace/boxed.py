@@ -18,7 +18,7 @@ from flowtrace.ringfile import DIGEST, END, PRIME, START, adler, into_end, into_
 from flowtrace.runtime import STATE, ensure, open_run, report
 from flowtrace.shapes import Subject
 from flowtrace.snapshot import FEW
-from flowtrace.step import LIVE, Step, current, make_current, restore_current
+from flowtrace.step import LIVE, Step, current, make_current, restore_current, strike
 
 _SORTED: Final = EXACT_TYPES | SORTED_KEYS
 _tracked: Final = is_tracked
@@ -27,12 +27,12 @@ _tracked: Final = is_tracked
 def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
     """Do what `flowtrace.lifecycle.begin` does."""
     parent = current()
-    number = above = 0
+    above = 0
     # this is `new_step`, without a call
     step = Step()
     step.node = node = subject.target
     step.bound = bound
-    step.parent = step.ended = 0
+    step.number = step.parent = step.ended = 0
     step.run = step.previous = step.output = step.stream = step.slot = step.rest = None
     try:
         box = (STATE.recorder or ensure()).policy.box
@@ -75,17 +75,18 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         free = box.free
         slot = free.popleft() if len(free) > box.keep else box.other_slot()
         step.started = now = CLOCK.now()
-        if slot is not None:
+        if slot is None:
+            LIVE[number] = step
+        else:
             step.slot = slot
             slot.end = slot.body + size
             word = way.word + size
             check = adler(tail, (number + above + word + thread + now) % PRIME)
             pack = into_start[size] or learn_to_pack(size, START, into_start)
             pack(box.map, slot.at, check, above, now, thread, word, number, tail)
-        LIVE[number] = step
+            slot.step = step
         step.token = make_current(step)
     except BaseException as error:
-        LIVE.pop(number, None)
         make_current(parent)
         lifecycle.forget(step)
         if not isinstance(error, Exception):  # Ctrl-C: what was current stays so
@@ -117,14 +118,14 @@ def end(step: Step, output: Any) -> None:
     if not number:
         return
     try:
-        try:
-            del LIVE[number]
-        except KeyError:
-            pass
         step.ended = ended = CLOCK.now()
+        slot = step.slot
+        if slot is not None and slot.step is step:
+            slot.step = None  # this is `strike`, without a call
+        else:
+            strike(step)
         recorder = STATE.recorder or ensure()
         box = recorder.policy.box
-        slot = step.slot
         if (
             slot is None
             or slot.box is not box

@@ -19,7 +19,7 @@ from flowtrace.interruption import let_through
 from flowtrace.nodes import Node
 from flowtrace.recorder import TraceRecorder
 from flowtrace.ringfile import RingFile
-from flowtrace.step import LIVE, Step
+from flowtrace.step import Step, running
 from flowtrace.streams import Snapshot
 
 _MOST_FOUND: Final = 100
@@ -158,7 +158,7 @@ def _open(recorder: TraceRecorder) -> None:
 
 def _steps_of(recorder: TraceRecorder) -> list[Step]:
     """Return the steps that a new box takes in: those that ended last, and those that run."""
-    return [*recorder.buffer.newest(), *LIVE.copy().values()]
+    return [*recorder.buffer.newest(), *running()]
 
 
 def _close_with_worker() -> None:

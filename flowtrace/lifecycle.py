@@ -18,7 +18,7 @@ from flowtrace.recorder import TraceRecorder
 from flowtrace.runtime import STATE, Scope, close_run, ensure, open_run, outcome_of, report
 from flowtrace.shapes import Subject
 from flowtrace.snapshot import FEW, take_call, take_pickled
-from flowtrace.step import LIVE, Step, current, make_current, restore_current
+from flowtrace.step import LIVE, Step, current, make_current, restore_current, strike
 from flowtrace.streams import Stream
 
 _tracked: Final = is_tracked
@@ -71,9 +71,8 @@ def start(step: Step) -> None:
         if not step.started:  # the box has taken the time, where it could
             step.started = CLOCK.now()
     except BaseException as error:
-        LIVE.pop(step.number, None)
-        step.number = 0
         forget(step)
+        step.number = 0
         if not isinstance(error, Exception) or is_from_handler(error):
             make_current(parent)
             raise
@@ -83,12 +82,11 @@ def start(step: Step) -> None:
 def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
     """Do what `prepare` and `start` do, for a call whose body starts at once. One function counts in every call."""
     parent = current()
-    number = 0
     # this is `new_step`, without a call
     step = Step()
     step.node = node = subject.target
     step.bound = bound
-    step.parent = step.started = step.ended = 0
+    step.number = step.parent = step.started = step.ended = 0
     step.run = step.previous = step.output = step.stream = step.slot = step.rest = None
     try:
         policy = (STATE.recorder or ensure()).policy
@@ -127,7 +125,6 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         step.token = make_current(step)
         step.started = CLOCK.now()
     except BaseException as error:
-        LIVE.pop(number, None)
         make_current(parent)
         forget(step)
         if not isinstance(error, Exception):  # Ctrl-C: what was current stays so
@@ -165,7 +162,6 @@ def emit(step: Step, item: object) -> None:
         stream.item(item, step.node, (STATE.recorder or ensure()).policy)
     except Exception as error:
         if is_from_handler(error):  # it goes on, and nobody ends the step
-            LIVE.pop(step.number, None)
             forget(step)
         report("record a yielded value", error)
     finally:
@@ -188,11 +184,11 @@ def end(step: Step, output: object) -> None:
     if not number:
         return
     try:
+        step.ended = CLOCK.now()
         try:
             del LIVE[number]  # faster than pop()
         except KeyError:
-            pass  # a forked child does not have the coroutines that were suspended
-        step.ended = CLOCK.now()
+            strike(step)
         recorder = STATE.recorder or ensure()
         policy = recorder.policy
         if policy.box is not None:
@@ -278,7 +274,8 @@ def fail(step: Step, error: BaseException) -> None:
 
 
 def forget(step: Step) -> None:
-    """Take a step out of the black box again that could not be recorded."""
+    """Let a step that could not be recorded run no more, and take it out of the black box again."""
+    strike(step)
     if step.slot is not None:
         step.slot.box.forget(step)
 
@@ -297,8 +294,10 @@ def _leave(step: Step) -> bool:
     step.previous = None
     try:
         if number:
-            LIVE.pop(number, None)  # a forked child does not have the generators that were suspended
-            step.ended = CLOCK.now()
+            try:
+                step.ended = CLOCK.now()
+            finally:
+                strike(step)
             return True
     except Exception as error:
         report("read the clock", error)

@@ -19,7 +19,7 @@ from flowtrace.interruption import let_through
 from flowtrace.model import ValidationIssue
 from flowtrace.nodes import Node, Policy
 from flowtrace.observer import NodeEvent
-from flowtrace.step import LIVE, Step, new_step
+from flowtrace.step import Step, new_step, running
 from flowtrace.streams import Snapshot
 from flowtrace.switch import MUTED
 
@@ -331,8 +331,7 @@ class TraceRecorder:
 
     def _in_flight(self) -> list[Step]:
         reported = [step for _, step in self._events.values()]
-        running = list(LIVE.values())
-        return [step for step in running if self.is_process_wide or step.run is self] + reported
+        return [step for step in running() if self.is_process_wide or step.run is self] + reported
 
     def _write(
         self,

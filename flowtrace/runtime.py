@@ -11,7 +11,7 @@ from flowtrace.forks import no_fork
 from flowtrace.interruption import let_through, traceback_of
 from flowtrace.recorder import TraceRecorder
 from flowtrace.signals import SnapshotSignal
-from flowtrace.step import CURRENT, IN_FORCE, LIVE, Step
+from flowtrace.step import CURRENT, IN_FORCE, LIVE, Step, running
 from flowtrace.throttle import Throttle
 from flowtrace.values import signal_number
 
@@ -252,7 +252,7 @@ def _at_exit() -> None:
         STATE.dump_signal.wait()
     STATE.throttle.write_all()
     recorder = ensure()
-    says_more = STATE.last_run in ("", "call") and (STATE.outermost_calls != 1 or LIVE)
+    says_more = STATE.last_run in ("", "call") and (STATE.outermost_calls != 1 or running())
     if says_more and recorder.is_always:
         recorder.write("recovered" if recorder.failed else "ok", ended=True)
     log.summarise()

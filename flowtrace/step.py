@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar, Token
 from typing import Any, Final, Generic, Protocol, TypeVar, overload
 
@@ -190,4 +190,49 @@ IN_FORCE: Final[list[Callable[[], Policy]]] = []
 """Returns what is kept of values, for steps without a run of their own; the runtime puts it here."""
 
 LIVE: Final[dict[int, Step]] = {}
-"""The steps that run at this moment in this process, by number."""
+"""The steps that run at this moment in this process, by number, without those that are in `HOLDERS`."""
+
+
+class Holder(Protocol):
+    """Something that belongs to one step while that runs, and lists it for less than `LIVE` does.
+
+    Attributes:
+        step: that step; None for none.
+    """
+
+    step: Step | None
+
+
+HOLDERS: Final[list[Sequence[Holder]]] = []
+"""Where else there are steps that run: in the slots of a black box."""
+
+
+def running() -> list[Step]:
+    """Return the steps that run at this moment in this process, in the order of their starts."""
+    held = [step for holders in HOLDERS.copy() for holder in holders if (step := holder.step) is not None]
+    return sorted([*LIVE.copy().values(), *held], key=_number)
+
+
+def strike(step: Step) -> None:
+    """Take a step off the list of those that run, once `Step.ended` is set; `let_go` looks at that."""
+    slot = step.slot
+    if slot is not None and slot.step is step:
+        slot.step = None
+    else:
+        LIVE.pop(step.number, None)  # a forked child does not have the generators that were suspended
+
+
+def let_go(holders: Sequence[Holder]) -> None:
+    """Move the steps of holders, which are to hold none any more, to `LIVE`, while any of them may end."""
+    HOLDERS[:] = [others for others in HOLDERS if others is not holders]
+    for holder in holders:
+        step = holder.step
+        if step is not None:
+            LIVE[step.number] = step
+            holder.step = None
+            if step.ended:  # its thread may have looked into the holder
+                LIVE.pop(step.number, None)
+
+
+def _number(step: Step) -> int:
+    return step.number

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from flowtrace.canonical import pretty
 from flowtrace.model import new_document, parse_trace
 from flowtrace.runtime import STATE
 from flowtrace.salvage import trace_of
+from flowtrace.step import HOLDERS, LIVE, let_go, new_step, running, strike
 from tests.programs import run_program
 
 NODES = """
@@ -534,6 +536,52 @@ def test_configuring_anew_takes_the_steps_along(tmp_path):
     assert [step.rpartition(".")[2] for step in operations(after.steps)] == ["double", "outer"]
     flowtrace.configure(mode="on", out_path=tmp_path / "t.json")
     assert not path.exists()
+
+
+def test_a_step_that_runs_is_listed_once_whatever_becomes_of_the_box(tmp_path):
+    @traced_node
+    def outer(number):
+        changes[number]()
+        seen.append([step.node.operation.rpartition(".")[2] for step in running()])
+        return inner(1)
+
+    @traced_node
+    def inner(value):
+        seen.append([step.node.operation.rpartition(".")[2] for step in running()])
+        flowtrace.dump(tmp_path / "d.json")
+        return value
+
+    changes = [
+        lambda: seen.append(len(LIVE)),
+        lambda: flowtrace.configure(mode="on", out_path=tmp_path / "t.json"),
+        lambda: box(tmp_path),
+        lambda: box(tmp_path),
+    ]
+    seen = []
+    box(tmp_path)
+    outer(0)  # the first call of a function goes another way
+    for number in range(len(changes)):
+        seen.clear()
+        outer(number)
+        assert seen == [*([0] if number == 0 else []), ["outer"], ["outer", "inner"]]  # 0: it is not in `LIVE`
+        dumped = load_trace(tmp_path / "d.json")
+        assert [name.rpartition(".")[2] for name in operations(dumped.in_flight)] == ["outer", "inner"]
+        assert (running(), LIVE) == ([], {})
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_step_that_ends_while_its_box_closes_is_not_listed_for_ever(has_ended):
+    step = new_step(None)
+    step.number, step.ended = 1, int(has_ended)
+    holder = types.SimpleNamespace(step=step)
+    holders = [holder]
+    HOLDERS.append(holders)
+    assert running() == [step]
+    let_go(holders)
+    assert holder.step is None
+    assert running() == ([] if has_ended else [step])
+    strike(step)
+    assert running() == []
 
 
 def test_an_engine_is_recorded_too(tmp_path):

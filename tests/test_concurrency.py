@@ -15,7 +15,7 @@ from flowtrace import flow, load_trace, traced_node
 from flowtrace.model import parse_trace
 from flowtrace.nodes import Node
 from flowtrace.runtime import STATE
-from flowtrace.step import CURRENT, LIVE
+from flowtrace.step import CURRENT, running
 from flowtrace.subjects import node_subject
 from flowtrace.testing import recording
 
@@ -190,7 +190,7 @@ def test_a_call_that_ends_in_another_context_than_it_began_in_leaves_that_as_it_
         subject.end(step, 2)
         failing = contextvars.copy_context().run(subject.begin, subject, (1,), {}, False)
         subject.fail(failing, ValueError())
-        assert (CURRENT.get(), LIVE) == (None, {})
+        assert (CURRENT.get(), running()) == (None, [])
     assert len(STATE.recorder.buffer.newest()) == 6
 
 

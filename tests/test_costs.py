@@ -17,7 +17,7 @@ from flowtrace.buffer import Buffer
 from flowtrace.canonical import encode
 from flowtrace.config import TraceConfig
 from flowtrace.runtime import STATE
-from flowtrace.step import LIVE, Step
+from flowtrace.step import Step, running
 from flowtrace.testing import recording
 from tests.programs import run_program
 
@@ -150,7 +150,7 @@ def test_on_keeps_no_reference_to_what_a_call_was_given(mode, tmp_path):
         assert [ref() for ref in refs] == [None] * 6
     finally:
         gc.enable()
-    assert not LIVE
+    assert not running()
 
 
 @traced_node

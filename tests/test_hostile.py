@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 import flowtrace
 from flowtrace import runtime, traced_node
-from flowtrace.step import LIVE
+from flowtrace.step import running
 
 MODES = ("on", "always")
 SPECIAL = """
@@ -37,7 +37,7 @@ def tracing(request, tmp_path):
         yield request.param
     current = runtime.CURRENT.get()
     runtime.CURRENT.set(None)
-    assert (current, LIVE, logs) == (None, {}, [])
+    assert (current, running(), logs) == (None, [], [])
 
 
 def note(name, value=None):

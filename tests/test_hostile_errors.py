@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 import flowtrace
 from flowtrace import runtime, traced_node
-from flowtrace.step import LIVE
+from flowtrace.step import running
 
 
 @pytest.fixture(autouse=True, params=["on", "always"])
@@ -23,7 +23,7 @@ def tracing(request, tmp_path):
         yield request.param
     current = runtime.CURRENT.get()
     runtime.CURRENT.set(None)
-    assert (current, LIVE, logs) == (None, {}, [])
+    assert (current, running(), logs) == (None, [], [])
 
 
 def _refuse(*args, **kwargs):

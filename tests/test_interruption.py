@@ -9,7 +9,7 @@ import pytest
 
 from flowtrace import configure, register_codec, traced_node
 from flowtrace.interruption import is_from_handler, let_through
-from flowtrace.step import CURRENT, LIVE
+from flowtrace.step import CURRENT, running
 
 
 class Late(Exception):
@@ -74,7 +74,7 @@ def test_a_step_that_an_alarm_ends_is_no_longer_alive(alarm):
         give(Alarming())
     with pytest.raises(Late):
         make()
-    assert LIVE == {}
+    assert running() == []
 
 
 def test_an_error_of_a_codec_itself_stays_inside(alarm):

@@ -13,7 +13,7 @@ import pytest
 import flowtrace
 from flowtrace import flow, load_trace, traced_node
 from flowtrace.clock import CLOCK
-from flowtrace.step import CURRENT, LIVE
+from flowtrace.step import CURRENT, running
 from flowtrace.testing import fixed_clock, recording
 
 
@@ -483,4 +483,4 @@ def test_a_keyboard_interrupt_at_the_start_of_a_call_leaves_no_step_behind():
         with fixed_clock(), pytest.raises(KeyboardInterrupt):
             CLOCK.now = interrupted
             half(2)
-        assert (CURRENT.get(), LIVE) == (None, {})
+        assert (CURRENT.get(), running()) == (None, [])

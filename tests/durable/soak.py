@@ -31,7 +31,7 @@ from pathlib import Path
 
 import flowtrace
 from flowtrace import traced_node
-from flowtrace.step import LIVE
+from flowtrace.step import running
 
 THREADS = 64
 TASKS = 20
@@ -158,7 +158,7 @@ def sizes():
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20, descriptors, threading.active_count(), len(LIVE)
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20, descriptors, threading.active_count(), len(running())
 
 
 class Disk:
@@ -393,8 +393,8 @@ class Soak:
         for size, name in ((descriptors, "descriptors"), (threads, "threads"), (steps, "steps in flight")):
             if size > 0:
                 self.faults.append(f"{size} more {name}")
-        if LIVE:
-            self.faults.append(f"{len(LIVE)} steps never ended")
+        if running():
+            self.faults.append(f"{len(running())} steps never ended")
         if not self.parents or "failed" not in self.outcomes:
             self.faults.append(f"too little was seen: {self.parents} parents, {sorted(self.outcomes)}")
         return self.faults

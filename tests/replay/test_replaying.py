@@ -11,7 +11,7 @@ import pytest
 
 import flowtrace
 from flowtrace import ReplayError, ReplayOutcome, TraceFileError, configure, dump, override, replay, traced_node
-from flowtrace.step import CURRENT, LIVE
+from flowtrace.step import CURRENT, running
 from flowtrace.switch import MUTED, SWITCH
 from tests.replay.workshop import edit, new_module, outcomes, record
 
@@ -521,14 +521,14 @@ def test_nothing_is_written_and_the_recorder_is_the_one_that_it_was(tmp_path, mo
     monkeypatch.setenv("LOUD", "1")
     recorder = configure(mode="always", out_path="mine.json")
     del sys.modules[nodes.__name__]
-    before = (list(sys.path), sys.modules["__main__"], dict(LIVE), CURRENT.get(), dict(os.environ))
+    before = (list(sys.path), sys.modules["__main__"], running(), CURRENT.get(), dict(os.environ))
     report = replay(trace, until_failure=False)
     assert outcomes(report) == [
         ("noisy", "same_error", ""),
         ("reconfigures", "skipped", "it replaced the recorder while it was replayed"),
     ]
     assert flowtrace.get_recorder() is recorder
-    assert (list(sys.path), sys.modules["__main__"], dict(LIVE), CURRENT.get(), dict(os.environ)) == before
+    assert (list(sys.path), sys.modules["__main__"], running(), CURRENT.get(), dict(os.environ)) == before
     assert (SWITCH, MUTED) == (["on"], [])
     assert sorted(path.name for path in tmp_path.glob("*.json")) == ["t.json"]
     assert dump() == tmp_path / "mine.json"
