@@ -18,7 +18,7 @@ from flowtrace.ringfile import DIGEST, END, PRIME, START, adler, into_end, into_
 from flowtrace.runtime import STATE, ensure, open_run, report
 from flowtrace.shapes import Subject
 from flowtrace.snapshot import FEW
-from flowtrace.step import LIVE, Step, current, make_current, restore_current, strike
+from flowtrace.step import LIVE, Step, current, make_current, restore_current
 
 _SORTED: Final = EXACT_TYPES | SORTED_KEYS
 _tracked: Final = is_tracked
@@ -121,9 +121,9 @@ def end(step: Step, output: Any) -> None:
         step.ended = ended = CLOCK.now()
         slot = step.slot
         if slot is not None and slot.step is step:
-            slot.step = None  # this is `strike`, without a call
+            slot.step = None
         else:
-            strike(step)
+            LIVE.pop(number, None)
         recorder = STATE.recorder or ensure()
         box = recorder.policy.box
         if (

@@ -18,7 +18,7 @@ from flowtrace.recorder import TraceRecorder
 from flowtrace.runtime import STATE, Scope, close_run, ensure, open_run, outcome_of, report
 from flowtrace.shapes import Subject
 from flowtrace.snapshot import FEW, take_call, take_pickled
-from flowtrace.step import LIVE, Step, current, make_current, restore_current, strike
+from flowtrace.step import LIVE, Step, current, make_current, restore_current
 from flowtrace.streams import Stream
 
 _tracked: Final = is_tracked
@@ -187,8 +187,9 @@ def end(step: Step, output: object) -> None:
         step.ended = CLOCK.now()
         try:
             del LIVE[number]  # faster than pop()
-        except KeyError:
-            strike(step)
+        except KeyError:  # the step of a slot; or a forked child does not have the coroutines that were suspended
+            if (slot := step.slot) is not None:
+                slot.step = None
         recorder = STATE.recorder or ensure()
         policy = recorder.policy
         if policy.box is not None:
@@ -275,9 +276,10 @@ def fail(step: Step, error: BaseException) -> None:
 
 def forget(step: Step) -> None:
     """Let a step that could not be recorded run no more, and take it out of the black box again."""
-    strike(step)
-    if step.slot is not None:
-        step.slot.box.forget(step)
+    LIVE.pop(step.number, None)
+    if (slot := step.slot) is not None:
+        slot.step = None
+        slot.box.forget(step)
 
 
 def _leave(step: Step) -> bool:
@@ -296,8 +298,10 @@ def _leave(step: Step) -> bool:
         if number:
             try:
                 step.ended = CLOCK.now()
-            finally:
-                strike(step)
+            finally:  # without a call of a function: there may be no room left on the stack
+                LIVE.pop(number, None)
+                if (slot := step.slot) is not None:
+                    slot.step = None
             return True
     except Exception as error:
         report("read the clock", error)

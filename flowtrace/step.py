@@ -213,15 +213,6 @@ def running() -> list[Step]:
     return sorted([*LIVE.copy().values(), *held], key=_number)
 
 
-def strike(step: Step) -> None:
-    """Take a step off the list of those that run, once `Step.ended` is set; `let_go` looks at that."""
-    slot = step.slot
-    if slot is not None and slot.step is step:
-        slot.step = None
-    else:
-        LIVE.pop(step.number, None)  # a forked child does not have the generators that were suspended
-
-
 def let_go(holders: Sequence[Holder]) -> None:
     """Move the steps of holders, which are to hold none any more, to `LIVE`, while any of them may end."""
     HOLDERS[:] = [others for others in HOLDERS if others is not holders]
@@ -230,7 +221,7 @@ def let_go(holders: Sequence[Holder]) -> None:
         if step is not None:
             LIVE[step.number] = step
             holder.step = None
-            if step.ended:  # its thread may have looked into the holder
+            if step.ended:  # its thread may have looked here before, and into the holder alone
                 LIVE.pop(step.number, None)
 
 

@@ -139,7 +139,6 @@ def nested_failure(error):
 GUARDS = {
     "lifecycle": {"begin", "prepare", "start", "suspend", "resume", "emit", "end", "end_stream", "fail", "_leave"},
     "runtime": {"report"},
-    "step": {"strike"},  # what takes a step off the list can leave none on it only while it works
 }
 ROOMS = ("assemble", "buffer", "calls", "canonical", "failure", "lifecycle", "recorder", "runtime", "source", "step")
 ROOMS += ("binding", "clock", "codecs", "digest", "forms", "nodes", "redaction", "sink", "snapshot", "standard")

@@ -228,7 +228,7 @@ def _save(everywhere: Everywhere, faults: _Faults, folder: Path, pid: int) -> No
         "decorated": everywhere.decorated,
         "modules": len(everywhere.modules),
         "left_alone": everywhere.left_alone,
-        "steps": CLOCK.step_number() - 1,
+        "steps": CLOCK.steps_begun(),
         "faults": faults.seen,
     }
     (folder / f"{pid}.json").write_text(json.dumps(stats, indent=1))
