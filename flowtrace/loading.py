@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from flowtrace.forks import is_torn, no_fork
 from flowtrace.interpreter import REFUSAL, is_main
 from flowtrace.switch import environment_speaks, is_unread, may_be_on, turn_off
 
 T = TypeVar("T")
+_loaded: Final[list[bool]] = []
 
 
 def if_on(make: Callable[..., T | None], *arguments: object) -> T | None:
@@ -25,10 +26,10 @@ def if_on(make: Callable[..., T | None], *arguments: object) -> T | None:
     try:
         if not may_be_on():
             return None
-        if is_torn():
+        if not _loaded and is_torn():
             turn_off()
             return None
-        if not _load():
+        if not (_loaded or _load()):
             turn_off()
             from flowtrace.log import warn
 
@@ -51,6 +52,7 @@ def _load() -> bool:
             return False
         from flowtrace import scopes as scopes
         from flowtrace import subjects as subjects
+    _loaded.append(True)
     return True
 
 

@@ -18,13 +18,17 @@ _counts: dict[tuple[object, ...], int] = {}
 _reported: dict[tuple[object, ...], tuple[str, dict[str, object]]] = {}
 _lock = Lock()  # not re-entrant: nothing that holds it calls anything else
 _speaking: Final = local()
+_loaded: Final[list[bool]] = []
 
 
 def _log(event: str, fields: dict[str, object]) -> None:
-    if is_torn():
-        return
-    with no_fork():
-        import structlog
+    if not _loaded:
+        if is_torn():
+            return
+        with no_fork():
+            import structlog as structlog
+        _loaded.append(True)
+    import structlog
 
     if structlog.is_configured():
         structlog.get_logger("flowtrace").warning(event, **fields)

@@ -231,14 +231,23 @@ def test_a_fork_while_other_threads_record_does_not_hang(tmp_path):
 
 
 LOADING = """
-    import os, signal, sys, threading, time
+    import importlib.machinery, os, signal, sys, threading
     started, go_on = threading.Event(), threading.Event()
 
     class Slow:
         def find_spec(self, name, path=None, target=None):
-            if name == "MODULE" and not started.is_set():
+            if name != "MODULE":
+                return None
+            spec = importlib.machinery.PathFinder.find_spec(name, path)
+            load = spec.loader.exec_module
+
+            def exec_module(module):
                 started.set()
                 go_on.wait(SECONDS)
+                load(module)
+
+            spec.loader.exec_module = exec_module
+            return spec
 
     def in_a_child(call):
         child = os.fork()
@@ -300,6 +309,78 @@ def test_a_fork_does_not_wait_for_ever_and_its_child_is_not_traced(tmp_path):
     done = run_program(tmp_path, QUIET, NODES, loading, program)
     assert (done.stdout, done.stderr) == ("", "")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_child_that_can_load_no_structlog_is_traced_and_says_nothing(tmp_path):
+    program = """
+        half(1)
+        from flowtrace import forks
+        from flowtrace.log import warn
+        forks.MAX_WAIT = 0.1
+        thread = threading.Thread(target=warn, args=("from the thread",))
+        thread.start()
+        assert started.wait(30)
+
+        def call():
+            warn("from the child")
+            fail()
+
+        assert in_a_child(call) == 0
+        thread.join()
+    """
+    loading = LOADING.replace("MODULE", "structlog.dev").replace("SECONDS", "60")
+    done = run_program(tmp_path, QUIET, NODES, loading, program, FLOWTRACE_OUT="out/t.json")
+    assert (done.stderr.count("from the thread"), done.stderr.count("from the child")) == (1, 0)
+    (trace,) = traces(tmp_path / "out").values()
+    assert operations(trace) == ["fail"]
+
+
+def test_a_lock_that_the_host_takes_at_forks_is_waited_for_a_moment_and_no_longer(tmp_path):
+    program = """
+        import os, threading
+        lock, held = threading.Lock(), threading.Event()
+        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+
+        def work():
+            with lock:
+                held.set()
+                while not forking.wait(0.01):
+                    pass
+                half(1)  # the first call, while the fork waits for the lock
+
+        forking = threading.Event()
+        from flowtrace import forks
+        with forks.no_fork():  # so that our hook comes after the host's
+            pass
+        os.register_at_fork(before=forking.set)
+        os.environ["FLOWTRACE_OUT"] = "out/t.json"
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert held.wait(30)
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        thread.join(30)
+        assert not thread.is_alive()
+        fail()
+    """
+    run_program(tmp_path, QUIET, NODES, program, code=1)
+    (trace,) = traces(tmp_path / "out").values()
+    assert operations(trace) == ["fail"]
+
+
+def test_at_the_very_end_the_package_can_still_be_imported(tmp_path):
+    program = """
+        import atexit, sys
+
+        @atexit.register
+        def late():
+            import flowtrace
+            print(flowtrace.traced_node(abs)(-1))
+    """
+    done = run_program(tmp_path, program, FLOWTRACE_OUT="t.json")
+    assert done.stdout == "1\n"
 
 
 def test_calls_load_nothing_once_a_function_is_decorated(tmp_path):
