@@ -118,12 +118,14 @@ def end(step: Step, output: Any) -> None:
     if not number:
         return
     try:
-        step.ended = ended = CLOCK.now()
-        slot = step.slot
-        if slot is not None and slot.step is step:
-            slot.step = None
-        else:
-            LIVE.pop(number, None)
+        try:
+            step.ended = ended = CLOCK.now()
+        finally:
+            slot = step.slot
+            if slot is not None and slot.step is step:
+                slot.step = None
+            else:
+                LIVE.pop(number, None)
         recorder = STATE.recorder or ensure()
         box = recorder.policy.box
         if (

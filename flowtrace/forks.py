@@ -1,11 +1,17 @@
-"""A fork waits while another thread loads a module of ours: its child would wait for the end of it for ever."""
+"""A fork waits while another thread loads a module of ours: its child would wait for the end of it for ever.
+
+Nothing waits for a fork, and no thread that loads waits for another one: who loads has a lock of its own, which is only
+looked at.
+"""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
-from threading import RLock
-from typing import Final
+import time
+from _thread import interrupt_main
+from contextlib import AbstractContextManager, nullcontext, suppress
+from threading import Lock, Timer, get_ident
+from typing import Any, Final
 
 with suppress(RuntimeError):  # the interpreter is about to end, and registers nothing more
     # It registers a lock for forks, and that must not come to pass while a fork waits here.
@@ -13,34 +19,26 @@ with suppress(RuntimeError):  # the interpreter is about to end, and registers n
 
 MAX_WAIT: Final = 10.0
 """For how many seconds a fork waits; who loads may itself wait for what the forking thread holds."""
-MAX_DELAY: Final = 1.0
-"""For how many seconds a thread that wants to load waits for forks; they may wait for what it holds."""
+_PAUSE: Final = 0.001
 
-_locks: Final = [RLock()]
+_marks: Final[dict[int, Any]] = {}
+"""By the identifier of a thread: a lock that is held while it loads."""
 _registered: Final[list[bool]] = []
 _torn: Final[list[bool]] = []
 
 
-class no_fork:  # noqa: N801 -- it is used as a function is
-    """A context in which modules are loaded; a fork by any other thread waits for its end.
+def no_fork() -> AbstractContextManager[Any]:
+    """Return a context in which to load modules; a fork by any other thread waits for its end.
 
-    Nothing may be called in it that waits for a lock of ours.
+    Returns:
+        A lock of this thread's own: an interrupt can't leave it held.
     """
-
-    __slots__ = ("_lock",)
-
-    def __enter__(self) -> None:
-        """Wait for forks of other threads, and hold up later ones."""
-        if not _registered and hasattr(os, "register_at_fork"):
-            # in this order: two threads that come here at once register twice, which does no harm
-            os.register_at_fork(before=_wait, after_in_parent=_go_on, after_in_child=_look)
-            _registered.append(True)
-        self._lock = _locks[0]
-        self._lock.acquire(timeout=MAX_DELAY)
-
-    def __exit__(self, *raised: object) -> None:
-        """Let forks go on."""
-        _release(self._lock)
+    if not _registered and hasattr(os, "register_at_fork"):
+        # in this order: two threads that come here at once register twice, which does no harm
+        os.register_at_fork(before=_wait, after_in_child=_look)
+        _registered.append(True)
+    mark = _marks.setdefault(get_ident(), Lock())
+    return nullcontext() if mark.locked() else mark
 
 
 def is_torn() -> bool:
@@ -48,23 +46,21 @@ def is_torn() -> bool:
     return bool(_torn)
 
 
-def _release(lock: RLock) -> None:
-    with suppress(RuntimeError):  # it was not to be had
-        lock.release()
+def _others_load() -> bool:
+    mine = get_ident()
+    return any(mark.locked() for thread, mark in _marks.copy().items() if thread != mine)
 
 
 def _wait() -> None:
-    _locks[0].acquire(timeout=MAX_WAIT)
-
-
-def _go_on() -> None:
-    _release(_locks[0])
+    until = time.monotonic() + MAX_WAIT
+    try:
+        while _others_load() and time.monotonic() < until:
+            time.sleep(_PAUSE)
+    except KeyboardInterrupt:  # what is raised in here is only printed
+        Timer(_PAUSE, interrupt_main).start()
 
 
 def _look() -> None:
-    _go_on()
-    if _locks[0].acquire(blocking=False):
-        _go_on()
-    else:
+    if _others_load():
         _torn.append(True)
-        _locks[0] = RLock()
+    _marks.clear()

@@ -184,12 +184,14 @@ def end(step: Step, output: object) -> None:
     if not number:
         return
     try:
-        step.ended = CLOCK.now()
         try:
-            del LIVE[number]  # faster than pop()
-        except KeyError:  # the step of a slot; or a forked child does not have the coroutines that were suspended
-            if (slot := step.slot) is not None:
-                slot.step = None
+            step.ended = CLOCK.now()
+        finally:
+            try:
+                del LIVE[number]  # faster than pop()
+            except KeyError:  # the step of a slot; or a forked child does not have the coroutines that were suspended
+                if (slot := step.slot) is not None:
+                    slot.step = None
         recorder = STATE.recorder or ensure()
         policy = recorder.policy
         if policy.box is not None:

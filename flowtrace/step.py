@@ -210,12 +210,12 @@ HOLDERS: Final[list[Sequence[Holder]]] = []
 def running() -> list[Step]:
     """Return the steps that run at this moment in this process, in the order of their starts."""
     held = [step for holders in HOLDERS.copy() for holder in holders if (step := holder.step) is not None]
-    return sorted([*LIVE.copy().values(), *held], key=_number)
+    found = {step.number: step for step in (*LIVE.copy().values(), *held)}  # one may be on its way to `LIVE`
+    return [found[number] for number in sorted(found)]
 
 
 def let_go(holders: Sequence[Holder]) -> None:
     """Move the steps of holders, which are to hold none any more, to `LIVE`, while any of them may end."""
-    HOLDERS[:] = [others for others in HOLDERS if others is not holders]
     for holder in holders:
         step = holder.step
         if step is not None:
@@ -223,7 +223,4 @@ def let_go(holders: Sequence[Holder]) -> None:
             holder.step = None
             if step.ended:  # its thread may have looked here before, and into the holder alone
                 LIVE.pop(step.number, None)
-
-
-def _number(step: Step) -> int:
-    return step.number
+    HOLDERS[:] = [others for others in HOLDERS if others is not holders]

@@ -279,6 +279,54 @@ def test_a_fork_waits_for_a_thread_that_loads_the_recorder(tmp_path):
     assert operations(trace) == ["fail"]
 
 
+def test_a_fork_waits_for_a_thread_that_begins_with_a_flow(tmp_path):
+    program = """
+        from flowtrace import flow
+
+        def work():
+            with flow("f"):
+                pass
+
+        def call():
+            with flow("g"):
+                fail()
+
+        os.environ["FLOWTRACE_OUT"] = "out/t.json"
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert started.wait(30)
+        assert in_a_child(call) == 0
+        thread.join()
+    """
+    loading = LOADING.replace("MODULE", "flowtrace.snapshot").replace("SECONDS", "0.5")
+    run_program(tmp_path, QUIET, NODES, loading, program)
+    (trace,) = traces(tmp_path / "out").values()
+    assert (trace.flow.id, operations(trace)) == ("g", ["fail"])
+
+
+def test_ctrl_c_while_a_fork_waits_arrives_after_it(tmp_path):
+    program = """
+        def interrupt():
+            started.wait()
+            os.kill(os.getpid(), signal.SIGINT)
+
+        os.environ["FLOWTRACE_OUT"] = "out/t.json"
+        threading.Thread(target=half, args=(1,)).start()
+        assert started.wait(30)
+        timer = threading.Timer(0.2, interrupt)
+        timer.start()
+        try:
+            in_a_child(fail)
+            threading.Event().wait(20)
+        except KeyboardInterrupt:
+            print("interrupted")
+        go_on.set()
+    """
+    loading = LOADING.replace("MODULE", "flowtrace.snapshot").replace("SECONDS", "2")
+    done = run_program(tmp_path, QUIET, NODES, loading, program)
+    assert done.stdout == "interrupted\n"
+
+
 def test_a_fork_waits_for_a_thread_that_loads_what_a_warning_needs(tmp_path):
     program = """
         half(1)
