@@ -14,7 +14,7 @@ from flowtrace import lifecycle, log
 from flowtrace.canonical import EXACT_TYPES, SORTED_KEYS, JSONError, dumps
 from flowtrace.clock import CLOCK
 from flowtrace.digest import hash_raw
-from flowtrace.ringfile import DIGEST, END, PRIME, START, adler, into_end, into_start, learn_to_pack
+from flowtrace.ringfile import END, PRIME, START, adler, into_end, into_start, learn_to_pack
 from flowtrace.runtime import STATE, ensure, open_run, report
 from flowtrace.shapes import Subject
 from flowtrace.snapshot import FEW
@@ -50,17 +50,13 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         try:
             if way.lead is None:
                 data = tail = dumps(args, None, EXACT_TYPES)
-                size = length = len(data)
             else:
                 data = way.lead + dumps(value, None, _SORTED) + b"}"
                 tail = hash_raw(data)
-                size, length = DIGEST, len(data)
         except JSONError:
             return _begin_otherwise(subject, args, kwargs, bound)
         # dumps has taken no keys but texts: none is asked for a hash of its own
-        if length > way.room:
-            return _begin_otherwise(subject, args, kwargs, bound)
-        if is_dict and not known.harmless.issuperset(value) and box.hides(value, known):
+        if len(data) > way.room or (is_dict and not known.harmless.issuperset(value) and box.hides(value, known)):
             return _begin_otherwise(subject, args, kwargs, bound)
         step.input = data
         if parent is None:
@@ -79,6 +75,7 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
             LIVE[number] = step
         else:
             step.slot = slot
+            size = len(tail)
             slot.end = slot.body + size
             word = way.word + size
             check = adler(tail, (number + above + word + thread + now) % PRIME)
@@ -139,13 +136,13 @@ def end(step: Step, output: Any) -> None:
             return
         try:
             data = tail = dumps(output, None, EXACT_TYPES if box.shows_results else _SORTED)
-            size = len(data)
-            fits = size <= box.limit and not (
+            fits = len(data) <= box.limit and not (
                 is_dict and not (known := step.node.known).harmless.issuperset(output) and box.hides(output, known)
             )
             if fits:
                 if not box.shows_results:
-                    tail, size = hash_raw(data), DIGEST
+                    tail = hash_raw(data)
+                size = len(tail)
                 word = box.end_word + size
                 took = ended - step.started
                 check = adler(tail, (number + word + took) % PRIME)

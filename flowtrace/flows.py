@@ -8,8 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowtrace import switch
-from flowtrace.forks import no_fork
-from flowtrace.loading import start_if_asked
+from flowtrace.loading import is_ready, start_if_asked
 from flowtrace.proxies import TracedFunction
 
 if TYPE_CHECKING:
@@ -108,11 +107,9 @@ class flow:  # noqa: N801  # used as a context manager and decorator, where lowe
         return flow_subject(self._make_scope)
 
     def _make_scope(self) -> Scope | None:
-        start_if_asked()
-        if not switch.may_be_on():
+        if not is_ready():
             return None
-        with no_fork():
-            from flowtrace.scopes import new_scope
+        from flowtrace.scopes import new_scope
 
         return new_scope(self._in)
 
@@ -190,11 +187,9 @@ def propagate(function: C) -> C:
         A function that does the same, as a child of the step that is current now; ``function`` itself where nothing
         is recorded.
     """
-    start_if_asked()
-    if not switch.may_be_on():
+    if not is_ready():
         return function
-    with no_fork():
-        from flowtrace.propagation import carry
+    from flowtrace.propagation import carry
 
     carried: Any = carry(function)
     return carried  # type: ignore[no-any-return]

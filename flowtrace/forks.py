@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from _thread import interrupt_main
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from threading import Lock, Timer, get_ident
 from typing import Any, Final
@@ -25,6 +26,7 @@ _marks: Final[dict[int, Any]] = {}
 """By the identifier of a thread: a lock that is held while it loads."""
 _registered: Final[list[bool]] = []
 _torn: Final[list[bool]] = []
+_done: Final[set[Callable[[], object]]] = set()
 
 
 def no_fork() -> AbstractContextManager[Any]:
@@ -41,14 +43,27 @@ def no_fork() -> AbstractContextManager[Any]:
     return nullcontext() if mark.locked() else mark
 
 
-def is_torn() -> bool:
-    """Tell whether this process was forked in the middle of a loading, so that no module of ours can be loaded."""
-    return bool(_torn)
+def load_once(load: Callable[[], object]) -> bool:
+    """Load modules, unless that has been done, in such a context.
+
+    Args:
+        load: imports them.
+
+    Returns:
+        Whether they are there; a process that was forked in the middle of a loading loads nothing more.
+    """
+    if load not in _done:
+        if _torn:
+            return False
+        with no_fork():
+            load()
+        _done.add(load)
+    return True
 
 
 def _others_load() -> bool:
     mine = get_ident()
-    return any(mark.locked() for thread, mark in _marks.copy().items() if thread != mine)
+    return any(mark.locked() for owner, mark in _marks.copy().items() if owner != mine)
 
 
 def _wait() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from flowtrace.forks import is_torn, no_fork
+from flowtrace.forks import load_once
 from flowtrace.interpreter import REFUSAL, is_main
 from flowtrace.switch import environment_speaks, is_unread, may_be_on, turn_off
 
 T = TypeVar("T")
-_loaded: Final[list[bool]] = []
 
 
 def if_on(make: Callable[..., T | None], *arguments: object) -> T | None:
@@ -26,10 +25,10 @@ def if_on(make: Callable[..., T | None], *arguments: object) -> T | None:
     try:
         if not may_be_on():
             return None
-        if not _loaded and is_torn():
+        if not load_once(_load):
             turn_off()
             return None
-        if not (_loaded or _load()):
+        if not is_main():
             turn_off()
             from flowtrace.log import warn
 
@@ -45,15 +44,17 @@ def if_on(make: Callable[..., T | None], *arguments: object) -> T | None:
         return None
 
 
-def _load() -> bool:
-    """Load all that a call needs, at once; returns False in a subinterpreter, which gets nothing."""
-    with no_fork():
-        if not is_main():
-            return False
+def is_ready() -> bool:
+    """Read the environment where nobody has; tell whether tracing may be on, with all that a flow needs loaded."""
+    start_if_asked()
+    return may_be_on() and load_once(_load)
+
+
+def _load() -> None:
+    """Load all that a call needs, at once; nothing in a subinterpreter."""
+    if is_main():
         from flowtrace import scopes as scopes
         from flowtrace import subjects as subjects
-    _loaded.append(True)
-    return True
 
 
 def start_if_asked() -> None:

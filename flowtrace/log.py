@@ -10,7 +10,7 @@ import sys
 from threading import Lock, local
 from typing import Final
 
-from flowtrace.forks import is_torn, no_fork
+from flowtrace.forks import load_once
 from flowtrace.interruption import let_through
 
 MAX_CAUSES: Final = 1000  # beyond these a flood of ever new ones is not told
@@ -18,16 +18,15 @@ _counts: dict[tuple[object, ...], int] = {}
 _reported: dict[tuple[object, ...], tuple[str, dict[str, object]]] = {}
 _lock = Lock()  # not re-entrant: nothing that holds it calls anything else
 _speaking: Final = local()
-_loaded: Final[list[bool]] = []
+
+
+def _load() -> None:
+    import structlog as structlog
 
 
 def _log(event: str, fields: dict[str, object]) -> None:
-    if not _loaded:
-        if is_torn():
-            return
-        with no_fork():
-            import structlog as structlog
-        _loaded.append(True)
+    if not load_once(_load):
+        return
     import structlog
 
     if structlog.is_configured():

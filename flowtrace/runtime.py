@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from flowtrace import assemble, boxes, buffer, failure, hooks, log, propagation, switch
 from flowtrace.config import TraceConfig, TraceContext, is_disabled
-from flowtrace.forks import is_torn, no_fork
+from flowtrace.forks import load_once
 from flowtrace.interruption import let_through, traceback_of
 from flowtrace.recorder import TraceRecorder
 from flowtrace.signals import SnapshotSignal
@@ -60,7 +60,6 @@ class _State:
 
 STATE: Final = _State()
 _lock = RLock()
-_warm: Final[list[bool]] = []
 
 
 def ensure() -> TraceRecorder:
@@ -108,17 +107,10 @@ def _turn(recorder: TraceRecorder | None) -> None:
         hooks.uninstall()
         switch.turn_off()
     else:
-        _warm_up()
+        load_once(assemble.warm_up)
         hooks.install(_LISTENERS)
         propagation.install()
         switch.turn_on()
-
-
-def _warm_up() -> None:
-    if not (_warm or is_torn()):
-        with no_fork():
-            assemble.warm_up()
-        _warm.append(True)
 
 
 def _listen(name: str | None) -> None:

@@ -260,61 +260,60 @@ LOADING = """
         go_on.set()
         return os.waitpid(child, 0)[1]
 
-    sys.meta_path.insert(0, Slow())
-"""
-
-
-def test_a_fork_waits_for_a_thread_that_loads_the_recorder(tmp_path):
-    program = """
-        os.environ["FLOWTRACE_OUT"] = "out/t.json"  # after the decoration, so that the first call loads it all
-        thread = threading.Thread(target=half, args=(1,))
-        thread.start()
-        assert started.wait(30)
-        assert in_a_child(fail) == 0
-        thread.join()
-    """
-    loading = LOADING.replace("MODULE", "flowtrace.snapshot").replace("SECONDS", "0.5")
-    run_program(tmp_path, QUIET, NODES, loading, program)
-    (trace,) = traces(tmp_path / "out").values()
-    assert operations(trace) == ["fail"]
-
-
-def test_a_fork_waits_for_a_thread_that_begins_with_a_flow(tmp_path):
-    program = """
-        from flowtrace import flow
-
-        def work():
-            with flow("f"):
-                pass
-
-        def call():
-            with flow("g"):
-                fail()
-
-        os.environ["FLOWTRACE_OUT"] = "out/t.json"
+    def fork_while_it_loads(work, call):
         thread = threading.Thread(target=work)
         thread.start()
         assert started.wait(30)
         assert in_a_child(call) == 0
         thread.join()
+
+    sys.meta_path.insert(0, Slow())
+"""
+
+
+def loading(module, seconds):
+    """Return the part of a program in which a module takes its time to load, until something is forked."""
+    return LOADING.replace("MODULE", module).replace("SECONDS", str(seconds))
+
+
+BEGINNINGS = {
+    "call": """
+        def begin():
+            half(1)
+
+        end = fail
+    """,
+    "flow": """
+        from flowtrace import flow
+
+        def begin():
+            with flow("f"):
+                pass
+
+        def end():
+            with flow("g"):
+                fail()
+    """,
+}
+
+
+@pytest.mark.parametrize(("beginning", "flow_id"), [("call", "process"), ("flow", "g")])
+def test_a_fork_waits_for_a_thread_that_loads_the_recorder(beginning, flow_id, tmp_path):
+    program = """
+        os.environ["FLOWTRACE_OUT"] = "out/t.json"  # after the decoration, so that the first use loads it all
+        fork_while_it_loads(begin, end)
     """
-    loading = LOADING.replace("MODULE", "flowtrace.snapshot").replace("SECONDS", "0.5")
-    run_program(tmp_path, QUIET, NODES, loading, program)
+    run_program(tmp_path, QUIET, NODES, BEGINNINGS[beginning], loading("flowtrace.snapshot", 0.5), program)
     (trace,) = traces(tmp_path / "out").values()
-    assert (trace.flow.id, operations(trace)) == ("g", ["fail"])
+    assert (trace.flow.id, operations(trace)) == (flow_id, ["fail"])
 
 
 def test_ctrl_c_while_a_fork_waits_arrives_after_it(tmp_path):
     program = """
-        def interrupt():
-            started.wait()
-            os.kill(os.getpid(), signal.SIGINT)
-
         os.environ["FLOWTRACE_OUT"] = "out/t.json"
         threading.Thread(target=half, args=(1,)).start()
         assert started.wait(30)
-        timer = threading.Timer(0.2, interrupt)
-        timer.start()
+        threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
         try:
             in_a_child(fail)
             threading.Event().wait(20)
@@ -322,8 +321,7 @@ def test_ctrl_c_while_a_fork_waits_arrives_after_it(tmp_path):
             print("interrupted")
         go_on.set()
     """
-    loading = LOADING.replace("MODULE", "flowtrace.snapshot").replace("SECONDS", "2")
-    done = run_program(tmp_path, QUIET, NODES, loading, program)
+    done = run_program(tmp_path, QUIET, NODES, loading("flowtrace.snapshot", 2), program)
     assert done.stdout == "interrupted\n"
 
 
@@ -331,13 +329,10 @@ def test_a_fork_waits_for_a_thread_that_loads_what_a_warning_needs(tmp_path):
     program = """
         half(1)
         from flowtrace.log import warn
-        threading.Thread(target=warn, args=("from the thread",)).start()
-        assert started.wait(30)
-        assert in_a_child(fail) == 0
+        fork_while_it_loads(lambda: warn("from the thread"), fail)
     """
-    loading = LOADING.replace("MODULE", "structlog.dev").replace("SECONDS", "0.5")
     (tmp_path / "file").touch()
-    done = run_program(tmp_path, QUIET, NODES, loading, program, FLOWTRACE_OUT="file/t.json")
+    done = run_program(tmp_path, QUIET, NODES, loading("structlog.dev", 0.5), program, FLOWTRACE_OUT="file/t.json")
     assert done.stderr.count("from the thread") == 1
     assert done.stderr.count("failed to write trace") == 1
 
@@ -347,14 +342,9 @@ def test_a_fork_does_not_wait_for_ever_and_its_child_is_not_traced(tmp_path):
         from flowtrace import forks
         forks.MAX_WAIT = 0.1
         os.environ["FLOWTRACE_OUT"] = "out/t.json"
-        thread = threading.Thread(target=half, args=(1,))
-        thread.start()
-        assert started.wait(30)
-        assert in_a_child(fail) == 0
-        thread.join()
+        fork_while_it_loads(lambda: half(1), fail)
     """
-    loading = LOADING.replace("MODULE", "flowtrace.snapshot").replace("SECONDS", "60")
-    done = run_program(tmp_path, QUIET, NODES, loading, program)
+    done = run_program(tmp_path, QUIET, NODES, loading("flowtrace.snapshot", 60), program)
     assert (done.stdout, done.stderr) == ("", "")
     assert not (tmp_path / "out").exists()
 
@@ -365,25 +355,20 @@ def test_a_child_that_can_load_no_structlog_is_traced_and_says_nothing(tmp_path)
         from flowtrace import forks
         from flowtrace.log import warn
         forks.MAX_WAIT = 0.1
-        thread = threading.Thread(target=warn, args=("from the thread",))
-        thread.start()
-        assert started.wait(30)
 
         def call():
             warn("from the child")
             fail()
 
-        assert in_a_child(call) == 0
-        thread.join()
+        fork_while_it_loads(lambda: warn("from the thread"), call)
     """
-    loading = LOADING.replace("MODULE", "structlog.dev").replace("SECONDS", "60")
-    done = run_program(tmp_path, QUIET, NODES, loading, program, FLOWTRACE_OUT="out/t.json")
+    done = run_program(tmp_path, QUIET, NODES, loading("structlog.dev", 60), program, FLOWTRACE_OUT="out/t.json")
     assert (done.stderr.count("from the thread"), done.stderr.count("from the child")) == (1, 0)
     (trace,) = traces(tmp_path / "out").values()
     assert operations(trace) == ["fail"]
 
 
-def test_a_lock_that_the_host_takes_at_forks_is_waited_for_a_moment_and_no_longer(tmp_path):
+def test_a_lock_that_the_host_takes_at_forks_hangs_no_thread_that_loads(tmp_path):
     program = """
         import os, threading
         lock, held = threading.Lock(), threading.Event()
