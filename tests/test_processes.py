@@ -310,6 +310,7 @@ def test_a_fork_waits_for_a_thread_that_loads_the_recorder(beginning, flow_id, t
 
 def test_ctrl_c_while_a_fork_waits_arrives_after_it(tmp_path):
     program = """
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests may ignore it
         os.environ["FLOWTRACE_OUT"] = "out/t.json"
         threading.Thread(target=half, args=(1,)).start()
         assert started.wait(30)
