@@ -30,8 +30,10 @@ import canonical_examples  # noqa: E402  # the modules below must see the cleane
 import click  # noqa: E402
 
 import flowtrace  # noqa: E402
-from flowtrace import environment, model, testing  # noqa: E402
+from flowtrace import testing  # noqa: E402
 from flowtrace.cli.app import app  # noqa: E402
+from flowtrace.settings.variables import VARIABLES  # noqa: E402
+from flowtrace.trace import model  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "pages"
@@ -89,8 +91,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def variables() -> str:
     """Return the table of environment variables."""
     rows = [
-        (f"`{item.name}`", _in_code(item.setting), item.kind.accepts, item.default, item.meaning)
-        for item in environment.VARIABLES
+        (f"`{item.name}`", _in_code(item.setting), item.kind.accepts, item.default, item.meaning) for item in VARIABLES
     ]
     return table(("variable", "in code", "accepts", "default", "meaning"), rows)
 

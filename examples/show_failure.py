@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from flowtrace import Trace, TraceFileError, load_trace
-from flowtrace.model import Step
+from flowtrace.trace.model import Step
 
 
 def origin_of_failure(trace: Trace) -> Step | None:

@@ -10,18 +10,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from flowtrace.flows import current_step, flow, propagate
-from flowtrace.instrument import traced_node
+from flowtrace.instrument.flow import current_step, flow, propagate
+from flowtrace.instrument.traced_node import traced_node
 
 if TYPE_CHECKING:
-    from flowtrace.canonical import canonical_bytes, hash_value
-    from flowtrace.codecs import register_codec
-    from flowtrace.comparing import diff
-    from flowtrace.config import TraceConfig, TraceContext, TraceMode, ValidationMode
-    from flowtrace.consistency import Finding, Severity
-    from flowtrace.control import configure, dump, get_recorder, override
-    from flowtrace.digest import Digest
-    from flowtrace.divergence import Cause, Divergence, DivergenceKind, TraceDiff, Verdict
+    from flowtrace.blackbox.recover import recover
+    from flowtrace.comparing.diff import diff
+    from flowtrace.comparing.result import Cause, Divergence, DivergenceKind, TraceDiff, Verdict
     from flowtrace.errors import (
         CodecError,
         ConfigError,
@@ -32,14 +27,19 @@ if TYPE_CHECKING:
         RingFileError,
         TraceFileError,
     )
-    from flowtrace.model import Trace, ValidationIssue, json_schema, load_trace
-    from flowtrace.observer import ExecutionObserver, FanOutObserver, NodeEvent
-    from flowtrace.recorder import TraceRecorder
-    from flowtrace.replay_report import ReplayOutcome, ReplayReport, StepReplay
-    from flowtrace.replaying import replay
-    from flowtrace.salvage import recover
-    from flowtrace.step import CurrentStep
-    from flowtrace.validating import validate
+    from flowtrace.recording.control import configure, dump, get_recorder, override
+    from flowtrace.recording.observer import ExecutionObserver, FanOutObserver, NodeEvent
+    from flowtrace.recording.recorder import TraceRecorder
+    from flowtrace.recording.step import CurrentStep
+    from flowtrace.replaying.replay import replay
+    from flowtrace.replaying.report import ReplayOutcome, ReplayReport, StepReplay
+    from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode
+    from flowtrace.trace.model import Trace, ValidationIssue, json_schema, load_trace
+    from flowtrace.trace.rules import Finding, Severity
+    from flowtrace.trace.validate import validate
+    from flowtrace.values.codecs import register_codec
+    from flowtrace.values.digest import Digest
+    from flowtrace.values.encode import canonical_bytes, hash_value
 
     __version__: str
 
@@ -95,15 +95,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "assemble": ("own_version",),
-    "canonical": ("canonical_bytes", "hash_value"),
-    "codecs": ("register_codec",),
-    "comparing": ("diff",),
-    "config": ("TraceConfig", "TraceContext", "TraceMode", "ValidationMode"),
-    "consistency": ("Finding", "Severity"),
-    "control": ("configure", "dump", "get_recorder", "override"),
-    "digest": ("Digest",),
-    "divergence": ("Cause", "Divergence", "DivergenceKind", "TraceDiff", "Verdict"),
+    "recording.to_records": ("own_version",),
+    "values.encode": ("canonical_bytes", "hash_value"),
+    "values.codecs": ("register_codec",),
+    "comparing.diff": ("diff",),
+    "settings.config": ("TraceConfig", "TraceContext", "TraceMode", "ValidationMode"),
+    "trace.rules": ("Finding", "Severity"),
+    "recording.control": ("configure", "dump", "get_recorder", "override"),
+    "values.digest": ("Digest",),
+    "comparing.result": ("Cause", "Divergence", "DivergenceKind", "TraceDiff", "Verdict"),
     "errors": (
         "CodecError",
         "ConfigError",
@@ -114,14 +114,14 @@ _HOMES = {
         "RingFileError",
         "TraceFileError",
     ),
-    "model": ("Trace", "ValidationIssue", "json_schema", "load_trace"),
-    "observer": ("ExecutionObserver", "FanOutObserver", "NodeEvent"),
-    "recorder": ("TraceRecorder",),
-    "replay_report": ("ReplayOutcome", "ReplayReport", "StepReplay"),
-    "replaying": ("replay",),
-    "salvage": ("recover",),
-    "step": ("CurrentStep",),
-    "validating": ("validate",),
+    "trace.model": ("Trace", "ValidationIssue", "json_schema", "load_trace"),
+    "recording.observer": ("ExecutionObserver", "FanOutObserver", "NodeEvent"),
+    "recording.recorder": ("TraceRecorder",),
+    "replaying.report": ("ReplayOutcome", "ReplayReport", "StepReplay"),
+    "replaying.replay": ("replay",),
+    "blackbox.recover": ("recover",),
+    "recording.step": ("CurrentStep",),
+    "trace.validate": ("validate",),
 }
 
 if not TYPE_CHECKING:
@@ -132,8 +132,7 @@ if not TYPE_CHECKING:
             return __getattr__("own_version")()
         from importlib import import_module
 
-        from flowtrace.forks import no_fork
-        from flowtrace.interpreter import require_main
+        from flowtrace.host.safe_loading import no_fork, require_main
 
         for module, names in _HOMES.items():
             if name in names:
@@ -150,7 +149,7 @@ if not TYPE_CHECKING:
 
 
 if os.environ.get("FLOWTRACE_AUTO"):
-    from flowtrace.autotrace import install
+    from flowtrace.instrument.autotrace import install
 
     install()
     del install

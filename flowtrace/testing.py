@@ -9,13 +9,14 @@ from itertools import count
 from pathlib import Path
 from typing import Final, Unpack
 
-from flowtrace import log, runtime
-from flowtrace.clock import CLOCK, Clock
-from flowtrace.config import ConfigChanges, TraceMode
-from flowtrace.control import override
-from flowtrace.model import Trace, load_trace
-from flowtrace.step import CURRENT, LIVE
-from flowtrace.values import LARGEST_NUMBER
+from flowtrace.host import log
+from flowtrace.host.clock import CLOCK, Clock
+from flowtrace.recording import process
+from flowtrace.recording.control import override
+from flowtrace.recording.step import CURRENT, LIVE
+from flowtrace.settings.config import ConfigChanges, TraceMode
+from flowtrace.settings.kinds import LARGEST_NUMBER
+from flowtrace.trace.model import Trace, load_trace
 
 FIXED_START: Final = 1_700_000_000_000_000_000  # 2023-11-14T22:13:20Z
 TICK: Final = 1_000_000
@@ -94,14 +95,14 @@ def fixed_clock() -> Generator[Clock]:
 @contextmanager
 def pristine() -> Generator[None]:
     """Run a ``with`` block as if flowtrace had not been used yet; afterwards everything is as it was."""
-    before = runtime.STATE.recorder
+    before = process.STATE.recorder
     token = CURRENT.set(None)
-    runtime.put_back(None)
+    process.put_back(None)
     log.forget()
     try:
         yield
     finally:
-        runtime.put_back(before)
+        process.put_back(before)
         CURRENT.reset(token)
         LIVE.clear()
         log.forget()

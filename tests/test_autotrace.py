@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from flowtrace.autotrace import AutoTracer, Patterns, install
 from flowtrace.cli.program import program_environment
-from flowtrace.environment import Parsed, Problem, parse
-from flowtrace.values import PATTERNS, TraceMode, ValidationMode
+from flowtrace.instrument.autotrace import AutoTracer, Patterns, install
+from flowtrace.settings.kinds import PATTERNS, TraceMode, ValidationMode
+from flowtrace.settings.variables import Parsed, Problem, parse
 
 ACCEPTS = "dotted names of modules or functions, with * ? [...] for anything, separated by commas"
 
@@ -78,7 +78,9 @@ def test_a_pattern_names_modules_or_functions(pattern, module, name, matches):
     assert patterns.may_match_in(module) or not matches
 
 
-@pytest.mark.parametrize("module", ["json", "json.decoder", "flowtrace", "flowtrace.canonical", "wrapt", "__main__"])
+@pytest.mark.parametrize(
+    "module", ["json", "json.decoder", "flowtrace", "flowtrace.values.encode", "wrapt", "__main__"]
+)
 def test_what_flowtrace_stands_on_is_never_traced(module):
     assert not Patterns(["*", module, f"{module}.*"]).may_match_in(module)
 
@@ -411,7 +413,7 @@ def test_the_hook_is_installed_once_and_before_the_others():
 def test_a_function_that_can_not_be_decorated_stays_as_it_is(packages, monkeypatch, tmp_path, capfd):
     packages({"stubborn.py": "def f(): return 1\n"})
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("flowtrace.autotrace.traced_node", lambda _: 1 / 0)
+    monkeypatch.setattr("flowtrace.instrument.autotrace.traced_node", lambda _: 1 / 0)
     install({"FLOWTRACE_AUTO": "stubborn"})
     import stubborn
 

@@ -19,12 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import flowtrace
-from flowtrace import RingFileError, load_trace, recover, ringfile, traced_node, validate
-from flowtrace.canonical import pretty
-from flowtrace.model import new_document, parse_trace
-from flowtrace.runtime import STATE
-from flowtrace.salvage import trace_of
-from flowtrace.step import HOLDERS, LIVE, let_go, new_step, running
+from flowtrace import RingFileError, load_trace, recover, traced_node, validate
+from flowtrace.blackbox import ring_file
+from flowtrace.blackbox.recover import trace_of
+from flowtrace.recording.process import STATE
+from flowtrace.recording.step import HOLDERS, LIVE, let_go, new_step, running
+from flowtrace.trace.model import new_document, parse_trace
+from flowtrace.values.json import pretty
 from tests.programs import run_program
 
 NODES = """
@@ -435,7 +436,7 @@ def test_thirty_kills_at_random_moments_tear_nothing(tmp_path):
             running.stdout.readline()
             time.sleep(0.02 + random.random() / 20)
             running.kill()
-        content = ringfile.read(tmp_path / "app.ring")
+        content = ring_file.read(tmp_path / "app.ring")
         trace = trace_of(content)
         assert content.torn <= 1
         assert len(trace.steps) == 20
@@ -457,7 +458,7 @@ def box(folder, **changes):
 def test_its_size_is_fixed_from_the_start(tmp_path):
     path = box(tmp_path, capture_inputs=True, capture_outputs=True)
     size = path.stat().st_size
-    assert size == ringfile.HEADER + ringfile.TABLE + ringfile.SLOT * (20 + ringfile.MARGIN + ringfile.IN_FLIGHT)
+    assert size == ring_file.HEADER + ring_file.TABLE + ring_file.SLOT * (20 + ring_file.MARGIN + ring_file.IN_FLIGHT)
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.stat().st_blocks * 512 >= size  # a disk that is full later can't take them away
     for number in range(2000):
@@ -507,7 +508,7 @@ def test_more_steps_in_flight_than_slots_cost_no_result(tmp_path, capsys):
     path = box(tmp_path)
     waiting = [items() for _ in range(600)]
     assert [next(item) for item in waiting] == [1] * 600
-    assert len(recover(path).in_flight) == 20 + ringfile.MARGIN + ringfile.IN_FLIGHT
+    assert len(recover(path).in_flight) == 20 + ring_file.MARGIN + ring_file.IN_FLIGHT
     for item in waiting:
         item.close()
     for number in range(30):
@@ -650,13 +651,13 @@ def ring_bytes(tmp_path_factory):
     settings_ = {"FLOWTRACE_BUFFER_SIZE": "3"}
     run_program(folder, NODES, program, code=-signal.SIGKILL, **BOX, **CAPTURE, **settings_)
     data = (folder / "app.ring").read_bytes()
-    return data[: ringfile.HEADER + ringfile.TABLE + 20 * ringfile.SLOT]
+    return data[: ring_file.HEADER + ring_file.TABLE + 20 * ring_file.SLOT]
 
 
 def readable(data):
     """Return the trace of some bytes, which is a valid one; None where they are no ring file."""
     try:
-        trace = trace_of(ringfile.parse(data))
+        trace = trace_of(ring_file.parse(data))
     except RingFileError:
         return None
     assert parse_trace(pretty(new_document(trace))).trace_version == 1
@@ -670,16 +671,16 @@ _RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[Healt
 @given(flips=st.lists(st.tuples(st.integers(0, 2**22), st.integers(1, 255)), min_size=1, max_size=20))
 def test_flipped_bytes_leave_the_records_that_are_whole(ring_bytes, flips):
     data = bytearray(ring_bytes)
-    places = [0, 40, ringfile.HEADER]
+    places = [0, 40, ring_file.HEADER]
     for place, mask in flips:
-        slot = ringfile.HEADER + ringfile.TABLE + place % 20 * ringfile.SLOT + (place // 20) % 300
+        slot = ring_file.HEADER + ring_file.TABLE + place % 20 * ring_file.SLOT + (place // 20) % 300
         at = slot if place % 5 else places[place % 3] + place % 300
         data[at] ^= mask
     whole = readable(ring_bytes)
     trace = readable(bytes(data))
     if (
         trace is not None
-        and bytes(data[: ringfile.HEADER + ringfile.TABLE]) == ring_bytes[: ringfile.HEADER + ringfile.TABLE]
+        and bytes(data[: ring_file.HEADER + ring_file.TABLE]) == ring_bytes[: ring_file.HEADER + ring_file.TABLE]
     ):
         known = {step.step_id: step for step in (*whole.steps, *whole.in_flight)}
         for step in trace.steps:
@@ -688,7 +689,7 @@ def test_flipped_bytes_leave_the_records_that_are_whole(ring_bytes, flips):
 
 
 @_RELAXED
-@given(length=st.integers(0, ringfile.HEADER + ringfile.TABLE + 20 * ringfile.SLOT))
+@given(length=st.integers(0, ring_file.HEADER + ring_file.TABLE + 20 * ring_file.SLOT))
 def test_a_truncated_file_gives_what_is_good(ring_bytes, length):
     trace = readable(ring_bytes[:length])
     assert trace is None or len(trace.steps) <= 3
@@ -711,19 +712,21 @@ def test_well_formed_nonsense_gives_a_valid_trace(header, node, about, given_num
     def body(layout, *fields):
         told = json.dumps(about).encode()
         tail = b"[[1]" + told
-        numbers = (*fields, ringfile.word(4, len(told), ringfile.HAS_DATA), given_numbers[0] or 1)
-        return layout.pack(ringfile.checksum(tail, *numbers), *numbers) + tail
+        numbers = (*fields, ring_file.word(4, len(told), ring_file.HAS_DATA), given_numbers[0] or 1)
+        return layout.pack(ring_file.checksum(tail, *numbers), *numbers) + tail
 
     head = json.dumps(header).encode()
-    table = ringfile.framed(json.dumps({"names": node, "code": {"module": node}}).encode())
-    data = (ringfile.MAGIC.ljust(16, b"\0") + ringfile.framed(head)).ljust(ringfile.HEADER, b"\0")
-    data += table.ljust(ringfile.TABLE, b"\0")
-    data += body(ringfile.START, *given_numbers[1:4]) + body(ringfile.END, given_numbers[4])
-    assert len(ringfile.parse(data).steps) == 1
+    table = ring_file.framed(json.dumps({"names": node, "code": {"module": node}}).encode())
+    data = (ring_file.MAGIC.ljust(16, b"\0") + ring_file.framed(head)).ljust(ring_file.HEADER, b"\0")
+    data += table.ljust(ring_file.TABLE, b"\0")
+    data += body(ring_file.START, *given_numbers[1:4]) + body(ring_file.END, given_numbers[4])
+    assert len(ring_file.parse(data).steps) == 1
     assert readable(data) is not None
 
 
-@pytest.mark.parametrize("data", [b"", b"x", b"{}", ringfile.MAGIC, ringfile.MAGIC + b"\xff" * 5000, os.urandom(9000)])
+@pytest.mark.parametrize(
+    "data", [b"", b"x", b"{}", ring_file.MAGIC, ring_file.MAGIC + b"\xff" * 5000, os.urandom(9000)]
+)
 def test_what_is_no_ring_file_is_a_clear_error(data, tmp_path):
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(RingFileError, match=r"x: (does not begin as a ring file|has a damaged header)"):

@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrace import canonical_bytes, hash_value
-from flowtrace.canonical import MAX_POINTERS, encode, loads, plain, pretty
-from flowtrace.digest import derive_key, hash_bytes
-from flowtrace.sink import Encoded
+from flowtrace.values.digest import derive_key, hash_bytes
+from flowtrace.values.encode import MAX_POINTERS, encode
+from flowtrace.values.encoded import Encoded
+from flowtrace.values.json import loads, plain, pretty
 
 VECTORS = [json.loads(line) for line in (Path(__file__).parent / "vectors/canonical.jsonl").read_text().splitlines()]
 JSON_VALUES = st.recursive(

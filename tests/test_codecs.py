@@ -28,7 +28,8 @@ import pydantic
 import pytest
 
 from flowtrace import canonical_bytes, hash_value
-from flowtrace.canonical import encode, loads, plain
+from flowtrace.values.encode import encode
+from flowtrace.values.json import loads, plain
 
 HERE = __name__
 NAN, INF = float("nan"), float("inf")

@@ -12,12 +12,12 @@ import pytest
 
 import flowtrace
 from flowtrace import flow, load_trace, traced_node
-from flowtrace.model import parse_trace
-from flowtrace.nodes import Node
-from flowtrace.runtime import STATE
-from flowtrace.step import CURRENT, running
-from flowtrace.subjects import node_subject
+from flowtrace.instrument.subjects import node_subject
+from flowtrace.recording.node import Node
+from flowtrace.recording.process import STATE
+from flowtrace.recording.step import CURRENT, running
 from flowtrace.testing import recording
+from flowtrace.trace.model import parse_trace
 
 
 @traced_node(component="c", operation="leaf")

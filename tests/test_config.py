@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from flowtrace import ConfigError, FlowtraceError, TraceConfig, TraceContext, TraceMode, ValidationMode
-from flowtrace.config import is_disabled
+from flowtrace.settings.config import is_disabled
 
 NUMBER = "it takes a whole number from 0 to 2147483647"
 COUNT = "it takes a whole number from 1 to 2147483647"

@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 import flowtrace
-from flowtrace import ConfigError, TraceConfig, TraceContext, TraceMode, load_trace, switch, traced_node
+from flowtrace import ConfigError, TraceConfig, TraceContext, TraceMode, load_trace, traced_node
+from flowtrace.host import switch
 
 
 @traced_node

@@ -12,13 +12,14 @@ from types import FunctionType
 import pytest
 
 import flowtrace
-from flowtrace import methods, traced_node
-from flowtrace.buffer import Buffer
-from flowtrace.canonical import encode
-from flowtrace.config import TraceConfig
-from flowtrace.runtime import STATE
-from flowtrace.step import Step, running
+from flowtrace import traced_node
+from flowtrace.instrument import class_methods
+from flowtrace.recording.buffer import Buffer
+from flowtrace.recording.process import STATE
+from flowtrace.recording.step import Step, running
+from flowtrace.settings.config import TraceConfig
 from flowtrace.testing import recording
+from flowtrace.values.encode import encode
 from tests.programs import run_program
 
 MIB = 1024 * 1024
@@ -252,10 +253,10 @@ def test_a_method_is_forgotten_with_its_class():
         return Local
 
     gc.collect()
-    before = len(methods._places)
+    before = len(class_methods._places)
     make()
     gc.collect()
-    assert len(methods._places) == before
+    assert len(class_methods._places) == before
 
 
 def test_the_switch_looks_at_each_class_of_one_name_once(monkeypatch):
@@ -271,8 +272,8 @@ def test_the_switch_looks_at_each_class_of_one_name_once(monkeypatch):
     flowtrace.configure(mode="off")
     made = [make() for _ in range(60)]
     settled = []
-    settle = methods._settle
-    monkeypatch.setattr(methods, "_settle", lambda owner, place: (settled.append(owner), settle(owner, place)))
+    settle = class_methods._settle
+    monkeypatch.setattr(class_methods, "_settle", lambda owner, place: (settled.append(owner), settle(owner, place)))
     with recording():
         assert all(type(vars(cls)["handle"]) is not FunctionType for cls in made)
         on = sum(owner.__name__ == "Local" for owner in settled)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrace import Cause, DivergenceKind, TraceFileError, Verdict, current_step, diff, flow, propagate, traced_node
-from flowtrace.alignment import align, walk
-from flowtrace.model import to_document
+from flowtrace.comparing.align import align, walk
 from flowtrace.testing import recording
+from flowtrace.trace.model import to_document
 from tests.programs import run_program
 from tests.traces import hash_of, run, step, trace
 

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 import flowtrace
-from flowtrace import environment, model, testing
+from flowtrace import testing
+from flowtrace.settings import variables
+from flowtrace.trace import model
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -170,12 +172,12 @@ def test_a_stale_part_is_named_and_mended(tmp_path):
 def test_the_environment_page_has_every_variable_with_its_default():
     text = (DOCS / "pages/reference/environment.md").read_text(encoding="utf-8")
     rows = [re.split(r" *(?<!\\)\| *", line) for line in text.splitlines() if line.startswith("| `")]
-    assert [row[1] for row in rows] == [f"`{item.name}`" for item in environment.VARIABLES]
-    assert [row[4] for row in rows] == [item.default for item in environment.VARIABLES]
+    assert [row[1] for row in rows] == [f"`{item.name}`" for item in variables.VARIABLES]
+    assert [row[4] for row in rows] == [item.default for item in variables.VARIABLES]
 
 
 def test_no_variable_is_named_anywhere_that_does_not_exist():
-    known = {item.name for item in environment.VARIABLES}
+    known = {item.name for item in variables.VARIABLES}
     for page in [*PAGES, *(ROOT / "examples").rglob("*.py")]:
         named = set(re.findall(r"\bFLOWTRACE_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8")))
         assert named <= known, page

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowtrace.environment import CONFIG_VARIABLES, CONTEXT_VARIABLES, VARIABLES, Parsed, Problem, git_sha, parse
-from flowtrace.values import TraceMode, ValidationMode
+from flowtrace.settings.kinds import TraceMode, ValidationMode
+from flowtrace.settings.variables import CONFIG_VARIABLES, CONTEXT_VARIABLES, VARIABLES, Parsed, Problem, git_sha, parse
 
 OFF = {"mode": TraceMode.OFF, "validation": ValidationMode.OFF}
 BOOLEAN = "1/true/yes/on or 0/false/no/off"

@@ -10,8 +10,17 @@ import weakref
 import pytest
 
 from flowtrace import traced_node
-from flowtrace.canonical import loads, pretty
-from flowtrace.failure import MAX_CAUSES, MAX_FRAMES, MAX_MESSAGE, code_of, describe, frames, message_of, type_of
+from flowtrace.recording.failure import (
+    MAX_CAUSES,
+    MAX_FRAMES,
+    MAX_MESSAGE,
+    code_of,
+    describe,
+    frames,
+    message_of,
+    type_of,
+)
+from flowtrace.values.json import loads, pretty
 
 
 def raised(error, cause=None):

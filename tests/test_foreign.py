@@ -15,8 +15,9 @@ import pyarrow as pa
 import pytest
 
 from flowtrace import canonical_bytes, hash_value
-from flowtrace.canonical import encode, loads, plain
-from flowtrace.digest import hash_buffer
+from flowtrace.values.digest import hash_buffer
+from flowtrace.values.encode import encode
+from flowtrace.values.json import loads, plain
 
 NAN = float("nan")
 
@@ -276,7 +277,7 @@ def test_256_mb_are_hashed_where_they_lie(make, tmp_path):
     program = f"""
 import tracemalloc
 import numpy as np
-from flowtrace.canonical import encode, hash_value
+from flowtrace.values.encode import encode, hash_value
 value = {make}
 tracemalloc.start()
 size = encode(value).size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowtrace import flow, traced_node, validate
-from flowtrace.gathering import gather
+from flowtrace.comparing.gather import gather
 from flowtrace.testing import recording
 from tests.traces import run, step, trace
 

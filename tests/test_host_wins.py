@@ -15,9 +15,11 @@ import structlog
 from structlog.testing import capture_logs
 
 import flowtrace
-from flowtrace import log, runtime, traced_node
-from flowtrace.clock import CLOCK
-from flowtrace.step import running
+from flowtrace import traced_node
+from flowtrace.host import log
+from flowtrace.host.clock import CLOCK
+from flowtrace.recording import process
+from flowtrace.recording.step import running
 
 RESULT = object()
 
@@ -194,8 +196,8 @@ def outcome(call, argument):
 
 
 def assert_nothing_is_left():
-    current = runtime.CURRENT.get()
-    runtime.CURRENT.set(None)
+    current = process.CURRENT.get()
+    process.CURRENT.set(None)
     assert (current, running()) == (None, [])
 
 
@@ -286,7 +288,7 @@ def test_a_keyboard_interrupt_wins_over_any_fault(shape, fault, monkeypatch, tra
     with monkeypatch.context() as patch, capture_logs():
         inject(patch, fault, Fault())
         assert outcome(BAD[shape], KeyboardInterrupt()) == "raised"
-    runtime.CURRENT.set(None)
+    process.CURRENT.set(None)
 
 
 @pytest.mark.parametrize("mode", MODES)

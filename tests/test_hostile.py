@@ -13,8 +13,9 @@ import pytest
 from structlog.testing import capture_logs
 
 import flowtrace
-from flowtrace import runtime, traced_node
-from flowtrace.step import running
+from flowtrace import traced_node
+from flowtrace.recording import process
+from flowtrace.recording.step import running
 
 MODES = ("on", "always")
 SPECIAL = """
@@ -35,8 +36,8 @@ def tracing(request, tmp_path):
     seen.clear()
     with capture_logs() as logs:
         yield request.param
-    current = runtime.CURRENT.get()
-    runtime.CURRENT.set(None)
+    current = process.CURRENT.get()
+    process.CURRENT.set(None)
     assert (current, running(), logs) == (None, [], [])
 
 

@@ -12,8 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 import flowtrace
-from flowtrace import runtime, traced_node
-from flowtrace.step import running
+from flowtrace import traced_node
+from flowtrace.recording import process
+from flowtrace.recording.step import running
 
 
 @pytest.fixture(autouse=True, params=["on", "always"])
@@ -21,8 +22,8 @@ def tracing(request, tmp_path):
     flowtrace.configure(mode=request.param, out_path=tmp_path / "trace.json", capture_inputs=True, capture_outputs=True)
     with capture_logs() as logs:
         yield request.param
-    current = runtime.CURRENT.get()
-    runtime.CURRENT.set(None)
+    current = process.CURRENT.get()
+    process.CURRENT.set(None)
     assert (current, running(), logs) == (None, [], [])
 
 

@@ -20,10 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import flowtrace
-from flowtrace import flow, housekeeping, load_trace, ownership, traced_node, validate
-from flowtrace.housekeeping import Keeper
-from flowtrace.ownership import Folder, Template, says_it_is_own
-from flowtrace.writer import rendered_paths
+from flowtrace import flow, load_trace, traced_node, validate
+from flowtrace.trace import ownership, retention
+from flowtrace.trace.files import rendered_paths
+from flowtrace.trace.ownership import Folder, Template, says_it_is_own
+from flowtrace.trace.retention import Keeper
 from tests.faults.scenario import ROOT
 from tests.programs import run_program
 
@@ -298,7 +299,7 @@ def test_a_huge_folder_is_not_listed_with_every_write(tmp_path, monkeypatch):
     with flowtrace.override(mode="on", out_path=tmp_path / "{run_id}.json", max_files=10):
         fail_often(100)
     assert told(tmp_path) == list(range(90, 100))
-    assert len(listings) <= 1 + 100 // (2000 // housekeeping.NAMES_A_WRITE)
+    assert len(listings) <= 1 + 100 // (2000 // retention.NAMES_A_WRITE)
 
 
 def test_files_are_looked_into_only_where_there_may_be_too_many(tmp_path, monkeypatch):
@@ -571,7 +572,7 @@ def test_every_path_that_a_template_can_become_is_found_by_it(template, flow_id,
 
 @given(name=st.text(st.characters(exclude_characters="\0/"), min_size=1, max_size=60))
 def test_no_other_name_passes_for_that_of_a_trace(name):
-    data = flowtrace.canonical.pretty(
+    data = flowtrace.values.json.pretty(
         {
             "trace_version": 1,
             "runner_version": "1",
@@ -618,7 +619,7 @@ def test_warnings_are_told_without_the_lock(tmp_path, monkeypatch):
         other.start()
         other.join()
 
-    monkeypatch.setattr(housekeeping.log, "warn_once", warn_once)
+    monkeypatch.setattr(retention.log, "warn_once", warn_once)
     keeper = Keeper(str(tmp_path / "{run_id}.json"), 1)
     monkeypatch.setattr(Keeper, "_remove", lambda *_: (_ for _ in ()).throw(PermissionError(13, "no")))
     for number in range(2):

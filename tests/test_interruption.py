@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 
 from flowtrace import configure, register_codec, traced_node
-from flowtrace.interruption import is_from_handler, let_through
-from flowtrace.step import CURRENT, running
+from flowtrace.host.signals import is_from_handler, let_through
+from flowtrace.recording.step import CURRENT, running
 
 
 class Late(Exception):

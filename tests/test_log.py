@@ -11,7 +11,8 @@ import threading
 import pytest
 import structlog
 
-from flowtrace import log, testing, traced_node
+from flowtrace import testing, traced_node
+from flowtrace.host import log
 
 
 @pytest.fixture

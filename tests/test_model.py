@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import flowtrace
-from flowtrace import Trace, TraceFileError, ValidationIssue, json_schema, load_trace, model, testing
-from flowtrace.canonical import pretty
-from flowtrace.model import parse_trace, to_document
+from flowtrace import Trace, TraceFileError, ValidationIssue, json_schema, load_trace, testing
+from flowtrace.trace import model
+from flowtrace.trace.model import parse_trace, to_document
+from flowtrace.values.json import pretty
 
 HASH = {"algorithm": "blake3", "value": "0" * 64}
 SMALL = {

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from flowtrace import PayloadFileError, TraceFileError, payloads, traced_node
-from flowtrace.payloads import holds_what_its_name_says, read_payload
+from flowtrace import PayloadFileError, TraceFileError, traced_node
 from flowtrace.testing import recording
+from flowtrace.trace import payload_files
+from flowtrace.trace.payload_files import holds_what_its_name_says, read_payload
 
 NAME = f"{'0' * 64}.json"
 
@@ -21,7 +22,7 @@ NAME = f"{'0' * 64}.json"
 def folder(request, tmp_path, monkeypatch):
     """A folder with a payload, a secret beside it, and either way of opening files."""
     if request.param == "by path":
-        monkeypatch.setattr(payloads, "_WALKS", False)
+        monkeypatch.setattr(payload_files, "_WALKS", False)
     inner = tmp_path / "artifacts" / "t.payloads"
     inner.mkdir(parents=True)
     (inner / NAME).write_bytes(b'{"a":1}')

@@ -14,7 +14,7 @@ import pytest
 
 import flowtrace
 from flowtrace import flow, traced_node
-from flowtrace.proxies import TracedFunction
+from flowtrace.instrument.proxies import TracedFunction
 
 MODES = ("off", "on", "always")
 

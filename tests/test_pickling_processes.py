@@ -167,7 +167,7 @@ CLOUD = """
         "functions = pickle.load(sys.stdin.buffer)\\n"
         "assert [function(2) for function in functions] == [5] * len(functions)\\n"
         "assert functions[0](100) == 11\\n"
-        "from flowtrace.proxies import TracedFunction\\n"
+        "from flowtrace.instrument.proxies import TracedFunction\\n"
         "assert not isinstance(functions[0], TracedFunction)\\n"
     )
     subprocess.run([sys.executable, "-c", receive], input=cloudpickle.dumps(sent), check=True)

@@ -60,7 +60,7 @@ def test_the_first_call_reads_the_environment_and_off_stays_off(tmp_path):
     program = """
         import sys
         half(1)
-        from flowtrace.switch import SWITCH
+        from flowtrace.host.switch import SWITCH
         assert SWITCH == []
         assert sys.excepthook is sys.__excepthook__
     """
@@ -303,7 +303,7 @@ def test_a_fork_waits_for_a_thread_that_loads_the_recorder(beginning, flow_id, t
         os.environ["FLOWTRACE_OUT"] = "out/t.json"  # after the decoration, so that the first use loads it all
         fork_while_it_loads(begin, end)
     """
-    run_program(tmp_path, QUIET, NODES, BEGINNINGS[beginning], loading("flowtrace.snapshot", 0.5), program)
+    run_program(tmp_path, QUIET, NODES, BEGINNINGS[beginning], loading("flowtrace.values.snapshot", 0.5), program)
     (trace,) = traces(tmp_path / "out").values()
     assert (trace.flow.id, operations(trace)) == (flow_id, ["fail"])
 
@@ -322,14 +322,14 @@ def test_ctrl_c_while_a_fork_waits_arrives_after_it(tmp_path):
             print("interrupted")
         go_on.set()
     """
-    done = run_program(tmp_path, QUIET, NODES, loading("flowtrace.snapshot", 2), program)
+    done = run_program(tmp_path, QUIET, NODES, loading("flowtrace.values.snapshot", 2), program)
     assert done.stdout == "interrupted\n"
 
 
 def test_a_fork_waits_for_a_thread_that_loads_what_a_warning_needs(tmp_path):
     program = """
         half(1)
-        from flowtrace.log import warn
+        from flowtrace.host.log import warn
         fork_while_it_loads(lambda: warn("from the thread"), fail)
     """
     (tmp_path / "file").touch()
@@ -345,7 +345,7 @@ def test_a_fork_does_not_wait_for_ever_and_its_child_is_not_traced(tmp_path):
         os.environ["FLOWTRACE_OUT"] = "out/t.json"
         fork_while_it_loads(lambda: half(1), fail)
     """
-    done = run_program(tmp_path, QUIET, NODES, loading("flowtrace.snapshot", 60), program)
+    done = run_program(tmp_path, QUIET, NODES, loading("flowtrace.values.snapshot", 60), program)
     assert (done.stdout, done.stderr) == ("", "")
     assert not (tmp_path / "out").exists()
 
@@ -354,7 +354,7 @@ def test_a_child_that_can_load_no_structlog_is_traced_and_says_nothing(tmp_path)
     program = """
         half(1)
         from flowtrace import forks
-        from flowtrace.log import warn
+        from flowtrace.host.log import warn
         forks.MAX_WAIT = 0.1
 
         def call():

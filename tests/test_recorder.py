@@ -101,7 +101,7 @@ def without_numbers(text):
 
 def test_a_whole_trace_with_fixed_clock_and_ids(tmp_path, monkeypatch):
     monkeypatch.setattr("os.getpid", lambda: 4242)
-    monkeypatch.setattr("flowtrace.writer.HOME_PID", 4242)
+    monkeypatch.setattr("flowtrace.trace.files.HOME_PID", 4242)
     monkeypatch.setattr("platform.node", lambda: "build-7")
     monkeypatch.setattr("platform.python_version", lambda: "3.11.7")
     path = tmp_path / "trace.json"

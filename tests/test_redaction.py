@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowtrace.canonical import encode, loads
-from flowtrace.digest import derive_key
-from flowtrace.redaction import BUILT_IN, MARKER, secret_names, words
+from flowtrace.values.digest import derive_key
+from flowtrace.values.encode import encode
+from flowtrace.values.json import loads
+from flowtrace.values.redaction import BUILT_IN, MARKER, secret_names, words
 
 SECRET = """
     password PASSWORD Password passWord dbPassword DBPassword db_password db-password DB.PASSWORD user:password

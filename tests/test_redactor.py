@@ -9,8 +9,8 @@ import pandas
 import pytest
 
 from flowtrace import ConfigError, TraceConfig, configure, current_step, get_recorder, override, traced_node
-from flowtrace.redaction import MARKER
 from flowtrace.testing import recording
+from flowtrace.values.redaction import MARKER
 from tests.traces import hash_of
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from flowtrace import CodecError, canonical_bytes, hash_value, register_codec
-from flowtrace.canonical import encode, loads
-from flowtrace.codecs import registered_codecs
+from flowtrace.values.codecs import registered_codecs
+from flowtrace.values.encode import encode
+from flowtrace.values.json import loads
 
 HERE = __name__
 

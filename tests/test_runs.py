@@ -12,8 +12,8 @@ import pytest
 
 import flowtrace
 from flowtrace import flow, load_trace, traced_node
-from flowtrace.clock import CLOCK
-from flowtrace.step import CURRENT, running
+from flowtrace.host.clock import CLOCK
+from flowtrace.recording.step import CURRENT, running
 from flowtrace.testing import fixed_clock, recording
 
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrace import traced_node
-from flowtrace.failure import MAX_MESSAGE
-from flowtrace.redaction import MARKER, secret_names
-from flowtrace.scrub import EVERYTHING, LONGEST_TEXT, Scrubber, texts_in, texts_in_environment
+from flowtrace.recording.failure import MAX_MESSAGE
 from flowtrace.testing import recording
+from flowtrace.values.redaction import MARKER, secret_names
+from flowtrace.values.scrub import EVERYTHING, LONGEST_TEXT, Scrubber, texts_in, texts_in_environment
 
 NAMES = secret_names()
 

@@ -8,10 +8,10 @@ import threading
 
 import pytest
 
-from flowtrace.config import TraceConfig
-from flowtrace.nodes import Node, Policy
-from flowtrace.snapshot import LIGHT, take, take_call
-from flowtrace.streams import Stream
+from flowtrace.recording.call_values import Stream
+from flowtrace.recording.node import Node, Policy
+from flowtrace.settings.config import TraceConfig
+from flowtrace.values.snapshot import LIGHT, take, take_call
 
 LIMIT = 64 * 1024
 
@@ -67,6 +67,6 @@ def test_one_long_text_in_many_places_is_not_written_out(monkeypatch):
         raise AssertionError("this would write 100 copies")
 
     text = "x" * 100_000
-    monkeypatch.setattr("flowtrace.snapshot._dumps", refuse)
+    monkeypatch.setattr("flowtrace.values.snapshot._dumps", refuse)
     assert take(dict.fromkeys(map(str, range(100)), text), LIGHT) is None
     assert take_call((dict.fromkeys(map(str, range(100)), text),), {}, LIGHT) is None

@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from flowtrace import source, traced_node
-from flowtrace.source import locate, syntax
+from flowtrace import traced_node
+from flowtrace.recording import code_location
+from flowtrace.recording.code_location import locate, syntax
 
 # one text in all supported Pythons, so these hashes are the same on each
 FIXED = [
@@ -83,7 +84,7 @@ OTHER = [
 
 
 def hash_of(text):
-    return source.digest.hash_bytes(syntax(ast.parse(text)).encode("utf-8", "backslashreplace")).value
+    return code_location.digest.hash_bytes(syntax(ast.parse(text)).encode("utf-8", "backslashreplace")).value
 
 
 @pytest.mark.parametrize(("text", "fixed"), FIXED, ids=range(len(FIXED)))
@@ -174,7 +175,7 @@ def test_a_callable_that_raises_on_every_question_is_not_located():
 def test_a_lambda_has_the_hash_of_itself_alone_where_it_can_be_told():
     one = lambda x: x + 1  # noqa: E731
     pair = (lambda: 1), (lambda: 2)
-    assert locate(one).hash.value == source.digest.hash_bytes(
+    assert locate(one).hash.value == code_location.digest.hash_bytes(
         syntax(ast.parse("lambda x: x + 1", mode="eval").body).encode()
     )
     assert [locate(each).hash for each in pair] == [None, None]
@@ -185,7 +186,7 @@ def test_a_source_that_changed_on_disk_does_no_harm(tmp_path):
     path.write_text("def node():\n    return 1\n")
     program = """
 import moved
-from flowtrace.source import locate
+from flowtrace.recording.code_location import locate
 open("moved.py", "w").write("x = (\\n")
 code = locate(moved.node)
 print(code.qualname, code.hash)

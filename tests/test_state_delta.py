@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flowtrace import current_step, diff, traced_node, validate
-from flowtrace.redaction import MARKER
 from flowtrace.testing import recording
+from flowtrace.values.redaction import MARKER
 from tests.traces import hash_of
 
 

@@ -14,8 +14,8 @@ from types import FunctionType
 
 import pytest
 
-from flowtrace.instrument import traced_node
-from flowtrace.proxies import TracedFunction
+from flowtrace.instrument.proxies import TracedFunction
+from flowtrace.instrument.traced_node import traced_node
 from flowtrace.testing import recording
 
 TOOL = Path(__file__).parent / "thirdparty"

@@ -13,8 +13,8 @@ import pytest
 
 import flowtrace
 from flowtrace import flow, load_trace, traced_node
+from flowtrace.recording.throttle import BURST, Throttle
 from flowtrace.testing import fixed_clock
-from flowtrace.throttle import BURST, Throttle
 from tests.programs import run_program
 
 
@@ -132,7 +132,7 @@ SPY = """
     def tell():
         print(*(f"{name} {written.count(name)}" for name in sorted(set(written))), sep=", ")
 
-    from flowtrace.clock import CLOCK
+    from flowtrace.host.clock import CLOCK
 
     CLOCK.now = lambda: 1  # no bucket is ever refilled
     written = []

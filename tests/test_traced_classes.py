@@ -14,7 +14,7 @@ import pytest
 
 import flowtrace
 from flowtrace import traced_node
-from flowtrace.proxies import TracedFunction
+from flowtrace.instrument.proxies import TracedFunction
 from flowtrace.testing import recording
 
 HERE = __name__

@@ -22,9 +22,9 @@ import orjson
 import pytest
 
 from flowtrace import canonical_bytes, hash_value
-from flowtrace.canonical import encode, plain
-from flowtrace.probe import is_tree
-from flowtrace.snapshot import LIGHT, resting, restore, take
+from flowtrace.values.encode import encode
+from flowtrace.values.json import is_tree, plain
+from flowtrace.values.snapshot import LIGHT, resting, restore, take
 
 CALLED: list[str] = []
 NAMES = """
@@ -349,8 +349,8 @@ def test_a_tree_has_no_part_in_two_places():
 def test_buffers_are_not_copied_before_they_are_refused(tmp_path):
     program = """
 import resource, sys
-from flowtrace.canonical import encode
-from flowtrace.snapshot import take
+from flowtrace.values.encode import encode
+from flowtrace.values.snapshot import take
 big = {"a": [b"x" * 300_000_000]}
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert take(big, 1 << 30) is None and encode(big, limit=0).size < 300

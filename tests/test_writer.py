@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from flowtrace import TraceFileError, load_trace, traced_node, writer
-from flowtrace.control import override
-from flowtrace.digest import hash_bytes
-from flowtrace.writer import is_child_process, render_path, write_atomically, write_payload
+from flowtrace import TraceFileError, load_trace, traced_node
+from flowtrace.recording.control import override
+from flowtrace.trace import files
+from flowtrace.trace.files import is_child_process, render_path, write_atomically, write_payload
+from flowtrace.values.digest import hash_bytes
 
 RUN = {"run_id": "a" * 32, "flow_id": "f", "timestamp": "2023-11-14T22:13:20.123456Z"}
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user or to mount")
@@ -239,7 +240,7 @@ def test_an_interrupt_while_writing_leaves_nothing(monkeypatch):
 def test_a_file_size_limit_is_an_error_not_a_signal(tmp_path):
     program = """
 import resource
-from flowtrace.writer import write_atomically
+from flowtrace.trace.files import write_atomically
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write_atomically("t.json", b"x" * 5000)
@@ -524,7 +525,7 @@ def test_a_link_in_the_place_of_the_trace_is_replaced_and_not_followed(tmp_path)
 @pytest.mark.parametrize("is_named", [False, True])
 def test_a_link_at_the_temporary_name_is_not_followed(tmp_path, monkeypatch, is_named):
     if is_named:
-        monkeypatch.setattr(writer, "_UNNAMED", None)
+        monkeypatch.setattr(files, "_UNNAMED", None)
     monkeypatch.setattr(os, "urandom", lambda size: b"\0" * size)
     other = tmp_path / "other"
     other.write_bytes(b"not yours")

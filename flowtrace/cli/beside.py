@@ -16,7 +16,7 @@ class Beside:
     """
 
     def __init__(self, source: TraceSource) -> None:
-        from flowtrace.payloads import MAX_ALL_SHOWN_BYTES
+        from flowtrace.trace.payload_files import MAX_ALL_SHOWN_BYTES
 
         self._folder = None if source.path is None else os.path.dirname(os.path.abspath(source.path))
         self._room = MAX_ALL_SHOWN_BYTES
@@ -34,8 +34,7 @@ class Beside:
         return found
 
     def _read(self, relative: str) -> tuple[Any, str]:
-        from flowtrace.captured import NotCapturedError, from_file
-        from flowtrace.payloads import MAX_SHOWN_BYTES
+        from flowtrace.trace.payload_files import MAX_SHOWN_BYTES, NotCapturedError, from_file
 
         if self._folder is None:
             return None, "where the trace lies is not known"

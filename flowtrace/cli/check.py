@@ -33,12 +33,12 @@ from flowtrace.cli.program import (
     program_environment,
     python_command,
 )
-from flowtrace.environment import parse
-from flowtrace.values import LARGEST_NUMBER
+from flowtrace.settings.kinds import LARGEST_NUMBER
+from flowtrace.settings.variables import parse
 
 if TYPE_CHECKING:
-    from flowtrace.divergence import Divergence, TraceDiff
-    from flowtrace.model import Trace
+    from flowtrace.comparing.result import Divergence, TraceDiff
+    from flowtrace.trace.model import Trace
 
 _STEPS: Final = 100_000
 _BYTES: Final = 1 << 28  # 256 MiB of captured values
@@ -124,11 +124,11 @@ def _not_kept(folder: str, names: list[str]) -> set[str]:
 
 
 def _run(folder: Path, number: int, program: tuple[str, ...], auto: tuple[str, ...], quiet: bool) -> _Run:
-    from flowtrace.canonical import pretty
-    from flowtrace.config import TraceContext
-    from flowtrace.gathering import gather
-    from flowtrace.model import load_trace, to_document
-    from flowtrace.writer import write_atomically
+    from flowtrace.comparing.gather import gather
+    from flowtrace.settings.config import TraceContext
+    from flowtrace.trace.files import write_atomically
+    from flowtrace.trace.model import load_trace, to_document
+    from flowtrace.values.json import pretty
 
     name = f"run {number}"
     own = folder / f"run-{number}"
@@ -186,8 +186,8 @@ def _place_in_input() -> int | None:
 
 
 def _compare(first: _Run, other: _Run) -> TraceDiff:
-    from flowtrace.aspects import Side
-    from flowtrace.comparing import compare
+    from flowtrace.comparing.diff import compare
+    from flowtrace.comparing.evidence import Side
 
     return compare(*(Side(run.trace, run.name, run.path) for run in (first, other)))
 

@@ -22,7 +22,7 @@ from flowtrace.errors import FlowtraceError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flowtrace.model import Trace
+    from flowtrace.trace.model import Trace
 
     _ParamType = click.ParamType["TraceSource"]
 else:
@@ -108,7 +108,7 @@ class TraceSource:
             TraceFileError: it is not a version 1 trace.
             UnreadableError, OSError: as `data` does.
         """
-        from flowtrace.model import parse_trace
+        from flowtrace.trace.model import parse_trace
 
         return parse_trace(self.data(), self.name)
 
@@ -257,7 +257,7 @@ def print_json(document: object) -> None:
     """
     import json
 
-    from flowtrace.canonical import pretty
+    from flowtrace.values.json import pretty
 
     try:
         data = pretty(document)

@@ -22,8 +22,8 @@ from flowtrace.cli.common import (
 from flowtrace.cli.differences import first_lines, note_lines, other_lines, several, timing_lines
 
 if TYPE_CHECKING:
-    from flowtrace.aspects import Side
-    from flowtrace.divergence import TraceDiff
+    from flowtrace.comparing.evidence import Side
+    from flowtrace.comparing.result import TraceDiff
 
 
 @click.command(
@@ -50,7 +50,7 @@ def command(timing: bool, full: bool, limit: int, as_json: bool, a: TraceSource,
 
     Ends with 0 where no difference was found, and with 1 where there is one, or where the traces can't be compared.
     """
-    from flowtrace.comparing import compare
+    from flowtrace.comparing.diff import compare
 
     if a.path is None and b.path is None:
         raise click.UsageError("only one of A and B can be standard input")
@@ -64,7 +64,7 @@ def command(timing: bool, full: bool, limit: int, as_json: bool, a: TraceSource,
 
 
 def _side(source: TraceSource) -> Side:
-    from flowtrace.aspects import Side
+    from flowtrace.comparing.evidence import Side
 
     return Side(source.load(), source.name, None if source.path is None else str(source.path))
 

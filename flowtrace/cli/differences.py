@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from flowtrace.cli.common import Line, harmless
 
 if TYPE_CHECKING:
-    from flowtrace.divergence import Aspect, Divergence, Group, TraceDiff
-    from flowtrace.structure import Change
+    from flowtrace.comparing.json_changes import Change
+    from flowtrace.comparing.result import Aspect, Divergence, Group, TraceDiff
 
 _SHORT: Final = 8  # hex digits of a hash
 _WIDTH: Final = 120
@@ -179,7 +179,7 @@ def _code(text: str) -> str:
 
 
 def _value(value: Any) -> str:
-    from flowtrace.canonical import canonical_bytes
+    from flowtrace.values.encode import canonical_bytes
 
     return harmless(_cut(canonical_bytes(value).decode(), _WIDTH))
 

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import click
 
-from flowtrace import environment, writer
 from flowtrace.cli.common import (
     EXIT_DIFFERS,
     EXIT_OK,
@@ -26,8 +25,10 @@ from flowtrace.cli.common import (
     print_json,
     print_lines,
 )
-from flowtrace.config import TraceConfig
-from flowtrace.values import TraceMode, ValidationMode
+from flowtrace.settings import variables
+from flowtrace.settings.config import TraceConfig
+from flowtrace.settings.kinds import TraceMode, ValidationMode
+from flowtrace.trace import files
 
 _PREFIX: Final = "FLOWTRACE_"
 _EPOCH: Final = "1970-01-01T00:00:00Z"
@@ -67,7 +68,7 @@ def examine(environ: Mapping[str, str]) -> dict[str, Any]:
     Returns:
         ``tracing`` (the mode in force), ``why``, ``settings``, ``output``, ``problems``, ``versions``, ``extras``.
     """
-    parsed = environment.parse(environ)
+    parsed = variables.parse(environ)
     mode = TraceMode.OFF if parsed.disabled else parsed.config["mode"]
     problems = [
         {"variable": item.variable, "value": item.value, "message": f"counts as unset: it takes {item.accepts}"}
@@ -91,7 +92,7 @@ def examine(environ: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _why(parsed: environment.Parsed) -> str:
+def _why(parsed: variables.Parsed) -> str:
     if parsed.disabled:
         return "FLOWTRACE_DISABLED is set, and wins over everything"
     if "mode" in parsed.sources:
@@ -103,7 +104,7 @@ def _why(parsed: environment.Parsed) -> str:
     return "neither FLOWTRACE_OUT nor FLOWTRACE_MODE is set"
 
 
-def _settings(parsed: environment.Parsed, environ: Mapping[str, str]) -> list[dict[str, Any]]:
+def _settings(parsed: variables.Parsed, environ: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return every setting with its value, and the variable that it comes from or None for a default."""
     config = TraceConfig(**parsed.config)
     others = {"disabled": parsed.disabled, "auto": parsed.auto, **parsed.context}
@@ -114,13 +115,13 @@ def _settings(parsed: environment.Parsed, environ: Mapping[str, str]) -> list[di
     if config.validation is not ValidationMode.OFF:
         sources.setdefault("validation", "CI")
     rows: list[dict[str, Any]] = []
-    for variable in environment.VARIABLES:
+    for variable in variables.VARIABLES:
         setting = variable.setting
         value = getattr(config, setting, others.get(setting))
         if setting == "hash_key" and value is not None:
             value = "(set)"
         rows.append(_row(setting, value, variable.name, sources.get(setting), variable.default.replace("`", "")))
-    sha = environment.git_sha(environ)
+    sha = variables.git_sha(environ)
     source = "GIT_SHA" if "GIT_SHA" in environ else "GITHUB_SHA"
     return [*rows, _row("git_sha", sha, "GIT_SHA", source if sha else None, "none")]
 
@@ -130,7 +131,7 @@ def _row(setting: str, value: object, variable: str, source: str | None, default
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    known = [variable.name.removeprefix(_PREFIX) for variable in environment.VARIABLES]
+    known = [variable.name.removeprefix(_PREFIX) for variable in variables.VARIABLES]
     problems: list[dict[str, Any]] = []
     for name in sorted(environ):
         if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in known:
@@ -142,14 +143,14 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[dict[str, Any]]:
 
 def _try_output(template: str) -> dict[str, Any]:
     """Write an empty file where the trace would go, under another name, and take it and its new folders away again."""
-    rendered = writer.render_path(template, run_id="0" * 32, flow_id="process", timestamp=_EPOCH)
+    rendered = files.render_path(template, run_id="0" * 32, flow_id="process", timestamp=_EPOCH)
     path = os.path.abspath(rendered)
     missing = list(_missing_folders(path))
     probe = os.path.join(os.path.dirname(path), f".flowtrace-doctor-{os.getpid()}")
     reason = None
     try:
-        writer.refuse_special_file(path)
-        writer.write_atomically(probe, b"")
+        files.refuse_special_file(path)
+        files.write_atomically(probe, b"")
     except OSError as error:
         reason = f"can't be written: {error.strerror or error}"
     finally:

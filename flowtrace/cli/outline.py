@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from flowtrace.model import Step, StepError, Trace
+    from flowtrace.trace.model import Step, StepError, Trace
 
 FAILED: Final = "failed"
 OK: Final = "ok"

@@ -12,14 +12,14 @@ import click
 from click.shell_completion import CompletionItem
 
 from flowtrace.cli.common import Command, harmless
-from flowtrace.environment import parse
 from flowtrace.errors import ConfigError
-from flowtrace.values import PATH, PATTERNS, TraceMode
+from flowtrace.settings.kinds import PATH, PATTERNS, TraceMode
+from flowtrace.settings.variables import parse
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _BEGINNINGS: Final = ("-m", "-c")
 _OPTIONS_WITH_VALUE: Final = ("--check-hash-based-pycs",)
-_AUTOSTART: Final = str(Path(__file__).resolve().parent.parent / "autostart")
+_AUTOSTART: Final = str(Path(__file__).resolve().parent / "autostart")
 
 
 class ProgramCommand(Command):

@@ -26,10 +26,10 @@ def command(ring: Path, out: Path | None, as_json: bool) -> int:
     Steps that ran when the process ended stand under in_flight, with the error process_died. Without --out the trace is
     printed; with it, a line that says how many steps it has, or with --json the same as JSON. RING stays as it is.
     """
-    from flowtrace.canonical import pretty
-    from flowtrace.model import new_document
-    from flowtrace.salvage import recover
-    from flowtrace.writer import write_atomically
+    from flowtrace.blackbox.recover import recover
+    from flowtrace.trace.files import write_atomically
+    from flowtrace.trace.model import new_document
+    from flowtrace.values.json import pretty
 
     trace = recover(ring)
     if out is None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from flowtrace.model import Hash
-    from flowtrace.replay_report import ReplayReport, StepReplay
+    from flowtrace.replaying.report import ReplayReport, StepReplay
+    from flowtrace.trace.model import Hash
 
 Line = list[tuple[str, str]]
 """Pieces of text with their styles; the texts are harmless."""
@@ -112,7 +112,7 @@ def _step(text: str) -> int | str:
 
 
 def _trace_automatically(auto: tuple[str, ...]) -> None:
-    from flowtrace import autotrace
+    from flowtrace.instrument import autotrace
 
     patterns = {"FLOWTRACE_AUTO": ",".join(auto)} if auto else {}
     autotrace.install({**os.environ, **patterns})
@@ -154,7 +154,7 @@ def _print(console: Console, report: ReplayReport, test: str | None) -> None:
 
 
 def _lines(report: ReplayReport, test: str | None, marks: tuple[str, str, str], room: int) -> Iterator[Line]:
-    from flowtrace.replay_report import ReplayOutcome
+    from flowtrace.replaying.report import ReplayOutcome
 
     width = max((len(str(item.number)) for item in report.steps), default=1)
     names = max((len(harmless(item.step.node_id)) for item in report.steps), default=0)
@@ -184,7 +184,7 @@ def _more(item: StepReplay) -> str:
 
 
 def _below(item: StepReplay, indent: str, room: int) -> Iterator[Line]:
-    from flowtrace.replay_report import ReplayOutcome
+    from flowtrace.replaying.report import ReplayOutcome
 
     if item.outcome is ReplayOutcome.DIFFERENT_OUTPUT:
         sides = (
@@ -204,8 +204,8 @@ def _hash(found: Hash | None) -> str:
 
 
 def _value(value: Any, room: int) -> str:
-    from flowtrace.canonical import plain
-    from flowtrace.model import UnsetType
+    from flowtrace.trace.model import UnsetType
+    from flowtrace.values.json import plain
 
     data = None if isinstance(value, UnsetType) else plain(value)
     if data is None:
@@ -215,7 +215,7 @@ def _value(value: Any, room: int) -> str:
 
 
 def _verdict(report: ReplayReport, test: str | None) -> Iterator[Line]:
-    from flowtrace.replay_report import ReplayOutcome
+    from flowtrace.replaying.report import ReplayOutcome
 
     replayed = [item for item in report.steps if item.outcome is not ReplayOutcome.SKIPPED]
     same = sum(item.is_as_recorded for item in replayed)

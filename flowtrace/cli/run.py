@@ -16,7 +16,7 @@ from flowtrace.cli.program import (
     program_environment,
     python_command,
 )
-from flowtrace.values import TraceMode
+from flowtrace.settings.kinds import TraceMode
 
 
 @click.command(

@@ -26,7 +26,7 @@ from flowtrace.cli.outline import Entry, details_of, origin, outline
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flowtrace.model import Hash, Step, StepError, Trace
+    from flowtrace.trace.model import Hash, Step, StepError, Trace
 
 _SHORT: Final = 8  # hex digits of a hash
 _LISTED: Final = 5  # pointers, issues
@@ -90,7 +90,7 @@ def command(full: bool, as_json: bool, trace: TraceSource) -> int:
 
 
 def _document(name: str, trace: Trace, entries: list[Entry], failed: Entry | None) -> dict[str, Any]:
-    from flowtrace.model import to_document
+    from flowtrace.trace.model import to_document
 
     envelope = to_document(trace)
     records = {"steps": envelope.pop("steps"), "in_flight": envelope.pop("in_flight", [])}
@@ -318,7 +318,7 @@ class _View:
             yield [(indent, ""), (text, "dim" if theirs else "")]
 
     def _value(self, label: str, value: object, indent: str) -> Iterator[Line]:
-        from flowtrace.canonical import plain
+        from flowtrace.values.json import plain
 
         data = plain(value)
         text = "(nested too deeply to be shown)" if data is None else harmless(data.decode())
@@ -340,7 +340,7 @@ def _name(step: Step) -> str:
 
 def _values(step: Step) -> Iterator[tuple[str, object]]:
     """Return the captured values of a step with their labels."""
-    from flowtrace.model import UNSET
+    from flowtrace.trace.model import UNSET
 
     invocation = step.invocation_json
     if isinstance(invocation, dict) and "payload" in invocation:

@@ -24,8 +24,8 @@ from flowtrace.cli.common import (
 from flowtrace.cli.differences import several
 
 if TYPE_CHECKING:
-    from flowtrace.consistency import Finding
-    from flowtrace.validating import Checked
+    from flowtrace.trace.rules import Finding
+    from flowtrace.trace.validate import Checked
 
 _STYLES: Final = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -58,7 +58,7 @@ def command(strict: bool, convert: str | None, as_json: bool, traces: tuple[Trac
 
     Ends with 1 where there is an error, and with 2 where a file can't be read at all.
     """
-    from flowtrace.validating import check
+    from flowtrace.trace.validate import check
 
     if convert is not None and len(traces) != 1:
         raise click.UsageError("--convert takes one TRACE")
@@ -84,9 +84,9 @@ def _is_good(checked: Checked, strict: bool) -> bool:
 
 
 def _convert(source: TraceSource, checked: Checked, out: str) -> None:
-    from flowtrace.canonical import pretty
-    from flowtrace.model import to_document
-    from flowtrace.writer import write_atomically
+    from flowtrace.trace.files import write_atomically
+    from flowtrace.trace.model import to_document
+    from flowtrace.values.json import pretty
 
     if checked.trace is not None and not checked.is_flat:
         raise UnreadableError(f"{source.name}: is a trace already; --convert takes a flat one-step record")

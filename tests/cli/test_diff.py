@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flowtrace.model import load_trace, to_document
+from flowtrace.trace.model import load_trace, to_document
 from tests.cli.commands import flowtrace
 from tests.traces import hash_of, step, trace
 

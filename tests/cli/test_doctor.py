@@ -12,7 +12,7 @@ import pytest
 
 import flowtrace as library
 from flowtrace.cli.doctor import examine
-from flowtrace.environment import VARIABLES
+from flowtrace.settings.variables import VARIABLES
 from tests.cli.commands import flowtrace
 
 CORE = ("flowtrace", "blake3", "msgspec", "orjson", "structlog", "wrapt")

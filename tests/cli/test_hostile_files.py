@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flowtrace.model import to_document
+from flowtrace.trace.model import to_document
 from tests.cli.commands import flowtrace
 from tests.traces import hash_of, step, trace
 

@@ -171,7 +171,7 @@ HERE = {"FLOWTRACE_MODE": "on", "FLOWTRACE_OUT": "{cwd}/trace.json"}
 def test_the_environment_of_a_traced_program(environ, options, expected):
     import flowtrace as library
 
-    auto = str(Path(library.__file__).parent / "autostart")
+    auto = str(Path(library.__file__).parent / "cli" / "autostart")
     wanted = {name: text.replace("{cwd}", str(Path.cwd())).replace("{auto}", auto) for name, text in expected.items()}
     given = {"HOME": "/h", **environ}
     assert program_environment(given, **options) == {"HOME": "/h", **wanted}

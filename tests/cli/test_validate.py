@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flowtrace import load_trace
-from flowtrace.model import to_document
+from flowtrace.trace.model import to_document
 from tests.cli.commands import flowtrace
 from tests.test_validate import FLAT
 from tests.traces import step, trace

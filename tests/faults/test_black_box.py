@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 import flowtrace
-from flowtrace import load_trace, recover, recovered, ringfile, traced_node
-from flowtrace.config import TraceConfig
-from flowtrace.rerun import stage
-from flowtrace.salvage import trace_of
+from flowtrace import load_trace, recover, traced_node
+from flowtrace.blackbox import recover as recovered
+from flowtrace.blackbox import ring_file
+from flowtrace.blackbox.recover import trace_of
+from flowtrace.replaying.call_again import stage
+from flowtrace.settings.config import TraceConfig
 from tests.faults.scenario import ROOT, memory_group, mounted
 from tests.programs import run_program
 
@@ -157,14 +159,14 @@ def ring(tmp_path_factory):
 
 def place(ring, number):
     """Return where the slot of the step with a number begins."""
-    for at in range(ringfile.FIRST, len(ring), ringfile.SLOT):
-        if int.from_bytes(ring[at + ringfile.START.size - 8 :][:8], "little") == number:
+    for at in range(ring_file.FIRST, len(ring), ring_file.SLOT):
+        if int.from_bytes(ring[at + ring_file.START.size - 8 :][:8], "little") == number:
             return at
     raise AssertionError(number)
 
 
 def steps(data):
-    content = ringfile.parse(bytes(data))
+    content = ring_file.parse(bytes(data))
     trace = trace_of(content)
     finished = [step.invocation_json["payload"]["value"] for step in trace.steps]
     running = [step.invocation_json["payload"].get("value") for step in trace.in_flight]
@@ -174,9 +176,9 @@ def steps(data):
 def test_a_torn_end_is_a_step_that_still_runs(ring):
     assert steps(ring) == ([0, 1, 2], [None], 0)
     at = place(ring, 3)
-    first = ringfile.parse(ring).steps
+    first = ring_file.parse(ring).steps
     size = next(start.size for start, _ in first if start.fields[0] == 3)
-    for byte in range(at + size, at + size + ringfile.END.size + 1):
+    for byte in range(at + size, at + size + ring_file.END.size + 1):
         data = bytearray(ring)
         data[byte] ^= 1
         assert steps(data) == ([0, 1], [2, None], 0)
@@ -184,7 +186,7 @@ def test_a_torn_end_is_a_step_that_still_runs(ring):
 
 def test_a_torn_start_takes_only_its_own_step_along(ring):
     at = place(ring, 3)
-    for byte in range(at, at + ringfile.START.size + 3):
+    for byte in range(at, at + ring_file.START.size + 3):
         data = bytearray(ring)
         data[byte] ^= 1
         assert steps(data) == ([0, 1], [None], 1)
@@ -193,7 +195,7 @@ def test_a_torn_start_takes_only_its_own_step_along(ring):
 def test_a_step_torn_at_any_byte_is_never_taken_for_a_whole_one(ring):
     """The slot of a step is half written over that of an older one, as a kill in the middle of a copy leaves it."""
     old, new = place(ring, 1), place(ring, 3)
-    start, end = next(step for step in ringfile.parse(ring).steps if step[0].fields[0] == 3)
+    start, end = next(step for step in ring_file.parse(ring).steps if step[0].fields[0] == 3)
     for cut in range(start.size + end.size):
         data = bytearray(ring)
         data[old : old + cut] = ring[new : new + cut]
@@ -347,8 +349,8 @@ def test_steps_of_nodes_that_have_no_room_in_the_table_keep_their_values(tmp_pat
 
 def test_a_damaged_table_costs_names_and_no_step(ring):
     data = bytearray(ring)
-    data[ringfile.HEADER + 20] ^= 1
-    trace = trace_of(ringfile.parse(bytes(data)))
+    data[ring_file.HEADER + 20] ^= 1
+    trace = trace_of(ring_file.parse(bytes(data)))
     assert [step.output_json for step in trace.steps] == [[0, 0], [1, 1], [2, 2]]
     # the first call was written with its name, the others as the arguments that they were
     assert [step.invocation_json["payload"] for step in trace.steps] == [{"value": 0}, {"unknown": 1}, {"unknown": 2}]
@@ -373,5 +375,5 @@ def test_nodes_that_come_and_go_are_not_kept_and_fill_no_table(tmp_path):
     del node, passing
     gc.collect()
     assert sum(ref() is not None for ref in gone) <= 3
-    content = ringfile.read(str(tmp_path / "app.ring"))
+    content = ring_file.read(str(tmp_path / "app.ring"))
     assert [node["names"][2] for node in content.nodes.values()] == ["passing", "op"]

@@ -14,8 +14,8 @@ import pytest
 
 import flowtrace
 from flowtrace import ReplayError, hash_value, replay
-from flowtrace.digest import hash_bytes
-from flowtrace.resolve import Resolver
+from flowtrace.replaying.find_function import Resolver
+from flowtrace.values.digest import hash_bytes
 from tests.replay.workshop import edit, new_module, outcomes, record
 
 EVIL = """
@@ -377,7 +377,7 @@ def test_classes_come_from_usable_modules_only_and_are_made_without_running_thei
         ("dataclass", "dataclasses:Field"),
         ("str", "subprocess:Popen"),
         ("exception", "subprocess:CalledProcessError"),
-        ("enum", "flowtrace.values:TraceMode"),
+        ("enum", "flowtrace.settings.kinds:TraceMode"),
         ("dataclass", "../evil:Record"),
         ("dataclass", ":"),
     ]:

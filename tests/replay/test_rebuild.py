@@ -30,8 +30,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrace import FlowtraceError, RebuildError, canonical_bytes, hash_value, register_codec
-from flowtrace.codecs import registered_codecs
-from flowtrace.rebuild import Rebuilder, rebuild
+from flowtrace.values.codecs import registered_codecs
+from flowtrace.values.rebuild import Rebuilder, rebuild
 
 T = TypeVar("T")
 Few = TypeVar("Few", tuple[int, int], str)

@@ -11,8 +11,8 @@ import pytest
 
 import flowtrace
 from flowtrace import ReplayError, ReplayOutcome, TraceFileError, configure, dump, override, replay, traced_node
-from flowtrace.step import CURRENT, running
-from flowtrace.switch import MUTED, SWITCH
+from flowtrace.host.switch import MUTED, SWITCH
+from flowtrace.recording.step import CURRENT, running
 from tests.replay.workshop import edit, new_module, outcomes, record
 
 SHOP = """

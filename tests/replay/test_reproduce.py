@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flowtrace import ReplayError, hash_value, replay
-from flowtrace.literals import Writer, layout
+from flowtrace.replaying.python_source import Writer, layout
 from tests.replay import test_rebuild
 from tests.replay.workshop import edit, new_module, record
 

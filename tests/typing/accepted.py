@@ -27,7 +27,7 @@ from flowtrace import (
     register_codec,
     traced_node,
 )
-from flowtrace.model import StepError
+from flowtrace.trace.model import StepError
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from flowtrace.autotrace import ImportHook
+from flowtrace.instrument.autotrace import ImportHook
 
 Decorate = Callable[[Any], Any]
 TESTS = ("*.tests", "*.tests.*", "*.test", "*.test.*", "*.test_*", "*.conftest", "conftest", "test_*")
@@ -184,7 +184,7 @@ class _Faults:
         self.seen: dict[str, dict[str, Any]] = {}
 
     def watch(self) -> None:
-        from flowtrace import log
+        from flowtrace.host import log
 
         report = log.internal_fault
 
@@ -221,7 +221,7 @@ def install() -> Everywhere:
 def _save(everywhere: Everywhere, faults: _Faults, folder: Path, pid: int) -> None:
     if os.getpid() != pid:  # a fork: its numbers are mostly those of its parent
         return
-    from flowtrace.clock import CLOCK
+    from flowtrace.host.clock import CLOCK
 
     stats = {
         "argv": sys.argv[:2],

@@ -1,0 +1,1 @@
+"""The last steps in a mapped file that outlives the process."""

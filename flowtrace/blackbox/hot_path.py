@@ -1,0 +1,177 @@
+"""Calls that go into the black box as they are: one argument, light values, harmless names.
+
+What is less simple goes through `flowtrace.recording.hot_path` and `flowtrace.blackbox.box`, and looks the same in the
+file. Each half of a step is one function, and one call writes it: whatever is done here counts in every call.
+"""
+
+from __future__ import annotations
+
+from gc import is_tracked
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final
+
+from flowtrace.blackbox.ring_file import END, PRIME, START, adler, into_end, into_start, learn_to_pack
+from flowtrace.host import log
+from flowtrace.host.clock import CLOCK
+from flowtrace.recording import hot_path
+from flowtrace.recording.process import STATE, ensure, open_run, report
+from flowtrace.recording.step import LIVE, Step, current, make_current, restore_current
+from flowtrace.values.digest import hash_raw
+from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps
+from flowtrace.values.snapshot import FEW
+
+if TYPE_CHECKING:
+    from flowtrace.instrument.wrappers import Subject
+
+_SORTED: Final = EXACT_TYPES | SORTED_KEYS
+_tracked: Final = is_tracked
+
+
+def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
+    """Do what `flowtrace.recording.hot_path.begin` does."""
+    parent = current()
+    above = 0
+    # this is `new_step`, without a call
+    step = Step()
+    step.node = node = subject.target
+    step.bound = bound
+    step.number = step.parent = step.ended = 0
+    step.run = step.previous = step.output = step.stream = step.slot = step.rest = None
+    try:
+        box: Any = (STATE.recorder or ensure()).policy.box
+        known = node.known
+        if (
+            box is None
+            or known.owner is not box.nodes
+            or (way := known.bound_way if bound else known.way) is None
+            or len(args) != 1
+            or kwargs
+            or _tracked(value := args[0])
+            or (len(value) > FEW if (is_dict := type(value) is dict) else type(value) is tuple)
+        ):
+            return _begin_otherwise(subject, args, kwargs, bound)
+        try:
+            if way.lead is None:
+                data = tail = dumps(args, None, EXACT_TYPES)
+            else:
+                data = way.lead + dumps(value, None, _SORTED) + b"}"
+                tail = hash_raw(data)
+        except JSONError:
+            return _begin_otherwise(subject, args, kwargs, bound)
+        # dumps has taken no keys but texts: none is asked for a hash of its own
+        if len(data) > way.room or (is_dict and not known.harmless.issuperset(value) and box.hides(value, known)):
+            return _begin_otherwise(subject, args, kwargs, bound)
+        step.input = data
+        if parent is None:
+            step.owns_run = True
+        else:
+            step.owns_run = False
+            step.previous = parent
+            step.run = parent.run or open_run(parent)
+            step.parent = above = parent.number
+        step.thread = thread = get_ident()
+        step.number = number = next(CLOCK.numbers)
+        free = box.free
+        slot = free.popleft() if len(free) > box.keep else box.other_slot()
+        step.started = now = CLOCK.now()
+        if slot is None:
+            LIVE[number] = step
+        else:
+            step.slot = slot
+            size = len(tail)
+            slot.end = slot.body + size
+            word = way.word + size
+            check = adler(tail, (number + above + word + thread + now) % PRIME)
+            pack = into_start[size] or learn_to_pack(size, START, into_start)
+            pack(box.map, slot.at, check, above, now, thread, word, number, tail)
+            slot.step = step
+        step.token = make_current(step)
+    except BaseException as error:
+        make_current(parent)
+        hot_path.forget(step)
+        if not isinstance(error, Exception):  # Ctrl-C: what was current stays so
+            raise
+        report("write the start of a call into the black box", error)
+        # with no room left on the stack, trying again would be one more error, and that one would be the host's
+        return None if isinstance(error, RecursionError) else _begin_otherwise(subject, args, kwargs, bound)
+    return step
+
+
+def _begin_otherwise(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
+    subject.begin, subject.end = hot_path.begin, hot_path.end  # which come back here while there is a box
+    return hot_path.begin(subject, args, kwargs, bound)
+
+
+def end(step: Step, output: Any) -> None:
+    """Do what `flowtrace.recording.hot_path.end` does."""
+    # this is how `lifecycle.end` begins too
+    token, number = step.token, step.number
+    if token is None:
+        make_current(step.previous)
+    else:
+        step.token = None
+        try:
+            restore_current(token)
+        except ValueError:
+            make_current(step.previous)
+    step.previous = None
+    if not number:
+        return
+    try:
+        try:
+            step.ended = ended = CLOCK.now()
+        finally:
+            slot = step.slot
+            if slot is not None and slot.step is step:
+                slot.step = None
+            else:
+                LIVE.pop(number, None)
+        recorder = STATE.recorder or ensure()
+        box: Any = recorder.policy.box
+        if (
+            slot is None
+            or slot.box is not box
+            or step.rest is not None
+            or _tracked(output)
+            or (len(output) > FEW if (is_dict := type(output) is dict) else type(output) is tuple)
+        ):
+            hot_path.take_end(step, output, recorder)
+            return
+        try:
+            data = tail = dumps(output, None, EXACT_TYPES if box.shows_results else _SORTED)
+            fits = len(data) <= box.limit and not (
+                is_dict and not (known := step.node.known).harmless.issuperset(output) and box.hides(output, known)
+            )
+            if fits:
+                if not box.shows_results:
+                    tail = hash_raw(data)
+                size = len(tail)
+                word = box.end_word + size
+                took = ended - step.started
+                check = adler(tail, (number + word + took) % PRIME)
+                pack = into_end[size] or learn_to_pack(size, END, into_end)
+                pack(box.map, slot.end, check, took, word, number, tail)
+                step.output = data
+        except JSONError:
+            fits = False
+        except Exception as error:
+            log.internal_fault("write the end of a step into the black box", error)
+            fits = False
+        if not fits:
+            hot_path.take_end(step, output, recorder)
+            return
+        step.slot = None
+        box.free.append(slot)
+        buffer = recorder.buffer
+        if type(step.input) is not bytes or buffer.counts_bytes:
+            buffer.add(step)
+        else:  # this is `add`, without a call
+            buffer.steps.append(step)
+            next(buffer.ticks)
+        if step.run is not None or recorder.is_always:
+            hot_path.settle(step)
+        elif STATE.throttle.holds:
+            STATE.throttle.write_due()
+    except Exception as error:
+        hot_path.forget(step)
+        report("record the end of a call", error)

@@ -1,0 +1,287 @@
+"""The black box of this process: where its file goes, who opens and closes it, and what becomes of the dead ones."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from threading import RLock
+from typing import Any, Final
+
+from flowtrace.blackbox import hot_path, recover, ring_file
+from flowtrace.blackbox.box import BlackBox
+from flowtrace.blackbox.ring_file import RingFile
+from flowtrace.errors import RingFileError
+from flowtrace.host import log, switch
+from flowtrace.host.clock import CLOCK
+from flowtrace.host.signals import let_through
+from flowtrace.recording.call_values import Snapshot, snapshot_call, snapshot_output
+from flowtrace.recording.node import Node
+from flowtrace.recording.recorder import TraceRecorder
+from flowtrace.recording.step import Step, running
+from flowtrace.recording.to_records import own_version
+from flowtrace.settings.variables import git_sha
+from flowtrace.trace import files
+
+_MOST_FOUND: Final = 100
+_MOST_WAITING: Final = 20
+_LONGEST: Final = 500
+_LAST: Final = -100  # after everything else that multiprocessing does at a worker's end
+
+
+class _NotWrittenError(Exception):
+    """A dead process's trace could not be written."""
+
+
+class _InForce:
+    """What is in force.
+
+    Attributes:
+        recorder: the process-global recorder whose steps go into the box.
+        box: the box; None where there is none, or where it is not made yet.
+        lock: held while that changes.
+    """
+
+    def __init__(self) -> None:
+        self.recorder: TraceRecorder | None = None
+        self.box: BlackBox | None = None
+        self.lock = RLock()
+
+
+_now: Final = _InForce()
+
+
+class _Pending:
+    """Stands for the box of a forked child, whose file is made when something is traced there.
+
+    Most children only run another program; those that leave by ``os._exit`` would leave an empty file behind.
+    """
+
+    __slots__ = ("_recorder", "limit", "nodes")
+    begin_call: Callable[..., Any] = staticmethod(hot_path.begin)
+    end_call: Callable[..., Any] = staticmethod(hot_path.end)
+
+    def __init__(self, recorder: TraceRecorder) -> None:
+        self._recorder = recorder
+        self.nodes = None  # none is known yet ...
+        self.limit = -1  # ... and nothing is written at once
+
+    def take(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Snapshot:
+        """Make the box, and do as it does."""
+        box = self._made()
+        policy = self._recorder.policy
+        return snapshot_call(node, args, kwargs, bound, policy) if box is None else box.take(node, args, kwargs, bound)
+
+    def start(self, step: Step) -> None:
+        """Make the box: it takes in every step that runs, and so this one where that is listed already."""
+        box = self._made()
+        if box is not None and not box.has(step):
+            box.start(step)
+
+    def end(self, step: Step, output: object) -> None:
+        """Make the box; it takes in the step, which began before it."""
+        step.output = snapshot_output(step.node, output, self._recorder.policy)
+        self.finish(step)
+
+    def finish(self, step: Step) -> None:
+        """Make the box; it takes in the step, which began before it."""
+        self.adopt(step)
+
+    def adopt(self, step: Step) -> None:
+        """Make the box; it takes in the step."""
+        box = self._made()
+        if box is not None:
+            box.adopt(step)
+
+    def _made(self) -> BlackBox | None:
+        with _now.lock:
+            standing: object = self._recorder.policy.box
+            if standing is self:
+                _open(self._recorder)
+        return _now.box
+
+
+def put(recorder: TraceRecorder | None) -> None:
+    """Close the box that is in force, and open the one that a recorder asks for; while a replay runs, leave it be.
+
+    Args:
+        recorder: the process-global one; None for none.
+    """
+    with _now.lock:
+        if switch.MUTED:
+            return
+        close()
+        if recorder is None or recorder.is_off or recorder.config.blackbox is None:
+            return
+        _now.recorder = recorder
+        if os.getpid() != switch.HOME_PID:
+            recorder.policy.box = _Pending(recorder)
+        else:
+            _open(recorder)
+
+
+def close() -> None:
+    """End the box in order: its file goes."""
+    box = _taken_away()
+    if box is not None:
+        box.close()
+
+
+def after_fork() -> None:
+    """Leave the box to the parent, in a forked child."""
+    _now.lock = RLock()
+    box = _taken_away()
+    if box is not None:
+        box.abandon()
+
+
+def _taken_away() -> BlackBox | None:
+    recorder, box = _now.recorder, _now.box
+    _now.recorder = _now.box = None
+    if recorder is not None:
+        recorder.policy.box = None
+    return box
+
+
+def _open(recorder: TraceRecorder) -> None:
+    """Make the box; where that is impossible, one warning tells."""
+    recorder.policy.box = None
+    template = str(recorder.config.blackbox)
+    path = template
+    try:
+        path = os.path.join(os.getcwd(), template)
+        file = _make(recorder, path)
+        size = recorder.config.buffer_size
+        box = BlackBox(file, ring_file.slots_for(size), size, recorder.policy)
+    except (OSError, RingFileError, ValueError) as error:
+        let_through(error)
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        log.warn_once("black box can't be used", ("black box", template, reason), path=path, reason=reason)
+        return
+    for step in _steps_of(recorder):
+        box.adopt(step)
+    _now.box = recorder.policy.box = box
+    _close_with_worker()
+
+
+def _steps_of(recorder: TraceRecorder) -> list[Step]:
+    """Return the steps that a new box takes in: those that ended last, and those that run."""
+    return [*recorder.buffer.newest(), *running()]
+
+
+def _close_with_worker() -> None:
+    """Close the box of a multiprocessing worker in order, too: it may end without what runs at an interpreter's end.
+
+    A worker that has imported its program forgets what was registered meanwhile, and then asks those that say so here.
+    """
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None and files.is_child_process():
+        util.Finalize(None, close, exitpriority=_LAST)
+        util.register_after_fork(_now, lambda _now: util.Finalize(None, close, exitpriority=_LAST))
+
+
+def _make(recorder: TraceRecorder, template: str) -> RingFile:
+    run_id, flow_id = recorder.run_id, recorder.context.flow_id
+    timestamp = CLOCK.timestamp(recorder.started)
+    path = files.render_path(template, run_id=run_id, flow_id=flow_id, timestamp=timestamp)
+    others = [] if files.is_child_process() else [other for other in _found(template) if other != path]
+    waiting = sum(_waits(other, recorder) for other in others)
+    if os.path.lexists(path):
+        try:
+            is_gone = _is_gone(path, recorder)
+        except _NotWrittenError as error:
+            _warn_of(path, error)
+            waiting, is_gone = waiting + 1, False
+        if waiting > _MOST_WAITING:
+            raise RingFileError(
+                path, f"waits, as {waiting - 1} more do, for its trace to be written: no new one is made"
+            )
+        if not is_gone:
+            stem, suffix = os.path.splitext(path)
+            path = f"{stem}.{os.getpid()}{suffix}"
+    return RingFile(path, _header(recorder), ring_file.slots_for(recorder.config.buffer_size))
+
+
+def _waits(path: str, recorder: TraceRecorder) -> bool:
+    """Make a trace of what may be another dead process's ring file; tell whether that could not be written."""
+    try:
+        _is_gone(path, recorder)
+    except _NotWrittenError as error:
+        _warn_of(path, error)
+        return True
+    except (OSError, RingFileError) as error:  # not ours: it only has such a name
+        let_through(error)
+    return False
+
+
+def _warn_of(path: str, error: _NotWrittenError) -> None:
+    log.warn_once(
+        "failed to write the trace of a process that died", ("dead", str(error)), path=path, reason=str(error)
+    )
+
+
+def _found(template: str) -> list[str]:
+    """Return the files that this program may have made under a template, in other processes."""
+    folder, name = os.path.split(template)
+    try:
+        names = sorted(filter(recover.names_of(name, r"(\.[0-9]+)?").fullmatch, os.listdir(folder or ".")))
+    except OSError:
+        return []
+    return [os.path.join(folder, name) for name in names[:_MOST_FOUND]]
+
+
+def _is_gone(path: str, recorder: TraceRecorder) -> bool:
+    """Make a trace of a dead process's ring file, and remove it; tell whether it is gone.
+
+    Raises:
+        RingFileError: it is something else.
+        OSError: it is no file that may be read.
+        _NotWrittenError: the trace can't be written, and the ring file stays.
+    """
+    with ring_file.taken_from_the_dead(path) as content:
+        if content is not None:
+            _keep(content, recorder)
+    return content is not None
+
+
+def _keep(content: ring_file.Content, recorder: TraceRecorder) -> None:
+    trace = recover.trace_of(content)
+    if content.is_clean or not (trace.steps or trace.in_flight):
+        return
+    try:
+        target = recover.write(recorder, trace, content.header)
+    except OSError as error:
+        let_through(error)
+        raise _NotWrittenError(error.strerror or str(error)) from error
+    log.warn("made a trace of a process that died", path=target, pid=content.header.get("pid"))
+
+
+def _header(recorder: TraceRecorder) -> dict[str, Any]:
+    pid = os.getpid()
+    context = recorder.context
+    texts = {
+        "runner_version": own_version(),
+        "git_sha": git_sha(os.environ),
+        "pack_ref": context.pack_ref,
+        "resolved_digest": context.resolved_digest,
+        "flow_id": context.flow_id,
+        "flow_version": context.flow_version,
+        "run_id": recorder.run_id,
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "identity": ring_file.identity(pid),
+    }
+    shown = {
+        name: text and text.encode("utf-8", "backslashreplace").decode()[:_LONGEST] for name, text in texts.items()
+    }
+    numbers = {
+        "pid": pid,
+        "started": recorder.started,
+        "epoch": CLOCK.epoch(),
+        "buffer_size": recorder.config.buffer_size,
+        "max_value_bytes": recorder.config.max_value_bytes,
+        "steps_before": min((step.number for step in _steps_of(recorder)), default=CLOCK.steps_begun() + 1) - 1,
+    }
+    captures = {"captures_outputs": recorder.config.capture_outputs}
+    return shown | numbers | captures

@@ -1,0 +1,1 @@
+"""Which step of two traces differs first, and why."""

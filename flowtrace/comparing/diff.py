@@ -1,0 +1,257 @@
+"""Comparing two traces: which step differs first, and what kind of difference that is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from flowtrace.comparing.align import Pair, Place, align, bounded, dropped_of, walk
+from flowtrace.comparing.evidence import Evidence, Side, code_text
+from flowtrace.comparing.result import Aspect, Cause, CodeChange, Divergence, DivergenceKind, Group, Timing, TraceDiff
+from flowtrace.trace import model
+
+MAX_DIVERGENCES: Final = 100
+_MAX_TIMINGS: Final = 20
+_ENDED: Final = frozenset({"ok", "failed", "recovered", "interrupted"})
+_KINDS: Final = {
+    "output": DivergenceKind.OUTPUT,
+    "state_delta": DivergenceKind.STATE_DELTA,
+    "validation_issues": DivergenceKind.ISSUES,
+}
+
+
+def diff(
+    a: model.Trace | str | os.PathLike[str],
+    b: model.Trace | str | os.PathLike[str],
+    *,
+    timing: bool = False,
+    limit: int = MAX_DIVERGENCES,
+) -> TraceDiff:
+    """Compare two traces step by step.
+
+    Steps are the same call when they have the same node and the same caller, and the same input or else the same place
+    among that node's calls. The order of steps that ran at the same time is no difference, nor are times, hosts and
+    line numbers. Payload files are read where the traces are given as files.
+
+    Args:
+        a: a trace, or the path of its file.
+        b: the trace to compare it with.
+        timing: also say where the durations differ most; they never count as divergences.
+        limit: describe no more divergences than this; all are counted.
+
+    Returns:
+        The divergences in the order of execution, and a verdict.
+
+    Raises:
+        TraceFileError: a file is not a version 1 trace.
+        OSError: a file can't be read.
+    """
+    return compare(_side(a, "A"), _side(b, "B"), timing=timing, limit=limit)
+
+
+def compare(a: Side, b: Side, *, timing: bool = False, limit: int = MAX_DIVERGENCES) -> TraceDiff:
+    """Compare two traces that were read already; see `diff`."""
+    result = TraceDiff(a.name, b.name)
+    pairs = align(a.trace, b.trace)
+    _Comparison(result, Evidence(a, b), limit).run(pairs)
+    if timing:
+        result.timings = _timings(pairs)
+    return result
+
+
+def _side(trace: model.Trace | str | os.PathLike[str], name: str) -> Side:
+    if isinstance(trace, model.Trace):
+        return Side(trace, name, None)
+    path = os.fspath(trace)
+    return Side(model.load_trace(path), path, path)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A pair that has begun.
+
+    Attributes:
+        kind: what is known to differ already; None for nothing.
+        cause: where that comes from.
+        aspects: its details.
+        has_new_code: the same input went into changed code.
+        at: its number in the order of execution.
+        inside: how many divergences there were when it began.
+    """
+
+    kind: DivergenceKind | None
+    cause: Cause
+    aspects: list[Aspect]
+    has_new_code: bool
+    at: int
+    inside: int
+
+
+@dataclass(slots=True)
+class _Comparison:
+    result: TraceDiff
+    evidence: Evidence
+    limit: int
+    found: list[tuple[int, Pair, DivergenceKind, Cause, list[Aspect]]] = field(default_factory=list)
+    opened: dict[int, _Open] = field(default_factory=dict)
+    code_changes: dict[str, CodeChange] = field(default_factory=dict)
+
+    def run(self, pairs: list[Pair]) -> None:
+        """Fill the result."""
+        result, traces = self.result, self.evidence.traces
+        result.dropped = (dropped_of(traces[0]), dropped_of(traces[1]))
+        for at, (pair, is_end) in enumerate(walk(pairs)):
+            if is_end:
+                self._end(pair, at)
+            else:
+                self._begin(pair, at)
+        if not result.compared and any(result.dropped):
+            self.found.clear()
+            self._compare_code_by_node()
+        self.found.sort(key=lambda item: item[0])
+        result.total = len(self.found)
+        result.groups = self._groups()
+        result.divergences = [self._divergence(*item[1:]) for item in self.found[: self.limit]]
+        self._compare_envelopes()
+        self.evidence.tell_of_dropped(result.dropped)
+        result.undecided = self.evidence.undecided
+        result.doubts = self.evidence.doubts()
+        result.code_changes = sorted(self.code_changes.values(), key=lambda change: change.node_id)
+
+    def _begin(self, pair: Pair, at: int) -> None:
+        if pair.a is None or pair.b is None:
+            self._alone(pair, at)
+            return
+        self.result.compared += 1
+        given = self.evidence.input(pair.a, pair.b)
+        new_code = self._has_new_code(pair.a, pair.b)
+        opened = _Open(None, Cause.UNKNOWN, [], new_code and given is None, at, len(self.found))
+        if given is not None:
+            opened.kind, opened.cause, opened.aspects = DivergenceKind.INPUT, Cause.UPSTREAM, [given]
+        elif pair.is_moved:
+            opened.kind, opened.cause = DivergenceKind.REORDERED, Cause.CALLER
+        self.opened[id(pair)] = opened
+
+    def _alone(self, pair: Pair, at: int) -> None:
+        if pair.is_rolled_out:
+            ours, theirs = self.result.rolled_out
+            self.result.rolled_out = (ours + (pair.a is not None), theirs + (pair.b is not None))
+            return
+        kind = DivergenceKind.MISSING if pair.b is None else DivergenceKind.ADDED
+        self.found.append((at, pair, kind, Cause.CALLER, self.evidence.lone_end(pair.a, pair.b)))
+
+    def _has_new_code(self, a: Place, b: Place) -> bool:
+        ours, theirs = a.step.code, b.step.code
+        if ours is None or theirs is None or ours.hash is None or theirs.hash is None or ours.hash == theirs.hash:
+            return False
+        self.code_changes.setdefault(a.step.node_id, CodeChange(a.step.node_id, code_text(a.step), code_text(b.step)))
+        return True
+
+    def _end(self, pair: Pair, at: int) -> None:
+        opened = self.opened.pop(id(pair), None)
+        if opened is None or pair.a is None or pair.b is None:
+            return
+        ends = self.evidence.ends(pair.a, pair.b)
+        differs_inside = len(self.found) > opened.inside
+        if opened.has_new_code and (ends or differs_inside):
+            code = Aspect("code", code_text(pair.a.step), code_text(pair.b.step))
+            self.found.append((opened.at, pair, DivergenceKind.CODE, Cause.CODE, [code, *ends]))
+        elif opened.kind is not None:
+            self.found.append((opened.at, pair, opened.kind, opened.cause, [*opened.aspects, *ends]))
+        elif ends:
+            cause = Cause.INSIDE if differs_inside else _cause(pair.a.step, pair.b.step)
+            self.found.append((at, pair, _kind(pair.a, pair.b, ends[0]), cause, ends))
+
+    def _groups(self) -> list[Group]:
+        groups: dict[tuple[DivergenceKind, str], Group] = {}
+        for _, pair, kind, _, _ in self.found:
+            node_id = pair.either.step.node_id
+            group = groups.get((kind, node_id))
+            if group is None:
+                group = groups[kind, node_id] = Group(kind, node_id, 0, *_pointers(pair))
+            group.count += 1
+        return list(groups.values())
+
+    def _divergence(self, pair: Pair, kind: DivergenceKind, cause: Cause, aspects: Iterable[Aspect]) -> Divergence:
+        place = pair.either
+        return Divergence(
+            kind,
+            cause,
+            place.step.node_id,
+            pair.occurrence,
+            place.parent.step.node_id if place.parent is not None else None,
+            *_pointers(pair),
+            tuple(self.evidence.with_values(aspect, pair.a, pair.b) for aspect in aspects),
+        )
+
+    def _compare_code_by_node(self) -> None:
+        """Where no step has a counterpart, the nodes that both traces know can still tell of changed code."""
+        ours, theirs = ({step.node_id: step for step in trace.steps} for trace in self.evidence.traces)
+        for node_id in ours.keys() & theirs.keys():
+            self._has_new_code(Place(ours[node_id], "", None, None), Place(theirs[node_id], "", None, None))
+
+    def _compare_envelopes(self) -> None:
+        ours, theirs = map(_context, self.evidence.traces)
+        names = {**ours, **theirs}
+        self.result.context = {
+            name: (ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)
+        }
+        outcomes = self.result.context.get("outcome", ())
+        comparable = self.result.compared and not self.result.total
+        if comparable and len(outcomes) == 2 and _ENDED.issuperset(outcomes):
+            aspect = Aspect("outcome", *outcomes)
+            flow = self.evidence.traces[0].flow.id
+            outcome = Divergence(
+                DivergenceKind.OUTCOME, Cause.UNKNOWN, flow, 1, None, "/run/outcome", "/run/outcome", (aspect,)
+            )
+            self.result.total, self.result.divergences = 1, [outcome]
+            self.result.groups = [Group(DivergenceKind.OUTCOME, flow, 1, outcome.a, outcome.b)]
+
+
+def _pointers(pair: Pair) -> tuple[str | None, str | None]:
+    return pair.a.pointer if pair.a else None, pair.b.pointer if pair.b else None
+
+
+def _kind(a: Place, b: Place, aspect: Aspect) -> DivergenceKind:
+    if aspect.what == "state":
+        return DivergenceKind.UNFINISHED
+    if aspect.what != "error":
+        return _KINDS[aspect.what]
+    if a.step.error is None:
+        return DivergenceKind.ERROR_APPEARED
+    return DivergenceKind.ERROR_VANISHED if b.step.error is None else DivergenceKind.ERROR_CHANGED
+
+
+def _cause(a: model.Step, b: model.Step) -> Cause:
+    known = a.code is not None and b.code is not None and a.code.hash is not None and a.code.hash == b.code.hash
+    return Cause.NONDETERMINISM if known else Cause.UNKNOWN
+
+
+def _context(trace: model.Trace) -> dict[str, str | None]:
+    run = trace.run
+    return {
+        "flow": trace.flow.id,
+        "flow version": trace.flow.version,
+        "pack": trace.pack.pack_ref,
+        "digest": trace.pack.resolved_digest,
+        "commit": trace.git_sha,
+        "outcome": run.outcome if run is not None else None,
+        "python": run.python if run is not None else None,
+        "flowtrace": trace.runner_version,
+    }
+
+
+def _timings(pairs: list[Pair]) -> list[Timing]:
+    found = [
+        Timing(pair.a.step.node_id, pair.a.pointer, pair.b.pointer, _duration(pair.a.step), _duration(pair.b.step))
+        for pair, is_end in walk(pairs)
+        if is_end and pair.a is not None and pair.b is not None
+    ]
+    found.sort(key=lambda timing: abs(timing.a_ns - timing.b_ns), reverse=True)
+    return [timing for timing in found if timing.a_ns != timing.b_ns][:_MAX_TIMINGS]
+
+
+def _duration(step: model.Step) -> int:
+    return bounded(step.duration_ms * 1_000_000 if step.duration_ns is None else step.duration_ns)

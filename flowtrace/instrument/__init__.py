@@ -1,0 +1,1 @@
+"""`traced_node`, `flow` and the wrappers: with `host`, all that `import flowtrace` loads."""

@@ -1,0 +1,195 @@
+"""`flow`: a run with a name of its own. `current_step` and `propagate`, for the code inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import get_ident
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flowtrace.host import switch
+from flowtrace.instrument.loading import is_ready, start_if_asked
+from flowtrace.instrument.proxies import TracedFunction
+
+if TYPE_CHECKING:
+    from flowtrace.instrument.traced_node import Traceable
+    from flowtrace.instrument.wrappers import Subject
+    from flowtrace.recording.process import Scope
+    from flowtrace.recording.step import CurrentStep
+    from flowtrace.settings.config import TraceContext
+
+F = TypeVar("F", bound="Traceable")
+C = TypeVar("C", bound="Callable[..., Any]")
+
+
+class flow:  # noqa: N801  # used as a context manager and decorator, where lower case is the custom
+    """A run with its own buffer and context: a context manager (``with``, ``async with``) and a decorator.
+
+    Steps inside it belong to it and to no other flow. When an exception leaves it, its trace is written; in mode
+    ``always`` also when it ends well.
+
+    Args:
+        flow_id: name of the flow.
+        version: its version.
+        pack_ref: what it was shipped in; default: that of the process-global recorder.
+        resolved_digest: digest of the shipped artifact; default: that of the process-global recorder.
+
+    Raises:
+        TypeError: an argument is not text.
+    """
+
+    __slots__ = ("_context", "_entered")
+
+    def __init__(
+        self,
+        flow_id: str,
+        *,
+        version: str = "unknown",
+        pack_ref: str | None = None,
+        resolved_digest: str | None = None,
+    ) -> None:
+        for name, value in {"flow_id": flow_id, "version": version}.items():
+            if not isinstance(value, str) or not value:
+                raise TypeError(f"flow: {name} must be text, not {value!r:.80}")
+        for name, other in {"pack_ref": pack_ref, "resolved_digest": resolved_digest}.items():
+            if other is not None and (not isinstance(other, str) or not other):
+                raise TypeError(f"flow: {name} must be text or None, not {other!r:.80}")
+        self._context = (flow_id, version, pack_ref, resolved_digest)
+        self._entered: list[tuple[int, Scope | None]] = []
+
+    def __enter__(self) -> flow:
+        scope = self._make_scope()
+        if scope is not None:
+            from flowtrace.recording.hot_path import resume
+
+            resume(scope)
+        self._entered.append((get_ident(), scope))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        scope = self._take()
+        if scope is not None:
+            from flowtrace.recording.flow_runs import close_flow
+
+            close_flow(scope, error)
+
+    async def __aenter__(self) -> flow:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def __call__(self, function: F, /) -> F:
+        """Decorate a function: each of its calls is a run of this flow.
+
+        Raises:
+            TypeError: what is decorated can't be called.
+        """
+        if isinstance(function, type) or not (callable(function) or hasattr(function, "__func__")):
+            raise TypeError(f"flow decorates a function or a method, not {function!r:.80}")
+        start_if_asked()
+        decorated: Any = TracedFunction(function, lambda _function: self._subject())
+        return decorated  # type: ignore[no-any-return]
+
+    def _subject(self) -> Subject:
+        from flowtrace.instrument.subjects import flow_subject
+
+        return flow_subject(self._make_scope)
+
+    def _make_scope(self) -> Scope | None:
+        if not is_ready():
+            return None
+        from flowtrace.recording.flow_runs import new_scope
+
+        return new_scope(self._in)
+
+    def _take(self) -> Scope | None:
+        """Return the scope that this ``with`` entered: one flow object may be entered in many threads and tasks."""
+        here = get_ident()
+        entered = [at for at, (thread, _) in enumerate(self._entered) if thread == here]
+        if not entered:
+            return None
+        for at in reversed(entered):
+            if self._is_mine(self._entered[at][1]):
+                return self._entered.pop(at)[1]
+        return self._entered.pop(entered[-1])[1]
+
+    def _is_mine(self, scope: Scope | None) -> bool:
+        if scope is None:
+            return True
+        from flowtrace.recording.flow_runs import encloses
+
+        return encloses(scope)
+
+    def _in(self, outer: TraceContext) -> TraceContext:
+        from flowtrace.settings.config import TraceContext
+
+        flow_id, version, pack_ref, resolved_digest = self._context
+        return TraceContext(
+            pack_ref=pack_ref or outer.pack_ref,
+            flow_id=flow_id,
+            flow_version=version,
+            resolved_digest=resolved_digest or outer.resolved_digest,
+        )
+
+
+class _NoStep:
+    """Stands for the current step where none is recorded; false, and does nothing."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+    def add_validation_issue(self, code: str, path: str, message: str) -> None:
+        """Do nothing."""
+
+    def record_state_delta(self, value: object) -> None:
+        """Do nothing."""
+
+
+_NO_STEP = _NoStep()
+
+
+def current_step() -> CurrentStep:
+    """Return the step that runs here, to add to it.
+
+    Returns:
+        The step; where nothing is recorded, a false object whose methods do nothing.
+    """
+    if not switch.SWITCH or switch.is_unread():
+        return _NO_STEP
+    from flowtrace.recording.step import CURRENT, Step
+
+    current = CURRENT.get()
+    return current if isinstance(current, Step) else _NO_STEP
+
+
+def propagate(function: C) -> C:
+    """Take the current step along into a thread: ``threading.Thread(target=propagate(work))``.
+
+    Thread pools and `asyncio.to_thread` do so by themselves while tracing is on.
+
+    Args:
+        function: what the thread will run.
+
+    Returns:
+        A function that does the same, as a child of the step that is current now; ``function`` itself where nothing
+        is recorded.
+    """
+    if not is_ready():
+        return function
+    from flowtrace.recording.threads import carry
+
+    carried: Any = carry(function)
+    return carried  # type: ignore[no-any-return]

@@ -1,0 +1,264 @@
+"""What stands in the place of a traced callable: wrapt proxies that are shown, bound, pickled and copied as it is."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import types
+from collections.abc import Callable
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any, Final
+
+import wrapt
+
+from flowtrace.host.objects import RECEIVER_NAMES
+from flowtrace.host.switch import SWITCH
+from flowtrace.instrument import class_methods
+from flowtrace.instrument.loading import if_on
+from flowtrace.instrument.wrappers import Subject, wrapper_for
+
+MakeSubject = Callable[[Any], Subject]
+"""Takes what is called, and loads what its calls are recorded as."""
+_IMPLICIT: Final[dict[str, type]] = {
+    "__new__": staticmethod,
+    "__init_subclass__": classmethod,
+    "__class_getitem__": classmethod,
+}
+
+
+def _annotations(self: Any) -> Any:
+    return self.__wrapped__.__annotations__
+
+
+def _set_annotations(self: Any, value: Any) -> None:
+    self.__wrapped__.__annotations__ = value
+
+
+def _delete_annotations(self: Any) -> None:
+    del self.__wrapped__.__annotations__
+
+
+# Stands in each wrapper's class: else the first look at the *class's* annotations would put an empty dictionary there,
+# and from then on every wrapper would show that one.
+_ANNOTATIONS: Any = property(_annotations, _set_annotations, _delete_annotations)
+
+
+class _BoundTracedFunction(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]  # not subscriptable when it runs
+    """A traced function that was reached through an instance or a class."""
+
+    __slots__ = ()
+    __annotations__ = _ANNOTATIONS
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        receiver = getattr(self.__wrapped__, "__self__", None)
+        owner = self._self_owner if receiver is None else receiver
+        return getattr, (owner, self.__wrapped__.__name__)
+
+    def __copy__(self) -> _BoundTracedFunction:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        from copy import deepcopy
+
+        receiver = getattr(self.__wrapped__, "__self__", None)
+        copied = deepcopy(receiver, memo)
+        return self if copied is receiver else self._self_parent.__get__(copied, type(copied))
+
+
+class _Stand:
+    """What a wrapper does as the callable that it stands for: be shown, pickled and copied."""
+
+    __slots__ = ()
+
+    def __repr__(self: Any) -> str:
+        return repr(self.__wrapped__)
+
+    def __reduce_ex__(self: Any, protocol: object) -> Any:
+        name = text_of(self.__wrapped__, "__qualname__")
+        if name is not None and _find(text_of(self.__wrapped__, "__module__"), name) is self:
+            return name
+        return _itself, (self.__wrapped__,)
+
+    def __copy__(self: Any) -> Any:
+        from copy import copy
+
+        return self._around(copy(self.__wrapped__))
+
+    def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:
+        from copy import deepcopy
+
+        return self._around(deepcopy(self.__wrapped__, memo))
+
+    def _around(self: Any, wrapped: Any) -> Any:
+        """Return the same node around a copy of its callable; functions are never copied."""
+        raise NotImplementedError
+
+
+class TracedFunction(_Stand, wrapt.FunctionWrapper):  # type: ignore[type-arg]
+    """A callable whose calls are recorded while the switch is on, and which is that callable in everything else.
+
+    Args:
+        wrapped: what is called.
+        make_subject: takes ``wrapped`` and loads what its calls are recorded as.
+        takes_receiver: whether its first argument is no part of the payload; None means that its names tell.
+        is_bound: its first argument is always the receiver, whatever that is.
+    """
+
+    __slots__ = ()
+    __annotations__ = _ANNOTATIONS
+    __bound_function_wrapper__ = _BoundTracedFunction
+
+    def __init__(
+        self,
+        wrapped: Any,
+        make_subject: MakeSubject,
+        takes_receiver: bool | None = None,
+        is_bound: bool = False,
+    ) -> None:
+        subject = Subject.made_later(partial(if_on, make_subject, wrapped))
+        function = getattr(wrapped, "__func__", wrapped) if isinstance(wrapped, classmethod | staticmethod) else wrapped
+        wrapper: Any = wrapper_for(function, subject)
+        if type(wrapped) is FunctionType:
+            # To wrapt, a "builtin" has no __self__ to look for: a failed look costs more than all the rest of its call.
+            super(wrapt.FunctionWrapper, self).__init__(wrapped, None, wrapper, SWITCH, "builtin")  # type: ignore[call-arg]
+        else:
+            super().__init__(wrapped, wrapper, enabled=SWITCH)  # type: ignore[arg-type]  # only its truth is looked at
+        self._self_subject = subject
+        self._self_make_subject = make_subject
+        subject.takes_receiver = _names_receiver(wrapped) if takes_receiver is None else takes_receiver
+        if is_bound:
+            subject.no_receivers = frozenset()
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Bind as a function does: to a real method, which costs less than a bound wrapper too."""
+        if type(self.__wrapped__) is FunctionType or self._self_binding == "function":
+            return self if instance is None else MethodType(self, instance)
+        return super().__get__(instance, owner)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Learn that this is a method; and do what the class would do to a plain function of these names."""
+        super().__set_name__(owner, name)  # type: ignore[misc]  # wrapt has it, its stubs do not
+        function = self.__wrapped__
+        if type(function) is not FunctionType:
+            return
+        is_own = function.__qualname__.rpartition(".")[0] == owner.__qualname__
+        if is_own:
+            self._self_subject.takes_receiver = True
+        if name in _IMPLICIT:
+            setattr(owner, name, _IMPLICIT[name](self))
+        elif is_own:
+            class_methods.add(owner, name, self, partial(_method, self._self_make_subject))
+
+    def _around(self, wrapped: Any) -> TracedFunction:
+        if wrapped is self.__wrapped__:
+            return self
+        subject = self._self_subject
+        return TracedFunction(wrapped, self._self_make_subject, subject.takes_receiver, not subject.no_receivers)
+
+
+def _method(make_subject: MakeSubject, function: Any) -> TracedFunction:
+    """Return the node of a method whose class holds the plain function."""
+    return TracedFunction(function, make_subject, True)
+
+
+class _ShownAs(type):
+    """The class of a traced object. `help` looks at an object's class, and is shown the one that it would have.
+
+    The interpreter itself never asks a class in this way.
+    """
+
+    def __getattribute__(cls, name: str) -> Any:
+        own = type.__getattribute__
+        shown = own(cls, "_shown")
+        if name == "__mro__":
+            return (cls, *shown.__mro__[1:])
+        if name == "__signature__":
+            return inspect.signature(shown)
+        return own(cls, name) if isinstance(vars(_Stand).get(name), FunctionType) else getattr(shown, name)
+
+
+class TracedObject(_Stand, wrapt.CallableObjectProxy):  # type: ignore[type-arg]
+    """An object with a ``__call__`` of its own, traced. It binds to no instance, as such an object does not either.
+
+    Args:
+        wrapped: the object.
+        make_subject: takes it and loads what its calls are recorded as.
+    """
+
+    __slots__ = ()
+    __annotations__ = _ANNOTATIONS
+
+    def __init__(self, wrapped: Any, make_subject: MakeSubject) -> None:
+        super().__init__(wrapped)
+        self._self_wrapper = wrapper_for(wrapped, Subject.made_later(partial(if_on, make_subject, wrapped)))
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the object."""
+        if not SWITCH:
+            return self.__wrapped__(*args, **kwargs)
+        return self._self_wrapper(self.__wrapped__, None, args, kwargs)
+
+    def _around(self, wrapped: Any) -> Any:
+        if wrapped is self.__wrapped__:
+            return self
+        node = wrapt.CallableObjectProxy.__new__(type(self))
+        wrapt.CallableObjectProxy.__init__(node, wrapped)
+        node._self_wrapper = self._self_wrapper
+        return node
+
+
+def traced_object(target: Any, make_subject: MakeSubject) -> Any:
+    """Trace an object through a class that is shown as the object's own.
+
+    Args:
+        target: the object.
+        make_subject: takes it and loads what its calls are recorded as.
+    """
+    cls = type(target)
+    body = {"_shown": cls, "__doc__": cls.__doc__, "__slots__": (), "__annotations__": _ANNOTATIONS}
+    made = types.new_class(
+        cls.__name__, (TracedObject,), {"metaclass": _ShownAs}, lambda namespace: namespace.update(body)
+    )
+    return made(target, make_subject)
+
+
+def is_traced(member: Any) -> bool:
+    """Tell whether an attribute of a class is a node; the attribute itself is not asked."""
+    return issubclass(type(member), TracedFunction)
+
+
+def is_proxied_function(member: Any) -> bool:
+    """Tell whether an attribute of a class is a function behind another decorator made with wrapt."""
+    return issubclass(type(member), wrapt.ObjectProxy) and isinstance(member, FunctionType)
+
+
+def text_of(function: Any, name: str) -> str | None:
+    """Return an attribute that is text, or None."""
+    try:
+        value = getattr(function, name, None)
+    except Exception:  # a callable object with a __getattr__ of its own
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _find(module: str | None, name: str) -> Any:
+    """Return what a module has under a qualified name, or None."""
+    found: Any = sys.modules.get(module or "")
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _itself(value: Any) -> Any:
+    """Take a pickled callable back: one that no module has under its name travels without its decorator."""
+    return value
+
+
+def _names_receiver(function: Any) -> bool:
+    """Tell by its name that a function's first parameter takes a receiver, where no class says so."""
+    if type(function) is not FunctionType:
+        return False
+    scope = function.__qualname__.rpartition(".")[0]
+    code = function.__code__
+    return bool(scope) and scope[-1] != ">" and code.co_argcount > 0 and code.co_varnames[0] in RECEIVER_NAMES

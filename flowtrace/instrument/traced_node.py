@@ -1,0 +1,191 @@
+"""`traced_node`: making callables and classes nodes, whose calls can be recorded.
+
+Nothing but wrapt is loaded here until a call is really traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any, Final, TypeAlias, TypeVar, overload
+
+from flowtrace.instrument.loading import start_if_asked
+from flowtrace.instrument.proxies import TracedFunction, is_proxied_function, is_traced, text_of, traced_object
+from flowtrace.instrument.wrappers import Subject
+
+Traceable: TypeAlias = "Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]"
+F = TypeVar("F", bound="Traceable")
+_NOTHING: Final[Any] = object()
+_ROUTINES: Final = (FunctionType, BuiltinFunctionType)
+
+
+@overload
+def traced_node(function: F, /) -> F: ...
+
+
+@overload
+def traced_node(
+    *,
+    component: str | None = None,
+    operation: str | None = None,
+    node_id: str | None = None,
+    capture_inputs: bool | None = None,
+    redact: Iterable[str] = (),
+    expected_errors: type[BaseException] | tuple[type[BaseException], ...] = (),
+) -> Callable[[F], F]: ...
+
+
+def traced_node(
+    function: Any = _NOTHING,
+    /,
+    *,
+    component: str | None = None,
+    operation: str | None = None,
+    node_id: str | None = None,
+    capture_inputs: bool | None = None,
+    redact: Iterable[str] = (),
+    expected_errors: type[BaseException] | tuple[type[BaseException], ...] = (),
+) -> Any:
+    """Make a function a node, whose calls are recorded while tracing is on.
+
+    Use it bare (``@traced_node``) or called (``@traced_node(component="payments")``), on functions, coroutine
+    functions, generators, async generators, methods, class methods, static methods, and on classes, where it
+    wraps the public methods that the class itself defines.
+
+    Args:
+        function: what is decorated.
+        component: component_id of its steps; default: the name of its module.
+        operation: operation of its steps; default: its qualified name.
+        node_id: node_id of its steps; default: component and operation, joined with a dot.
+        capture_inputs: keep payloads beside their hashes; None follows the configuration.
+        redact: parameter, key and field names whose values are hidden, added to the built-in ones.
+        expected_errors: exceptions that are part of its contract: recorded in the step, no failure.
+
+    Returns:
+        The same function or class for every purpose of the caller; without ``function``, a decorator.
+
+    Raises:
+        TypeError: what is decorated can't be called, or an option is of the wrong type.
+    """
+    options = _Options(component, operation, node_id, capture_inputs, redact, expected_errors)
+    if function is _NOTHING:
+        return options.apply
+    return options.apply(function)
+
+
+class _Options:
+    """What a decorator was given, checked."""
+
+    __slots__ = ("capture_inputs", "component", "expected_errors", "node_id", "operation", "redact")
+
+    def __init__(
+        self,
+        component: str | None,
+        operation: str | None,
+        node_id: str | None,
+        capture_inputs: bool | None,
+        redact: Iterable[str],
+        expected_errors: type[BaseException] | tuple[type[BaseException], ...],
+    ) -> None:
+        names = {"component": component, "operation": operation, "node_id": node_id}
+        for name, text in names.items():
+            if text is not None and not isinstance(text, str):
+                raise TypeError(f"traced_node: {name} must be text or None, not {text!r:.80}")
+        if capture_inputs is not None and not isinstance(capture_inputs, bool):
+            raise TypeError(f"traced_node: capture_inputs must be True, False or None, not {capture_inputs!r:.80}")
+        self.component = component
+        self.operation = operation
+        self.node_id = node_id
+        self.capture_inputs = capture_inputs
+        self.redact = _checked_names(redact)
+        self.expected_errors = _checked_errors(expected_errors)
+
+    def apply(self, target: Any) -> Any:
+        """Wrap a callable, or the public methods of a class."""
+        if isinstance(target, type):
+            return self._apply_to_class(target)
+        if not callable(target) and not isinstance(target, classmethod | staticmethod):
+            raise TypeError(f"traced_node takes a function, a method or a class, not {target!r:.80}")
+        start_if_asked()
+        return self._wrap(target)
+
+    def _wrap(self, target: Any) -> Any:
+        """Wrap a callable so that what comes out is of the same kind."""
+        kind = type(target)
+        if kind in (classmethod, staticmethod) and callable(target.__func__):
+            subject = partial(self._subject, is_static=kind is staticmethod)
+            return _with_attributes(kind(TracedFunction(target.__func__, subject, kind is classmethod)), target)
+        if kind is MethodType and type(target.__func__) is FunctionType:
+            return MethodType(TracedFunction(target.__func__, self._subject, True, True), target.__self__)
+        if kind is partial:
+            inner = TracedFunction(target.func, self._subject)
+            return _with_attributes(partial(inner, *target.args, **target.keywords), target)
+        if kind in _ROUTINES or any("__get__" in vars(base) for base in kind.__mro__):
+            return TracedFunction(target, self._subject)
+        return traced_object(target, self._subject)
+
+    def _apply_to_class(self, cls: type) -> type:
+        for name, member in list(vars(cls).items()):
+            if not name.startswith("_") and _is_method(member):
+                node = self.apply(member)
+                setattr(cls, name, node)
+                if isinstance(node, TracedFunction):
+                    node.__set_name__(cls, name)
+        return cls
+
+    def _subject(self, target: Any, *, is_static: bool = False) -> Subject:
+        from flowtrace.instrument.subjects import node_subject
+        from flowtrace.recording.node import Node
+
+        function = target.__func__ if _is_descriptor(target) else target
+        component = self.component or text_of(function, "__module__") or "unknown"
+        operation = self.operation or text_of(function, "__qualname__") or type(function).__qualname__
+        is_static = is_static or isinstance(target, staticmethod)
+        node = Node(
+            component,
+            operation,
+            self.node_id or f"{component}.{operation}",
+            function=function,
+            has_receiver=isinstance(function, FunctionType) and not is_static,
+            capture_inputs=self.capture_inputs,
+            redact=self.redact,
+            expected_errors=self.expected_errors,
+        )
+        return node_subject(node)
+
+
+def _is_descriptor(target: Any) -> bool:
+    return isinstance(target, classmethod | staticmethod)
+
+
+def _with_attributes(new: Any, old: Any) -> Any:
+    """Give an object that stands for another one the attributes that users set on that one."""
+    for name, value in vars(old).items():
+        vars(new).setdefault(name, value)
+    return new
+
+
+def _is_method(member: Any) -> bool:
+    """Tell whether a class attribute is a method that no node wraps yet; other attributes are not touched."""
+    if issubclass(type(member), classmethod | staticmethod):  # isinstance would ask a member that may be a lazy object
+        member = member.__func__
+    if is_traced(member):
+        return False
+    return type(member) is FunctionType or is_proxied_function(member)
+
+
+def _checked_names(redact: Iterable[str]) -> tuple[str, ...]:
+    names: tuple[Any, ...] = (None,)
+    if isinstance(redact, Iterable) and not isinstance(redact, str):
+        names = tuple(redact)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"traced_node: redact must be a sequence of names, not {redact!r:.80}")
+    return names
+
+
+def _checked_errors(errors: Any) -> tuple[type[BaseException], ...]:
+    found = errors if isinstance(errors, tuple) else (errors,)
+    if all(isinstance(error, type) and issubclass(error, BaseException) for error in found):
+        return found
+    raise TypeError(f"traced_node: expected_errors must be an exception class or a tuple of them, not {errors!r:.80}")

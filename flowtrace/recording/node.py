@@ -1,0 +1,275 @@
+"""What is traced, and what is kept of its values: the nodes, and what a configuration means for them.
+
+The parameters of a call by their names, from the arguments that it was given.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, Final
+
+from flowtrace.host.objects import NO_RECEIVERS, RECEIVER_NAMES, class_attribute, inherits
+from flowtrace.recording.plugin import StepProcessor
+from flowtrace.settings.config import TraceConfig
+from flowtrace.trace.model import Code
+from flowtrace.values.digest import derive_key
+from flowtrace.values.redaction import SecretNames, secret_names
+
+_FIXED: Final = (
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type,
+    FunctionType,
+    BuiltinFunctionType,
+)
+_VARIABLE: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+
+
+class _NothingKnown:
+    """What the black box knows of a node before its first call there."""
+
+    owner: Final = "nobody"
+
+
+_NOTHING_KNOWN: Final = _NothingKnown()
+
+
+class Node:
+    """A function that is traced, and what its decorator said.
+
+    Attributes:
+        component: component_id of its steps.
+        operation: operation of its steps.
+        node_id: node_id of its steps.
+        function: the function itself, for its signature and source; None for a node that an engine reports.
+        has_receiver: a bound call leaves out the signature's first parameter.
+        capture_inputs: keep payloads; None follows the configuration.
+        redact: more names whose values are hidden.
+        expected_errors: errors that are part of its contract.
+        simple_names: its parameters, where all are ordinary ones and none takes a receiver.
+        located: where the function is defined, once that was asked for.
+        live_defaults: some default is an object that may change, so that each call takes a snapshot of them.
+        known: what the black box has worked out for it.
+    """
+
+    __slots__ = (
+        *("capture_inputs", "component", "expected_errors", "function", "has_receiver", "known"),
+        *("live_defaults", "located", "node_id", "operation", "redact", "signature", "simple_names"),
+    )
+
+    def __init__(
+        self,
+        component: str,
+        operation: str,
+        node_id: str,
+        *,
+        function: Callable[..., Any] | None = None,
+        has_receiver: bool = False,
+        capture_inputs: bool | None = None,
+        redact: tuple[str, ...] = (),
+        expected_errors: tuple[type[BaseException], ...] = (),
+    ) -> None:
+        self.component = component
+        self.operation = operation
+        self.node_id = node_id
+        self.function = function
+        self.has_receiver = has_receiver
+        self.capture_inputs = capture_inputs
+        self.redact = redact
+        self.expected_errors = expected_errors
+        self.live_defaults = not all(map(_is_fixed, _defaults(function)))
+        self.simple_names = _simple_names(function)
+        self.signature: inspect.Signature | None = None
+        self.located: Code | None = None
+        self.known: Any = _NOTHING_KNOWN
+
+
+class Policy:
+    """What a configuration means for values.
+
+    Attributes:
+        max_value_bytes: a larger value takes its final form at once.
+        buffer_bytes: no more bytes than these are kept of one captured value.
+        capture_inputs: keep payloads.
+        capture_outputs: keep results.
+        key: 32 bytes for keyed hashing, or None.
+        redactor: tells of more values that are to be hidden, or None.
+        box: the black box, which steps under this policy go into; or None.
+    """
+
+    __slots__ = (
+        "_redact",
+        "box",
+        "buffer_bytes",
+        "capture_inputs",
+        "capture_outputs",
+        "key",
+        "max_value_bytes",
+        "redactor",
+    )
+
+    def __init__(self, config: TraceConfig) -> None:
+        self.max_value_bytes = min(config.max_value_bytes, config.buffer_bytes // 2)  # a step has two of them
+        self.buffer_bytes = config.buffer_bytes
+        self.capture_inputs = config.capture_inputs
+        self.capture_outputs = config.capture_outputs
+        self.key = None if config.hash_key is None else derive_key(config.hash_key)
+        self.redactor = config.redactor
+        self._redact = config.redact
+        self.box: StepProcessor | None = None
+
+    def secret(self, *nodes: Node) -> SecretNames:
+        """Return the test for names whose values are hidden in the steps of some nodes."""
+        return secret_names((*self._redact, *(name for node in nodes for name in node.redact)))
+
+    def captures_input(self, node: Node) -> bool:
+        """Tell whether a node's payloads are kept."""
+        return self.capture_inputs if node.capture_inputs is None else node.capture_inputs
+
+
+def _defaults(function: Any) -> list[Any]:
+    if not isinstance(function, FunctionType):
+        return []
+    return [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+
+
+def _simple_names(function: Any) -> tuple[str, ...] | None:
+    names = ordinary_names(function)
+    scope = "" if names is None else function.__qualname__.rpartition(".")[0]
+    return None if scope and not scope.endswith("<locals>") else names  # a method
+
+
+def ordinary_names(function: Any) -> tuple[str, ...] | None:
+    """Return a function's parameters, where each may be given by its place or its name; else None."""
+    if type(function) is not FunctionType or hasattr(function, "__signature__") or hasattr(function, "__wrapped__"):
+        return None
+    code = function.__code__
+    others = code.co_posonlyargcount or code.co_kwonlyargcount or code.co_flags & _VARIABLE
+    return None if others else code.co_varnames[: code.co_argcount]
+
+
+def _is_fixed(value: object) -> bool:
+    if type(value) is tuple:
+        return all(map(_is_fixed, value))
+    return any(type(value) is fixed for fixed in _FIXED)  # "in" would ask a metaclass for its __eq__
+
+
+_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def bind(
+    node: Node,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    bound: bool,
+    defaults: Sequence[Any] = (),
+) -> dict[str, Any]:
+    """Return the object of a call's parameters, defaults included, receiver left out.
+
+    Args:
+        node: whose call it is.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        bound: ``args`` has no receiver in it.
+        defaults: the function's ``__defaults__`` and ``__kwdefaults__`` as they were before the call, if kept.
+
+    Returns:
+        Value by parameter name; ``args`` and ``kwargs`` alone where they do not fit the signature.
+    """
+    payload = _bind_simply(node, args, kwargs, bound, defaults)
+    if payload is not None:
+        return payload
+    try:
+        signature = _signature(node)
+        parameters = list(signature.parameters.values())
+        positional = parameters and parameters[0].kind in _POSITIONAL
+        if positional and bound and node.has_receiver:
+            parameters = parameters[1:]
+        elif positional and not bound and _has_receiver(node, parameters[0], args):
+            receiver, *parameters = parameters
+            args = args[1:]
+            kwargs = {name: value for name, value in kwargs.items() if name != receiver.name}
+        arguments = inspect.Signature(parameters).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        return {"args": list(args), "kwargs": dict(kwargs)}
+    before = _defaults_by_name(node, defaults)
+    return {item.name: arguments.get(item.name, before.get(item.name, _default(item))) for item in parameters}
+
+
+def _bind_simply(
+    node: Node, args: Sequence[Any], kwargs: Mapping[str, Any], bound: bool, defaults: Sequence[Any]
+) -> dict[str, Any] | None:
+    """Do what `bind` does for a function with ordinary parameters alone, and no receiver among them.
+
+    Returns:
+        The parameters; None where it takes more than that to tell them.
+    """
+    names = node.simple_names
+    if names is None or bound or defaults or len(args) > len(names) or _may_be_receiver(args):
+        return None
+    payload = {**dict(zip(names, args, strict=False)), **kwargs}
+    if len(payload) == len(args) + len(kwargs) == len(names) and payload.keys() == set(names):
+        return payload
+    return None
+
+
+def _signature(node: Node) -> inspect.Signature:
+    if node.signature is None:
+        assert node.function is not None  # an engine's payload has no parameters
+        node.signature = inspect.signature(node.function)
+    return node.signature
+
+
+def _has_receiver(node: Node, first: inspect.Parameter, args: Sequence[Any]) -> bool:
+    """Tell whether the first argument of a method that was reached as a plain function is its receiver.
+
+    ``U.double(3)`` has none, whatever its first parameter is called: a value of a built-in type has no methods of ours.
+    """
+    if _is_receiver(node, args):
+        return True
+    return _names_receiver(node, first) and not (args and id(type(args[0])) in NO_RECEIVERS)
+
+
+def _names_receiver(node: Node, first: inspect.Parameter) -> bool:
+    """Tell whether the first parameter takes the receiver of a method that was reached as a plain function."""
+    scope = getattr(node.function, "__qualname__", "").rpartition(".")[0]
+    return first.name in RECEIVER_NAMES and bool(scope) and not scope.endswith("<locals>")
+
+
+def _may_be_receiver(args: Sequence[Any]) -> bool:
+    return bool(args) and inherits(type(args[0]), type)
+
+
+def _is_receiver(node: Node, args: Sequence[Any]) -> bool:
+    """Tell whether the first argument is a class in which the function is a class method, whatever its receiver's name.
+
+    A class is never plain JSON, so that this is only asked with the real arguments at hand.
+    """
+    if not _may_be_receiver(args) or not isinstance(node.function, FunctionType):
+        return False
+    method = class_attribute(args[0], node.function.__name__)
+    wrapped = getattr(method.__func__, "__wrapped__", None) if type(method) is classmethod else None
+    return wrapped is node.function
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+    if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+        return ()
+    return {} if parameter.kind is inspect.Parameter.VAR_KEYWORD else parameter.default
+
+
+def _defaults_by_name(node: Node, defaults: Sequence[Any]) -> dict[str, Any]:
+    if not defaults or not isinstance(node.function, FunctionType):
+        return {}
+    positional, by_keyword = defaults
+    code = node.function.__code__
+    names = code.co_varnames[: code.co_argcount]
+    values = positional or ()
+    return dict(zip(names[len(names) - len(values) :], values, strict=True)) | (by_keyword or {})

@@ -1,0 +1,97 @@
+"""How an engine reports its nodes without the decorator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from flowtrace.host import log
+from flowtrace.trace.model import ValidationIssue
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEvent:
+    """One execution of a node. Pass the same object to every call that reports it.
+
+    Attributes:
+        node_id: the node within its flow.
+        component_id: the component that it belongs to.
+        operation: what is called in it; None reads ``"unknown"``.
+        payload: what it is called with, any value with a canonical form.
+    """
+
+    node_id: str
+    component_id: str
+    operation: str | None
+    payload: Any
+
+
+@runtime_checkable
+class ExecutionObserver(Protocol):
+    """Something that is told of the execution of nodes."""
+
+    def on_node_start(self, event: NodeEvent) -> None:
+        """A node starts.
+
+        Args:
+            event: the execution; the same object in every call that reports it.
+        """
+
+    def on_node_end(self, event: NodeEvent, output: Any) -> None:
+        """A node ended well.
+
+        Args:
+            event: the execution; the same object in every call that reports it.
+            output: its result.
+        """
+
+    def on_node_error(self, event: NodeEvent, error: BaseException | str) -> None:
+        """A node failed.
+
+        Args:
+            event: the execution; the same object in every call that reports it.
+            error: what it raised, or the text of it.
+        """
+
+    def on_validation(self, event: NodeEvent, issues: Sequence[ValidationIssue]) -> None:
+        """A running node's payload was validated.
+
+        Args:
+            event: the execution; the same object in every call that reports it.
+            issues: what was found.
+        """
+
+
+class FanOutObserver:
+    """Tells several observers, in order. One that fails is reported once and does not keep the others from hearing.
+
+    Args:
+        *observers: who is told.
+    """
+
+    def __init__(self, *observers: ExecutionObserver) -> None:
+        self.observers = observers
+
+    def on_node_start(self, event: NodeEvent) -> None:
+        """Pass on that a node starts."""
+        self._tell("on_node_start", event)
+
+    def on_node_end(self, event: NodeEvent, output: Any) -> None:
+        """Pass on that a node ended well."""
+        self._tell("on_node_end", event, output)
+
+    def on_node_error(self, event: NodeEvent, error: BaseException | str) -> None:
+        """Pass on that a node failed."""
+        self._tell("on_node_error", event, error)
+
+    def on_validation(self, event: NodeEvent, issues: Sequence[ValidationIssue]) -> None:
+        """Pass on what a validation found."""
+        self._tell("on_validation", event, issues)
+
+    def _tell(self, method: str, *arguments: Any) -> None:
+        for observer in self.observers:
+            try:
+                getattr(observer, method)(*arguments)
+            except Exception as error:
+                log.internal_fault(f"call {method} of {type(observer).__qualname__}", error)

@@ -1,0 +1,405 @@
+"""A run's recorder: the buffer of the last steps, the steps in flight, and when a trace is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from threading import RLock, get_ident
+from typing import Any
+
+from flowtrace.host import log
+from flowtrace.host.clock import CLOCK
+from flowtrace.host.signals import let_through
+from flowtrace.host.switch import MUTED
+from flowtrace.recording import failure, to_records
+from flowtrace.recording.buffer import Buffer
+from flowtrace.recording.call_values import Snapshot, final_input, snapshot_output, snapshot_payload
+from flowtrace.recording.node import Node, Policy
+from flowtrace.recording.observer import NodeEvent
+from flowtrace.recording.step import Step, new_step, running
+from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
+from flowtrace.trace import files
+from flowtrace.trace.model import ValidationIssue
+from flowtrace.trace.retention import Keeper
+from flowtrace.values.digest import Digest
+
+UNKNOWN = "unknown"
+
+
+class TraceRecorder:
+    """Records one run. An engine feeds it through the `ExecutionObserver` methods; none of them ever raises.
+
+    Args:
+        config: how it works; ``FLOWTRACE_DISABLED`` turns it off all the same.
+        context: what its trace says about the program.
+
+    Attributes:
+        config: see above.
+        context: see above.
+        buffer: the last finished steps.
+        is_off: nothing is recorded.
+        is_always: a trace is written on success too.
+        is_over: the run has ended; late steps of it may still come.
+        failed: something in the run has failed.
+        written: the run's trace is on disk.
+        started: clock reading at its start, in ns.
+        overtaken: earlier runs to the same file that were not written, because this one came.
+        has_own_file: no other run writes to the same path.
+        is_process_wide: its trace tells of every step in flight, whichever run it belongs to.
+    """
+
+    # What a run starts with stands in the class: a run is made for each call that has calls in it.
+    is_process_wide = False
+    is_over = False
+    failed = False
+    written = False
+    overtaken = 0
+    _run_id = ""
+
+    def __init__(self, config: TraceConfig, context: TraceContext) -> None:
+        self.config = replace(config, mode=TraceMode.OFF) if is_disabled() else config
+        self.context = context
+        self.is_off = self.config.mode is TraceMode.OFF
+        self.is_always = self.config.mode is TraceMode.ALWAYS
+        self.policy = Policy(config)
+        self._out = os.path.join(_working_folder(), config.out_path)
+        self._keeper = Keeper(self._out, config.max_files)
+        self.has_own_file = "{run_id}" in self._out
+        self._begin(CLOCK.now())
+
+    @property
+    def run_id(self) -> str:
+        """The run's id, 32 hex digits; made when it is first asked for."""
+        if not self._run_id:
+            self._run_id = CLOCK.run_id()
+        return self._run_id
+
+    def end_run(self) -> None:
+        """Note that the run is over, and let go of what its steps no longer need: they and it would keep each other."""
+        self.is_over = True
+        for step in self.buffer.newest():
+            step.run = None
+
+    def new_run(self, context: TraceContext, started: int | None = None) -> TraceRecorder:
+        """Return the recorder of another run under the same configuration.
+
+        Args:
+            context: what its trace says about the program.
+            started: clock reading at its start, in ns; None means now.
+        """
+        run = TraceRecorder.__new__(TraceRecorder)
+        run.config = self.config
+        run.context = context
+        run.is_off = self.is_off
+        run.is_always = self.is_always
+        run.policy = self.policy
+        run._out = self._out
+        run._keeper = self._keeper
+        run.has_own_file = self.has_own_file
+        run._begin(CLOCK.now() if started is None else started)
+        return run
+
+    def _begin(self, started: int) -> None:
+        self.started = started
+        self.buffer = Buffer(self.config)
+        self._events: dict[int, tuple[NodeEvent, Step]] = {}
+        self._writing = RLock()
+
+    def forget_lock(self) -> None:
+        """Make a new lock: in a forked child the old one may be held by a thread that is not there."""
+        self._writing = RLock()
+        self._keeper.forget_lock()
+
+    # --- the observer protocol
+
+    def on_node_start(self, event: NodeEvent) -> None:
+        """Note that a node starts, with the hash of its payload as it is now.
+
+        Args:
+            event: the execution; pass the same object to the calls that follow.
+        """
+        self._guarded("record the start of a node", self._start, event)
+
+    def on_node_end(self, event: NodeEvent, output: Any) -> None:
+        """Record that a node ended well. One that has not started is recorded with duration 0.
+
+        Args:
+            event: the execution.
+            output: its result, any value with a canonical form.
+        """
+        self._guarded("record the end of a node", self._end, event, output)
+
+    def on_node_error(self, event: NodeEvent, error: BaseException | str) -> None:
+        """Record that a node failed, and write the trace at once.
+
+        Args:
+            event: the execution.
+            error: what it raised, or the text of it.
+        """
+        self._guarded("record the error of a node", self._error, event, error)
+
+    def on_validation(self, event: NodeEvent, issues: Sequence[ValidationIssue]) -> None:
+        """Attach validation issues to a node that has started; for any other node they are dropped.
+
+        Args:
+            event: the execution.
+            issues: what was found.
+        """
+        self._guarded("record validation issues", self._validation, event, issues)
+
+    def flush_success(self) -> None:
+        """End the run well: its trace is written in mode ``ALWAYS``, once."""
+        if self.is_always and not self.written:
+            self.write("recovered" if self.failed else "ok", ended=True)
+
+    def flush_error(self, error: BaseException | str) -> None:
+        """End the run badly: the step in flight gets the error, or a step ``unknown``; the trace is written, once.
+
+        Args:
+            error: what went wrong, or the text of it.
+        """
+        self._guarded("record the error of a flow", self._flush_error, error)
+
+    def flush_buffer(self) -> None:
+        """Write what is in the buffer now, unless the mode is ``OFF`` or the run is written already."""
+        if not self.is_off and not self.written:
+            self.snapshot()
+
+    # --- what the runtime calls
+
+    def add(self, step: Step) -> None:
+        """Keep a finished step, and let the oldest ones go that are too many."""
+        self.buffer.add(step)
+
+    def add_flow_error(self, error: BaseException | str) -> None:
+        """Add the step that stands for a failure outside any node."""
+        node = Node(UNKNOWN, UNKNOWN, UNKNOWN, capture_inputs=False)
+        step = self._step_of(node, None)
+        step.ended = step.started
+        step.failure = failure.describe(error, "flow_error")
+        self.add(step)
+
+    def has_issues(self, step: Step) -> bool:
+        """Tell whether validation issues make a step count as failed; warn of them where that is asked for."""
+        if not step.issues or self.config.validation is ValidationMode.OFF:
+            return False
+        scrubber = to_records.scrubber_of([step, *self._in_flight()], self.policy)
+        for issue in [to_records.scrubbed_issue(issue, scrubber) for issue in step.issues]:
+            log.warn(
+                "validation issue",
+                node_id=step.node.node_id,
+                code=issue.code,
+                path=issue.path,
+                message=issue.message,
+            )
+        return self.config.validation is ValidationMode.ERROR
+
+    def snapshot(self, path: str | None = None) -> str | None:
+        """Write the buffer and the steps in flight as they are now.
+
+        Args:
+            path: where; None means the configured place.
+
+        Returns:
+            The file's path, or None where it could not be written.
+        """
+        return self._write("snapshot", False, path)
+
+    def write(self, outcome: str, *, ended: bool = False, in_turn: files.InTurn = files.at_once) -> None:
+        """Write the run's trace; a failed write does not count, so that the next chance is taken.
+
+        Args:
+            outcome: ``failed``, ``recovered``, ``ok`` or ``interrupted``.
+            ended: the run is over.
+            in_turn: decides whether the new file still comes in time, as in `flowtrace.trace.files.write_atomically`.
+        """
+        if not self.is_off and self._write(outcome, ended, None, in_turn) is not None:
+            self.written = True
+
+    def path(self) -> str:
+        """Return the file that this run's trace goes to, in this process."""
+        started = CLOCK.timestamp(self.started)
+        flow_id = self.context.flow_id
+        return files.render_path(self._out, run_id=self.run_id, flow_id=flow_id, timestamp=started)
+
+    # --- inside
+
+    def _guarded(self, doing: str, work: Callable[..., None], *arguments: Any) -> None:
+        if self.is_off:
+            return
+        try:
+            work(*arguments)
+        except Exception as error:
+            log.internal_fault(doing, error)
+
+    def _start(self, event: NodeEvent) -> None:
+        step = self._new_step(event)
+        self._events[id(event)] = (event, step)
+        box = self.policy.box
+        if box is not None:
+            box.start(step)
+
+    def _end(self, event: NodeEvent, output: Any) -> None:
+        step = self._close(event)
+        step.output = snapshot_output(step.node, output, self.policy)
+        self._finish(step)
+        if self.has_issues(step):
+            self._fail()
+
+    def _error(self, event: NodeEvent, error: BaseException | str) -> None:
+        step = self._close(event)
+        step.failure = failure.describe(error)
+        self._finish(step)
+        self.has_issues(step)
+        self._fail()
+
+    def _fail(self) -> None:
+        self.failed = True
+        if not self.written:
+            self.write("failed")
+
+    def _validation(self, event: NodeEvent, issues: Sequence[ValidationIssue]) -> None:
+        found = self._find(event)
+        if found is not None:
+            for issue in issues:
+                self._events[found][1].note(issue)
+
+    def _flush_error(self, error: BaseException | str) -> None:
+        if self.written:
+            return
+        if self._events:
+            event, _ = self._events[next(reversed(self._events))]
+            step = self._close(event)
+            step.failure = failure.describe(error)
+            self._finish(step)
+        else:
+            self.add_flow_error(error)
+        self.failed = True
+        self.write("failed", ended=True)
+
+    def _finish(self, step: Step) -> None:
+        """Keep a step that an engine has reported."""
+        box = self.policy.box
+        if box is not None and step.slot is None:
+            box.adopt(step)
+        elif box is not None:
+            box.finish(step)
+        self.add(step)
+
+    def _new_step(self, event: NodeEvent) -> Step:
+        node = Node(event.component_id, event.operation or UNKNOWN, event.node_id)
+        return self._step_of(node, event.payload)
+
+    def _step_of(self, node: Node, payload: object) -> Step:
+        step = new_step(node)
+        step.input = snapshot_payload(node, payload, self.policy)
+        step.run = self
+        step.thread = get_ident()
+        step.number = next(CLOCK.numbers)
+        step.started = CLOCK.now()
+        return step
+
+    def _close(self, event: NodeEvent) -> Step:
+        """Take an event's step out of flight; one that was never started is made now, and lasts no time."""
+        found = self._find(event)
+        if found is None:
+            step = self._new_step(event)
+            step.ended = step.started
+            return step
+        _, step = self._events.pop(found)
+        step.ended = CLOCK.now()
+        return step
+
+    def _find(self, event: NodeEvent) -> int | None:
+        """Return the key of an event in flight: the same object, or else the last one that says the same."""
+        if id(event) in self._events:
+            return id(event)
+        key = (event.node_id, event.component_id, event.operation or UNKNOWN)
+        for found, (_, step) in reversed(self._events.items()):
+            node = step.node
+            if key == (node.node_id, node.component, node.operation) and self._is_same(step, event):
+                return found
+        return None
+
+    def _is_same(self, step: Step, event: NodeEvent) -> bool:
+        node = step.node
+        given = snapshot_payload(node, event.payload, self.policy)
+        return given == step.input or self._hash(node, given) == self._hash(node, step.input)
+
+    def _hash(self, node: Node, payload: Snapshot) -> Digest:
+        return final_input(node, payload, False, self.policy).digest
+
+    def _in_flight(self) -> list[Step]:
+        reported = [step for _, step in self._events.values()]
+        return [step for step in running() if self.is_process_wide or step.run is self] + reported
+
+    def _write(
+        self,
+        outcome: str,
+        ended: bool,
+        path: str | None,
+        in_turn: files.InTurn = files.at_once,
+    ) -> str | None:
+        target = path or "(not known)"
+        try:
+            target = path or self.path()
+            if MUTED:
+                return target
+            with self._writing:
+                stored: dict[str, bytes] = {}
+                self._put(target, self._render(target, outcome, ended, stored), stored, in_turn)
+                if path is None:
+                    self._keeper.written(target, self.context.pack_ref, stored)
+        except Exception as error:
+            self._warn_of_failed_write(target, error)
+        else:
+            return target
+        return None
+
+    def _put(self, target: str, data: bytes, stored: dict[str, bytes], in_turn: files.InTurn) -> None:
+        try:
+            files.write_atomically(target, data, in_turn)
+        except FileNotFoundError:  # another process removed the folder when it was empty: it is made again
+            files.write_atomically(target, data, in_turn)
+        for digest, payload in stored.items():  # or it took them for those of an older trace
+            self._store(target, digest, payload)
+
+    def _store(self, target: str, digest: str, data: bytes) -> str | None:
+        try:
+            try:
+                return files.write_payload(target, digest, data)
+            except FileNotFoundError:  # as above
+                return files.write_payload(target, digest, data)
+        except OSError as error:
+            self._warn_of_failed_write(target, error)
+            return None
+
+    def _render(self, target: str, outcome: str, ended: bool, stored: dict[str, bytes]) -> bytes:
+        steps, dropped = self.buffer.contents()
+        end = CLOCK.now() if ended else None
+        facts = to_records.RunFacts(self.run_id, self.started, end, outcome, dropped, self.overtaken)
+
+        def store(digest: str, data: bytes) -> str | None:
+            relative = self._store(target, digest, data)
+            if relative is not None:
+                stored[digest] = data
+            return relative
+
+        in_flight = self._in_flight()
+        return to_records.trace_bytes(facts, self.context, steps, in_flight, self.policy, store)
+
+    def _warn_of_failed_write(self, path: str, error: Exception) -> None:
+        """Warn once for each cause; runs whose paths come from one template share their causes."""
+        number = error.errno if isinstance(error, OSError) else None
+        let_through(error)
+        reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__qualname__
+        cause = ("write", self._out, number, reason)
+        log.warn_once("failed to write trace", cause, path=path, errno=number, reason=reason)
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed: a relative path will fail when it is written, with a warning
+        return ""

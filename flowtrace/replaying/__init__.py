@@ -1,0 +1,1 @@
+"""Call the captured steps again and judge what comes."""

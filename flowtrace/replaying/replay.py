@@ -1,0 +1,414 @@
+"""`replay`: each captured step's function is called again with its captured input, and what comes of it is compared."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import platform
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from types import MethodType
+from typing import Any, Final, NamedTuple, cast
+
+from flowtrace.errors import RebuildError, ReplayError
+from flowtrace.recording import code_location as source
+from flowtrace.recording import process
+from flowtrace.recording.failure import describe
+from flowtrace.recording.to_records import scrubber_of
+from flowtrace.replaying.arguments import Taken, UnfitError, arguments_of, taken_by
+from flowtrace.replaying.call_again import Rerun, Stage, hash_of, stage
+from flowtrace.replaying.emit_test import MADE_BY, Reproduction, test_source
+from flowtrace.replaying.find_function import Resolver, Target
+from flowtrace.replaying.load_script import NotFoundError
+from flowtrace.replaying.report import ReplayOutcome, ReplayReport, StepReplay
+from flowtrace.replaying.stubs import NoAnswerError, Stubs
+from flowtrace.settings.config import TraceConfig
+from flowtrace.trace.model import UNSET, Hash, Json, Step, StepError, Trace, UnsetType, load_trace
+from flowtrace.trace.payload_files import NotCapturedError, captured_input, captured_output
+from flowtrace.values.annotations import hints_of
+from flowtrace.values.digest import ALGORITHM, hash_bytes
+from flowtrace.values.encode import canonical_bytes
+from flowtrace.values.json import tree_bytes
+from flowtrace.values.rebuild import Rebuilder
+
+Receiver = Callable[[], object] | str | None
+_NOT_REPEATABLE: Final = {
+    "flow_error": "the flow failed outside any node",
+    "node_cancelled": "it was cancelled from outside",
+    "node_interrupted": "it was interrupted from outside",
+    "process_died": "its process died, and this one would too; choose the step by its number to call it all the same",
+}
+_ADDRESS: Final = re.compile(r"\b0x[0-9a-fA-F]{4,}")
+
+
+class Call(NamedTuple):
+    """A call as it was recorded.
+
+    Attributes:
+        target: the function.
+        args: positional arguments, without the receiver.
+        kwargs: keyword arguments.
+        is_exact: the arguments have the recorded hash for sure; False says nothing.
+    """
+
+    target: Target
+    args: list[Any]
+    kwargs: dict[str, Any]
+    is_exact: bool = False
+
+
+def replay(
+    trace: Trace | str | os.PathLike[str],
+    *,
+    steps: int | str | Iterable[int | str] | None = None,
+    until_failure: bool | None = None,
+    compare_hashes: bool = True,
+    imports: Iterable[str] = (),
+    receiver: Receiver = None,
+    stubs: Iterable[str] = (),
+    working_folder: str | os.PathLike[str] = ".",
+    payloads: str | os.PathLike[str] | None = None,
+    on_error: Callable[[StepReplay, BaseException], None] | None = None,
+    emit_test: str | os.PathLike[str] | None = None,
+    expect_fixed: bool = False,
+) -> ReplayReport:
+    """Call the functions of a trace's steps again with their captured inputs, and compare what comes of it.
+
+    Only functions that `traced_node` decorated are called, and only those of modules whose files lie under the working
+    folder or that ``imports`` names. Arguments are rebuilt from JSON by the function's annotations. While this runs,
+    no recorder of the process writes a file.
+
+    Args:
+        trace: the trace, or its file.
+        steps: the steps to replay: numbers in the trace from 0, step ids or node ids; None means all that
+            ``until_failure`` allows.
+        until_failure: stop after the first step that was recorded with an error and could be replayed; None means yes
+            where ``steps`` is None.
+        compare_hashes: compare outputs; else it counts only whether a step fails.
+        imports: names of modules outside the working folder that may be used; they are imported.
+        receiver: makes the ``self`` of instance methods, anew for each call: a function, or ``"module:name"`` of one
+            in a module that may be used.
+        stubs: nodes that are answered from their recorded outputs when a replayed step calls them: ``COMPONENT``,
+            ``COMPONENT.OPERATION`` or a node id.
+        working_folder: modules and scripts under it may be loaded.
+        payloads: the folder of the trace, in which its payload files are; None means that of the file.
+        on_error: called with each replayed step that raised, and the exception.
+        emit_test: a file to write: a pytest test that reproduces the first replayed step that had failed, or else the
+            last replayed one. It needs neither the trace nor, apart from hashes, flowtrace.
+        expect_fixed: that test passes once the recorded behaviour is gone, instead of while it is there.
+
+    Returns:
+        One entry for each step that was looked at, and the verdict.
+
+    Raises:
+        TraceFileError: the file is not a version 1 trace.
+        ReplayError: a step, stub, receiver, import or the working folder is not there, or a test can't be written.
+        OSError: the file can't be read, or that of the test not written.
+    """
+    name = "<trace>" if isinstance(trace, Trace) else os.fspath(trace)
+    loaded = trace if isinstance(trace, Trace) else load_trace(trace)
+    chosen = _chosen(loaded, steps)
+    resolver = Resolver(working_folder, tuple(imports))
+    config = _config(loaded)
+    with stage(config) as where, resolver.in_force():
+        replayer = _Replayer(loaded, where, resolver, receiver, compare_hashes, on_error)
+        beside = None if isinstance(trace, Trace) else os.path.dirname(os.path.abspath(name))
+        replayer.folder = beside if payloads is None else os.fspath(payloads)
+        replayer.is_explicit = steps is not None
+        replayer.stub(stubs)
+        found = replayer.run(chosen, steps is None if until_failure is None else until_failure)
+        if emit_test is not None:
+            source = replayer.test_source(os.fspath(emit_test), expect_fixed)
+            _write(Path(emit_test), source)
+    return ReplayReport(name, found, _pythons(loaded))
+
+
+def _write(path: Path, source: str) -> None:
+    """Write a test, but never over a file that somebody else wrote."""
+    if path.exists() and MADE_BY not in path.read_text(encoding="utf-8", errors="replace"):
+        raise ReplayError(f"{path} exists already, and is no test that was made here")
+    path.write_text(source, encoding="utf-8")
+
+
+def _chosen(trace: Trace, steps: int | str | Iterable[int | str] | None) -> list[int]:
+    """Return the indexes of the steps that were asked for, in the order of the trace."""
+    count = len(trace.steps)
+    if steps is None:
+        return list(range(count))
+    found: set[int] = set()
+    for wish in [steps] if isinstance(steps, int | str) else steps:
+        matching = [at for at, step in enumerate(trace.steps) if wish in (at, step.step_id, step.node_id)]
+        if not matching:
+            known = f"the trace has the steps 0 to {count - 1}" if count else "the trace has no steps"
+            raise ReplayError(f"there is no step {wish!r:.80}: {known}, which also have step ids and node ids")
+        found.update(matching)
+    return sorted(found)
+
+
+def _config(trace: Trace) -> TraceConfig:
+    """Return what to redact and the key of hashes: as configured here, and as the trace shows that it was there."""
+    config = TraceConfig.from_env() if process.STATE.recorder is None else process.STATE.recorder.config
+    tokens = {pointer.rpartition("/")[2] for step in trace.steps for pointer in step.redacted}
+    names = {token.replace("~1", "/").replace("~0", "~") for token in tokens if not token.isdigit()}
+    return config.changed({"redact": (*config.redact, *sorted(names - {"", *config.redact}))})
+
+
+def _pythons(trace: Trace) -> str:
+    then, now = trace.run.python if trace.run else "", platform.python_version()
+    return f"recorded with Python {then}, replayed with {now}" if then not in ("", now) else ""
+
+
+class _Replayer:
+    def __init__(
+        self,
+        trace: Trace,
+        where: Stage,
+        resolver: Resolver,
+        receiver: Receiver,
+        compare_hashes: bool,
+        on_error: Callable[[StepReplay, BaseException], None] | None,
+    ) -> None:
+        self.folder: str | None = None
+        self.is_explicit = False
+        self._trace = trace
+        self._stage = where
+        self._resolver = resolver
+        self._rebuilder = Rebuilder(resolver.class_named)
+        self._receiver = receiver
+        self._compare_hashes = compare_hashes
+        self._on_error = on_error
+        self._stubs: Stubs | None = None
+        self._shown: tuple[StepReplay, Rerun] | None = None
+        self._codes: dict[int, Hash | None] = {}
+        self._parameters: dict[int, list[Taken]] = {}
+
+    def stub(self, patterns: Iterable[str]) -> None:
+        """Answer the nodes of some patterns from their recorded outputs."""
+        wanted = tuple(patterns)
+        if wanted:
+            self._stubs = Stubs(wanted, self._trace.steps, self._resolver, self._rebuilder, self._stage, self.folder)
+
+    def run(self, chosen: list[int], until_failure: bool) -> list[StepReplay]:
+        """Replay steps by their indexes."""
+        found: list[StepReplay] = []
+        for at in chosen:
+            step = self._trace.steps[at]
+            result = self._step(at, step)
+            found.append(result)
+            if until_failure and step.error is not None and result.outcome is not ReplayOutcome.SKIPPED:
+                break
+        return found
+
+    def test_source(self, path: str, expect_fixed: bool) -> str:
+        """Return a test of the first replayed step that had failed, or else of the last replayed one."""
+        if self._shown is None:
+            raise ReplayError("no step could be replayed, so that there is nothing to write a test of")
+        if self._stubs is not None:
+            raise ReplayError("a test would call the nodes that are stubs here: leave out the stubs, or the test")
+        result, done = self._shown
+        step = result.step
+        call = self._call(self._resolver.target(step.code), captured_input(step, self.folder), step)
+        raised = None if done.error is None else type(done.error)
+        items = _items_taken(self._recorded_output(step))
+        made_of = Reproduction(
+            result, call.target, call.args, call.kwargs, self._receiver, items, raised, done.value, self._rebuilder
+        )
+        return test_source(made_of, path, expect_fixed=expect_fixed)
+
+    def _step(self, number: int, step: Step) -> StepReplay:
+        result = StepReplay(number, step, ReplayOutcome.SKIPPED)
+        try:
+            self._check_repeatable(step)
+            self._replay(step, result)
+        except (NotFoundError, NotCapturedError, RebuildError, NoAnswerError) as error:
+            result.outcome, result.reason = ReplayOutcome.SKIPPED, str(error)
+        return result
+
+    def _check_repeatable(self, step: Step) -> None:
+        code = step.error.code if step.error is not None else ""
+        if code not in _NOT_REPEATABLE or (code == "process_died" and self.is_explicit):
+            return
+        if code == "node_interrupted" and _type_of(step.error) == "SystemExit":  # the function's own doing
+            return
+        raise NotCapturedError(_NOT_REPEATABLE[code])
+
+    def _replay(self, step: Step, result: StepReplay) -> None:
+        payload = captured_input(step, self.folder)
+        self._stage.take_over()
+        call = self._call(self._resolver.target(step.code), payload, step)
+        bound = partial(self._bound(call.target), *call.args, **call.kwargs)
+        algorithm = step.input_hash.algorithm
+        if algorithm != ALGORITHM and not self._stage.has_key:
+            algorithm = ALGORITHM
+            result.notes.append("hashes are keyed: set FLOWTRACE_HASH_KEY to compare them")
+        if self._stubs is None:
+            done = self._stage.call(call.target.node, bound, algorithm, _items_taken(self._recorded_output(step)))
+        else:
+            with self._stubs.around(step, result.notes):
+                done = self._stage.call(call.target.node, bound, algorithm, _items_taken(self._recorded_output(step)))
+            if self._stubs.problems:
+                raise NoAnswerError(self._stubs.problems[0])
+        self._judge(call, step, done, result)
+        if self._shown is None or self._shown[0].step.error is None:
+            self._shown = (result, done)
+        if done.error is not None and self._on_error is not None:
+            self._on_error(result, done.error)
+
+    # --- the call
+
+    def _call(self, target: Target, payload: dict[str, Any], step: Step) -> Call:
+        function = target.node.function
+        parameters = self._signature(target)
+        # null says None, NaN or an infinity; a function that wants a number rarely ended well with None
+        self._rebuilder.null_is_nan = step.error is None
+        try:
+            args, kwargs, is_whole = arguments_of(parameters, payload, self._rebuilder)
+        except UnfitError as error:
+            raise NotFoundError(f"{getattr(function, '__name__', 'it')} {error}") from error
+        return Call(target, args, kwargs, is_whole and _is_plain(payload, step.input_hash))
+
+    def _signature(self, target: Target) -> list[Taken]:
+        key = id(target)
+        if key not in self._parameters:
+            function: Any = target.node.function
+            try:
+                parameters = list(inspect.signature(function).parameters.values())
+            except (TypeError, ValueError) as error:
+                raise NotFoundError(f"{target.node.node_id} has no signature: {error}") from error
+            if target.kind in ("method", "classmethod"):
+                parameters = parameters[1:]
+            self._parameters[key] = taken_by(parameters, hints_of(inspect.unwrap(function)))
+        return self._parameters[key]
+
+    def _bound(self, target: Target) -> Callable[..., Any]:
+        if target.kind == "classmethod":
+            return MethodType(target.traced, target.owner)
+        if target.kind != "method":
+            traced: Callable[..., Any] = target.traced
+            return traced
+        if self._receiver is None:
+            raise NotFoundError("it is a method of an instance, and nothing makes its receiver")
+        made = self._made_receiver(self._receiver)
+        if target.owner is not None and not isinstance(made, target.owner):
+            raise NotFoundError(f"the receiver is of type {type(made).__qualname__}, not {target.owner.__qualname__}")
+        return MethodType(target.traced, made)
+
+    def _made_receiver(self, receiver: Callable[[], object] | str) -> object:
+        make = self._resolver.factory(receiver) if isinstance(receiver, str) else receiver
+        try:
+            return make()
+        except Exception as error:
+            raise ReplayError(f"the receiver can't be made: {type(error).__name__}: {error}") from error
+
+    # --- the verdict
+
+    def _judge(self, call: Call, step: Step, done: Rerun, result: StepReplay) -> None:
+        if done.step is None:
+            raise NotFoundError("it replaced the recorder while it was replayed")
+        result.duration_ns = done.step.ended - done.step.started
+        result.code_changed = self._is_changed(call.target, step)
+        if step.input_hash.algorithm == ALGORITHM or self._stage.has_key:
+            result.exact_input = call.is_exact or _equal(step.input_hash, done.input_hash())
+            if not result.exact_input:
+                result.notes.append("the input could not be rebuilt exactly: its hash is another one than the recorded")
+        if done.error is not None:
+            code, message, details = done.step.failure or describe(done.error)
+            scrubber = scrubber_of([done.step], done.policy)  # as the recorded one was
+            result.error = StepError(code=code, message=scrubber.text(message), details=scrubber.scrubbed(details))
+        result.outcome, result.reason = self._compared(step, done, result)
+
+    def _is_changed(self, target: Target, step: Step) -> bool | None:
+        if step.code is None or step.code.hash is None:
+            return None
+        if id(target) not in self._codes:
+            found = source.locate(target.node.function)
+            self._codes[id(target)] = found.hash if found is not None else None
+        now = self._codes[id(target)]
+        return None if now is None else not _equal(step.code.hash, now)
+
+    def _compared(self, step: Step, done: Rerun, result: StepReplay) -> tuple[ReplayOutcome, str]:
+        if step.error is not None and result.error is not None:
+            if _says_same(step.error, result.error):
+                return ReplayOutcome.SAME_ERROR, ""
+            return ReplayOutcome.DIFFERENT_ERROR, f"{_shown(result.error)}, not {_shown(step.error)}"
+        if step.error is not None:
+            self._keep_output(done, result)
+            return ReplayOutcome.ERROR_VANISHED, f"it ended well; recorded was {_shown(step.error)}"
+        if result.error is not None:
+            return ReplayOutcome.ERROR_APPEARED, _shown(result.error)
+        return self._compared_outputs(step, done, result)
+
+    def _compared_outputs(self, step: Step, done: Rerun, result: StepReplay) -> tuple[ReplayOutcome, str]:
+        recorded = step.output_hash
+        self._keep_output(done, result)
+        if not self._compare_hashes or recorded is None or result.output_hash is None:
+            return ReplayOutcome.ENDED_WELL, "" if not self._compare_hashes else "no output was recorded"
+        if recorded.algorithm == result.output_hash.algorithm:
+            same = _equal(recorded, result.output_hash)
+        elif isinstance(output := self._recorded_output(step), UnsetType):
+            return ReplayOutcome.ENDED_WELL, "its output can't be compared without the key of the hashes"
+        else:
+            same = _same_json(output, result.output_json)
+        return (
+            (ReplayOutcome.SAME_OUTPUT, "") if same else (ReplayOutcome.DIFFERENT_OUTPUT, "its output is another one")
+        )
+
+    def _recorded_output(self, step: Step) -> Json | UnsetType:
+        try:
+            return cast("Json | UnsetType", captured_output(step, self.folder))
+        except NotCapturedError:
+            return UNSET
+
+    def _keep_output(self, done: Rerun, result: StepReplay) -> None:
+        output = done.output()
+        if output is not None:
+            result.output_hash = hash_of(output)
+            result.output_json = done.shown(output)
+            if output.opaque:
+                result.notes.append("parts of the output are opaque, and were not compared")
+
+
+def _is_plain(payload: dict[str, Any], input_hash: Hash) -> bool:
+    """Tell whether a payload is nothing but JSON and has the recorded hash: then so has whatever is rebuilt of it."""
+    if input_hash.algorithm != ALGORITHM:
+        return False
+    try:
+        data = tree_bytes(payload)
+    except TypeError:
+        return False
+    return b'"$py"' not in data and hash_bytes(data) == input_hash.value
+
+
+def _items_taken(output: Json | UnsetType) -> int | None:
+    """Return how many items a generator had yielded when it was closed; None where it ran to its end, or may have."""
+    if not isinstance(output, dict) or output.get("$py") != "generator" or "returned" in output:
+        return None
+    items = output.get("items")
+    return len(items) if isinstance(items, list) else None
+
+
+def _equal(one: Hash, other: Hash) -> bool:
+    return (one.algorithm, one.value) == (other.algorithm, other.value)
+
+
+def _same_json(one: object, other: object) -> bool:
+    return canonical_bytes(one) == canonical_bytes(other)
+
+
+def _type_of(error: StepError | None) -> str | None:
+    details = error.details if error is not None else None
+    found = details.get("type") if isinstance(details, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _says_same(one: StepError, other: StepError) -> bool:
+    """Tell whether two errors are of one type and text; where in memory an object lay makes no difference."""
+    types = {_type_of(one), _type_of(other)} - {None}
+    return len(types) < 2 and _ADDRESS.sub("0x", one.message) == _ADDRESS.sub("0x", other.message)
+
+
+def _shown(error: StepError) -> str:
+    kind = _type_of(error)
+    return f"{kind}: {error.message}" if kind else error.message

@@ -1,0 +1,1 @@
+"""What was asked for: one table of environment variables, one `TraceConfig`."""

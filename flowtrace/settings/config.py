@@ -1,0 +1,195 @@
+"""What a recorder does, and what it says about the program: two immutable objects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final, TypedDict
+
+from flowtrace.errors import ConfigError
+from flowtrace.host import log
+from flowtrace.host.signals import let_through
+from flowtrace.settings import variables as environment
+from flowtrace.settings.kinds import OPTIONAL_CALLABLE, TraceMode, ValidationMode
+from flowtrace.values.redaction import Redactor
+
+__all__ = ["ConfigChanges", "TraceConfig", "TraceContext", "TraceMode", "ValidationMode"]
+
+_KINDS: Final = {
+    variable.setting: variable.kind for variable in (*environment.CONFIG_VARIABLES, *environment.CONTEXT_VARIABLES)
+} | {"redactor": OPTIONAL_CALLABLE}  # code can't come from a variable
+
+
+class ConfigChanges(TypedDict, total=False):
+    """The settings that `configure` and `override` take as keywords: the fields of `TraceConfig`."""
+
+    mode: TraceMode | str
+    out_path: str | os.PathLike[str]
+    buffer_size: int
+    capture_inputs: bool
+    capture_outputs: bool
+    buffer_bytes: int
+    max_value_bytes: int
+    redact: tuple[str, ...]
+    hash_key: str | None
+    validation: ValidationMode | str
+    max_files: int
+    blackbox: str | os.PathLike[str] | None
+    dump_signal: str | int | None
+    redactor: Redactor | None
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.80}"
+    except Exception as error:
+        let_through(error)
+        return f"<{type(value).__qualname__} object>"
+
+
+def _settle(settings: Any) -> None:
+    """Check every field, and put its final form in its place.
+
+    Raises:
+        ConfigError: a field holds something that its setting does not accept.
+    """
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        kind = _KINDS[item.name]
+        try:
+            object.__setattr__(settings, item.name, kind.check(value))
+        except ValueError:
+            shown = "this value" if item.name == "hash_key" else _shown(value)
+            message = f"{item.name}={shown} is not usable: it takes {kind.accepts}"
+            raise ConfigError(message) from None
+
+
+@dataclass(frozen=True, slots=True)
+class TraceConfig:
+    """How a recorder works.
+
+    Attributes:
+        mode: when a trace is written; also as text (``"off"``, ``"on"``, ``"always"``).
+        out_path: file to write; may hold ``{pid} {run_id} {flow_id} {timestamp}``.
+        buffer_size: finished steps kept; 0 keeps none.
+        capture_inputs: keep payloads beside their hashes.
+        capture_outputs: keep results beside their hashes.
+        buffer_bytes: bytes of values that a buffer keeps.
+        max_value_bytes: bytes of one value above which it is hashed at once.
+        redact: names whose values are hidden, added to the built-in ones.
+        hash_key: text from which the key of keyed BLAKE3 is derived; None hashes without a key.
+        validation: what a validation issue leads to, beside standing in its step.
+        max_files: trace files of its own that are kept where ``out_path`` holds a placeholder.
+        blackbox: ring file of the process-global recorder, with the same placeholders as ``out_path``; None for none.
+        dump_signal: the signal that asks for a snapshot (``"USR1"``), also as a number; None for none.
+        redactor: a hook, called with the name of a value and the value when a step is written; true hides it too. Where
+            it fails or answers anything but a bool, the value is hidden. It must neither change nor keep the value.
+
+    Raises:
+        ConfigError: a field holds something that it does not accept.
+    """
+
+    mode: TraceMode = TraceMode.ON
+    out_path: str = "trace.json"
+    buffer_size: int = 20
+    capture_inputs: bool = False
+    capture_outputs: bool = False
+    buffer_bytes: int = 16 * environment.MIB
+    max_value_bytes: int = 64 * environment.KIB
+    redact: tuple[str, ...] = ()
+    hash_key: str | None = field(default=None, repr=False)
+    validation: ValidationMode = ValidationMode.OFF
+    max_files: int = 100
+    blackbox: str | None = None
+    dump_signal: str | None = None
+    redactor: Redactor | None = field(default=None, repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _settle(self)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> TraceConfig:
+        """Read the configuration from an environment.
+
+        A variable with an unusable value counts as unset and is warned of once.
+
+        Args:
+            environ: the variables; None means ``os.environ``.
+
+        Returns:
+            The configuration; its mode is ``OFF`` where ``FLOWTRACE_DISABLED`` is true.
+        """
+        parsed = environment.parse(os.environ if environ is None else environ)
+        _report(parsed)
+        config = cls(**parsed.config)
+        return replace(config, mode=TraceMode.OFF) if parsed.disabled else config
+
+    def changed(self, changes: ConfigChanges) -> TraceConfig:
+        """Return a copy with some settings changed.
+
+        Args:
+            changes: value by the name of the setting.
+
+        Raises:
+            ConfigError: a setting is unknown, or does not accept its value.
+        """
+        for name in changes:
+            if name not in TraceConfig.__dataclass_fields__:
+                known = ", ".join(TraceConfig.__dataclass_fields__)
+                raise ConfigError(f"there is no setting {name!r}: the settings are {known}")
+        return replace(self, **changes)  # type: ignore[arg-type]  # __post_init__ takes text and paths
+
+
+@dataclass(frozen=True, slots=True)
+class TraceContext:
+    """What a trace says about the program.
+
+    Attributes:
+        pack_ref: name of the program or package.
+        flow_id: name of the flow.
+        flow_version: its version.
+        resolved_digest: digest of the shipped artifact.
+
+    Raises:
+        ConfigError: a field holds something that it does not accept.
+    """
+
+    pack_ref: str
+    flow_id: str
+    flow_version: str = "unknown"
+    resolved_digest: str | None = None
+
+    def __post_init__(self) -> None:
+        _settle(self)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> TraceContext:
+        """Read the context of runs outside any ``flow(...)`` from an environment.
+
+        Args:
+            environ: the variables; None means ``os.environ``.
+
+        Returns:
+            The context; the flow is called ``process`` and the pack after the program where nothing else is said.
+        """
+        parsed = environment.parse(os.environ if environ is None else environ)
+        defaults = {"pack_ref": environment.program_name(), "flow_id": "process"}
+        return cls(**(defaults | parsed.context))
+
+
+def is_disabled(environ: Mapping[str, str] | None = None) -> bool:
+    """Tell whether the kill switch ``FLOWTRACE_DISABLED`` is set."""
+    variables = os.environ if environ is None else environ
+    return bool(variables.get("FLOWTRACE_DISABLED")) and environment.parse(variables).disabled
+
+
+def _report(parsed: environment.Parsed) -> None:
+    for problem in parsed.problems:
+        log.warn_once(
+            "environment variable is not usable and counts as unset",
+            ("environment", problem.variable, problem.value),
+            variable=problem.variable,
+            value=problem.value,
+            accepts=problem.accepts,
+        )

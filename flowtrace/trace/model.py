@@ -1,0 +1,445 @@
+"""The trace file, version 1: typed records, reading, and the JSON Schema.
+
+The fields of the v1 core come first in each record, in the order of the format; everything that flowtrace adds
+comes after them and is optional. Fields that this version does not know are kept in ``extra``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast, get_args, get_type_hints
+
+import msgspec
+from msgspec import UNSET as UNSET
+from msgspec import Struct, field
+from msgspec import UnsetType as UnsetType
+
+from flowtrace.errors import TraceFileError
+from flowtrace.host.signals import let_through
+
+TRACE_VERSION: Final = 1
+_EXTRA: Final = "(fields unknown to this version of flowtrace)"  # no real field has this name
+Json = dict[str, Any] | list[Any] | str | int | float | bool | None
+_RecordT = TypeVar("_RecordT", bound="Record")
+
+
+class Record(Struct, kw_only=True, omit_defaults=True):
+    """Base of every record.
+
+    Attributes:
+        extra: the fields of this record that this version of flowtrace does not know, as they were in the file.
+    """
+
+    extra: dict[str, Any] = field(default_factory=dict, name=_EXTRA)
+
+
+class Hash(Record, kw_only=True):
+    """A hash of a value's canonical JSON.
+
+    Attributes:
+        algorithm: ``"blake3"`` or ``"blake3-keyed"``.
+        value: 64 lowercase hex digits.
+    """
+
+    algorithm: str
+    value: str
+
+
+class ValidationIssue(Record, frozen=True):  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    """Something that a validator found in a payload.
+
+    Attributes:
+        code: machine-readable kind, such as ``"missing_required_field"``.
+        path: JSON Pointer (RFC 6901) of the place in the payload.
+        message: the same for people.
+    """
+
+    code: str
+    path: str
+    message: str
+
+
+class StepError(Record, kw_only=True):
+    """Why a step failed.
+
+    Attributes:
+        code: ``node_error``, ``flow_error``, ``node_cancelled``, ``node_interrupted`` or ``process_died``.
+        message: the error's text.
+        details: type, cause chain, notes and frames, or None where there is nothing to add.
+    """
+
+    code: str
+    message: str
+    details: Json
+
+
+class Code(Record, kw_only=True):
+    """Where a step's function is defined.
+
+    Attributes:
+        module: its module's name.
+        qualname: its qualified name.
+        file: its source file, or None.
+        line: the line of its definition, from 1, or None.
+        hash: hash of its syntax tree without positions and docstrings, or None where there is no source.
+    """
+
+    module: str
+    qualname: str
+    file: str | None = None
+    line: int | None = None
+    hash: Hash | None = None
+
+
+class Step(Record, kw_only=True):
+    """One call of a node.
+
+    Attributes:
+        node_id: the node within its flow.
+        component_id: the component that the node belongs to.
+        operation: what was called in it.
+        input_hash: hash of the bound parameters as they were before the call.
+        invocation_json: component_id, operation and the captured payload.
+        invocation_path: payload file beside the trace, for a captured payload over the limit.
+        output_hash: hash of the result; absent where the step failed or still runs.
+        state_delta_hash: hash of the last value given to ``record_state_delta``.
+        duration_ms: whole milliseconds.
+        validation_issues: what was reported while the step ran.
+        error: why it failed.
+        step_id: 16 hex digits, unique in the run.
+        parent_step_id: the step that this one was called in.
+        started_at: RFC 3339 UTC.
+        duration_ns: the same duration in nanoseconds.
+        thread: name of the thread that the call began in.
+        code: the function's definition.
+        output_json: the captured result.
+        output_path: payload file beside the trace, for a captured result over the limit.
+        opaque: JSON Pointers of the parts of the payload (``/invocation_json/payload...``) and of the
+            result (``/output_json...``) with no honest content.
+        redacted: JSON Pointers of the parts that were hidden, in the same way; and of those of a state delta
+            (``/state_delta...``), of which only the hash is told.
+    """
+
+    node_id: str
+    component_id: str
+    operation: str
+    input_hash: Hash
+    invocation_json: Json | UnsetType = UNSET
+    invocation_path: str | None = None
+    output_hash: Hash | None = None
+    state_delta_hash: Hash | None = None
+    duration_ms: int
+    validation_issues: list[ValidationIssue] = field(default_factory=list)
+    error: StepError | None = None
+    step_id: str | None = None
+    parent_step_id: str | None = None
+    started_at: str | None = None
+    duration_ns: int | None = None
+    thread: str | None = None
+    code: Code | None = None
+    output_json: Json | UnsetType = UNSET
+    output_path: str | None = None
+    opaque: list[str] = field(default_factory=list)
+    redacted: list[str] = field(default_factory=list)
+
+
+class Pack(Record, kw_only=True):
+    """What the flow was shipped in.
+
+    Attributes:
+        pack_ref: name of the program or package.
+        resolved_digest: digest of the shipped artifact.
+    """
+
+    pack_ref: str
+    resolved_digest: str | None = None
+
+
+class Flow(Record, kw_only=True):
+    """Which flow ran.
+
+    Attributes:
+        id: the flow's name.
+        version: its version, or ``"unknown"``.
+    """
+
+    id: str
+    version: str
+
+
+class Run(Record, kw_only=True):
+    """One execution of a flow.
+
+    Attributes:
+        id: 32 hex digits.
+        started_at: RFC 3339 UTC.
+        ended_at: RFC 3339 UTC; absent while the run goes on.
+        outcome: ``failed``, ``recovered``, ``ok``, ``interrupted`` or ``snapshot``.
+        pid: process id.
+        host: the machine's name.
+        python: version of the interpreter.
+        overtaken_runs: how many earlier runs in a burst never reached this file; absent for none.
+    """
+
+    id: str
+    started_at: str
+    ended_at: str | None = None
+    outcome: str
+    pid: int
+    host: str
+    python: str
+    overtaken_runs: int | None = None
+
+
+class Trace(Record, kw_only=True):
+    """A whole trace file.
+
+    Attributes:
+        trace_version: 1.
+        runner_version: version of the program that wrote the file.
+        git_sha: the commit that ran.
+        pack: what the flow was shipped in.
+        flow: which flow ran.
+        steps: the last steps, in the order in which they finished.
+        run: the execution that the steps belong to.
+        in_flight: steps that were still running when the file was written, outermost first.
+        dropped_steps: how many earlier steps rolled out of the buffer.
+    """
+
+    trace_version: int
+    runner_version: str | None = None
+    git_sha: str | None = None
+    pack: Pack
+    flow: Flow
+    steps: list[Step]
+    run: Run | None = None
+    in_flight: list[Step] = field(default_factory=list)
+    dropped_steps: int | None = None
+
+
+def checked(record: _RecordT) -> _RecordT:
+    """Return a record, made anew with every field of the kind that it should be.
+
+    Raises:
+        msgspec.ValidationError: some field is not.
+    """
+    return msgspec.convert(msgspec.to_builtins(record), type(record))
+
+
+def new_document(record: Record) -> dict[str, Any]:
+    """Return a record that has no unknown fields as JSON-like objects in the file's field order."""
+    return cast("dict[str, Any]", msgspec.to_builtins(record))
+
+
+def to_document(record: Record) -> dict[str, Any]:
+    """Return a record as JSON-like objects in the file's field order, unknown fields last."""
+    return cast("dict[str, Any]", _spread(msgspec.to_builtins(record)))
+
+
+def _spread(value: Any) -> Any:
+    """Put each record's unknown fields back beside its known ones."""
+    if isinstance(value, list):
+        return [_spread(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    extra = value.pop(_EXTRA, {})
+    # payloads and details belong to the user: nothing inside them is ours to rearrange
+    kept = {key: item if key.endswith("_json") or key == "details" else _spread(item) for key, item in value.items()}
+    return kept | extra
+
+
+def changed(record: _RecordT, **changes: Any) -> _RecordT:
+    """Return a record with other values in some attributes."""
+    return msgspec.structs.replace(record, **changes)
+
+
+def load_trace(path: str | os.PathLike[str]) -> Trace:
+    """Read a trace file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its records; fields unknown to this version are in each record's ``extra``.
+
+    Raises:
+        TraceFileError: the file is not JSON, or not a version 1 trace; the error names file and place.
+        OSError: the file can't be read.
+    """
+    name = os.fspath(path)
+    return parse_trace(Path(name).read_bytes(), name)
+
+
+def parse_trace(data: bytes, name: str = "<bytes>") -> Trace:
+    """Read a trace from the bytes of a file.
+
+    Args:
+        data: the file's content.
+        name: what to call it in errors.
+
+    Returns:
+        Its records, as `load_trace` does.
+
+    Raises:
+        TraceFileError: the bytes are not JSON, or not a version 1 trace.
+    """
+    return from_document(parse_document(data, name), name)
+
+
+def from_document(document: dict[str, Any], name: str = "<document>") -> Trace:
+    """Return the records of what `parse_document` gave; see `parse_trace`."""
+    try:
+        trace = msgspec.convert(document, Trace)
+    except msgspec.ValidationError as error:
+        pointer, reason = _split(str(error))
+        raise TraceFileError(name, pointer, reason) from error
+    return _keep_unknown(trace, document)
+
+
+def parse_document(data: bytes, name: str = "<bytes>") -> dict[str, Any]:
+    """Return the JSON object of a file that says it is a version 1 trace; its fields may still be wrong.
+
+    Raises:
+        TraceFileError: the bytes are not JSON, or not an object of ``trace_version`` 1.
+    """
+    try:
+        document = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TraceFileError(name, "", f"not a JSON document: {error}") from error
+    except RecursionError as error:
+        raise TraceFileError(name, "", "nested too deeply to be a trace") from error
+    _check_version(document, name)
+    return cast("dict[str, Any]", document)
+
+
+def problems(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return where the fields of a trace are wrong, and why: the first place in the envelope, and in each step."""
+    found = _problem({**document, "steps": [], "in_flight": []}, Trace, "")
+    for name in ("steps", "in_flight"):
+        steps = document.get(name, [])
+        if isinstance(steps, list):
+            for at, step in enumerate(steps):
+                found += _problem(step, Step, f"/{name}/{at}")
+        else:
+            found += _problem({**document, "steps": [], "in_flight": [], name: steps}, Trace, "")
+    return found if "steps" in document else [*found, ("", "Object missing required field `steps`")]
+
+
+def _problem(value: object, cls: type[Record], place: str) -> list[tuple[str, str]]:
+    try:
+        msgspec.convert(value, cls)
+    except msgspec.ValidationError as error:
+        pointer, reason = _split(str(error))
+        return [(place + pointer, reason)]
+    return []
+
+
+def _check_version(document: object, name: str) -> None:
+    if not isinstance(document, dict):
+        kind = "an array" if isinstance(document, list) else "a single value"
+        raise TraceFileError(name, "", f"a trace is a JSON object; this is {kind}")
+    version = document.get("trace_version")
+    if type(version) is not int or version != TRACE_VERSION:
+        found = "absent" if "trace_version" not in document else f"{version!r:.40}"
+        raise TraceFileError(name, "/trace_version", f"is {found}; this reader takes version {TRACE_VERSION}")
+
+
+def _split(message: str) -> tuple[str, str]:
+    """Turn msgspec's ``Expected ... - at `$.steps[0].x` `` into a JSON Pointer and a reason."""
+    reason, _, place = message.partition(" - at `$")
+    tokens = re.findall(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]", place)
+    return "".join(f"/{name or index}" for name, index in tokens), reason
+
+
+def _keep_unknown(record: _RecordT, source: dict[str, Any]) -> _RecordT:
+    """Fill ``extra`` of a record, and of those inside it, with what the file had and the records have not."""
+    known, inner = _names(type(record))
+    if not source.keys() <= known:
+        unknown = {key: value for key, value in source.items() if key not in known}
+        msgspec.structs.force_setattr(record, "extra", unknown)
+    for name in inner:
+        value = getattr(record, name)
+        if isinstance(value, list):
+            for item, original in zip(value, source.get(name, ()), strict=True):
+                _keep_unknown(item, original)
+        elif value is not None:
+            _keep_unknown(value, source[name])
+    return record
+
+
+@lru_cache(maxsize=32)
+def _names(cls: type[Record]) -> tuple[frozenset[str], list[str]]:
+    """Return the fields of a kind of record, and those of them that hold records."""
+    hints = get_type_hints(cls)
+    known = [item.name for item in msgspec.structs.fields(cls) if item.name != "extra"]
+    return frozenset(known), [name for name in known if _holds_record(hints[name])]
+
+
+def _holds_record(hint: Any) -> bool:
+    return any(map(_holds_record, get_args(hint))) or (isinstance(hint, type) and issubclass(hint, Record))
+
+
+class _Packed(Struct):
+    pack_ref: str
+
+
+class _Named(Struct):
+    id: str
+
+
+class _Ran(Struct):
+    id: str
+    started_at: str
+    outcome: str
+    pid: int
+    host: str
+    python: str
+
+
+class Facts(Struct):
+    """What tells where a trace file comes from: the core's envelope and the run block that only flowtrace writes.
+
+    Attributes:
+        trace_version: 1.
+        runner_version: version of flowtrace.
+        pack: with ``pack_ref``, the program.
+        flow: with ``id``.
+        run: with ``id``, ``started_at`` and ``pid``.
+    """
+
+    trace_version: int
+    runner_version: str
+    pack: _Packed
+    flow: _Named
+    run: _Ran
+
+
+def facts_of(data: bytes) -> Facts | None:
+    """Return the facts in the bytes of a file, without looking at its steps; None where it is no trace of flowtrace."""
+    try:
+        facts = msgspec.json.decode(data, type=Facts)
+    except (ValueError, RecursionError) as error:
+        let_through(error)
+        return None
+    return facts if facts.trace_version == TRACE_VERSION else None
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a version 1 trace file."""
+    schema = msgspec.json.schema(Trace)
+    definitions = schema["$defs"]
+    for definition in definitions.values():
+        definition["properties"].pop(_EXTRA, None)
+        definition["description"] = cleandoc(definition["description"])  # as compilers since 3.13 do
+    definitions["Trace"]["properties"]["trace_version"] = {"const": TRACE_VERSION}
+    hash_fields = definitions["Hash"]["properties"]
+    hash_fields["value"] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "flowtrace trace file, version 1",
+        **schema,
+    }

@@ -1,0 +1,105 @@
+"""Checking a trace file: is it JSON, is it version 1, and does it agree with itself?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from flowtrace.errors import TraceFileError
+from flowtrace.trace import model
+from flowtrace.trace.flat_records import NO_INPUT, from_flat, is_flat
+from flowtrace.trace.rules import Finding, Severity, inconsistencies
+
+MAX_FINDINGS: Final = 1000  # of each severity
+
+
+class Checked(NamedTuple):
+    """A trace file that was checked.
+
+    Attributes:
+        findings: what was found, the worst kind of which says whether the file is valid.
+        trace: its records; None where it is not a version 1 trace.
+        is_flat: it is a flat one-step record, and ``trace`` what it becomes.
+    """
+
+    findings: list[Finding]
+    trace: model.Trace | None
+    is_flat: bool = False
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether there are no errors."""
+        return all(finding.severity is not Severity.ERROR for finding in self.findings)
+
+
+def validate(trace: model.Trace | str | os.PathLike[str]) -> list[Finding]:
+    """Check a trace: the types of its fields, and whether it agrees with itself.
+
+    Hashes are computed again where the values were captured whole and nothing is hidden or keyed. Payload files are
+    read only inside the trace's folder, and never through a link. Flat one-step records are checked too.
+
+    Args:
+        trace: the path of a trace file, or a trace in memory, whose payload files can't be looked at.
+
+    Returns:
+        What was found, in the order of the checks, no more than 1,000 findings of each severity; an empty list for a
+        perfect trace.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    if isinstance(trace, model.Trace):
+        return _bounded(inconsistencies(trace, None))
+    path = os.fspath(trace)
+    return check(Path(path).read_bytes(), path, path).findings
+
+
+def check(data: bytes, name: str, path: str | None) -> Checked:
+    """Check the content of a trace file.
+
+    Args:
+        data: the content.
+        name: what to call it.
+        path: the file, beside which its payload files are; None where that is not known.
+    """
+    try:
+        document = model.parse_document(data, name)
+    except TraceFileError as error:
+        return Checked([_refusal(error, "not-a-trace")], None)
+    try:
+        if is_flat(document):
+            return _flat(document, name)
+        trace = model.from_document(document, name)
+    except TraceFileError as error:
+        found = [] if is_flat(document) else model.problems(document)
+        fields = (Finding(Severity.ERROR, "field", pointer, reason) for pointer, reason in found)
+        return Checked(_bounded(fields) or [_refusal(error, "field")], None)
+    return Checked(_bounded(inconsistencies(trace, path)), trace)
+
+
+def _refusal(error: TraceFileError, code: str) -> Finding:
+    return Finding(Severity.ERROR, code, error.pointer, error.reason)
+
+
+def _flat(document: dict[str, object], name: str) -> Checked:
+    trace = from_flat(document, name)
+    findings = [Finding(Severity.NOTE, "flat-record", "", "is a flat one-step record")]
+    if document.get("input_hash") is None:
+        findings.append(Finding(Severity.WARNING, "no-input-hash", "/input_hash", NO_INPUT))
+    return Checked(findings, trace, is_flat=True)
+
+
+def _bounded(findings: Iterable[Finding]) -> list[Finding]:
+    """Keep the first findings of each severity: many warnings must not hide an error."""
+    kept: list[Finding] = []
+    counts = dict.fromkeys(Severity, 0)
+    for finding in findings:
+        counts[finding.severity] += 1
+        if counts[finding.severity] <= MAX_FINDINGS:
+            kept.append(finding)
+    left_out = sum(counts.values()) - len(kept)
+    if left_out:
+        kept.append(Finding(Severity.NOTE, "more", "", f"{left_out} more findings are left out"))
+    return kept

@@ -1,0 +1,1 @@
+"""Any value to canonical bytes and their hash, what is hidden in it, and back again."""

@@ -1,0 +1,194 @@
+"""What an annotation says about the value behind it, in whichever of its many spellings.
+
+Which part of a union a JSON value is of, and what an annotation's class may stand for.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+import typing
+from collections import abc, deque
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any, Final, NamedTuple
+
+from flowtrace.host.objects import class_name, inherits
+
+_WRAPPERS: Final = frozenset(
+    {
+        *(typing.Annotated, typing.ClassVar, typing.Final, typing.Required, typing.NotRequired),
+        getattr(typing, "ReadOnly", typing.Required),  # since 3.13
+    }
+)
+_ALIAS: Final = getattr(typing, "TypeAliasType", ())  # since 3.12
+_UNIONS: Final = (typing.Union, types.UnionType)
+Bindings = Mapping[Any, Any]
+
+
+class Shape(NamedTuple):
+    """An annotation without its wrapping.
+
+    Attributes:
+        origin: the class, or the special form; `Any` where nothing is said.
+        arguments: what stands in its brackets.
+    """
+
+    origin: Any
+    arguments: tuple[Any, ...]
+
+
+ANYTHING: Final = Shape(Any, ())
+
+
+def hints_of(owner: Any) -> dict[str, Any]:
+    """Return the annotations of a function or a class, by name.
+
+    Those that are text are looked up where they were written, as `typing.get_type_hints` does it. One that can't be
+    resolved, for example a name that only type checkers import, counts as `Any`.
+    """
+    try:
+        return typing.get_type_hints(owner, include_extras=True)
+    except Exception:  # the annotations are the user's code
+        return dict(_one_by_one(owner))
+
+
+def _one_by_one(owner: Any) -> Iterator[tuple[str, Any]]:
+    for part in reversed(owner.__mro__) if isinstance(owner, type) else (owner,):
+        module = sys.modules.get(getattr(part, "__module__", None) or "")
+        names = getattr(part, "__globals__", None) or vars(module or SimpleNamespace())
+        for name, hint in (vars(part).get("__annotations__") or getattr(part, "__annotations__", None) or {}).items():
+            alone = SimpleNamespace(__annotations__={name: hint})
+            try:
+                yield name, typing.get_type_hints(alone, names, dict(vars(part)), include_extras=True)[name]
+            except Exception:
+                yield name, Any
+
+
+def shape(hint: Any) -> Shape:
+    """Return an annotation without Annotated, NewType, type aliases and the like; a type variable is its bound."""
+    for _ in range(100):  # an alias may mean itself
+        origin = typing.get_origin(hint)
+        if origin in _WRAPPERS:
+            hint = typing.get_args(hint)[0]
+        elif isinstance(hint, typing.NewType):
+            hint = hint.__supertype__
+        elif isinstance(hint, typing.TypeVar):
+            hint = typing.Union[hint.__constraints__] if hint.__constraints__ else hint.__bound__ or Any  # noqa: UP007  # made of a tuple
+        elif _ALIAS and isinstance(origin or hint, _ALIAS):
+            alias = origin or hint
+            bindings = dict(zip(alias.__type_params__, typing.get_args(hint), strict=False))
+            hint = substitute(alias.__value__, bindings)
+        elif isinstance(hint, str | typing.ForwardRef):
+            return ANYTHING
+        else:
+            return Shape(hint if origin is None else origin, typing.get_args(hint))
+    return ANYTHING
+
+
+def substitute(hint: Any, bindings: Bindings) -> Any:
+    """Put what is known of type variables into an annotation."""
+    if not bindings:
+        return hint
+    if isinstance(hint, typing.TypeVar):
+        return bindings.get(hint, hint)
+    parameters = getattr(hint, "__parameters__", ())
+    if isinstance(hint, type) and not typing.get_args(hint):
+        return hint
+    if not parameters or not any(item in bindings for item in parameters):
+        return hint
+    generic: Any = hint
+    return generic[tuple(bindings.get(item, item) for item in parameters)]
+
+
+def arms(hint: Any) -> list[Any]:
+    """Return what a union is made of, unions in it included; of any other annotation, itself."""
+    origin, arguments = shape(hint)
+    if origin not in _UNIONS:
+        return [hint]
+    return [arm for argument in arguments for arm in arms(argument)]
+
+
+def is_typed_dict(cls: Any) -> bool:
+    """Tell whether an annotation is a TypedDict, of `typing` or of typing_extensions."""
+    return isinstance(cls, type) and hasattr(cls, "__total__") and hasattr(cls, "__required_keys__")
+
+
+TAG: Final = "$py"
+MAPPINGS: Final = (dict, abc.Mapping, abc.MutableMapping)
+ROWS: Final = (
+    *(list, set, frozenset, deque, abc.Sequence, abc.MutableSequence, abc.Set, abc.MutableSet),
+    *(abc.Collection, abc.Iterable, abc.Container, abc.Reversible),
+)
+_ENOUGH: Final = 20  # items of an array that are looked at
+
+
+def fitting_arm(content: Any, hint: Any, null_is_nan: bool) -> Any:
+    """Return the first part of a union that a JSON value can be of; `Any` where there is none.
+
+    Args:
+        content: the JSON value.
+        hint: an annotation; one that is no union is returned as it is.
+        null_is_nan: null may stand for a float.
+    """
+    found = arms(hint)
+    if len(found) == 1:
+        return found[0]
+    return next((arm for arm in found if _fits(content, arm, null_is_nan)), Any)
+
+
+def _fits(content: Any, hint: Any, null_is_nan: bool) -> bool:
+    origin, arguments = shape(hint)
+    if len(arms(hint)) > 1:
+        return any(_fits(content, arm, null_is_nan) for arm in arms(hint))
+    if origin is Any:
+        return True
+    if isinstance(content, list):
+        return _array_fits(content, origin, arguments, null_is_nan)
+    if not isinstance(content, dict):
+        return _scalar_fits(content, origin, arguments, null_is_nan)
+    if TAG in content:
+        return class_below(origin, content.get("class")) is not None
+    if is_typed_dict(origin):
+        return bool(origin.__required_keys__ <= content.keys() <= origin.__required_keys__ | origin.__optional_keys__)
+    return origin in MAPPINGS
+
+
+def _array_fits(content: list[Any], origin: Any, arguments: tuple[Any, ...], null_is_nan: bool) -> bool:
+    if origin is tuple and arguments and arguments[-1] is not ...:
+        pairs = zip(content, arguments, strict=False)
+        return len(content) == len(arguments) and all(_fits(item, hint, null_is_nan) for item, hint in pairs)
+    if origin is not tuple and origin not in ROWS:
+        return False
+    return not arguments or all(_fits(item, arguments[0], null_is_nan) for item in content[:_ENOUGH])
+
+
+def _scalar_fits(content: Any, origin: Any, arguments: tuple[Any, ...], null_is_nan: bool) -> bool:
+    if content is None:
+        return origin is None or origin is type(None) or (origin is float and null_is_nan)
+    if not isinstance(origin, type):
+        return content in arguments  # of a Literal
+    return type(content) is origin or (origin is float and type(content) is int)
+
+
+def class_below(origin: Any, name: Any) -> type | None:
+    """Return an annotation's class, or a loaded subclass of it, by its ``module:qualname``; None where none has it."""
+    if not isinstance(origin, type) or origin is object or origin is Any:
+        return None
+    waiting: list[type] = [origin]
+    seen: set[int] = set()
+    while waiting:
+        cls = waiting.pop()
+        if class_name(cls) == name:
+            return cls
+        if id(cls) not in seen:
+            seen.add(id(cls))
+            waiting += type.__subclasses__(cls)
+    return None
+
+
+def takes_items_of(origin: Any, base: type) -> bool:
+    """Tell whether an annotation's class may stand for a container, so that its arguments are those of the items."""
+    if not isinstance(origin, type):
+        return False
+    return inherits(base, origin) or inherits(origin, base) or origin in (*ROWS, *MAPPINGS)

@@ -1,0 +1,422 @@
+"""Any Python value to its canonical JSON bytes.
+
+Values that JSON can hold go through orjson in one call; its output with sorted keys is byte for byte what Rust's
+serde_json makes of its default ``Value``. Everything else is walked, without recursion, by the encoder below, which
+asks `flowtrace.values.codecs` what a value is made of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from math import isfinite
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
+
+from flowtrace.host.objects import class_name, pairs_of
+from flowtrace.host.signals import let_through
+from flowtrace.values import codecs
+from flowtrace.values.digest import Digest, hash_bytes
+from flowtrace.values.encoded import MAX_DEPTH as MAX_DEPTH
+from flowtrace.values.encoded import Encoded as Encoded
+from flowtrace.values.encoded import Shared, Sink, pointer_to
+from flowtrace.values.forms import As, HashOf, Named, Opaque, Pairs, Tag, Under, Unordered
+from flowtrace.values.json import (
+    CONTAINERS,
+    LONG_TEXT,
+    SCALARS,
+    Fragment,
+    JSONError,
+    dumps,
+    dumps_each,
+    keys_of,
+    loads,
+    plain,
+    type_ids,
+)
+from flowtrace.values.redaction import MARKER, NO_NAMES, Redactor, SecretNames, is_hidden, names_in
+from flowtrace.values.scrub import texts_in
+
+TAG: Final = "$py"
+MAX_OPEN: Final = 200_000  # levels; only a codec that never ends goes deeper
+MAX_REPEATED: Final = 1 << 20  # bytes written for containers that were written before ...
+REPEAT_COST: Final = 32  # ... each of which takes the time of so many more; all that is light stays below
+MAX_POINTERS: Final = 1000
+_NUMBERS: Final = SCALARS - {id(str)}
+_FORMS: Final = frozenset(map(id, (Tag, Opaque, Unordered, Pairs, HashOf, Under, As, Named)))
+_SURROGATE: Final = re.compile("[\ud800-\udfff]").search
+_first: Final = itemgetter(0)
+
+
+def encode(
+    value: object,
+    *,
+    secret: SecretNames = NO_NAMES,
+    redactor: Redactor | None = None,
+    name: str = "",
+    key: bytes | None = None,
+    limit: int | None = None,
+) -> Encoded:
+    """Return any value in its final form. Never raises an Exception.
+
+    Args:
+        value: anything.
+        secret: tells which names' values are hidden behind a marker.
+        redactor: tells of more values that are to be hidden.
+        name: of the value itself, for the redactor; "" where it has none.
+        key: 32 bytes for keyed hashing.
+        limit: keep no more canonical bytes than this; None keeps all.
+    """
+    data = plain(value) if redactor is None else None
+    if data is not None and not _has_tag(data) and not (secret.may_be_in(data) and _has_key(value, secret)):
+        return Encoded(data if limit is None or len(data) <= limit else None, hash_bytes(data, key), len(data))
+    del data
+    sink = Sink(key, limit)
+    shared = Shared()
+    encoder = _Encoder(secret, redactor, sink, shared)
+    try:
+        encoder.run(Under(name, value) if name and redactor is not None else value)
+    except Exception as error:  # for example memory that ran out: say what little is sure
+        let_through(error)
+        sink = Sink(key, limit)
+        sink.write(_opaque(class_name(type(value))))
+        encoded = sink.finish(("",), ())
+    else:
+        encoded = sink.finish(tuple(encoder.opaque), tuple(encoder.redacted))
+    return encoded._replace(secrets=texts_in(shared.hidden, secret)) if shared.hidden else encoded
+
+
+def _has_tag(data: bytes) -> bool:
+    """Tell whether JSON text may hold a key that tagged objects use; one letter is found faster than five."""
+    return b"$" in data and b'"$py"' in data
+
+
+def _has_key(tree: object, secret: SecretNames) -> bool:
+    """Tell whether some mapping in a tree has a secret key."""
+    names = set(keys_of(tree))
+    return secret.may_be_in(dumps(list(names))) and any(map(secret, names))
+
+
+def canonical_bytes(value: object) -> bytes:
+    """Return the canonical JSON bytes of any value.
+
+    The format is described in the docs under "Canonical JSON"; for plain JSON values it is RFC 8259 JSON as written
+    by serde_json 1.0.147 for a key-sorted ``Value``.
+
+    Args:
+        value: anything.
+
+    Returns:
+        UTF-8 bytes. Parts with no honest content are tagged ``opaque``.
+    """
+    data = encode(value).data
+    assert data is not None  # no limit was given
+    return data
+
+
+def hash_value(value: object) -> Digest:
+    """Return the BLAKE3 hash of a value's canonical JSON bytes.
+
+    Args:
+        value: anything.
+
+    Returns:
+        64 lowercase hex digits, a str that also has ``algorithm`` and ``value``.
+    """
+    return encode(value, limit=0).digest
+
+
+def _is_plain_key(key: object) -> bool:
+    return type(key) is str and key != TAG and (key.isascii() or not _SURROGATE(key))
+
+
+def _tagged_start(kind: str) -> bytes:
+    return b'{"%b":%b' % (TAG.encode(), dumps(kind))
+
+
+def _opaque(name: str) -> bytes:
+    return b'%b,"class":%b}' % (_tagged_start("opaque"), dumps(name))
+
+
+def _cut(reason: str) -> bytes:
+    return b'%b,"reason":%b}' % (_tagged_start("cut"), dumps(reason))
+
+
+class _Frame(NamedTuple):
+    """A container that is being written; its children are the value's own, or made by its form."""
+
+    items: Iterator[tuple[bytes, str | int, object]]
+    closer: bytes
+    owner: object
+    own: bool
+
+
+class _Raw(bytes):
+    """Canonical bytes that were made already."""
+
+    __slots__ = ()
+
+
+class _Encoder:
+    """Writes one value. Depth costs memory here, never the interpreter's stack."""
+
+    def __init__(
+        self,
+        secret: SecretNames,
+        redactor: Redactor | None,
+        sink: Sink,
+        shared: Shared,
+        outer: _Encoder | None = None,
+    ) -> None:
+        self.opaque: list[str] = []
+        self.redacted: list[str] = []
+        self._secret = secret
+        self._redactor = redactor
+        self._sink = sink
+        self._write = sink.write
+        self._shared = shared
+        self._frames: list[_Frame] = []
+        self._path: list[str | int] = []
+        # how many containers are open, those of outer encoders included
+        self._depth: int = 0 if outer is None else outer._depth
+        self._exact = False
+        # the depth of the container that is written again; 0 while none is, -1 inside one of an outer encoder
+        self._again: int = 0 if outer is None or not outer._again else -1
+        self._mark = 0
+
+    def run(self, value: object) -> None:
+        """Write a value."""
+        try:
+            self._put(value, True)
+            while self._frames:
+                frame = self._frames[-1]
+                step = next(frame.items, None)
+                if step is None:
+                    self._leave(frame)
+                    continue
+                lead, self._path[-1], child = step
+                self._write(lead)
+                self._put(child, frame.own)
+        finally:
+            for frame in self._frames:
+                self._shared.open.pop(id(frame.owner), None)
+            self._count_again()
+
+    def _put(self, value: object, own: bool) -> None:
+        kind = type(value)
+        if id(kind) in SCALARS and (kind is not str or len(value) < LONG_TEXT):  # type: ignore[arg-type]
+            self._scalar(value)
+        elif kind is _Raw:
+            self._write(value)  # type: ignore[arg-type]
+        elif id(value) in self._shared.open:
+            levels = self._depth - self._shared.open[id(value)]
+            self._write(_tagged_start("cycle") + b',"up":%d}' % levels)
+        elif id(kind) in CONTAINERS and not value:
+            self._write(b"{}" if kind is dict else b"[]")
+        elif not self._is_cut(value, own):
+            self._open(value, kind)
+            if self._again == self._depth + 1:  # it had no parts to wait for
+                self._end_again()
+
+    def _open(self, value: Any, kind: type) -> None:
+        if id(kind) in SCALARS:
+            self._scalar(value)
+        elif kind is dict:
+            self._mapping(value)
+        elif kind is list or kind is tuple:
+            self._array(value, tuple(value), True)
+        elif kind is Fragment:
+            self._fragment(value)
+        else:
+            self._form(value)
+
+    def _fragment(self, value: object) -> None:
+        """Write what stands ready as JSON: the same as the value that it says."""
+        try:
+            content = loads(dumps(value))
+        except ValueError:
+            content = Opaque(class_name(Fragment))
+        self._put(content, False)
+
+    def _is_cut(self, value: object, own: bool) -> bool:
+        """Cut what would make the text without bound larger, or deeper, than the value is in memory."""
+        shared = self._shared
+        reason = ""
+        if self._again:
+            self._count_again()
+            shared.repeated += REPEAT_COST
+        elif own and id(value) in shared.seen:
+            self._again, self._mark = self._depth + 1, self._sink.size
+        elif own:
+            shared.seen[id(value)] = value
+        if self._again and shared.repeated > MAX_REPEATED:
+            reason = "repeated"
+            if self._again == self._depth + 1:
+                self._end_again()
+        elif self._depth >= MAX_OPEN:
+            reason = "nested"
+        if reason:
+            self._note(self.opaque)
+            self._write(_cut(reason))
+        return bool(reason)
+
+    def _count_again(self) -> None:
+        if self._again:
+            self._shared.repeated += self._sink.size - self._mark
+            self._mark = self._sink.size
+
+    def _end_again(self) -> None:
+        self._count_again()
+        self._again = 0
+
+    def _note(self, pointers: list[str], *tokens: str | int) -> None:
+        if len(pointers) < MAX_POINTERS:
+            pointer = pointer_to([*(self._path[:-1] if tokens else self._path), *tokens])
+            if not pointers or pointers[-1] != pointer:
+                pointers.append(pointer)
+
+    def _scalar(self, value: object) -> None:
+        if self._exact and type(value) is float and not isfinite(value):
+            self._write(_tagged_start("float") + b',"value":"%b"}' % str(value).encode())
+            return
+        try:
+            self._write(dumps(value))
+        except JSONError:  # beyond 64 bits, or lone surrogates
+            self._form(value)
+
+    def _enter(self, owner: object, opener: bytes, items: Any, closer: bytes, own: bool) -> None:
+        self._write(opener)
+        self._shared.open[id(owner)] = self._depth
+        self._frames.append(_Frame(items, closer, owner, own))
+        self._depth += 1
+        self._path.append("")
+
+    def _leave(self, frame: _Frame) -> None:
+        self._write(frame.closer)
+        self._frames.pop()
+        self._path.pop()
+        self._depth -= 1
+        del self._shared.open[id(frame.owner)]
+        if self._again == self._depth + 1:
+            self._end_again()
+
+    def _array(self, owner: object, values: tuple[object, ...], own: bool) -> None:
+        if type_ids(values) <= _NUMBERS and not self._exact:
+            try:
+                self._write(dumps(values))
+                return
+            except JSONError:  # beyond 64 bits
+                pass
+        self._enter(owner, b"[", self._items(values), b"]", own)
+
+    def _items(self, values: Iterable[object]) -> Iterator[tuple[bytes, int, object]]:
+        for at, child in enumerate(values):
+            yield b"," if at else b"", at, child
+
+    def _mapping(self, value: dict[Any, Any]) -> None:
+        pairs = pairs_of(value)
+        if all(_is_plain_key(key) for key, _ in pairs):
+            self._enter(value, b"{", self._members(sorted(pairs, key=_first)), b"}", True)
+        else:
+            # the mapping itself stays the owner, so that a cycle through it is seen
+            self._enter(value, _tagged_start("dict"), self._fields([("items", Pairs(pairs))]), b"}", False)
+
+    def _members(self, pairs: list[tuple[str, object]]) -> Iterator[tuple[bytes, str, object]]:
+        comma = b""
+        for name, child in pairs:
+            yield comma + dumps(name) + b":", name, self._shown(name, child, name)
+            comma = b","
+
+    def _shown(self, name: object, child: object, *tokens: str | int) -> object:
+        """Return the child, or the marker in its place where it must be hidden."""
+        value = child.value if type(child) is As else child
+        if not is_hidden(name, value, self._secret, self._redactor):
+            return child
+        self._note(self.redacted, *tokens)
+        self._shared.hidden.append(value)
+        return MARKER
+
+    def _form(self, value: object) -> None:
+        form = value if id(type(value)) in _FORMS else codecs.describe(value)
+        if isinstance(form, Tag):
+            self._enter(value, _tagged_start(form.kind), self._fields(form.fields), b"}", False)
+        elif isinstance(form, Opaque):
+            self._note(self.opaque)
+            self._write(_opaque(form.name))
+        elif isinstance(form, Unordered):
+            self._write(b"[%b]" % b",".join(sorted(self._raw(form.items))))
+        elif isinstance(form, Pairs):
+            rows = self._rows(form)
+            self._enter(value, b"[", self._items(self._shown_rows(rows)), b"]", False)
+        elif isinstance(form, HashOf):
+            self._write(b'"%b"' % self._hash_of(form.value))
+        elif isinstance(form, Under):
+            self._put(self._shown(form.name, form.value), False)
+        elif isinstance(form, As):
+            self._put(form.form, False)
+        elif isinstance(form, Named):
+            self._named(form)
+
+    def _named(self, form: Named) -> None:
+        """Write a value whole where no name in it can hide anything."""
+        hides = form.is_alike and self._redactor is not None
+        hides = hides or any(self._secret(text) for name in form.names for text in names_in(name))
+        self._put(form.apart() if hides else form.whole, False)
+
+    def _fields(self, fields: Any) -> Iterator[tuple[bytes, str, object]]:
+        for name, child in fields:
+            yield b"," + dumps(name) + b":", name, child
+
+    def _raw(self, items: Collection[object]) -> Iterable[bytes]:
+        if type_ids(items) <= SCALARS and not self._exact:
+            try:
+                return dumps_each(items)
+            except JSONError:
+                pass
+        return map(self._nested, items)
+
+    def _rows(self, form: Pairs) -> list[tuple[_Raw, object, object]]:
+        rows = [(self._nested(key, 2), key, child) for key, child in form.items]
+        if not form.ordered:
+            rows.sort(key=_first)
+        return rows
+
+    def _shown_rows(self, rows: list[tuple[_Raw, object, object]]) -> Iterator[object]:
+        for at, (raw, key, child) in enumerate(rows):
+            yield raw, self._shown(key, child, at, 1)
+
+    def _nested(self, value: object, levels: int = 1) -> _Raw:
+        """Return a value's own canonical bytes; where they are not honest, this place is not.
+
+        Args:
+            value: a set item or a key.
+            levels: how many arrays it will stand in.
+        """
+        sink = Sink()
+        try:
+            self._inner(value, sink, False, levels)
+        except Exception as error:
+            let_through(error)
+            self._note(self.opaque)
+            return _Raw(_opaque(class_name(type(value))))
+        return _Raw(sink.content())
+
+    def _hash_of(self, value: object) -> bytes:
+        sink = Sink(limit=0)
+        try:
+            self._inner(value, sink, True)
+        except Exception as error:
+            let_through(error)
+            self._note(self.opaque)
+            sink.write(_opaque(class_name(type(value))))
+        return sink.finish().digest.encode()
+
+    def _inner(self, value: object, sink: Sink, exact: bool, levels: int = 0) -> None:
+        inner = _Encoder(self._secret, self._redactor, sink, self._shared, self)
+        inner._depth += levels
+        inner._exact = exact or self._exact
+        inner.run(value)
+        if inner.opaque:
+            self._note(self.opaque)
+        if inner.redacted:
+            self._note(self.redacted)

@@ -1,0 +1,313 @@
+"""The forms of built-in types, of the standard library's values, and of their subclasses.
+
+Nothing here runs code of the value's class: contents are read through the base classes' own C methods, instance
+dictionaries and slots. ``docs/pages/reference/canonical-json.md`` has the table of forms.
+"""
+
+from __future__ import annotations
+
+import array
+import base64
+import collections
+import datetime
+import decimal
+import fractions
+import ipaddress
+import pathlib
+import re
+import types
+import uuid
+import zoneinfo
+from collections.abc import Callable
+from typing import Any, Final
+
+from flowtrace.host.objects import class_attribute, class_name, inherits, instance_dict, pairs_of
+from flowtrace.values import digest
+from flowtrace.values.forms import Form, Opaque, Pairs, Tag, Unordered, state, stored
+
+_WHOLE: Final = slice(None)
+INLINE_BYTES: Final = 64 * 1024
+Describe = Callable[[Any, type], Form]
+
+
+def _with_class(kind: str, value: object, fields: dict[str, object], base: type) -> Tag:
+    """Tag a value; one of a subclass also tells its class and what else the instance holds."""
+    if type(value) is not base:
+        fields["class"] = class_name(type(value))
+        if more := state(value, below=base):
+            fields["state"] = more
+    return Tag(kind, sorted(fields.items()))
+
+
+def _buffer(kind: str, value: object, data: memoryview, base: type) -> Form:
+    if data.nbytes <= INLINE_BYTES:
+        fields: dict[str, object] = {"base64": base64.b64encode(data).decode()}
+    else:
+        fields = {"blake3": digest.hash_buffer(data), "size": data.nbytes}
+    return _with_class(kind, value, fields, base)
+
+
+def _bytes(value: bytes, cls: type) -> Form:
+    # a slice, since a subclass may have a __buffer__ of its own; of bytes itself it is no copy
+    return _buffer("bytes", value, memoryview(bytes.__getitem__(value, _WHOLE)), bytes)
+
+
+def _bytearray(value: bytearray, cls: type) -> Form:
+    return _buffer("bytearray", value, memoryview(bytearray.__getitem__(value, _WHOLE)), bytearray)
+
+
+def _memoryview(value: memoryview, cls: type) -> Form:
+    data = value.tobytes()  # a copy: while a view of it is open, the program could not release its own
+    return Tag("memoryview", [("data", data), ("format", value.format), ("shape", value.shape)])
+
+
+def _array(value: array.array[Any], cls: type) -> Form:
+    data = memoryview(value.tobytes())
+    fields = [("blake3", digest.hash_buffer(data)), ("size", len(value))]
+    return Tag("array.array", [*fields, ("typecode", value.typecode)])
+
+
+def _string(value: str, cls: type) -> Form:
+    """A subclass, or text with lone surrogates, which UTF-8 can't hold."""
+    exact = str.__str__(value)
+    try:
+        exact.encode()
+    except UnicodeEncodeError:
+        encoded = base64.b64encode(exact.encode("utf-8", "surrogatepass")).decode()
+        return _with_class("str", value, {"surrogates": encoded}, str)
+    return _with_class("str", value, {"value": exact}, str)
+
+
+def _integer(value: int, cls: type) -> Form:
+    exact = int.__int__(value)
+    fits = -(2**63) <= exact < 2**64
+    return _with_class("int", value, {"value": exact} if fits else {"hex": hex(exact)}, int)
+
+
+def _float(value: float, cls: type) -> Form:
+    return _with_class("float", value, {"value": float.__float__(value)}, float)
+
+
+def _complex(value: complex, cls: type) -> Form:
+    real, imag = complex.real.__get__(value), complex.imag.__get__(value)
+    return _with_class("complex", value, {"imag": imag, "real": real}, complex)
+
+
+def _dict(value: dict[Any, Any], cls: type) -> Form:
+    pairs = pairs_of(value)
+    ordered = False
+    if inherits(cls, collections.OrderedDict):
+        ordered = True
+        if all(type(key) is str for key, _ in pairs):  # only then is a look-up free of the user's __hash__
+            moved = list(class_attribute(collections.OrderedDict, "__iter__")(value))
+            pairs = [(key, dict.__getitem__(value, key)) for key in moved]
+    return _with_class("dict", value, {"items": Pairs(pairs, ordered)}, dict)
+
+
+def _list(value: list[Any], cls: type) -> Form:
+    return _with_class("list", value, {"items": list(list.__iter__(value))}, list)
+
+
+def _tuple(value: tuple[Any, ...], cls: type) -> Form:
+    items = list(tuple.__iter__(value))
+    names = class_attribute(cls, "_fields")
+    if type(names) is tuple and len(names) == len(items) and all(type(n) is str for n in names):
+        fields = dict(zip(names, items, strict=True))
+        return Tag("namedtuple", [("class", class_name(cls)), ("fields", fields)])
+    return _with_class("tuple", value, {"items": items}, tuple)
+
+
+def _set(value: set[Any], cls: type) -> Form:
+    return _with_class("set", value, {"items": Unordered(list(set.__iter__(value)))}, set)
+
+
+def _frozenset(value: frozenset[Any], cls: type) -> Form:
+    items = Unordered(list(frozenset.__iter__(value)))
+    return _with_class("frozenset", value, {"items": items}, frozenset)
+
+
+def _deque(value: collections.deque[Any], cls: type) -> Form:
+    items = list(collections.deque.__iter__(value))
+    maxlen = class_attribute(collections.deque, "maxlen").__get__(value)
+    return _with_class("deque", value, {"items": items, "maxlen": maxlen}, collections.deque)
+
+
+def _decimal(value: decimal.Decimal, cls: type) -> Form:
+    return _with_class("decimal", value, {"value": decimal.Decimal.__str__(value)}, decimal.Decimal)
+
+
+def _fraction(value: fractions.Fraction, cls: type) -> Form:
+    parts = stored(value, ("_denominator", "_numerator"))
+    fields = {"denominator": parts["_denominator"], "numerator": parts["_numerator"]}
+    return _with_class("fraction", value, fields, fractions.Fraction)
+
+
+def _uuid(value: uuid.UUID, cls: type) -> Form:
+    return Tag("uuid", [("value", uuid.UUID.__str__(value))])
+
+
+def _address(value: Any, cls: type) -> Form:
+    return Tag("ip", [("class", class_name(cls)), ("value", str(value))])
+
+
+def _parts(base: type, value: object, names: str) -> list[int]:
+    return [class_attribute(base, name).__get__(value) for name in names.split()]
+
+
+def _zone(zone: object) -> dict[str, object]:
+    """Return the fields that tell a zone: its key, its offset, or, of any other kind, its own form."""
+    if zone is None:
+        return {}
+    if type(zone) is zoneinfo.ZoneInfo and type(zone.key) is str:
+        return {"zone": zone.key}
+    if type(zone) is not datetime.timezone:
+        return {"zone": zone}
+    offset = str(datetime.timezone(zone.utcoffset(None)))
+    name = zone.tzname(None)
+    return {"offset": offset} if name == offset else {"name": name, "offset": offset}
+
+
+def _moment(value: Any, base: type, names: str) -> Form:
+    """A date and time or a time of day, naive text beside its zone; two folds of one hour differ."""
+    naive = base(*_parts(base, value, names))
+    fields = {"value": naive.isoformat(), **_zone(base.__dict__["tzinfo"].__get__(value))}
+    if base.__dict__["fold"].__get__(value):
+        fields["fold"] = 1
+    return _with_class(base.__name__, value, fields, base)
+
+
+def _datetime(value: datetime.datetime, cls: type) -> Form:
+    return _moment(value, datetime.datetime, "year month day hour minute second microsecond")
+
+
+def _time(value: datetime.time, cls: type) -> Form:
+    return _moment(value, datetime.time, "hour minute second microsecond")
+
+
+def _date(value: datetime.date, cls: type) -> Form:
+    exact = datetime.date(*_parts(datetime.date, value, "year month day"))
+    return _with_class("date", value, {"value": exact.isoformat()}, datetime.date)
+
+
+def _timedelta(value: datetime.timedelta, cls: type) -> Form:
+    days, seconds, micros = _parts(datetime.timedelta, value, "days seconds microseconds")
+    fields: dict[str, object] = {"days": days, "microseconds": micros, "seconds": seconds}
+    return _with_class("timedelta", value, fields, datetime.timedelta)
+
+
+def _timezone(value: datetime.tzinfo, cls: type) -> Form:
+    fields = _zone(value)
+    known = fields.get("zone") is not value
+    return Tag("zone", sorted(fields.items())) if known else Opaque(class_name(cls))
+
+
+def _path(value: pathlib.PurePath, cls: type) -> Form:
+    windows = inherits(cls, pathlib.PureWindowsPath)
+    flavour = "windows" if windows else "posix"
+    return Tag("path", [("flavour", flavour), ("value", pathlib.PurePath.__str__(value))])
+
+
+def _range(value: range, cls: type) -> Form:
+    return Tag("range", [("start", value.start), ("step", value.step), ("stop", value.stop)])
+
+
+def _slice(value: Any, cls: type) -> Form:
+    return Tag("slice", [("start", value.start), ("step", value.step), ("stop", value.stop)])
+
+
+def _pattern(value: re.Pattern[Any], cls: type) -> Form:
+    return Tag("pattern", [("flags", value.flags), ("pattern", value.pattern)])
+
+
+def _namespace(value: types.SimpleNamespace, cls: type) -> Form:
+    return _with_class("namespace", value, {"fields": dict(instance_dict(value))}, types.SimpleNamespace)
+
+
+def _exception(value: BaseException, cls: type) -> Form:
+    """Its arguments and all it has beside them: its own attributes, an OSError's file name, notes."""
+    fields: dict[str, object] = {"args": BaseException.__dict__["args"].__get__(value), "class": class_name(cls)}
+    more = state(value, _CONTEXT, below=BaseException)
+    if more := {name: item for name, item in more.items() if item is not None}:
+        fields["state"] = more
+    return Tag("exception", sorted(fields.items()))
+
+
+def _type(value: type, cls: type) -> Form:
+    return Tag("type", [("class", class_name(value))])
+
+
+def _function(value: Any, cls: type) -> Form:
+    """A function is told by its name; one that has no name of its own says nothing about its content."""
+    module, name = value.__module__, value.__qualname__
+    if "<" in name or type(module) is not str:
+        return Opaque(class_name(cls))
+    return Tag("function", [("name", f"{module}:{name}")])
+
+
+def _module(value: types.ModuleType, cls: type) -> Form:
+    return Tag("module", [("name", value.__name__)])
+
+
+def _singleton(kind: str) -> Describe:
+    return lambda value, cls: Tag(kind)
+
+
+_CONTEXT: Final = frozenset({"obj"})  # of an AttributeError: where it was raised, not what it says
+_EXACT_TYPES: Final[dict[type, Describe]] = {
+    memoryview: _memoryview,
+    array.array: _array,
+    range: _range,
+    slice: _slice,
+    re.Pattern: _pattern,
+    types.FunctionType: _function,
+    types.BuiltinFunctionType: _function,
+    types.ModuleType: _module,
+    type(...): _singleton("ellipsis"),
+    type(NotImplemented): _singleton("notimplemented"),
+    uuid.UUID: _uuid,
+    datetime.timezone: _timezone,
+    zoneinfo.ZoneInfo: _timezone,
+    pathlib.PurePosixPath: _path,
+    pathlib.PureWindowsPath: _path,
+    type(pathlib.Path()): _path,
+    **dict.fromkeys(
+        (
+            *(ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network),
+            *(ipaddress.IPv6Network, ipaddress.IPv4Interface, ipaddress.IPv6Interface),
+        ),
+        _address,
+    ),
+}
+_BASES: Final[tuple[tuple[type, Describe], ...]] = (
+    (str, _string),
+    (int, _integer),
+    (float, _float),
+    (complex, _complex),
+    (bytes, _bytes),
+    (bytearray, _bytearray),
+    (dict, _dict),
+    (list, _list),
+    (tuple, _tuple),
+    (set, _set),
+    (frozenset, _frozenset),
+    (collections.deque, _deque),
+    (decimal.Decimal, _decimal),
+    (fractions.Fraction, _fraction),
+    (datetime.datetime, _datetime),
+    (datetime.date, _date),
+    (datetime.time, _time),
+    (datetime.timedelta, _timedelta),
+    (types.SimpleNamespace, _namespace),
+    (BaseException, _exception),
+    (type, _type),
+)
+# by id, since a metaclass may have an __eq__ and a __hash__ of its own
+EXACT: Final = {id(cls): describe for cls, describe in (*_BASES, *_EXACT_TYPES.items())}
+
+
+def describe_base(value: Any, cls: type) -> Form | None:
+    """Return the form of a value whose class derives from one of the types above; None where it does not."""
+    for base, describe in _BASES:
+        if inherits(cls, base):
+            return describe(value, cls)
+    return None

@@ -1,0 +1,375 @@
+"""Python values from their canonical JSON, by the annotations of who takes them.
+
+Canonical JSON tags what JSON can't hold, so that most values say themselves what they are. The annotation decides what
+the JSON leaves open: whether an array was a tuple, and which class a tag may mean. Nothing is imported, unpickled or
+evaluated here, and a trace can't choose a class: one that a tag names is used where it is the annotation's own, a
+loaded subclass of that, or where ``find_class`` knows it.
+"""
+
+from __future__ import annotations
+
+import builtins
+import collections
+import types
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice, repeat
+from typing import Any, ClassVar, Final
+
+from flowtrace.errors import RebuildError
+from flowtrace.host.objects import class_name, inherits, mro
+from flowtrace.values import codecs
+from flowtrace.values.annotations import (
+    MAPPINGS,
+    ROWS,
+    Bindings,
+    arms,
+    class_below,
+    fitting_arm,
+    hints_of,
+    is_typed_dict,
+    shape,
+    substitute,
+    takes_items_of,
+)
+from flowtrace.values.rebuild_builtin import BASES, STANDARD, path
+from flowtrace.values.rebuild_records import MAKERS, is_of_kind, member, restore_private, set_attributes
+
+TAG: Final = "$py"
+FindClass = Callable[[str], type | None]
+_DICTS: Final = {
+    f"collections:{cls.__name__}": cls
+    for cls in (collections.OrderedDict, collections.Counter, collections.defaultdict)
+}
+_PLAIN_TYPES: Final = {
+    class_name(cls): cls
+    for cls in (
+        *(object, str, int, float, bool, complex, bytes, bytearray, type(None)),
+        *(list, tuple, dict, set, frozenset),
+    )
+}
+_CONTAINERS: Final[dict[str, type]] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "deque": deque,
+}
+_MUTABLE: Final = (list, set, deque, bytearray)
+
+
+def rebuild(content: object, hint: Any = Any) -> Any:
+    """Return the Python value that canonical JSON stands for.
+
+    Args:
+        content: JSON-like objects, as `json.loads` makes them of canonical JSON.
+        hint: an annotation; it names the classes that may be used.
+
+    Returns:
+        The value; its canonical bytes are those of ``content``, where the classes have not changed since.
+
+    Raises:
+        RebuildError: the content is opaque, cut or malformed, or needs a class that the annotation does not name.
+    """
+    return Rebuilder().rebuild(content, hint)
+
+
+def _no_class(_name: str) -> type | None:
+    return None
+
+
+class Rebuilder:
+    """Rebuilds values, and remembers what it has learnt about classes.
+
+    Args:
+        find_class: returns the class that stands under ``module:qualname`` where it may be used, else None.
+        null_is_nan: take null for NaN where the annotation is ``float``: both have the same canonical bytes.
+    """
+
+    def __init__(self, find_class: FindClass = _no_class, *, null_is_nan: bool = False) -> None:
+        self.null_is_nan = null_is_nan
+        self._find_class = find_class
+        self._hints: dict[int, tuple[type, dict[str, Any]]] = {}
+
+    def rebuild(self, content: Any, hint: Any = Any) -> Any:
+        """Return the value that canonical JSON stands for; see `flowtrace.values.rebuild.rebuild`."""
+        try:
+            return self._value(content, hint)
+        except RecursionError:
+            raise RebuildError("nested too deeply to be rebuilt") from None
+
+    def _value(self, content: Any, hint: Any) -> Any:
+        kind = type(content)
+        if kind is dict:
+            return self._tagged(content, hint) if TAG in content else self._mapping(content, hint)
+        if kind is list:
+            return self._array(content, hint)
+        if content is None and self.null_is_nan and shape(hint).origin is float:
+            return float("nan")
+        return content
+
+    def _inside(self, token: object, content: Any, hint: Any) -> Any:
+        try:
+            return self._value(content, hint)
+        except RebuildError as error:
+            raise error.inside(token) from None
+
+    # --- what JSON holds as it is
+
+    def _mapping(self, content: dict[str, Any], hint: Any) -> dict[str, Any]:
+        hint = fitting_arm(content, hint, self.null_is_nan)
+        origin, arguments = shape(hint)
+        if is_typed_dict(origin):
+            hints = self._fields_of(origin, dict(zip(_parameters(origin), arguments, strict=False)))
+            return {key: self._inside(key, item, hints.get(key, Any)) for key, item in content.items()}
+        inner = arguments[1] if origin in MAPPINGS and len(arguments) == 2 else Any
+        return {key: self._inside(key, item, inner) for key, item in content.items()}
+
+    def _array(self, content: list[Any], hint: Any) -> Any:
+        hint = fitting_arm(content, hint, self.null_is_nan)
+        origin, arguments = shape(hint)
+        items = self._items(content, origin, arguments)
+        return tuple(items) if origin is tuple else items
+
+    def _items(self, content: list[Any], origin: Any, arguments: tuple[Any, ...]) -> list[Any]:
+        hints: Iterable[Any] = repeat(Any)
+        if origin is tuple and len(arguments) == 2 and arguments[1] is ...:
+            hints = repeat(arguments[0])
+        elif origin is tuple and len(arguments) == len(content):
+            hints = arguments
+        elif origin in ROWS and arguments:
+            hints = repeat(arguments[0])
+        return [
+            self._inside(at, item, inner)
+            for at, (item, inner) in enumerate(zip(content, islice(hints, len(content)), strict=True))
+        ]
+
+    def _frozen(self, token: object, content: Any, hint: Any = Any) -> Any:
+        """Return a value for a place that only hashable values can stand in: an array there was a tuple."""
+        return _hashable(self._inside(token, content, hint))
+
+    # --- tagged forms
+
+    def _tagged(self, content: dict[str, Any], hint: Any) -> Any:
+        kind = content[TAG]
+        make = self._KINDS.get(kind) if isinstance(kind, str) else None
+        if make is None:
+            reason = _HOPELESS.get(kind) if isinstance(kind, str) else None
+            raise RebuildError(reason or f"{kind!r:.80} is no form that can be rebuilt")
+        try:
+            return make(self, content, hint)
+        except (RebuildError, RecursionError):
+            raise
+        except Exception as error:
+            raise RebuildError(f"this {kind} can't be rebuilt: {type(error).__name__}: {error}") from error
+
+    def _class(self, name: Any, hint: Any, base: type) -> tuple[type, Bindings]:
+        """Return the class that a tag names, and what the annotation says of its type parameters.
+
+        Args:
+            name: ``module:qualname``.
+            hint: the annotation of its place.
+            base: what it must derive from.
+        """
+        if not isinstance(name, str):
+            raise RebuildError("it does not name its class")
+        for arm in arms(hint):
+            origin, arguments = shape(arm)
+            found = class_below(origin, name)
+            if found is not None and inherits(found, base):
+                return found, dict(zip(_parameters(found), arguments, strict=False))
+        found = self._find_class(name)
+        if found is not None and inherits(found, base):
+            return found, {}
+        raise RebuildError(f"the class {name:.200} is not the annotation's, nor in a module that may be used")
+
+    def _fields_of(self, cls: type, bindings: Bindings) -> dict[str, Any]:
+        known = self._hints.get(id(cls))
+        if known is None:
+            known = self._hints[id(cls)] = (cls, hints_of(cls))
+        if not bindings:
+            return known[1]
+        return {name: substitute(hint, bindings) for name, hint in known[1].items()}
+
+    def _subclass_of(self, content: dict[str, Any], hint: Any, base: type, value: Any) -> Any:
+        """Return a value in the subclass that its tag names; without one, as it is."""
+        if "class" not in content:
+            return value
+        cls, _ = self._class(content["class"], hint, base)
+        made: Any = base.__new__(cls, *_parts_of(value, base))
+        if base is deque:
+            deque.__init__(made, value, value.maxlen)
+        elif base in _MUTABLE:
+            vars(base)["__init__"](made, value)
+        self._restore(made, content)
+        return made
+
+    def _restore(self, instance: Any, content: dict[str, Any]) -> None:
+        if "state" in content:
+            set_attributes(instance, self._named(content["state"], {}))
+
+    def _named(self, content: dict[str, Any], hints: dict[str, Any]) -> dict[str, Any]:
+        """Return the values of fields by name, without those that were not set."""
+        return {
+            name: self._inside(name, item, hints.get(name, Any))
+            for name, item in content.items()
+            if not (type(item) is dict and item.get(TAG) == "missing")
+        }
+
+    def _standard(self, content: dict[str, Any], hint: Any) -> Any:
+        kind = content[TAG]
+        inner = {name: item for name, item in content.items() if type(item) in (dict, list) and name != "state"}
+        value = STANDARD[kind](content | {name: self._inside(name, item, Any) for name, item in inner.items()})
+        return self._subclass_of(content, hint, BASES[kind], value) if kind in BASES else value
+
+    def _path(self, content: dict[str, Any], hint: Any) -> Any:
+        wanted = [shape(arm).origin for arm in arms(hint)]
+        return path(content, next((cls for cls in wanted if isinstance(cls, type) and cls is not type(None)), None))
+
+    def _rows(self, content: dict[str, Any], hint: Any) -> Any:
+        """A set, a frozenset, a deque, or a list or tuple of a subclass."""
+        base = _CONTAINERS[content[TAG]]
+        hint = next((arm for arm in arms(hint) if takes_items_of(shape(arm).origin, base)), Any)
+        origin, arguments = shape(hint)
+        if base in (set, frozenset):
+            inner = arguments[0] if arguments else Any
+            values: Any = base(self._frozen(at, item, inner) for at, item in enumerate(content["items"]))
+        else:
+            values = self._items(content["items"], origin, arguments)
+            values = deque(values, content["maxlen"]) if base is deque else base(values)
+        return self._subclass_of(content, hint, base, values)
+
+    def _dict(self, content: dict[str, Any], hint: Any) -> Any:
+        hint = next((arm for arm in arms(hint) if takes_items_of(shape(arm).origin, dict)), Any)
+        _, arguments = shape(hint)
+        keys, values = arguments if len(arguments) == 2 else (Any, Any)
+        pairs = {
+            self._frozen(at, key, keys): self._inside(at, item, values)
+            for at, (key, item) in enumerate(content["items"])
+        }
+        if "class" not in content:
+            return pairs
+        cls: type = _DICTS.get(content["class"]) or self._class(content["class"], hint, dict)[0]
+        base: Any = next(item for item in mro(cls) if item in (collections.OrderedDict, collections.defaultdict, dict))
+        made: Any = base.__new__(cls)
+        for key, item in pairs.items():
+            base.__setitem__(made, key, item)
+        self._restore(made, content)
+        return made
+
+    def _namedtuple(self, content: dict[str, Any], hint: Any) -> Any:
+        cls, bindings = self._record_class(content, hint)
+        fields = self._named(content["fields"], self._fields_of(cls, bindings))
+        made_of: Any = cls
+        if set(fields) - set(made_of._fields):
+            raise ValueError("its fields are others now")
+        defaults = made_of._field_defaults
+        return tuple.__new__(cls, [fields[name] if name in fields else defaults[name] for name in made_of._fields])
+
+    def _record_class(self, content: dict[str, Any], hint: Any) -> tuple[type, Bindings]:
+        cls, bindings = self._class(content.get("class"), hint, object)
+        kind = content[TAG]
+        if not is_of_kind(kind, cls):
+            raise RebuildError(f"{class_name(cls)} is no {kind} any more")
+        return cls, bindings
+
+    def _record(self, content: dict[str, Any], hint: Any) -> Any:
+        cls, bindings = self._record_class(content, hint)
+        if "base" in content:
+            raise RebuildError("a record that is an exception or a container too can't be rebuilt")
+        kind = content[TAG]
+        fields = self._named(content["fields"], self._fields_of(cls, bindings))
+        made = MAKERS[kind](cls, fields, content["fields"].keys() - fields.keys())
+        if kind == "pydantic" and "state" in content:
+            restore_private(made, self._named(content["state"], {}))
+        else:
+            self._restore(made, content)
+        return made
+
+    def _enum(self, content: dict[str, Any], hint: Any) -> Any:
+        cls, _ = self._record_class(content, hint)
+        return member(cls, content["name"], self._value(content["value"], Any))
+
+    def _namespace(self, content: dict[str, Any], hint: Any) -> Any:
+        base = types.SimpleNamespace
+        cls: Any = self._class(content["class"], hint, base)[0] if "class" in content else base
+        made = base.__new__(cls)
+        vars(made).update(self._named(content["fields"], {}))
+        self._restore(made, content)
+        return made
+
+    def _exception(self, content: dict[str, Any], hint: Any) -> Any:
+        module, _, name = str(content["class"]).partition(":")
+        built_in = getattr(builtins, name, None) if module == "builtins" else None
+        if isinstance(built_in, type) and issubclass(built_in, BaseException):
+            cls: type = built_in
+        else:
+            cls, _ = self._class(content["class"], hint, BaseException)
+        base = next(item for item in mro(cls) if item.__module__ == "builtins")
+        made: Any = base.__new__(cls, *self._items(content["args"], list, ()))
+        self._restore(made, content)
+        return made
+
+    def _type(self, content: dict[str, Any], hint: Any) -> type:
+        name = content["class"]
+        for arm in arms(hint):
+            origin, arguments = shape(arm)
+            found = class_below(shape(arguments[0]).origin, name) if origin is type and arguments else None
+            if found is not None:
+                return found
+        # who takes a class will call it, so that being defined in a usable module is not enough
+        if name not in _PLAIN_TYPES:
+            raise RebuildError(f"the class {name!s:.200} is an argument, and the annotation does not name it")
+        return _PLAIN_TYPES[name]
+
+    def _codec(self, content: dict[str, Any], _hint: Any) -> Any:
+        for cls, codec in codecs.registered_codecs().values():
+            if class_name(cls) == content["class"]:
+                return codec.decode(self._inside("value", content["value"], Any))
+        raise RebuildError(f"no codec is registered for {content['class']!s:.200}")
+
+    _KINDS: ClassVar[Mapping[str, Callable[[Any, dict[str, Any], Any], Any]]] = {
+        **dict.fromkeys(STANDARD, _standard),
+        **dict.fromkeys(_CONTAINERS, _rows),
+        **dict.fromkeys(MAKERS, _record),
+        "dict": _dict,
+        "namedtuple": _namedtuple,
+        "enum": _enum,
+        "path": _path,
+        "namespace": _namespace,
+        "exception": _exception,
+        "type": _type,
+        "codec": _codec,
+    }
+
+
+def _parameters(cls: Any) -> tuple[Any, ...]:
+    return getattr(cls, "__parameters__", ())
+
+
+def _parts_of(value: Any, base: type) -> tuple[Any, ...]:
+    """Return what a class's own ``__new__`` makes an equal value of."""
+    if base.__module__ == "datetime":
+        return tuple(value.__reduce_ex__(4)[1])
+    return () if base in _MUTABLE else (value,)
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if type(value) in (list, tuple) else value
+
+
+_HOPELESS: Final = {
+    "opaque": "its content was not recorded: it is opaque",
+    "cut": "its content was not recorded: it was cut",
+    "cycle": "it holds itself, which can't be rebuilt",
+    "function": "it is a function, and a trace must not choose which one is called",
+    "module": "it is a module, and a trace must not choose which one is used",
+    "generator": "it is a generator, which can't be rebuilt",
+    "array": "of an array only the hash was kept",
+    "array.array": "of an array only the hash was kept",
+    "tensor": "of a tensor only the hash was kept",
+    **dict.fromkeys(("pandas.frame", "pandas.series", "pandas.index"), "of its columns only the hash was kept"),
+    **dict.fromkeys(("polars.frame", "polars.series"), "of its columns only the hash was kept"),
+    **dict.fromkeys(("arrow.table", "arrow.batch"), "of its columns only the hash was kept"),
+    **dict.fromkeys(("arrow.array", "arrow.chunked"), "of an array only the hash was kept"),
+}

@@ -1,0 +1,226 @@
+"""Values of the built-in types and of the standard library, from their forms in `flowtrace.values.forms_builtin`.
+
+Each function takes the members of a tagged object; those that were tagged themselves are values again. What is wrong
+with one comes out as an exception of any kind, which `flowtrace.values.rebuild` turns into its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import decimal
+import fractions
+import ipaddress
+import math
+import pathlib
+import re
+import sys
+import uuid
+import zoneinfo
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+Members = dict[str, Any]
+_OFFSET: Final = re.compile(r"UTC(?:([+-])(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{6}))?)?)?", re.ASCII)
+_ADDRESSES: Final = {
+    f"ipaddress:{cls.__name__}": cls
+    for cls in (
+        *(ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network),
+        *(ipaddress.IPv6Network, ipaddress.IPv4Interface, ipaddress.IPv6Interface),
+    )
+}
+
+
+def _number(value: Any) -> Any:
+    """Return a part of a number: null stands for NaN where only a number can be."""
+    return math.nan if value is None else value
+
+
+def _text(members: Members) -> str:
+    if "surrogates" in members:
+        return _decoded(members["surrogates"]).decode("utf-8", "surrogatepass")
+    return _exact(members["value"], str)
+
+
+def _integer(members: Members) -> int:
+    return int(members["hex"], 16) if "hex" in members else _exact(members["value"], int)
+
+
+def _real(members: Members) -> float:
+    return _exact(_number(members["value"]), float)
+
+
+def _data(members: Members) -> bytes:
+    if "base64" not in members:
+        raise ValueError(f"of {members['size']} bytes only the hash was kept")
+    return _decoded(members["base64"])
+
+
+def _decoded(encoded: str) -> bytes:
+    return base64.b64decode(encoded, validate=True)
+
+
+def _exact(value: Any, kind: type[T]) -> T:
+    if type(value) is not kind:
+        raise TypeError(f"a value of type {kind.__name__} is expected")
+    exact: T = value
+    return exact
+
+
+def _complex(members: Members) -> complex:
+    return complex(_number(members["real"]), _number(members["imag"]))
+
+
+def _memoryview(members: Members) -> memoryview[Any]:
+    view: memoryview[Any] = memoryview(_exact(members["data"], bytes))
+    form, shape = members["format"], members["shape"]
+    return view if (form, shape) == ("B", [len(view)]) else view.cast("B").cast(form, shape)
+
+
+def _decimal(members: Members) -> decimal.Decimal:
+    return decimal.Decimal(_exact(members["value"], str))
+
+
+def _fraction(members: Members) -> fractions.Fraction:
+    return fractions.Fraction(_exact(members["numerator"], int), _exact(members["denominator"], int))
+
+
+def _address(members: Members) -> Any:
+    return _ADDRESSES[members["class"]](_exact(members["value"], str))
+
+
+def _range(members: Members) -> range:
+    return range(members["start"], members["stop"], members["step"])
+
+
+def _pattern(members: Members) -> re.Pattern[Any]:
+    return re.compile(members["pattern"], members["flags"])
+
+
+# --- times
+
+
+def _zone_of(members: Members) -> datetime.tzinfo | None:
+    """Return the zone that a moment or a zone tells of; None for a naive moment."""
+    if isinstance(members.get("zone"), datetime.tzinfo):
+        known: datetime.tzinfo = members["zone"]
+        return known
+    if "zone" in members:
+        return zoneinfo.ZoneInfo(_exact(members["zone"], str))
+    if "offset" not in members:
+        return None
+    found = _OFFSET.fullmatch(members["offset"])
+    if found is None:
+        raise ValueError(f"{members['offset']!r:.40} is no offset from UTC")
+    sign, *amounts = found.groups()
+    hours, minutes, seconds, micros = (int(amount or 0) for amount in amounts)
+    offset = datetime.timedelta(hours=hours, minutes=minutes, seconds=seconds, microseconds=micros)
+    offset = -offset if sign == "-" else offset
+    return datetime.timezone(offset, members["name"]) if "name" in members else datetime.timezone(offset)
+
+
+def _zone(members: Members) -> datetime.tzinfo:
+    zone = _zone_of(members)
+    if zone is None:
+        raise ValueError("it has neither a zone nor an offset")
+    return zone
+
+
+def _datetime(members: Members) -> datetime.datetime:
+    naive = datetime.datetime.fromisoformat(members["value"])
+    return naive.replace(tzinfo=_zone_of(members), fold=members.get("fold", 0))
+
+
+def _time(members: Members) -> datetime.time:
+    naive = datetime.time.fromisoformat(members["value"])
+    return naive.replace(tzinfo=_zone_of(members), fold=members.get("fold", 0))
+
+
+def _timedelta(members: Members) -> datetime.timedelta:
+    return datetime.timedelta(members["days"], members["seconds"], members["microseconds"])
+
+
+# --- other libraries: theirs only where the program has loaded them
+
+
+def _library(name: str) -> Any:
+    if name not in sys.modules:
+        raise LookupError(f"{name} is not loaded")
+    return sys.modules[name]
+
+
+def _numpy_scalar(members: Members) -> Any:
+    kind = _library("numpy").dtype(members["dtype"])
+    if kind.kind not in "biufcUS":
+        raise ValueError(f"a scalar of {kind} can't be made from its text")
+    value: Any = members["value"]
+    return kind.type(complex(value) if kind.kind == "c" else value)
+
+
+def _timestamp(members: Members) -> Any:
+    moment = _library("pandas").Timestamp(members["value"])
+    return moment.tz_convert(members["zone"]) if "zone" in members else moment
+
+
+STANDARD: Final[dict[str, Callable[[Members], Any]]] = {
+    "complex": _complex,
+    "memoryview": _memoryview,
+    "decimal": _decimal,
+    "fraction": _fraction,
+    "uuid": lambda members: uuid.UUID(members["value"]),
+    "ip": _address,
+    "range": _range,
+    "slice": lambda members: slice(members["start"], members["stop"], members["step"]),
+    "pattern": _pattern,
+    "zone": _zone,
+    "datetime": _datetime,
+    "date": lambda members: datetime.date.fromisoformat(members["value"]),
+    "time": _time,
+    "timedelta": _timedelta,
+    "str": _text,
+    "int": _integer,
+    "float": _real,
+    "bytes": _data,
+    "bytearray": lambda members: bytearray(_data(members)),
+    "ellipsis": lambda _: ...,
+    "notimplemented": lambda _: NotImplemented,
+    "numpy.scalar": _numpy_scalar,
+    "numpy.dtype": lambda members: _library("numpy").dtype(members["value"]),
+    "pandas.timestamp": _timestamp,
+    "pandas.timedelta": lambda members: _library("pandas").Timedelta(members["value"]),
+    "pandas.na": lambda _: _library("pandas").NA,
+    "pandas.nat": lambda _: _library("pandas").NaT,
+}
+"""What makes the value of each kind that holds no other values."""
+
+BASES: Final[dict[str, type]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "complex": complex,
+    "bytes": bytes,
+    "bytearray": bytearray,
+    "decimal": decimal.Decimal,
+    "fraction": fractions.Fraction,
+    "datetime": datetime.datetime,
+    "date": datetime.date,
+    "time": datetime.time,
+    "timedelta": datetime.timedelta,
+}
+"""The class of each kind that may have subclasses."""
+
+
+def path(members: Members, wanted: Any) -> pathlib.PurePath:
+    """Return a path: of the class that the annotation names, or else one that reaches files, where this system can.
+
+    Args:
+        members: flavour and text.
+        wanted: the annotation's class, or anything else.
+    """
+    windows = {"windows": True, "posix": False}[members["flavour"]]
+    pure: type[pathlib.PurePath] = pathlib.PureWindowsPath if windows else pathlib.PurePosixPath
+    is_pure = isinstance(wanted, type) and issubclass(wanted, pathlib.PurePath) and not issubclass(wanted, pathlib.Path)
+    if is_pure or windows != issubclass(type(pathlib.Path()), pathlib.PureWindowsPath):
+        return pure(_exact(members["value"], str))
+    return pathlib.Path(_exact(members["value"], str))

@@ -1,0 +1,129 @@
+"""Records again: instances of enums, dataclasses, attrs classes, msgspec structs and pydantic models.
+
+They are put together as they were recorded. No ``__init__`` of the user's runs, since it might refuse or change a state
+that the instance had reached later; a field that the class has got since then takes its default.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Set
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import fields as fields_of
+from typing import Any, Final
+
+from flowtrace.host.objects import MISSING, class_attribute, inherits
+
+Fields = dict[str, Any]
+MARKS: Final = {
+    "dataclass": "__dataclass_fields__",
+    "attrs": "__attrs_attrs__",
+    "struct": "__struct_fields__",
+    "pydantic": "__pydantic_validator__",
+}
+"""What the class of each kind of record is marked with."""
+
+
+def is_of_kind(kind: str, cls: type) -> bool:
+    """Tell whether a class makes records of a kind, so that no other class can be named in its place."""
+    if kind == "enum":
+        return inherits(cls, enum.Enum)
+    if kind == "namedtuple":
+        return inherits(cls, tuple) and type(class_attribute(cls, "_fields")) is tuple
+    return class_attribute(cls, MARKS[kind]) is not MISSING
+
+
+def member(cls: type[enum.Enum], name: Any, value: Any) -> enum.Enum:
+    """Return a member of an enum by its name; a combination of flags by its value."""
+    if isinstance(name, str) and name in cls.__members__:
+        return cls.__members__[name]
+    if not inherits(cls, enum.Flag):
+        raise ValueError(f"it has no member {name!r:.80} any more")
+    return cls(value)
+
+
+def set_attributes(instance: Any, attributes: Fields) -> None:
+    """Set attributes past whatever the class has put before that: it may be frozen."""
+    for name, value in attributes.items():
+        object.__setattr__(instance, name, value)
+
+
+def _dataclass(cls: Any, fields: Fields, unset: Set[str]) -> Any:
+    known = {item.name: item for item in fields_of(cls)}
+    _refuse_unknown(fields, known)
+    new = [item for name, item in known.items() if name not in fields and name not in unset]
+    return _bare_instance(
+        cls, fields | {item.name: _default(item.name, item.default, item.default_factory) for item in new}
+    )
+
+
+def _default(name: str, default: Any, factory: Any) -> Any:
+    if factory is not NO_DEFAULT:
+        return factory()
+    if default is not NO_DEFAULT:
+        return default
+    raise ValueError(f"it has a field {name!r} now, which has no default and was not recorded")
+
+
+def _attrs(cls: Any, fields: Fields, unset: Set[str]) -> Any:
+    known = {item.name: item for item in cls.__attrs_attrs__}
+    _refuse_unknown(fields, known)
+    new = [item for name, item in known.items() if name not in fields and name not in unset]
+    return _bare_instance(cls, fields | {item.name: _attrs_default(item.name, item.default) for item in new})
+
+
+def _attrs_default(name: str, default: Any) -> Any:
+    has_none = type(default).__qualname__ == "_Nothing" or getattr(default, "takes_self", False)
+    return _default(name, NO_DEFAULT if has_none else default, getattr(default, "factory", NO_DEFAULT))
+
+
+def _struct(cls: Any, fields: Fields, _unset: Set[str]) -> Any:
+    return cls(**fields)
+
+
+def _pydantic(cls: Any, fields: Fields, _unset: Set[str]) -> Any:
+    declared = cls.__pydantic_fields__
+    own = {name: value for name, value in fields.items() if name in declared}
+    extra = {name: value for name, value in fields.items() if name not in declared}
+    if extra and cls.model_config.get("extra") != "allow":
+        _refuse_unknown(fields, declared)
+    set_by_caller = set(own)
+    for name, item in declared.items():
+        if name not in own:
+            own[name] = item.get_default(call_default_factory=True)
+    instance: Any = cls.__new__(cls)
+    instance.__setstate__(
+        {
+            "__dict__": own,
+            "__pydantic_fields_set__": set_by_caller,
+            "__pydantic_extra__": extra if cls.model_config.get("extra") == "allow" else None,
+            "__pydantic_private__": None,
+        }
+    )
+    return instance
+
+
+def restore_private(instance: Any, state: Fields) -> None:
+    """Put back what a pydantic model keeps in private attributes."""
+    object.__setattr__(instance, "__pydantic_private__", state)
+
+
+def _refuse_unknown(fields: Fields, known: Any) -> None:
+    gone = [name for name in fields if name not in known]
+    if gone:
+        raise ValueError(f"it has no field {gone[0]!r} any more")
+
+
+def _bare_instance(cls: type, fields: Fields) -> Any:
+    instance: Any = object.__new__(cls)
+    set_attributes(instance, fields)
+    return instance
+
+
+MAKERS: Final[dict[str, Callable[[Any, Fields, Set[str]], Any]]] = {
+    "dataclass": _dataclass,
+    "attrs": _attrs,
+    "struct": _struct,
+    "pydantic": _pydantic,
+}
+"""What makes a record of each kind: takes the class, its fields, and the names of those that were not set."""

@@ -1,0 +1,224 @@
+"""Takes secrets out of the texts of errors, which may quote them: values that were hidden, and what looks like one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+from urllib.parse import quote, quote_plus
+
+from flowtrace.host.objects import inherits, mro, pairs_of, root_package
+from flowtrace.host.signals import let_through
+from flowtrace.values.forms import state
+from flowtrace.values.redaction import MARKER, SecretNames
+
+LONGEST_TEXT: Final = 8192  # characters of an error's text, and so of a secret that it may hold
+EVERYTHING: Final = ""
+"""Stands for secrets that are not all known: it is in every text."""
+_SHORTEST: Final = 4  # shorter ones, and short numbers, are looked for as whole words; single characters not at all
+_SHORTEST_BESIDE: Final = 8  # for a key, for an object's attribute, for a variable: most are ordinary words
+_MOST_TEXTS: Final = 1000
+_MOST_PARTS: Final = 20_000
+_DEEPEST_OBJECT: Final = 3
+_LISTS: Final = {
+    **dict.fromkeys(("numpy", "pandas", "torch"), "tolist"),
+    "polars": "to_list",
+    "pyarrow": "to_pylist",
+}
+_ORDINARY: Final = frozenset({"none", "null", "true", "false", "yes", "no", "on", "off", MARKER.lower()})
+_NO_TEXTS: Final = frozenset({"frames", "type", "relation"})
+_CUT_OFF: Final = re.compile(r"\.\.\. \(\d+ characters\)\Z")
+_NAMED: Final = re.compile(
+    r"""(?<![\w.-])([\w.-]+)(["']?\s{0,3}(?:=>|[=:])\s{0,3})"""
+    r"""((?:[bruf]{0,2}"[^"]*"|[bruf]{0,2}'[^']*'|(?:basic|bearer|token|digest)\s+[^\s,;]+|[^\s,;&"'(){}\[\]<>]+))""",
+    re.IGNORECASE,
+)
+_PATTERNS: Final = (
+    (re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1\2{MARKER}"),
+    (re.compile(r"(://)([^\s/?#@:]*):[^\s/?#@]+@"), rf"\1\2:{MARKER}@"),
+    (re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MARKER),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), MARKER),  # a JSON Web Token (RFC 7519)
+    (re.compile(r"\b(?:gh[oprsu]_\w{20,}|github_pat_\w{20,}|(?:AKIA|ASIA)[0-9A-Z]{16}|xox[abprs]-[\w-]{10,})"), MARKER),
+)
+
+
+def texts_in(hidden: Iterable[object], secret: SecretNames) -> tuple[str, ...]:
+    """Return the texts by which hidden values would be known again. Never raises an Exception.
+
+    Args:
+        hidden: the values. No code of theirs is run.
+        secret: tells which names are secret.
+
+    Returns:
+        At most 1,000 texts; `EVERYTHING` where there are more.
+    """
+    found: dict[str, None] = {}
+    try:
+        _collect(deque((value, 0, _SHORTEST) for value in hidden), secret, found)
+    except Exception as error:
+        let_through(error)
+        return (EVERYTHING,)
+    return tuple(found) if len(found) <= _MOST_TEXTS else (EVERYTHING,)
+
+
+def _collect(waiting: deque[tuple[object, int, int]], secret: SecretNames, found: dict[str, None]) -> None:
+    """Walk plain containers wholly, or find too much; and other objects a few levels deep, for what is long enough."""
+    seen: dict[int, object] = {}
+    while waiting and len(found) <= _MOST_TEXTS:
+        value, depth, shortest = waiting.popleft()
+        kind = type(value)
+        texts = _texts_of(value, kind)
+        if texts is not None:
+            found.update(dict.fromkeys(text[:LONGEST_TEXT] for text in texts if _is_telling(text, shortest, secret)))
+        elif id(value) not in seen:
+            seen[id(value)] = value
+            if len(seen) > _MOST_PARTS:
+                found[EVERYTHING] = None
+                return
+            waiting += _parts(value, kind, depth, shortest, secret)
+
+
+def _texts_of(value: Any, kind: type) -> list[str] | None:
+    if value is None or kind is bool:
+        return []
+    if inherits(kind, str):
+        return [str.__str__(value)]
+    if inherits(kind, bytes) or inherits(kind, bytearray):
+        data = bytes(memoryview(value)[:LONGEST_TEXT])
+        return list({data.decode("utf-8", "replace"), data.decode("latin-1"), repr(data)[2:-1], data.hex()})
+    if kind in (int, float):
+        return [repr(value)] if kind is float or value.bit_length() < 4096 else []
+    return None
+
+
+def _is_telling(text: str, shortest: int, secret: SecretNames) -> bool:
+    """Tell whether a text is a secret; an object's attribute may well be the name of one (that of a column, say)."""
+    if shortest > _SHORTEST:
+        return len(text) >= shortest and not secret(text)
+    return len(text) > 1 and text.lower() not in _ORDINARY and not text.isspace()
+
+
+def _parts(value: Any, kind: type, depth: int, shortest: int, secret: SecretNames) -> list[tuple[object, int, int]]:
+    if inherits(kind, dict):
+        pairs = pairs_of(value)
+        return [(key, depth, _SHORTEST_BESIDE) for key, _ in pairs] + [(item, depth, shortest) for _, item in pairs]
+    if kind in (list, tuple, set, frozenset, deque):
+        return [(item, depth, shortest) for item in tuple(value)]
+    if depth >= _DEEPEST_OBJECT:
+        return []
+    inner = [(item, depth + 1, shortest) for item in _items_of(value, kind)]
+    for name, item in state(value).items():
+        named = type(name) is str and secret(name)
+        inner.append((item, depth + 1, _SHORTEST if named else _SHORTEST_BESIDE))
+    return inner
+
+
+def _items_of(value: Any, kind: type) -> list[object]:
+    for base in (list, tuple, set, frozenset):
+        if inherits(kind, base):
+            return list(base.__iter__(value))
+    for package in map(root_package, mro(kind)):
+        if package in _LISTS and hasattr(value, _LISTS[package]):
+            items = getattr(value[:_MOST_TEXTS] if getattr(value, "shape", ()) else value, _LISTS[package])()
+            return items if type(items) is list else [items]
+    if inherits(kind, BaseException):
+        return [BaseException.__dict__["args"].__get__(value)]
+    return [int.__int__(value)] if inherits(kind, int) else []
+
+
+def remember(secrets: Iterable[str], known: dict[str, None]) -> None:
+    """Add secrets to those that are known; of more than 1,000 the newest stay, which an error is likelier to quote."""
+    known.update(dict.fromkeys(secrets))
+    while len(known) > _MOST_TEXTS:
+        del known[next(iter(known))]
+
+
+def texts_in_environment(environ: Mapping[str, str], secret: SecretNames) -> tuple[str, ...]:
+    """Return the values, of 8 characters and more, of the variables with secret names, and that of the hash key."""
+    names = [name for name in environ if name == "FLOWTRACE_HASH_KEY" or secret(name)]
+    found = [environ.get(name, "") for name in names]  # looking into all of them takes longer
+    return tuple(text for text in found if len(text) >= _SHORTEST_BESIDE)
+
+
+class Scrubber:
+    """Knows what must not stand in a text.
+
+    Args:
+        texts: known secrets, as `texts_in` gives them.
+        secret: tells which names hide what follows them, as in ``password=...``.
+    """
+
+    __slots__ = ("_hides_all", "_secret", "_texts")
+
+    def __init__(self, texts: Iterable[str], secret: SecretNames) -> None:
+        self._texts = sorted(set(texts), key=len, reverse=True)
+        self._hides_all = EVERYTHING in self._texts
+        self._secret = secret
+
+    def scrubbed(self, value: Any) -> Any:
+        """Return a JSON-like value without secrets in its texts; types and frames stay as they are."""
+        if type(value) is str:
+            return self.text(value)
+        if type(value) is dict:
+            return {name: item if name in _NO_TEXTS else self.scrubbed(item) for name, item in value.items()}
+        return [self.scrubbed(item) for item in value] if type(value) is list else value
+
+    def text(self, text: str) -> str:
+        """Return a text in whose place of secrets there is the marker."""
+        if self._hides_all:
+            return MARKER
+        text = self.known(text)
+        for pattern, marker in _PATTERNS:
+            text = pattern.sub(marker, text)
+        return _NAMED.sub(self._named, text)
+
+    def known(self, text: str) -> str:
+        """Do the same for known secrets alone, and not for what only looks like one."""
+        if self._hides_all:
+            return MARKER
+        end = _CUT_OFF.search(text)
+        if end is not None:
+            start = text[: end.start()]
+            shown = self._whole_hidden(self._without_begun(start))
+            return shown + (end[0] if shown == start else "...")  # how long it was tells how long a secret is
+        return self._whole_hidden(text)
+
+    def _whole_hidden(self, text: str) -> str:
+        present = {form: _pattern_of(form) for secret in self._texts for form in _spellings(secret) if form in text}
+        if not present:
+            return text
+        longest_first = sorted(present, key=len, reverse=True)
+        return re.sub("|".join(present[form] for form in longest_first), MARKER, text)
+
+    def _without_begun(self, text: str) -> str:
+        """Hide a secret of which only the beginning is there, since the text was cut."""
+        for secret in self._texts:
+            start = text.find(secret[0], max(0, len(text) - len(secret)))
+            while start >= 0:
+                if secret.startswith(text[start:]):
+                    return text[:start] + MARKER
+                start = text.find(secret[0], start + 1)
+        return text
+
+    def _named(self, found: re.Match[str]) -> str:
+        name, between, value = found.groups()
+        if value == MARKER or not self._secret(name):
+            return found[0]
+        shown = f"{value[0]}{MARKER}{value[0]}" if value[0] in "\"'" else MARKER
+        return f"{name}{between}{shown}"
+
+
+def _pattern_of(form: str) -> str:
+    pattern = re.escape(form)
+    is_number = len(form) < _SHORTEST_BESIDE and re.fullmatch(r"[\d.e+-]+", form)
+    is_word = len(form) < _SHORTEST or is_number  # 1234 is no part of 12345
+    return rf"(?<!\w){pattern}(?!\w)" if is_word else pattern
+
+
+def _spellings(secret: str) -> set[str]:
+    """Return how a text may stand in another: as it is, with escapes, in JSON, in a URL."""
+    plain = secret.encode("utf-8", "backslashreplace").decode()
+    spelt = {plain, repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(plain, ensure_ascii=False)[1:-1]}
+    return spelt | {quote(plain), quote(plain, safe=""), quote_plus(plain)}
