@@ -185,20 +185,28 @@ def _contracts() -> list[dict[str, Any]]:
 
 
 def floors() -> str:
-    """Return the table of modules, highest floor first, as the import contracts have them."""
+    """Return the list of packages, highest floor first, as the import contract and their docstrings have them."""
     layers = next(item["layers"] for item in _contracts() if item["type"] == "layers")
-    rows = [("all", "`__init__`", _first_sentence("__init__"))]
-    for floor, layer in zip(reversed(range(len(layers))), layers, strict=True):
-        rows += [(str(floor), f"`{name}`", _first_sentence(name)) for name in layer.split(" : ")]
-    return table(("floor", "module", "what is there"), rows)
+    named = [re.split(r" [|:] ", layer) for layer in layers]
+    floors = [names for layer in named if (names := [name for name in layer if _is_package(name)])]
+    rows = []
+    for number, names in zip(range(len(floors), 0, -1), floors, strict=True):
+        for name in names:
+            sentence, door = _purpose(name)
+            rows.append((str(number), f"`{name}`", sentence, door))
+    return table(("floor", "package", "its one sentence", "door: read first"), rows)
 
 
-def _first_sentence(module: str) -> str:
-    folder = ROOT / "flowtrace" / module
-    path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
-    text = path.read_text(encoding="utf-8")
-    paragraph = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]
-    return " ".join(paragraph.split()).replace("``", "`")
+def _is_package(name: str) -> bool:
+    return (ROOT / "flowtrace" / name).is_dir()
+
+
+def _purpose(package: str) -> tuple[str, str]:
+    """Return the first sentence of a package's docstring, and its doors."""
+    text = (ROOT / "flowtrace" / package / "__init__.py").read_text(encoding="utf-8")
+    paragraphs = (ast.get_docstring(ast.parse(text)) or "").replace("``", "`").split("\n\n")
+    doors = next(item for item in paragraphs if item.startswith("Door: "))
+    return " ".join(paragraphs[0].split()), doors.removeprefix("Door: ").rstrip(".")
 
 
 def doors() -> str:

@@ -1,13 +1,14 @@
 """The words of the house: names, docstrings, comments, messages and pages use plain ones.
 
 A word stands here because it once meant something that only this project knew. `docs/pages/architecture.md` has the
-glossary of those that are left. To see every finding with its line, run this file: `python -P tests/test_vocabulary.py`.
+glossary of those that are left. To see every finding with its line: `python -P tests/test_vocabulary.py`.
 """
 
 from __future__ import annotations
 
 import ast
 import io
+import itertools
 import re
 import tokenize
 from collections import Counter
@@ -127,7 +128,7 @@ def findings_in_names(path: str, names: Iterator[tuple[int, str]]) -> Iterator[F
         for part in parts:
             if part in IN_NAMES:
                 yield Finding(path, line, part, IN_NAMES[part], f"name {name}")
-        for pair in zip(parts, parts[1:], strict=False):
+        for pair in itertools.pairwise(parts):
             if pair in PAIRS_IN_NAMES:
                 yield Finding(path, line, "_".join(pair), PAIRS_IN_NAMES[pair], f"name {name}")
 

@@ -1,1 +1,4 @@
-"""The last steps in a mapped file that outlives the process."""
+"""The last steps in a mapped file that outlives the process.
+
+Door: `keeper`, `recover`.
+"""

@@ -1,4 +1,7 @@
-"""The command line: `flowtrace run`, `show` and so on, one file a command."""
+"""The command line: `flowtrace run`, `show` and so on, one file a command.
+
+Door: `app`.
+"""
 
 from __future__ import annotations
 

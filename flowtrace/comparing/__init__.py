@@ -1,1 +1,4 @@
-"""Which step of two traces differs first, and why."""
+"""The first step that differs between two traces, and why.
+
+Door: `diff`.
+"""

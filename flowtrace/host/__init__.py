@@ -1,1 +1,4 @@
-"""What we touch of the process we are a guest in: switch, clock, log, forks, signals, hooks, and looking at objects."""
+"""Being a guest in the process: switch, clock, log, forks, signals, hooks, and looking at objects.
+
+Door: `switch`, `log`, `objects`.
+"""

@@ -1,1 +1,4 @@
-"""Call the captured steps again and judge what comes."""
+"""Call the captured steps again and judge what comes.
+
+Door: `replay`.
+"""

@@ -1,1 +1,4 @@
-"""What was asked for: one table of environment variables, one `TraceConfig`."""
+"""The settings: one table of environment variables, one `TraceConfig`.
+
+Door: `config`, `variables`.
+"""
