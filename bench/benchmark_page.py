@@ -23,7 +23,7 @@ INTRO = """\
 <!-- Written by `make bench`: change bench/, not this page. -->
 
 What flowtrace costs, beside the undecorated function, beside decorators that do nothing, and beside other decorators
-that people put on functions to see what happens in them. What counts are quotients: both numbers of each were taken
+that people put on functions to see what happens in them. What counts are quotients: both numbers of each were measured
 in one run, in turn. {met} of {goals} goals are met.
 
 ## The goals
@@ -39,8 +39,8 @@ COMPARED = """\
 ## Other decorators
 
 How many times as much as flowtrace each of them adds to a call. All of them record while they are measured, in their
-usual production set-up but for the last step: what would leave the process is dropped. *Off* compares what is added
-while neither records: flowtrace as it is when nobody has switched it on, the other one with its own switch.
+usual production set-up except for the last step: what would leave the process is dropped. *Off* compares what is added
+while neither records: flowtrace as it is before it is switched on, the other one with its own switch.
 
 What is kept differs. flowtrace keeps the inputs and the outputs of the last steps as bytes, their parents, their times
 and their errors, in memory, and writes a file when something fails. Most of the others hand each call to something that
@@ -54,7 +54,7 @@ HOW = """\
   nothing in it waits) and the generator (of one item, run to its end) have the same body. Nothing is around the calls:
   each is a run of its own for flowtrace, and a trace of its own for the others, but for Sentry, which wants a
   transaction around them.
-- What can't live in one process has processes of its own, which take turns: one at a time is told to go, runs for
+- What can't live in one process has processes of its own, which take turns: one at a time gets the signal, runs for
   some milliseconds, and waits again. A round has a turn for each contender, in an order that changes from round to
   round. What a contender leaves to threads is done before the next turn, and not counted.
 - A quotient is taken of the two numbers of the same round. The value is the median of all rounds, the spread the
@@ -66,7 +66,7 @@ HOW = """\
 - Imports are timed in fresh interpreters.
 - Files are written below `bench/tmp/`, or in the folder that `--folder` names, on a real disk.
 - Nothing reaches the network: a process that asks for a connection ends the run with an error, and so does a decorator
-  that did not record when it was to, or recorded when it was off.
+  that did not record when it should, or recorded when it was off.
 
 ## Run it again
 
@@ -109,14 +109,14 @@ def spread(value: dict[str, float], unit: str) -> str:
 
 
 def verdict(row: Row, result: dict[str, Any]) -> str:
-    """Tell whether a row's median reaches its goal; nothing where there is none."""
+    """Return whether a row's median reaches its goal, in a word; nothing where there is none."""
     if row.goal is None:
         return ""
     return MET if row.goal.is_met(result["value"]["median"]) else MISSED
 
 
 def table(head: list[str], body: Iterable[list[str]], others: str = "---") -> str:
-    """Return a Markdown table, its first column left, the others as they are told."""
+    """Return a Markdown table, its first column left, the others as given."""
     lines = ["| " + " | ".join(head) + " |", "|".join(["", "---", *[others] * (len(head) - 1), ""])]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in body)]) + "\n"
 
@@ -144,7 +144,7 @@ def missed(rows: list[Row], results: dict[str, Any]) -> str:
 
 def made_of(rows: list[Row], results: dict[str, Any]) -> str:
     """Return the table of the numbers behind the quotients; rows with the same ones share a line."""
-    told: dict[str, list[str]] = {}
+    by_text: dict[str, list[str]] = {}
     for row in rows:
         result = results[row.key]
         units: dict[str, list[str]] = {}
@@ -153,9 +153,9 @@ def made_of(rows: list[Row], results: dict[str, Any]) -> str:
             units.setdefault(unit if what else "", []).append(f"{what or name} {number(part['median'])}")
         parts = [f"{', '.join(named)} {unit}".strip() for unit, named in units.items()]
         if text := "; ".join([*parts, *([result["note"]] if result["note"] else [])]):
-            told.setdefault(text, []).append(row.measure)
+            by_text.setdefault(text, []).append(row.measure)
     return table(
-        ["measure", "medians"], (["; ".join(dict.fromkeys(measures)), text] for text, measures in told.items())
+        ["measure", "medians"], (["; ".join(dict.fromkeys(measures)), text] for text, measures in by_text.items())
     )
 
 
@@ -195,8 +195,8 @@ def set_up(results: dict[str, Any]) -> str:
     theirs = {peer.distribution for peer in rows_peers.PEERS}
     own = ", ".join(f"{name} {found}" for name, found in versions.items() if name not in theirs)
     facts = [[name, fact] for name, fact in results["machine"].items()]
-    for session, told in results.get("renewed", {}).items():
-        facts.append([f"rows `{session}-*`", f"measured later: {told['day']}, load {told['load before the run']}"])
+    for session, later in results.get("renewed", {}).items():
+        facts.append([f"rows `{session}-*`", f"measured later: {later['day']}, load {later['load before the run']}"])
     return "\n".join(
         [
             table(["decorator", "package", "written", "set up", "off"], body),

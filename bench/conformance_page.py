@@ -21,8 +21,8 @@ INTRO = """\
 
 <!-- Written by `make conformance`: change bench/conformance_page.py or tests/conformance/, not this page. -->
 
-A decorator that records calls should change nothing else. This page says what was checked of that, for flowtrace and,
-with the very same checks, for other decorators that people put on functions to see what happens in them.
+A decorator that records calls should change nothing else. This page shows how that was checked: for flowtrace, and,
+with the same checks, for other decorators that people put on functions to see what happens in them.
 """
 
 HOW = """\
@@ -36,11 +36,11 @@ that nothing does.
 - Each decorator is set up and written as its own documentation says, in a process of its own, and was seen to record
   while it traced and not to record while it was off. Nothing leaves the process: exporters drop what they are given,
   and the run ends with an error if anything asks for a network connection.
-- Programs that a decorator is not meant for are *not applicable* and count for nothing; [the list](#set-up) says why.
+- Programs that a decorator is not meant for are *not applicable* and are not counted; [the list](#set-up) says why.
 - Async programs run in asyncio.
 - A failing check is no verdict about a library. Most of these decorators are made for plain functions in application
   code, where a changed `__code__` or a lost `send` may never matter. They matter where *any* function may be decorated.
-- The undecorated function is run as one more decorator, and must pass everything; else no page is written.
+- The undecorated function is run as one more decorator, and must pass everything; otherwise no page is written.
 - A program that can't be called at all fails several checks for that one reason.
 
 The checks:
@@ -159,23 +159,23 @@ def by_scenario(results: dict[str, Any]) -> str:
 
 
 def failing(results: dict[str, Any]) -> str:
-    """Return what each decorator fails, with one example of each; checks that fail for one reason are told together."""
+    """Return what each decorator fails, with one example of each; checks that fail for one reason share a line."""
     parts = []
     for name, modes in results["peers"].items():
         found = modes[peers.TRACING]
         parts.append(f"### {name} {found['version']}\n")
-        told: dict[str, list[str]] = {}
+        by_reason: dict[str, list[str]] = {}
         for column in COLUMNS:
             if example := found["examples"].get(column.__name__):
                 reason = f"{example['shape']}, {example['binding']}: {code(example['problem'])}"
-                told.setdefault(reason, []).append(f"{words(column)} ({count(*found['columns'][column.__name__])})")
-        parts += [f"- **{', '.join(checks)}**. {reason}" for reason, checks in told.items()]
+                by_reason.setdefault(reason, []).append(f"{words(column)} ({count(*found['columns'][column.__name__])})")
+        parts += [f"- **{', '.join(checks)}**. {reason}" for reason, checks in by_reason.items()]
         broken = {scenario: problem for scenario, problem in found["scenarios"].items() if problem}
         if broken:
             scenario, problem = next(iter(broken.items()))
             failed = count(len(found["scenarios"]) - len(broken), len(broken))
             parts.append(f"- **{failed} scenarios**. {scenario}: {code(problem)}")
-        if not told and not broken:
+        if not by_reason and not broken:
             parts.append("Nothing.")
         parts.append("")
     return "\n".join(parts)
