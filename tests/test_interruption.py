@@ -1,14 +1,21 @@
-"""What a signal's handler raises while our code runs is the host's: a program whose timeout is lost hangs."""
+"""An error that a signal handler raises while our code runs is the program's: one whose timeout is lost hangs.
+
+Handlers are only looked at: nothing of what they are made of is run for that.
+"""
 
 from __future__ import annotations
 
+import _signal
 import signal
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+import flowtrace
 from flowtrace import configure, register_codec, traced_node
-from flowtrace.host.signals import is_from_handler, let_through
+from flowtrace.host.signals import OWN_FOLDER, SnapshotSignal, is_from_handler, let_through
+from flowtrace.recording.failure import frames
 from flowtrace.recording.step import CURRENT, running
 
 
@@ -32,7 +39,35 @@ class Bell:
         raise Late(number)
 
 
-HANDLERS = {"function": ring, "method": Bell().ring, "partial": partial(ring), "object": Bell()}
+class Partial(partial):
+    pass
+
+
+class Static:
+    @staticmethod
+    def __call__(number, frame):
+        raise Late(number)
+
+
+class Delegating:
+    __call__ = Bell()
+
+
+class Traced(Bell):
+    ring = traced_node(Bell.ring)
+
+
+HANDLERS = {
+    "function": ring,
+    "method": Bell().ring,
+    "partial": partial(ring),
+    "partial of a subclass, twice": Partial(Partial(Bell().ring)),
+    "object": Bell(),
+    "object with a static method": Static(),
+    "object whose call is an object": Delegating(),
+    "traced function": traced_node(ring),
+    "traced method": Traced().ring,
+}
 
 
 @pytest.fixture(params=HANDLERS)
@@ -88,6 +123,91 @@ def test_an_error_of_a_codec_itself_stays_inside(alarm):
     configure(mode="on")
     value = Faulty()
     assert give(value) is value
+
+
+def refuse(*_, **__):
+    if ARMED:
+        raise RuntimeError("code of the program was run")
+    return NotImplemented
+
+
+ARMED: list[bool] = []
+REFUSING = dict.fromkeys(("__getattribute__", "__getattr__", "__hash__", "__eq__", "__int__", "__bool__"), refuse)
+Meta = type("Meta", (type,), {name: method for name, method in REFUSING.items() if name != "__getattribute__"})
+NEVER = {
+    "object": type("Never", (), {"__call__": ring, "__getattr__": refuse}),
+    "object of a class of its own kind": Meta("Never", (), {"__call__": ring, **REFUSING}),
+    "call that is such an object": type("Never", (), {"__call__": type("Call", (), REFUSING | {"__call__": ring})()}),
+    "call that is a property": type("Never", (), {"__call__": property(refuse)}),
+    "partial": type("Never", (partial,), REFUSING | {"func": property(refuse)}),
+    "proxy": type("Never", (), {"__call__": ring, "__wrapped__": property(refuse), "_self_wrapper": property(refuse)}),
+}
+
+
+@pytest.fixture(params=NEVER)
+def never(request):
+    """Have a handler of which each attribute, its hash and its number raise an error."""
+    cls = NEVER[request.param]
+    handler = cls(ring) if issubclass(cls, partial) else cls()
+    before = _signal.signal(signal.SIGUSR1, handler)  # `signal.signal` asks a handler for its number
+    ARMED.append(True)
+    yield
+    ARMED.clear()
+    _signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("mode", ["on", "always"])
+def test_no_code_of_a_handler_is_run_to_look_at_it(never, mode, tmp_path):
+    class Faulty:
+        pass
+
+    class Silent(Exception):
+        def __str__(self):
+            raise LookupError("no text today")
+
+    @traced_node
+    def fail(value):
+        raise Silent
+
+    def encode(value):
+        raise TypeError("no content today")
+
+    register_codec(Faulty, encode, Faulty)
+    configure(mode=mode, out_path=tmp_path / "trace.json")
+    value = Faulty()
+    assert give(value) is value
+    with pytest.raises(Silent):
+        fail(value)
+
+
+def test_no_code_of_a_handler_is_run_to_put_ours_before_it(never):
+    snapshots = SnapshotSignal(signal.SIGUSR1, list)
+    assert snapshots.install() == ""
+    assert snapshots.uninstall()
+
+
+def files_of_failure_in(file):
+    """Return the files of the frames that a trace shows of an error raised by code of a file."""
+    namespace: dict = {}
+    exec(compile("def fail():\n    raise ValueError", file, "exec"), namespace)
+    with pytest.raises(ValueError) as raised:
+        namespace["fail"]()
+    return [frame["file"] for frame in frames(raised.tb)]
+
+
+def test_our_frames_are_known_wherever_a_module_stands():
+    package = Path(flowtrace.__file__).parent
+    modules = [*package.rglob("*.py")]
+    assert len(modules) > 50
+    assert [module for module in modules if not str(module).startswith(OWN_FOLDER)] == []
+    for module in modules:
+        assert files_of_failure_in(str(module)) == [__file__]
+
+
+@pytest.mark.parametrize("beside", ["flowtrace_of_mine", "flowtrace.py", "other"])
+def test_a_frame_of_the_program_is_none_of_ours(beside):
+    file = str(Path(flowtrace.__file__).parent.with_name(beside) / "steps.py")
+    assert files_of_failure_in(file) == [__file__, file]
 
 
 def test_an_error_of_our_own_is_nobodys_handler():

@@ -35,7 +35,7 @@ def run(program, tmp_path):
 def test_without_configuration_warnings_go_to_standard_error(tmp_path):
     program = """
 import structlog
-from flowtrace import log
+from flowtrace.host import log
 log.warn("something", path="a b", number=1)
 assert not structlog.is_configured()
 print("the program's own output")
@@ -49,14 +49,14 @@ print("the program's own output")
 
 @pytest.mark.parametrize("spoil", ["sys.stderr = None", "sys.stderr.close()", "os.close(2)"])
 def test_without_a_standard_error_nothing_breaks(spoil, tmp_path):
-    program = f"import os, sys\nfrom flowtrace import log\n{spoil}\nlog.warn('x')\nlog.warn('y')\nprint('fine')"
+    program = f"import os, sys\nfrom flowtrace.host import log\n{spoil}\nlog.warn('x')\nlog.warn('y')\nprint('fine')"
     assert run(program, tmp_path).stdout == "fine\n"
 
 
 def test_a_configured_host_gets_the_warning_in_its_own_format(tmp_path):
     program = """
 import structlog
-from flowtrace import log
+from flowtrace.host import log
 structlog.configure(processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()])
 log.warn("something", path="a b")
 """
@@ -83,7 +83,7 @@ def refuse(*args, **kwargs):
     raise AssertionError
 structlog.configure = structlog.configure_once = refuse
 import flowtrace
-from flowtrace import log
+from flowtrace.host import log
 @flowtrace.traced_node
 def node():
     raise ValueError
@@ -199,7 +199,7 @@ def test_a_fault_of_our_own_is_told_once_for_each_place_and_kind(said):
 def test_a_child_that_is_forked_during_a_warning_can_warn(tmp_path):
     program = """
 import fcntl, os, signal, struct, sys, termios, threading, time, warnings
-from flowtrace import log
+from flowtrace.host import log
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of forks in a process with threads
 reader, writer = os.pipe()

@@ -1,4 +1,7 @@
-"""Straight to the interpreter's own view of a class: a metaclass can override nothing of it."""
+"""Looking at objects and classes without running any code of theirs: no metaclass, property or `__getattr__` is asked.
+
+All is read through the accessors of `type` itself, and through attributes that the interpreter keeps in C.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,11 @@ from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
 RECEIVER_NAMES: Final = frozenset({"self", "cls", "mcs", "mcls", "metacls"})
-"""What the first parameter of a method is called, where that has to tell."""
+"""Usual names of a method's first parameter, for where nothing but the name shows that it is a method."""
 NO_RECEIVERS: Final = frozenset(
     map(id, (type(None), bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset))
 )
-"""Identities of classes that no method of a program stands in. A class itself might be asked for its hash."""
-_DESCRIPTORS: Final = frozenset({GetSetDescriptorType, MemberDescriptorType})
+"""Ids of classes that have no methods of a program. Ids, since a metaclass may have a `__hash__` of its own."""
 MISSING: Final = object()
 _mro = type.__dict__["__mro__"].__get__
 _bases = type.__dict__["__bases__"].__get__
@@ -23,7 +25,7 @@ _subclasses = type.__dict__["__subclasses__"]
 
 
 def mro(cls: type) -> tuple[type, ...]:
-    """Return a class's bases as the interpreter sees them, whatever its metaclass says."""
+    """Return a class and its bases in the order in which the interpreter searches them."""
     found: tuple[type, ...] = _mro(cls)
     return found
 
@@ -35,48 +37,48 @@ def first_base(cls: type) -> type:
 
 
 def direct_subclasses(cls: type) -> list[type]:
-    """Return the classes that were derived from a class and are still there."""
+    """Return the classes that were derived from a class and still exist."""
     found: list[type] = _subclasses(cls)
     return found
 
 
 def namespace_of(cls: type) -> Mapping[str, Any]:
-    """Return what a class itself defines, by name."""
+    """Return the attributes that a class itself defines, by name."""
     found: Mapping[str, Any] = _namespace(cls)
     return found
 
 
 def inherits(cls: type, base: type) -> bool:
-    """Tell whether a class is, or derives from, another; no ``__subclasscheck__`` or ``__eq__`` is run."""
+    """Return True if a class is, or derives from, another; no `__subclasscheck__` or `__eq__` is run."""
     return type.__subclasscheck__(base, cls)
 
 
 def class_name(cls: type) -> str:
-    """Return ``module:qualname`` of a class, without running code of its metaclass."""
-    return f"{module_name(cls)}:{_text(_qualname(cls))}"
+    """Return ``module:qualname`` of a class."""
+    return f"{module_name(cls)}:{_encodable(_qualname(cls))}"
 
 
 def module_name(cls: type) -> str:
-    """Return the name of the module that a class comes from; ``?`` where the class says something else."""
+    """Return the name of the module that defines a class; ``?`` where the class has anything but text there."""
     try:
         found = _module(cls)
     except AttributeError:
         return "?"
-    return _text(found) if inherits(type(found), str) else "?"
+    return _encodable(found) if inherits(type(found), str) else "?"
 
 
-def _text(name: str) -> str:
-    """Return an exact str that UTF-8 can hold."""
+def _encodable(name: str) -> str:
+    """Return a name as an exact str that UTF-8 can encode."""
     return str.__str__(name).encode("utf-8", "backslashreplace").decode()
 
 
 def root_package(cls: type) -> str:
-    """Return the first part of the name of the module that a class comes from."""
+    """Return the first part of the name of the module that defines a class."""
     return module_name(cls).partition(".")[0]
 
 
 def class_attribute(cls: type, name: str) -> Any:
-    """Return an attribute from the class's own dictionaries, unbound, or MISSING; no descriptor is run."""
+    """Return an attribute from the dictionaries of a class and its bases, unbound; MISSING where there is none."""
     for base in mro(cls):
         found = namespace_of(base).get(name, MISSING)
         if found is not MISSING:
@@ -84,21 +86,37 @@ def class_attribute(cls: type, name: str) -> Any:
     return MISSING
 
 
+def native_attribute(value: object, name: str) -> Any:
+    """Return an attribute of an object that its class keeps in C or in a slot; MISSING where there is none."""
+    descriptor = class_attribute(type(value), name)
+    if not _is_native(descriptor):
+        return MISSING
+    try:
+        return descriptor.__get__(value)
+    except (AttributeError, ValueError):  # it was not set yet
+        return MISSING
+
+
+def _is_native(descriptor: object) -> bool:
+    kind = type(descriptor)
+    return kind is GetSetDescriptorType or kind is MemberDescriptorType
+
+
 def instance_dict(value: object) -> dict[str, Any]:
-    """Return an object's own attributes, without running code of its class; empty where it has none."""
+    """Return an object's own attributes; empty where it has none."""
     for base in mro(type(value)):
         descriptor: Any = namespace_of(base).get("__dict__")
-        if type(descriptor) in _DESCRIPTORS:
+        if _is_native(descriptor):
             attributes: dict[str, Any] = descriptor.__get__(value)
             return attributes
     return {}
 
 
 def pairs_of(mapping: Any) -> list[tuple[Any, Any]]:
-    """Return the items of a dict, or of a class's namespace, also where another thread is changing it."""
+    """Return the items of a dict, or of a class's namespace, even while another thread changes it."""
     for _ in range(10):
         try:
             return list(dict.items(mapping) if inherits(type(mapping), dict) else mapping.items())
         except RuntimeError:
             continue
-    raise RuntimeError("changed all the time")
+    raise RuntimeError("another thread keeps changing it")

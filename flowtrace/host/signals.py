@@ -1,64 +1,84 @@
-"""Errors that a signal's handler raises while our code runs: they are the host's, and none of our guards keeps them.
+"""Signals: errors that a handler of the program raises inside our code, and our own handler that asks for a snapshot.
 
-The signal that asks for a snapshot from outside: its handler starts a thread and does nothing else.
+A handler may run between any two of our instructions. What a handler of the program raises belongs to the program, so
+none of our guards may keep it. Our own handler only starts a thread: the thread waits for our locks as any other does,
+so that it sees consistent steps, and the program goes on at once.
 
-A handler may come in the middle of our own work, under our own locks. A thread waits for those as any other does, so
-what it sees is whole, and the program goes on at once. The thread is started below `threading`, whose locks the signal
-may have interrupted as well.
+Handlers are read and set through `_signal`. The functions of `signal` make an enum member of each handler first, for
+which they ask it for its hash, its equality and its number: code of the program.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import time
 from _thread import start_new_thread
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from threading import Lock
 from traceback import walk_tb
-from types import FrameType
+from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
 
-OWN_FOLDER: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep  # of the package: it tells our frames apart
+from flowtrace.host.objects import MISSING, class_attribute, inherits, native_attribute
+
+_signal: Final[Any] = import_module("_signal")
+OWN_FOLDER: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
+"""The folder of the package: code whose file is in it is ours, any other is the program's."""
 traceback_of: Final = BaseException.__dict__["__traceback__"].__get__
+_MAX_LAYERS: Final = 20  # a handler may be a method of a partial of a method ...
+_MAX_WAIT: Final = 2.0  # at exit, in seconds
 
 
 def let_through(error: BaseException) -> None:
-    """Raise an error again that a signal's handler raised between two of our instructions; else do nothing.
+    """Raise an error again if a signal handler of the program raised it; else do nothing.
 
-    A guard that is about to swallow an Exception calls this first: a timeout that an alarm raises, say, is lost
-    otherwise, and the program that waits for it goes on for ever.
+    A guard that is about to swallow an Exception calls this first. Otherwise a timeout that an alarm raises, say, would
+    be lost, and the program that waits for it would go on for ever.
 
     Args:
-        error: what the guard has caught.
+        error: the exception that the guard has caught.
     """
     if is_from_handler(error):
         raise error
 
 
 def is_from_handler(error: BaseException) -> bool:
-    """Tell whether a signal's handler raised an error."""
+    """Return True if a signal handler of the program raised an error."""
     codes = [frame.f_code for frame, _ in walk_tb(traceback_of(error))]
     if all(code.co_filename.startswith(OWN_FOLDER) for code in codes):
         return False
-    handlers = [_code_of(signal.getsignal(number)) for number in signal.valid_signals()]
+    handlers = [_code_of(_signal.getsignal(number)) for number in _signal.valid_signals()]
     return any(code in handlers for code in codes)
 
 
-def _code_of(handler: Any) -> object:
-    """Return what a handler runs: the code of a function, a method, a partial one, or an object that can be called."""
-    handler = getattr(handler, "func", handler)
-    called = getattr(type(handler), "__call__", None)  # noqa: B004  # its code is asked for, not whether there is one
-    return getattr(handler, "__code__", None) or getattr(called, "__code__", None)
+def _code_of(handler: Any) -> CodeType | None:
+    """Return the code that a handler runs, without running any of it; None where none is found.
 
-
-_LONGEST_WAIT: Final = 2.0  # at exit, in seconds
+    A handler is a function, a method, a partial, a function in a wrapt proxy (as ours are), or an object that has
+    a `__call__`.
+    """
+    for _ in range(_MAX_LAYERS):
+        cls = type(handler)
+        if cls is FunctionType:
+            code: CodeType = handler.__code__
+            return code
+        if cls is MethodType or cls is staticmethod or cls is classmethod:
+            handler = handler.__func__
+        elif inherits(cls, partial):
+            handler = partial.__dict__["func"].__get__(handler)
+        elif native_attribute(handler, "_self_wrapper") is not MISSING:  # no other proxy: a lazy one would run code
+            handler = native_attribute(handler, "__wrapped__")
+        else:
+            handler = class_attribute(cls, "__call__")
+    return None
 
 
 class SnapshotSignal:
-    """A signal's handler of ours, and the one that was there before, which still runs after it.
+    """Our handler of a signal, and the program's own, which still runs after ours.
 
     Args:
         number: the signal.
@@ -68,69 +88,75 @@ class SnapshotSignal:
     def __init__(self, number: int, answer: Callable[[], None]) -> None:
         self.number = number
         self._answer = answer
-        self._before: Any = None
+        self._previous: Any = None
         self._handler = self._handle  # a bound method is a new object each time
-        self._is_in_use = False
-        self._is_asked = False
+        self._is_installed = False
+        self._is_pending = False
         self._answering = Lock()
 
     def install(self) -> str:
-        """Put the handler in its place; only the main thread can.
+        """Install the handler; only the main thread can.
 
         Returns:
             Why that was not possible; ``""`` where it was.
         """
-        self._before = signal.getsignal(self.number)
-        if self._before is None or (self._before in (signal.SIG_DFL, signal.SIG_IGN) and _is_caught(self.number)):
+        self._previous = _signal.getsignal(self.number)
+        # the interpreter knows of no handler: its number for the default, or for an ignored signal
+        if self._previous is None or (type(self._previous) is int and _has_native_handler(self.number)):
             return "the program has a handler in C for it, which could not be called from ours"
         try:
-            signal.signal(self.number, self._handler)
+            _signal.signal(self.number, self._handler)
         except ValueError:
             return "a handler can only be installed in the main thread; flowtrace.configure() there does it"
-        self._is_in_use = True
+        self._is_installed = True
         return ""
 
     def uninstall(self) -> bool:
-        """Put the earlier handler back, unless the program has installed one since; False outside the main thread."""
-        if signal.getsignal(self.number) is self._handler:
+        """Restore the previous handler unless the program has installed one since.
+
+        Returns:
+            False outside the main thread, where that is not possible.
+        """
+        if _signal.getsignal(self.number) is self._handler:
             try:
-                signal.signal(self.number, self._before)
+                _signal.signal(self.number, self._previous)
             except ValueError:
                 return False
-        self._is_in_use = False  # a handler of the program's may still pass on to ours
+        self._is_installed = False  # a later handler of the program may still call ours
         return True
 
     def forget_thread(self) -> None:
-        """In a forked child the thread that writes is not there."""
-        self._is_asked = False
+        """Forget the thread that writes: a forked child does not have it."""
+        self._is_pending = False
         self._answering = Lock()
 
     def wait(self) -> None:
-        """Let a snapshot that was asked for be written before the process ends."""
-        give_up = time.monotonic() + _LONGEST_WAIT
-        while self._is_asked and time.monotonic() < give_up:
+        """Wait until a requested snapshot is written, since the process is about to end."""
+        deadline = time.monotonic() + _MAX_WAIT
+        while self._is_pending and time.monotonic() < deadline:
             time.sleep(0.001)
-        if self._answering.acquire(timeout=_LONGEST_WAIT):
+        if self._answering.acquire(timeout=_MAX_WAIT):
             self._answering.release()
 
     def _handle(self, number: int, frame: FrameType | None) -> Any:
-        if self._is_in_use and not self._is_asked:  # a snapshot that has not begun yet will answer this one too
-            self._is_asked = True
+        if self._is_installed and not self._is_pending:  # a snapshot that has not begun yet answers this signal too
+            self._is_pending = True
             try:
+                # not threading.Thread: the signal may have interrupted code that holds a lock of that module
                 start_new_thread(self._serve, ())
-            except Exception:  # no thread to be had: the next signal tries again
-                self._is_asked = False
-        return self._before(number, frame) if callable(self._before) else None
+            except Exception:  # no thread can be started: the next signal tries again
+                self._is_pending = False
+        return self._previous(number, frame) if callable(self._previous) else None
 
     def _serve(self) -> None:
         with self._answering:
-            self._is_asked = False
+            self._is_pending = False
             with contextlib.suppress(Exception):
                 self._answer()
 
 
-def _is_caught(number: int) -> bool:
-    """Tell whether the process has a handler for a signal that Python does not know of; False where Linux isn't."""
+def _has_native_handler(number: int) -> bool:
+    """Return True if a library in C has set a handler that Python does not know of; False where this is not Linux."""
     if not sys.platform.startswith("linux"):
         return False
     with (
