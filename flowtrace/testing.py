@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Final, Unpack
+from typing import Any, Final, Unpack
 
 from flowtrace.host import log
 from flowtrace.host.clock import CLOCK, Clock
@@ -106,3 +106,21 @@ def pristine() -> Generator[None]:
         CURRENT.reset(token)
         LIVE.clear()
         log.forget()
+
+
+def rebuild(content: object, hint: Any = Any) -> Any:
+    """Return the Python value that canonical JSON stands for; tests that ``flowtrace replay`` writes call this.
+
+    Args:
+        content: the JSON, as `json.loads` returns it, such as a step's ``output_json``.
+        hint: an annotation, such as a class or ``list[Order]``; only classes that it names are used.
+
+    Returns:
+        The value; its canonical bytes are those of ``content``, where the classes have not changed since.
+
+    Raises:
+        RebuildError: the content is opaque, cut or malformed, or needs a class that the annotation does not name.
+    """
+    from flowtrace.values.rebuild import Rebuilder  # here, so that importing `flowtrace.testing` loads none of it
+
+    return Rebuilder().rebuild(content, hint)

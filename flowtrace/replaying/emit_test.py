@@ -14,7 +14,7 @@ from flowtrace.errors import RebuildError, ReplayError
 from flowtrace.recording.failure import MAX_MESSAGE
 from flowtrace.replaying.find_function import Target
 from flowtrace.replaying.load_script import MAIN, package_of
-from flowtrace.replaying.python_source import Group, Source, Writer, layout, text
+from flowtrace.replaying.python_source import Group, Source, Writer, layout, quoted
 from flowtrace.replaying.report import ReplayOutcome, StepReplay
 from flowtrace.trace.model import Step, StepError, UnsetType
 from flowtrace.values.annotations import hints_of
@@ -151,17 +151,17 @@ class _Test:
         if cls is not None:
             lines.append(f"    assert caught.type is {cls}")
         elif name:
-            lines.append(f"    assert caught.type.__name__ == {text(name)}")
+            lines.append(f"    assert caught.type.__name__ == {quoted(name)}")
         return "fails_as_recorded", [*lines, f"    {self._message_check(error.message)}"]
 
     def _message_check(self, message: str) -> str:
         if len(message) > MAX_MESSAGE and _CUT.search(message):
-            return f"assert str(caught.value).startswith({text(message[:MAX_MESSAGE])})"
+            return f"assert str(caught.value).startswith({quoted(message[:MAX_MESSAGE])})"
         if _ADDRESS.search(message):
             self.writer.modules.add("re")
             shown = _ADDRESS.sub("0x", message)
-            return f'assert re.sub(r"\\b0x[0-9a-fA-F]{{4,}}", "0x", str(caught.value)) == {text(shown)}'
-        return f"assert str(caught.value) == {text(message)}"
+            return f'assert re.sub(r"\\b0x[0-9a-fA-F]{{4,}}", "0x", str(caught.value)) == {quoted(shown)}'
+        return f"assert str(caught.value) == {quoted(message)}"
 
     def _error_class(self, error: StepError) -> str | None:
         """Return how the test calls the recorded error's class; None where it can't be imported."""
@@ -191,7 +191,7 @@ class _Test:
         if is_known:
             other: Source = Group("hash_value(", [("", self.writer.value(expected))], ")")
         else:
-            other = text(self._hash())
+            other = quoted(self._hash())
         return ending, self._compared(layout(call, 4, "result = "), f"hash_value(result) {sign} ", other)
 
     def _compared(self, call: str, lead: str, expected: Source) -> list[str]:

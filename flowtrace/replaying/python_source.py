@@ -1,4 +1,8 @@
-"""Python source of values: literals and constructor calls, as somebody would write them in a test."""
+"""Python source of values, as a person would write them in a test.
+
+Numbers, text, containers, records, enum members, dates, decimals and paths become literals and constructor calls. Any
+other value becomes a call of `flowtrace.testing.rebuild` with its canonical JSON.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,9 @@ import collections
 import datetime
 import decimal
 import enum
-import fractions
-import ipaddress
 import keyword
 import math
 import pathlib
-import re
 import types
 import uuid
 import zoneinfo
@@ -32,16 +33,16 @@ class Group(NamedTuple):
     """Source with parts, each of which may get a line of its own.
 
     Attributes:
-        opener: what stands before them.
-        parts: their sources, each with what leads it (``name=`` or ``key: ``).
-        closer: what stands behind them.
-        one: what stands behind a single part on the same line.
+        opener: the text before the parts, such as ``f(``.
+        parts: for each part the text that leads it (``name=`` or ``key: ``), and its source.
+        closer: the text after the parts.
+        after_single: a comma, where one is needed after a single part on the same line.
     """
 
     opener: str
     parts: list[tuple[str, Source]]
     closer: str
-    one: str = ""
+    after_single: str = ""
 
 
 Source = str | Group
@@ -53,29 +54,32 @@ def layout(source: Source, indent: int, lead: str = "") -> str:
     Args:
         source: the source.
         indent: columns before it.
-        lead: what stands before it on its first line.
+        lead: text before it on its first line.
     """
-    if isinstance(source, str):
-        return lead + source
-    flat = lead + _flat(source)
-    if indent + len(flat) <= WIDTH or not source.parts:
+    flat = lead + _on_one_line(source)
+    if isinstance(source, str) or indent + len(flat) <= WIDTH or not source.parts:
         return flat
     inner = indent + 4
     lines = [f"{'':{inner}}{layout(part, inner, before)},\n" for before, part in source.parts]
     return f"{lead}{source.opener}\n{''.join(lines)}{'':{indent}}{source.closer}"
 
 
-def _flat(source: Source) -> str:
+def _on_one_line(source: Source) -> str:
     if isinstance(source, str):
         return source
-    inside = ", ".join(before + _flat(part) for before, part in source.parts)
-    return source.opener + inside + (source.one if len(source.parts) == 1 else "") + source.closer
+    inside = ", ".join(before + _on_one_line(part) for before, part in source.parts)
+    return source.opener + inside + (source.after_single if len(source.parts) == 1 else "") + source.closer
 
 
-def text(value: str) -> str:
+def is_identifier(name: str) -> bool:
+    """Return True if Python code can use this name for an argument or attribute."""
+    return name.isidentifier() and not keyword.iskeyword(name)
+
+
+def quoted(text: str) -> str:
     """Return the source of text, in double quotes where it holds none."""
-    shown = repr(value)
-    return f'"{shown[1:-1]}"' if '"' not in value and "'" not in value else shown
+    source = repr(text)
+    return f'"{source[1:-1]}"' if '"' not in text and "'" not in text else source
 
 
 class Writer:
@@ -100,19 +104,17 @@ class Writer:
         Raises:
             ReplayError: it can't be written.
         """
-        kind = type(value)
-        write = _WRITERS.get(kind)
+        write = _WRITERS.get(type(value))
         if write is not None:
             return write(self, value)
         if isinstance(value, enum.Enum):
-            return self._member(value)
+            return self._enum_member(value)
         if isinstance(value, type):
             return self.reference(value.__module__, value.__qualname__)
-        made = self._constructed(value)
-        return self._rebuilt(value) if made is None else made
+        return self._constructed(value) or self._rebuilt(value)
 
     def reference(self, module: str, qualname: str) -> str:
-        """Return how the test calls what a module has under a qualified name.
+        """Return the expression by which the test reaches a qualified name of a module.
 
         Raises:
             ReplayError: it has no name that could be imported.
@@ -131,105 +133,102 @@ class Writer:
             self.names[key] = next(name for name in names if name not in taken)
         return ".".join([self.names[key], *others])
 
-    def library(self, module: str, text: str) -> str:
-        """Return text, and note that it needs a module."""
-        self.modules.add(module)
-        return text
-
     def items(self, values: Iterable[Any]) -> list[tuple[str, Source]]:
         """Return the sources of values, one after the other."""
         return [("", self.value(item)) for item in values]
 
-    def dict_(self, value: dict[Any, Any], opener: str = "{", closer: str = "}") -> Source:
-        """Return the source of a dictionary."""
-        return Group(opener, [(f"{_flat(self.value(key))}: ", self.value(item)) for key, item in value.items()], closer)
+    def call(self, function: str, args: Iterable[Any], kwargs: dict[str, Any]) -> Group:
+        """Return the source of a call with these arguments."""
+        return Group(
+            f"{function}(", [*self.items(args), *((f"{name}=", self.value(item)) for name, item in kwargs.items())], ")"
+        )
 
-    def set_(self, value: Any, opener: str = "{", closer: str = "}") -> Source:
+    def by_repr(self, value: Any) -> str:
+        """Return the ``repr`` of a value of the standard library, which is a constructor call."""
+        text = repr(value)
+        module = type(value).__module__
+        self.modules |= {module, "zoneinfo"} if "zoneinfo." in text else {module}
+        return text if text.startswith(f"{module}.") else f"{module}.{text}"
+
+    def from_path(self, value: pathlib.PurePath) -> str:
+        """Return the source of a path of the system that the test runs on."""
+        self.modules.add("pathlib")
+        return f"pathlib.Path({str(value)!r})"
+
+    def from_dict(self, value: dict[Any, Any]) -> Source:
+        """Return the source of a dictionary."""
+        return Group("{", [(f"{_on_one_line(self.value(key))}: ", self.value(value[key])) for key in value], "}")
+
+    def from_set(self, value: Any) -> Source:
         """Return the source of a set, in an order that is the same each time."""
+        name = "" if isinstance(value, set) else "frozenset"
+        opener, closer = (f"{name}({{", "})") if name else ("{", "}")
         ordered = sorted(value, key=canonical_bytes)
         return Group(opener, self.items(ordered), closer) if value else f"{type(value).__name__}()"
 
-    def float_(self, value: float) -> str:
-        """Return the source of a float."""
-        return repr(value) if math.isfinite(value) else f'float("{value}")'
-
-    def complex_(self, value: complex) -> str:
-        """Return the source of a complex number."""
-        return f"complex({self.float_(value.real)}, {self.float_(value.imag)})"
-
-    def deque_(self, value: collections.deque[Any]) -> Source:
-        """Return the source of a deque."""
-        self.modules.add("collections")
-        parts = [("", Group("[", self.items(value), "]"))]
-        if value.maxlen is not None:
-            parts.append(("maxlen=", str(value.maxlen)))  # type: ignore[arg-type]  # both are sources
-        return Group("collections.deque(", parts, ")")  # type: ignore[arg-type]
-
-    def pairs(self, value: Any) -> Source:
-        """Return the source of an ordered or counting dictionary."""
-        self.modules.add("collections")
-        name = type(value).__name__
-        if isinstance(value, collections.Counter):
-            return self.dict_(value, f"collections.{name}({{", "})")
-        rows = [("", Group("(", self.items(pair), ")")) for pair in value.items()]
-        return Group(f"collections.{name}([", rows, "])")  # type: ignore[arg-type]  # groups are sources
-
-    def _member(self, value: enum.Enum) -> Source:
+    def _enum_member(self, value: enum.Enum) -> Source:
         cls = self.reference(type(value).__module__, type(value).__qualname__)
         name = value.name
-        if isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name):
+        if isinstance(name, str) and is_identifier(name):
             return f"{cls}.{name}"
-        return Group(f"{cls}(", [("", self.value(value.value))], ")")
+        return self.call(cls, [value.value], {})
 
     def _constructed(self, value: Any) -> Source | None:
         """Return a call of the value's class that makes an equal value; None where there is no simple one."""
-        arguments = _arguments(value)
-        if arguments is None:
+        cls = type(value)
+        arguments = _constructor_arguments(value)
+        if arguments is None or not all(map(is_identifier, arguments[1])):
             return None
         args, kwargs = arguments
         try:
-            if canonical_bytes(type(value)(*args, **kwargs)) != canonical_bytes(value):
+            if canonical_bytes(cls(*args, **kwargs)) != canonical_bytes(value):
                 return None
-        except Exception:  # its __init__ wants, or does, something else
+        except Exception:  # its __init__ takes other arguments, or does something else with them
             return None
-        cls = self.reference(type(value).__module__, type(value).__qualname__)
-        parts = [*self.items(args), *((f"{name}=", self.value(item)) for name, item in kwargs.items())]
-        return Group(f"{cls}(", parts, ")")
+        if cls.__module__ not in ("collections", "types"):
+            return self.call(self.reference(cls.__module__, cls.__qualname__), args, kwargs)
+        self.modules.add(cls.__module__)
+        return self.call(f"{cls.__module__}.{cls.__qualname__}", args, kwargs)
 
     def _rebuilt(self, value: Any) -> Source:
-        """Return a call that rebuilds the value from its canonical JSON, for what has no simpler source."""
+        """Return a call that rebuilds a value from its canonical JSON."""
         cls = type(value)
         content = loads(canonical_bytes(value))
         try:
             rebuild(content, cls)
         except Exception as error:
             raise ReplayError(f"a value of class {cls.__qualname__} can't be written into a test: {error}") from error
-        self.names[("flowtrace.values.rebuild", "rebuild")] = "rebuild"
-        renamed = Writer(self._main).value(_renamed(content, self._main))
+        function = self.reference("flowtrace.testing", "rebuild")
         hint = self.reference(cls.__module__, cls.__qualname__)
-        return Group("rebuild(", [("", renamed), ("", hint)], ")")
+        return Group(f"{function}(", [("", self.value(_with_main_as(self._main, content))), ("", hint)], ")")
 
 
-def _renamed(content: Any, main: str) -> Any:
-    """Return tagged content in which the classes of the program have the module that the test imports."""
+def _with_main_as(main: str, content: Any) -> Any:
+    """Return canonical JSON in which the classes of the program have the module that the test imports."""
     if isinstance(content, list):
-        return [_renamed(item, main) for item in content]
+        return [_with_main_as(main, item) for item in content]
     if not isinstance(content, dict):
         return content
-    found = {name: _renamed(item, main) for name, item in content.items()}
-    name = found.get("class")
-    if "$py" in found and isinstance(name, str) and name.startswith("__main__:"):
-        found["class"] = main + name.removeprefix("__main__")
-    return found
+    renamed = {name: _with_main_as(main, item) for name, item in content.items()}
+    cls = renamed.get("class")
+    if "$py" in renamed and isinstance(cls, str) and cls.startswith("__main__:"):
+        renamed["class"] = main + cls.removeprefix("__main__")
+    return renamed
 
 
-def _arguments(value: Any) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Return what a record's class, or an exception's, may be called with; None for a value of any other class."""
+def _constructor_arguments(value: Any) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Return the arguments that may make an equal value; None for a class of which nothing is known."""
     cls = type(value)
     if isinstance(value, BaseException):
         return value.args, {}
+    if cls is collections.deque:
+        return (list(value),), {} if value.maxlen is None else {"maxlen": value.maxlen}
     if isinstance(value, tuple) and hasattr(cls, "_fields"):
         return (), dict(zip(cls._fields, value, strict=True))
+    if cls in (collections.OrderedDict, collections.Counter):
+        return (dict(value),), {}
+    if cls is types.SimpleNamespace or class_attribute(cls, "__pydantic_validator__") is not MISSING:
+        return (), dict(instance_dict(value))
     found = class_attribute(cls, "__dataclass_fields__")
     if found is not MISSING:
         names = [item.name for item in found.values() if item._field_type.name == "_FIELD" and item.init]
@@ -239,66 +238,28 @@ def _arguments(value: Any) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         return (), {item.alias: getattr(value, item.name) for item in found if item.init}
     if class_attribute(cls, "__struct_fields__") is not MISSING:
         return (), {name: getattr(value, name) for name in cls.__struct_fields__}
-    if class_attribute(cls, "__pydantic_validator__") is not MISSING:
-        return (), dict(instance_dict(value))
     return None
 
 
-def _of_module(module: str) -> Callable[[Writer, Any], Source]:
-    return lambda writer, value: writer.library(module, f"{module}.{value!r}")
-
-
-def _as_it_is(module: str) -> Callable[[Writer, Any], Source]:
-    return lambda writer, value: writer.library(module, repr(value))
-
-
-def _time(writer: Writer, value: Any) -> Source:
-    if "zoneinfo." in repr(value):
-        writer.modules.add("zoneinfo")
-    return writer.library("datetime", repr(value))
-
-
-def _pattern(writer: Writer, value: re.Pattern[Any]) -> Source:
-    return writer.library("re", f"re.compile({value.pattern!r}, {value.flags})")
+def _builtin(_writer: Writer, value: Any) -> str:
+    return repr(value)
 
 
 _WRITERS: Final[dict[type, Callable[[Writer, Any], Source]]] = {
-    str: lambda _, value: text(value),
-    **dict.fromkeys((type(None), bool, bytes, bytearray, range, slice), lambda _, value: repr(value)),
-    int: lambda _, value: repr(value) if -(2**64) < value < 2**64 else hex(value),
-    type(...): lambda _, _value: "...",
-    type(NotImplemented): lambda _, value: repr(value),
-    float: Writer.float_,
-    complex: Writer.complex_,
+    **dict.fromkeys((type(None), bool, bytes, bytearray, range, slice, type(...), type(NotImplemented)), _builtin),
+    str: lambda _, value: quoted(value),
+    int: lambda _, value: repr(value) if -(2**64) < value < 2**64 else hex(value),  # digits are limited, hex is not
+    float: lambda _, value: repr(value) if math.isfinite(value) else f'float("{value}")',
     list: lambda writer, value: Group("[", writer.items(value), "]"),
     tuple: lambda writer, value: Group("(", writer.items(value), ")", ","),
-    dict: Writer.dict_,
-    set: Writer.set_,
-    frozenset: lambda writer, value: writer.set_(value, "frozenset({", "})"),
-    collections.deque: Writer.deque_,
-    collections.OrderedDict: Writer.pairs,
-    collections.Counter: Writer.pairs,
-    types.SimpleNamespace: lambda writer, value: (
-        writer.library("types", "types.SimpleNamespace")
-        and Group(
-            "types.SimpleNamespace(", [(f"{name}=", writer.value(item)) for name, item in vars(value).items()], ")"
-        )
-    ),
-    re.Pattern: _pattern,
-    uuid.UUID: _of_module("uuid"),
-    decimal.Decimal: _of_module("decimal"),
-    fractions.Fraction: _of_module("fractions"),
-    pathlib.PurePosixPath: _of_module("pathlib"),
-    pathlib.PureWindowsPath: _of_module("pathlib"),
-    type(pathlib.Path()): lambda writer, value: writer.library("pathlib", f"pathlib.Path({str(value)!r})"),
-    **dict.fromkeys((datetime.date, datetime.timedelta, datetime.timezone), _as_it_is("datetime")),
-    **dict.fromkeys((datetime.datetime, datetime.time), _time),
-    zoneinfo.ZoneInfo: _as_it_is("zoneinfo"),
+    dict: Writer.from_dict,
+    **dict.fromkeys((set, frozenset), Writer.from_set),
+    type(pathlib.Path()): Writer.from_path,
     **dict.fromkeys(
         (
-            *(ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network),
-            *(ipaddress.IPv6Network, ipaddress.IPv4Interface, ipaddress.IPv6Interface),
+            *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone),
+            *(decimal.Decimal, uuid.UUID, zoneinfo.ZoneInfo),
         ),
-        _of_module("ipaddress"),
+        Writer.by_repr,
     ),
 }

@@ -206,6 +206,46 @@ def test_price_fails_as_recorded():
     )
 
 
+PARCELS = """
+    import re
+    from dataclasses import dataclass, field
+    from flowtrace import traced_node
+
+    @dataclass
+    class Parcel:
+        weight: int
+        label: str = field(init=False, default="none")
+
+    @traced_node(component="post", operation="weigh")
+    def weigh(parcel: Parcel, pattern: re.Pattern) -> str:
+        raise ValueError(f"{parcel.label} does not match {pattern.pattern}")
+"""
+
+
+def test_a_value_without_readable_source_is_rebuilt_through_the_public_door(tmp_path):
+    post = new_module(tmp_path, PARCELS)
+    parcel = post.Parcel(40)
+    parcel.label = "P-77"
+    trace = record("t.json", lambda: post.weigh(parcel, post.re.compile("Q-.")))
+    replay(trace, emit_test="test_bug.py")
+    source = Path("test_bug.py").read_text()
+    ours = [line for line in source.splitlines() if line.startswith(("import flowtrace", "from flowtrace"))]
+    assert ours == ["from flowtrace.testing import rebuild"]
+    assert '{"label": "P-77", "weight": 40}' in source
+    names = {"__file__": str(tmp_path / "test_bug.py")}
+    exec(source, names)
+    names["test_weigh_fails_as_recorded"]()
+
+
+def test_the_public_door_loads_what_rebuilds_only_when_it_is_called():
+    program = (
+        "import sys; from flowtrace.testing import rebuild; loaded = lambda: 'flowtrace.values.rebuild' in sys.modules;"
+        " print(loaded(), rebuild([1], tuple), loaded())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False (1,) True\n"
+
+
 def test_an_output_that_only_its_hash_is_known_of_is_compared_by_hash(tmp_path):
     shop = new_module(tmp_path, SHOP)
     trace = record("t.json", lambda: shop.fetch("tea"), capture_outputs=False)
