@@ -168,7 +168,8 @@ def failing(results: dict[str, Any]) -> str:
         for column in COLUMNS:
             if example := found["examples"].get(column.__name__):
                 reason = f"{example['shape']}, {example['binding']}: {code(example['problem'])}"
-                by_reason.setdefault(reason, []).append(f"{words(column)} ({count(*found['columns'][column.__name__])})")
+                counted = count(*found["columns"][column.__name__])
+                by_reason.setdefault(reason, []).append(f"{words(column)} ({counted})")
         parts += [f"- **{', '.join(checks)}**. {reason}" for reason, checks in by_reason.items()]
         broken = {scenario: problem for scenario, problem in found["scenarios"].items() if problem}
         if broken:
