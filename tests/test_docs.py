@@ -31,7 +31,7 @@ SHOWN_MEMBERS = {
         re.MULTILINE,
     )
 }
-TESTING = ("Recording", "fixed_clock", "pristine", "recording")
+TESTING = ("Recording", "fixed_clock", "pristine", "rebuild", "recording")
 
 
 def run(script, *arguments, **options):
