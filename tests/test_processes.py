@@ -340,7 +340,7 @@ def test_a_fork_waits_for_a_thread_that_loads_what_a_warning_needs(tmp_path):
 
 def test_a_fork_does_not_wait_for_ever_and_its_child_is_not_traced(tmp_path):
     program = """
-        from flowtrace import forks
+        from flowtrace.host import safe_loading as forks
         forks.MAX_WAIT = 0.1
         os.environ["FLOWTRACE_OUT"] = "out/t.json"
         fork_while_it_loads(lambda: half(1), fail)
@@ -353,7 +353,7 @@ def test_a_fork_does_not_wait_for_ever_and_its_child_is_not_traced(tmp_path):
 def test_a_child_that_can_load_no_structlog_is_traced_and_says_nothing(tmp_path):
     program = """
         half(1)
-        from flowtrace import forks
+        from flowtrace.host import safe_loading as forks
         from flowtrace.host.log import warn
         forks.MAX_WAIT = 0.1
 
@@ -383,7 +383,7 @@ def test_a_lock_that_the_host_takes_at_forks_hangs_no_thread_that_loads(tmp_path
                 half(1)  # the first call, while the fork waits for the lock
 
         forking = threading.Event()
-        from flowtrace import forks
+        from flowtrace.host import safe_loading as forks
         with forks.no_fork():  # so that our hook comes after the host's
             pass
         os.register_at_fork(before=forking.set)
@@ -611,7 +611,7 @@ import signal
 import threading
 import warnings
 import flowtrace
-from flowtrace import runtime
+from flowtrace.recording import process as runtime
 
 warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads
 flowtrace.configure(mode="on")

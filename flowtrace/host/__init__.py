@@ -1,4 +1,1 @@
-"""Being a guest in the process: switch, clock, log, forks, signals, hooks, and looking at objects.
-
-Door: `switch`, `log`, `objects`.
-"""
+"""Our footprint in the program's process: switch, clock, log, forks, signals, hooks, and looking at its objects."""

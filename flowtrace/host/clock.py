@@ -1,4 +1,4 @@
-"""Time and ids, in one place so that tests can put fixed ones in."""
+"""Time and ids, all from one object, so that tests can replace them by fixed ones."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count
+from typing import Final
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 def _random_run_id() -> str:
-    """Return 32 lowercase hex digits, the form of a W3C trace id."""
+    """Return 32 lowercase hex digits, as in a W3C trace id."""
     return os.urandom(16).hex()
 
 
 class Clock:
-    """Where every time stamp and every id comes from.
+    """The source of every time stamp and every id.
 
     Attributes:
         now: monotonic nanoseconds; only differences mean anything.
@@ -40,34 +43,32 @@ class Clock:
         self._wall_origin = wall()
 
     def adopt(self, other: Clock) -> None:
-        """Take over everything from ``other``; the hot path keeps its reference to this object."""
+        """Become a copy of ``other``: the hot path keeps its reference to this object."""
         for name in self.__slots__:
             setattr(self, name, getattr(other, name))
 
     def steps_begun(self) -> int:
         """Return how many steps have got a number so far."""
-        return int(repr(self.numbers).removeprefix("count(").removesuffix(")")) - 1  # nothing else looks and takes none
+        # only the text of an `itertools.count` shows its next number without taking it
+        return int(repr(self.numbers).removeprefix("count(").removesuffix(")")) - 1
 
     def timestamp(self, now: int) -> str:
         """Return the UTC time of a reading of ``now`` as RFC 3339 text with microseconds."""
         return rfc3339(self.epoch() + now)
 
     def epoch(self) -> int:
-        """Return what is to be added to a reading of ``now`` for nanoseconds since the Unix epoch."""
+        """Return the nanoseconds from the Unix epoch to the zero of ``now``."""
         return self._wall_origin - self._now_origin
 
 
-CLOCK = Clock()
-
-
-_EPOCH = datetime.fromtimestamp(0, UTC)
+CLOCK: Final = Clock()
 
 
 def parse_timestamp(text: str | None) -> int | None:
     """Return an RFC 3339 time as nanoseconds since the Unix epoch, to the microsecond; None for any other text."""
     try:
         since = datetime.fromisoformat(text or "") - _EPOCH
-    except (ValueError, TypeError, OverflowError):  # no time, one without a zone, or one that no calendar has
+    except (ValueError, TypeError, OverflowError):  # it is no time, has no zone, or is beyond the calendar
         return None
     return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
 
@@ -80,5 +81,5 @@ def rfc3339(nanoseconds: int) -> str:
 
 
 def step_id(number: int) -> str:
-    """Return a step's number as 16 lowercase hex digits, the form of a W3C parent-id."""
+    """Return a step's number as 16 lowercase hex digits, as in a W3C parent-id."""
     return f"{number:016x}"

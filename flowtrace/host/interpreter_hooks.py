@@ -1,4 +1,4 @@
-"""The places where the interpreter tells of uncaught exceptions, of its end, and of forks."""
+"""The interpreter's hooks for uncaught exceptions, for its exit and for forks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any, Final
 
 
 class Listeners:
-    """Who is told.
+    """The functions that our hooks call.
 
     Attributes:
-        uncaught: takes an exception that nothing caught, before the hook that was there prints it.
-        at_exit: runs when the interpreter ends.
+        uncaught: takes an uncaught exception, before the previous hook prints it.
+        at_exit: runs when the interpreter exits.
     """
 
     __slots__ = ("at_exit", "uncaught")
@@ -26,88 +26,87 @@ class Listeners:
         self.at_exit = at_exit
 
 
-class _Hooks:
-    """Which hooks are ours, and which were there before."""
+class _State:
+    """Process-global: our hooks, and those that they replaced. The caller of this module holds a lock."""
 
     def __init__(self) -> None:
         self.listeners: Listeners | None = None
         self.after_fork: Callable[[], None] | None = None
         self.main: Any = None
-        self.main_before: Any = None
+        self.previous_main: Any = None
         self.threads: Any = None
-        self.threads_before: Any = None
+        self.previous_threads: Any = None
 
 
-_hooks: Final = _Hooks()
+_STATE: Final = _State()
 
 
 def install(listeners: Listeners) -> None:
-    """Start telling ``listeners``; the hooks that are in place keep running after ours.
+    """Install our hooks; the previous ones still run, after ours.
 
     Args:
-        listeners: who is told, until `uninstall`.
+        listeners: called by the hooks, until `uninstall`.
     """
-    if _hooks.listeners is not None:
+    if _STATE.listeners is not None:
         return
-    _hooks.listeners = listeners
-    _hooks.main_before, _hooks.threads_before = sys.excepthook, threading.excepthook
-    sys.excepthook = _hooks.main = _main_hook(sys.excepthook)
-    threading.excepthook = _hooks.threads = _thread_hook(threading.excepthook)
+    _STATE.listeners = listeners
+    _STATE.previous_main, _STATE.previous_threads = sys.excepthook, threading.excepthook
+    sys.excepthook = _STATE.main = _main_hook(sys.excepthook)
+    threading.excepthook = _STATE.threads = _thread_hook(threading.excepthook)
     atexit.register(_at_exit)
 
 
-def listen_to_forks(after_fork: Callable[[], None]) -> None:
-    """Start telling of forks. That has no end: a call that began while tracing was on may hold a lock for long.
-
-    Args:
-        after_fork: runs in a forked child.
-    """
-    if hasattr(os, "register_at_fork") and _hooks.after_fork is None:
-        os.register_at_fork(after_in_child=_after_fork)
-        _hooks.after_fork = after_fork
-
-
 def uninstall() -> None:
-    """Stop telling. A hook that somebody else has wrapped since stays in their chain, and only passes on."""
-    if _hooks.listeners is None:
+    """Restore the previous hooks. Ours stays where another hook calls it since, and only calls the previous one."""
+    if _STATE.listeners is None:
         return
-    _hooks.listeners = None
+    _STATE.listeners = None
     atexit.unregister(_at_exit)
-    if sys.excepthook is _hooks.main:
-        sys.excepthook = _hooks.main_before
-    if threading.excepthook is _hooks.threads:
-        threading.excepthook = _hooks.threads_before
+    if sys.excepthook is _STATE.main:
+        sys.excepthook = _STATE.previous_main
+    if threading.excepthook is _STATE.threads:
+        threading.excepthook = _STATE.previous_threads
 
 
-def _tell(error: BaseException | None) -> None:
-    if _hooks.listeners is not None and error is not None:
+def listen_to_forks(after_fork: Callable[[], None]) -> None:
+    """Call a function in each forked child, from now on: `uninstall` does not end that.
+
+    A call that began while tracing was on may hold a lock for long after tracing was turned off.
+    """
+    if hasattr(os, "register_at_fork") and _STATE.after_fork is None:
+        os.register_at_fork(after_in_child=_after_fork)
+        _STATE.after_fork = after_fork
+
+
+def _uncaught(error: BaseException | None) -> None:
+    if _STATE.listeners is not None and error is not None:
         with contextlib.suppress(Exception):
-            _hooks.listeners.uncaught(error)
+            _STATE.listeners.uncaught(error)
 
 
-def _main_hook(before: Callable[..., Any]) -> Callable[..., Any]:
+def _main_hook(previous: Callable[..., Any]) -> Callable[..., Any]:
     def excepthook(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
-        _tell(error)
-        before(kind, error, traceback)
+        _uncaught(error)
+        previous(kind, error, traceback)
 
     return excepthook
 
 
-def _thread_hook(before: Callable[..., Any]) -> Callable[..., Any]:
+def _thread_hook(previous: Callable[..., Any]) -> Callable[..., Any]:
     def excepthook(args: threading.ExceptHookArgs) -> None:
-        _tell(args.exc_value)
-        before(args)
+        _uncaught(args.exc_value)
+        previous(args)
 
     return excepthook
 
 
 def _at_exit() -> None:
-    if _hooks.listeners is not None:
+    if _STATE.listeners is not None:
         with contextlib.suppress(Exception):
-            _hooks.listeners.at_exit()
+            _STATE.listeners.at_exit()
 
 
 def _after_fork() -> None:
-    if _hooks.after_fork is not None:
+    if _STATE.after_fork is not None:
         with contextlib.suppress(Exception):
-            _hooks.after_fork()
+            _STATE.after_fork()

@@ -1,10 +1,8 @@
-"""A fork waits while another thread loads a module of ours: its child would wait for the end of it for ever.
+"""Loading modules late without harm: in the main interpreter only, and never in the middle of a fork.
 
-Nothing waits for a fork, and no thread that loads waits for another one: who loads has a lock of its own, which is only
-looked at.
-
-
-Which interpreter of the process this is: the recorder's libraries are made for the main one only.
+If one thread forks while another one imports a module, the child waits for ever for the lock of that import, since the
+thread that holds it does not exist there. So a fork waits until no thread imports for us. Nothing waits for a fork, and
+no importing thread for another one: each has a lock of its own, and the fork only looks whether it is held.
 """
 
 from __future__ import annotations
@@ -19,79 +17,44 @@ from importlib import import_module
 from threading import Lock, Timer, get_ident
 from typing import Any, Final
 
-with suppress(RuntimeError):  # the interpreter is about to end, and registers nothing more
-    # It registers a lock for forks, and that must not come to pass while a fork waits here.
+with suppress(RuntimeError):  # the interpreter is about to exit, and registers nothing more
+    # It registers a lock for forks. Registered now, it is not taken while a fork waits for us.
     from concurrent.futures import thread as thread
 
 MAX_WAIT: Final = 10.0
-"""For how many seconds a fork waits; who loads may itself wait for what the forking thread holds."""
+"""For how many seconds a fork waits: the importing thread may itself wait for a lock of the forking one."""
+REFUSAL: Final = "flowtrace records in the main interpreter only, not in a subinterpreter"
 _PAUSE: Final = 0.001
 
-_marks: Final[dict[int, Any]] = {}
-"""By the identifier of a thread: a lock that is held while it loads."""
-_registered: Final[list[bool]] = []
-_torn: Final[list[bool]] = []
-_done: Final[set[Callable[[], object]]] = set()
 
+class _State:
+    """Process-global: who is importing, and what has been loaded.
 
-def no_fork() -> AbstractContextManager[Any]:
-    """Return a context in which to load modules; a fork by any other thread waits for its end.
-
-    Returns:
-        A lock of this thread's own: an interrupt can't leave it held.
+    Attributes:
+        importing: by the identifier of a thread, a lock that is held while it imports.
+        loaded: the functions that `load_once` has called.
+        is_registered: our fork hooks are registered.
+        is_cut_off: this process was forked in the middle of an import, so that another one might wait for ever.
     """
-    if not _registered and hasattr(os, "register_at_fork"):
-        # in this order: two threads that come here at once register twice, which does no harm
-        os.register_at_fork(before=_wait, after_in_child=_look)
-        _registered.append(True)
-    mark = _marks.setdefault(get_ident(), Lock())
-    return nullcontext() if mark.locked() else mark
+
+    def __init__(self) -> None:
+        self.importing: dict[int, Any] = {}
+        self.loaded: set[Callable[[], object]] = set()
+        self.is_registered = False
+        self.is_cut_off = False
+
+    def others_import(self) -> bool:
+        """Return True if another thread imports."""
+        me = get_ident()
+        return any(lock.locked() for owner, lock in self.importing.copy().items() if owner != me)
 
 
-def load_once(load: Callable[[], object]) -> bool:
-    """Load modules, unless that has been done, in such a context.
-
-    Args:
-        load: imports them.
-
-    Returns:
-        Whether they are there; a process that was forked in the middle of a loading loads nothing more.
-    """
-    if load not in _done:
-        if _torn:
-            return False
-        with no_fork():
-            load()
-        _done.add(load)
-    return True
-
-
-def _others_load() -> bool:
-    mine = get_ident()
-    return any(mark.locked() for owner, mark in _marks.copy().items() if owner != mine)
-
-
-def _wait() -> None:
-    until = time.monotonic() + MAX_WAIT
-    try:
-        while _others_load() and time.monotonic() < until:
-            time.sleep(_PAUSE)
-    except KeyboardInterrupt:  # what is raised in here is only printed
-        Timer(_PAUSE, interrupt_main).start()
-
-
-def _look() -> None:
-    if _others_load():
-        _torn.append(True)
-    _marks.clear()
-
-
-REFUSAL: Final = "flowtrace records in the main interpreter only, not in a subinterpreter"
+_STATE: Final = _State()
 
 
 @lru_cache(maxsize=1)
 def is_main() -> bool:
-    """Tell whether this is the main interpreter; where Python can't tell, it is."""
+    """Return True if this is the main interpreter, or where Python can't say."""
     for name in ("_interpreters", "_xxsubinterpreters"):
         try:
             interpreters = import_module(name)
@@ -103,10 +66,57 @@ def is_main() -> bool:
 
 
 def require_main() -> None:
-    """Refuse to go on in a subinterpreter: libraries that the recorder needs would crash the process there.
+    """Refuse to load in a subinterpreter: libraries that the recorder needs would crash the process there.
 
     Raises:
-        ImportError: this is no main interpreter.
+        ImportError: this is not the main interpreter.
     """
     if not is_main():
         raise ImportError(REFUSAL)
+
+
+def no_fork() -> AbstractContextManager[Any]:
+    """Return a context in which to import modules; a fork by any other thread waits until it is left.
+
+    Returns:
+        A lock of this thread's own, which an interrupt can't leave held.
+    """
+    if not _STATE.is_registered and hasattr(os, "register_at_fork"):
+        # in this order: two threads that come here at once register twice, which does no harm
+        os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+        _STATE.is_registered = True
+    lock = _STATE.importing.setdefault(get_ident(), Lock())
+    return nullcontext() if lock.locked() else lock
+
+
+def load_once(load: Callable[[], object]) -> bool:
+    """Call a function that imports modules inside `no_fork`, unless it has been called before.
+
+    Args:
+        load: imports them.
+
+    Returns:
+        False if they can't be loaded: a process that was forked in the middle of an import loads nothing more.
+    """
+    if load not in _STATE.loaded:
+        if _STATE.is_cut_off:
+            return False
+        with no_fork():
+            load()
+        _STATE.loaded.add(load)
+    return True
+
+
+def _before_fork() -> None:
+    deadline = time.monotonic() + MAX_WAIT
+    try:
+        while _STATE.others_import() and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+    except KeyboardInterrupt:  # the interpreter would only print an error of this hook: interrupt the program later
+        Timer(_PAUSE, interrupt_main).start()
+
+
+def _after_fork() -> None:
+    if _STATE.others_import():
+        _STATE.is_cut_off = True
+    _STATE.importing.clear()

@@ -1,10 +1,10 @@
-"""The one switch that every decorated function looks at.
+"""The one switch that every decorated function looks at. All names in capitals here are process-global state.
 
-It is a plain list because wrapt tests ``enabled`` in C when it is not callable: an empty list is "off" at the
-cost of a length check, and emptying or filling this one list turns every node off or on, at any time, however
-the function was imported.
+`SWITCH` is a plain list because wrapt tests ``enabled`` in C when it is not callable: an empty list is "off" at the
+cost of a length check. So every decorated function is turned on or off at any time, however it was imported, by filling
+or emptying this one list.
 
-The list starts filled: nobody has read the environment yet, and the first call has to.
+It starts filled: the environment is not read before the first call.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ import os
 from collections.abc import Callable
 from typing import Final
 
+SWITCH: Final[list[str]] = ["unread"]
+LISTENERS: Final[list[Callable[[], None]]] = []
+"""Called when the switch goes from off to on or back."""
+MUTED: Final[list[str]] = []
+"""While this is not empty, no recorder of the process writes a file: a replay is running."""
+HOME_PID: Final = os.getpid()
+"""The process that imported flowtrace; its forks have other ids."""
+
 _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("0", "false", "no", "off")
-SWITCH: Final[list[str]] = ["unread"]
-listeners: Final[list[Callable[[], None]]] = []
-"""Who is told when nodes are needed that were not, or the other way round."""
 
 
 def turn_on() -> None:
@@ -36,41 +41,34 @@ def forget() -> None:
 
 
 def _turn(state: list[str]) -> None:
-    had = bool(SWITCH)
+    was_on = bool(SWITCH)
     SWITCH[:] = state
-    if had != bool(state):
-        for tell in listeners:
-            tell()
+    if was_on != bool(state):
+        for listener in LISTENERS:
+            listener()
+
+
+def is_unread() -> bool:
+    """Return True if nothing in this process has been configured so far, by code or by the environment."""
+    return SWITCH == ["unread"]
 
 
 def may_be_on() -> bool:
-    """Tell whether tracing may be on: not where nobody has read the environment and it says nothing of it."""
-    if is_unread() and not environment_speaks():
+    """Return False if tracing is off; turn it off where the environment is not read yet and does not ask for it."""
+    if is_unread() and not environment_may_enable():
         turn_off()
     return bool(SWITCH)
 
 
-def environment_speaks() -> bool:
-    """Tell, without loading anything, whether the environment may ask for tracing; what it asks is read elsewhere."""
-    if _word("FLOWTRACE_DISABLED") in _TRUE:
+def environment_may_enable() -> bool:
+    """Return False if the environment does not ask for tracing; `settings` reads the details, and loads modules."""
+    if _variable("FLOWTRACE_DISABLED") in _TRUE:
         return False
-    if _word("FLOWTRACE_DUMP_SIGNAL"):  # also where nothing is traced: what the signal does by default is to kill
+    if _variable("FLOWTRACE_DUMP_SIGNAL"):  # also where nothing is traced: without a handler, the signal would kill
         return True
-    mode = _word("FLOWTRACE_MODE")
-    return mode not in _FALSE and bool(mode or _word("FLOWTRACE_OUT") or _word("FLOWTRACE_BLACKBOX"))
+    mode = _variable("FLOWTRACE_MODE")
+    return mode not in _FALSE and bool(mode or _variable("FLOWTRACE_OUT") or _variable("FLOWTRACE_BLACKBOX"))
 
 
-def _word(variable: str) -> str:
-    return os.environ.get(variable, "").strip().lower()
-
-
-def is_unread() -> bool:
-    """Tell whether nothing has been configured in this process so far."""
-    return SWITCH == ["unread"]
-
-
-HOME_PID: Final = os.getpid()
-"""The process that imported flowtrace; a fork of it is some other one."""
-
-MUTED: Final[list[str]] = []
-"""While something is in it, no recorder of this process writes a file: what runs then is a replay."""
+def _variable(name: str) -> str:
+    return os.environ.get(name, "").strip().lower()

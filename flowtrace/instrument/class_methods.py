@@ -131,4 +131,4 @@ def _put(owner: type, name: str, value: Any) -> None:
         type.__setattr__(owner, name, value)
 
 
-switch.listeners.append(_follow_switch)
+switch.LISTENERS.append(_follow_switch)

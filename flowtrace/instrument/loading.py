@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from flowtrace.host.safe_loading import REFUSAL, is_main, load_once
-from flowtrace.host.switch import environment_speaks, is_unread, may_be_on, turn_off
+from flowtrace.host.switch import environment_may_enable, is_unread, may_be_on, turn_off
 
 T = TypeVar("T")
 
@@ -58,5 +58,5 @@ def _load() -> None:
 
 def start_if_asked() -> None:
     """Where the environment asks for tracing, begin now: a failure before the first call must be seen too."""
-    if is_unread() and environment_speaks():
+    if is_unread() and environment_may_enable():
         if_on(lambda: None)
