@@ -554,7 +554,7 @@ import os
 import signal
 import threading
 import flowtrace
-from flowtrace import methods
+from flowtrace.instrument import class_methods as methods
 
 flowtrace.configure(mode="on")
 flowtrace.configure(mode="off")
