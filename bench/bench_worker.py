@@ -1,4 +1,4 @@
-"""One process that measures: sets something up, then runs what it is told to, one JSON line for each request.
+"""One process that measures: sets something up, then runs what is asked for, one JSON line for each request.
 
     python bench/bench_worker.py MODULE:FUNCTION OPTIONS
 

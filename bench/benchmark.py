@@ -79,8 +79,8 @@ def renew(sessions: list[Session], plan: Plan) -> None:
     rows = measure(sessions, plan)
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     results["rows"] |= rows
-    told = {name: facts[name] for name in ("day", "load before the run")}
-    results["renewed"] = results.get("renewed", {}) | {session.name: told for session in sessions}
+    day_and_load = {name: facts[name] for name in ("day", "load before the run")}
+    results["renewed"] = results.get("renewed", {}) | {session.name: day_and_load for session in sessions}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     write_page(check=False)
 
@@ -106,9 +106,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=HERE / "tmp")
     given = parser.parse_args()
     given.names = {name for name in given.only.split(",") if name}
-    known = {session.name for session in SESSIONS}
-    if unknown := given.names - known:
-        parser.error(f"--only: {', '.join(unknown)} is none of: {', '.join(known)}")
+    names = {session.name for session in SESSIONS}
+    if unknown := given.names - names:
+        parser.error(f"--only: {', '.join(unknown)} is none of: {', '.join(names)}")
     if given.renew and (given.quick or not given.names):
         parser.error("--renew wants --only, and no --quick")
     return given

@@ -77,7 +77,7 @@ def shorten(problem: str) -> str:
 def difference(what: str, one: str, other: str) -> str:
     """Return two long texts from a little before the place where they differ."""
     pairs = enumerate(zip(one, other, strict=False))
-    same = next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
+    same = next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
     start = max(same - 20, 0)
     dots = "…" if start else ""
     length = (LENGTH - len(what)) // 2 - 10
@@ -89,7 +89,7 @@ def sentence(function: Any) -> str:
     return (function.__doc__ or function.__name__).strip().splitlines()[0].rstrip(".")
 
 
-def words(function: Any) -> str:
+def title(function: Any) -> str:
     """Return the name of a check, as the tables have it."""
     return function.__name__.replace("_", " ")
 
@@ -114,7 +114,7 @@ def count(passed: int, failed: int) -> str:
 
 def totals(found: dict[str, Any]) -> tuple[int, int]:
     """Return how many checks passed and failed."""
-    passed, failed = (sum(counts[place] for counts in found["columns"].values()) for place in (0, 1))
+    passed, failed = (sum(counts[at] for counts in found["columns"].values()) for at in (0, 1))
     broken = sum(map(bool, found["scenarios"].values()))
     return passed + len(found["scenarios"]) - broken, failed + broken
 
@@ -131,7 +131,7 @@ def by_check(results: dict[str, Any], mode: str) -> str:
     """Return the table of the checks in one mode."""
     found = {name: modes[mode] for name, modes in results["peers"].items() if mode in modes}
     body = [
-        [words(column), *(count(*each["columns"][column.__name__]) for each in found.values())] for column in COLUMNS
+        [title(column), *(count(*each["columns"][column.__name__]) for each in found.values())] for column in COLUMNS
     ]
     counted = [groups(each) for each in found.values()]
     body += [[f"scenarios: {group}", *(count(*each[group]) for each in counted)] for group in counted[0]]
@@ -169,7 +169,7 @@ def failing(results: dict[str, Any]) -> str:
             if example := found["examples"].get(column.__name__):
                 reason = f"{example['shape']}, {example['binding']}: {code(example['problem'])}"
                 counted = count(*found["columns"][column.__name__])
-                by_reason.setdefault(reason, []).append(f"{words(column)} ({counted})")
+                by_reason.setdefault(reason, []).append(f"{title(column)} ({counted})")
         parts += [f"- **{', '.join(checks)}**. {reason}" for reason, checks in by_reason.items()]
         broken = {scenario: problem for scenario, problem in found["scenarios"].items() if problem}
         if broken:
@@ -218,7 +218,7 @@ def text(results: dict[str, Any]) -> str:
             INTRO,
             own_matrix(),
             HOW.format(rows=results["rows"], columns=len(COLUMNS), scenarios=len(scenarios.SCENARIOS), same=SAME),
-            "\n".join(f"- *{words(column)}*: {sentence(column)}." for column in COLUMNS) + "\n",
+            "\n".join(f"- *{title(column)}*: {sentence(column)}." for column in COLUMNS) + "\n",
             "### While tracing\n",
             by_check(results, peers.TRACING),
             "### By call shape, while tracing\n",

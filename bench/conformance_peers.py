@@ -5,7 +5,7 @@
     python bench/conformance_peers.py --page     write the page from the results of the last run
 
 `make conformance` makes the environment that this needs. Each peer runs in a process of its own with a time limit
-for each check, each row and the whole run; a process that dies costs its peer one row, and another one goes on.
+for each check, each row and the complete run; a process that dies costs its peer one row, and another one goes on.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def run_peer(peer: peers.Peer, mode: str) -> dict[str, Any]:
     if ended.get("network"):
         raise SystemExit(f"{peer.name} wanted the network: {ended['network'][:5]}")
     # The count is that of the last process, which says nothing where an earlier one died.
-    whole = "recorded" in ended and not restarted
-    if whole and peer.distribution and bool(ended["recorded"]) != (mode == peers.TRACING):
+    complete = "recorded" in ended and not restarted
+    if complete and peer.distribution and bool(ended["recorded"]) != (mode == peers.TRACING):
         raise SystemExit(f"{peer.name} was to run in mode {mode}, and recorded {ended['recorded']}")
     return summary(rows) | {"version": ended.get("version", "")}
 

@@ -1,4 +1,4 @@
-"""What happens to the memory of this process, as Linux counts it: allocators of every language are in it."""
+"""The memory of this process, as Linux counts it: allocators of every language are in it."""
 
 from __future__ import annotations
 

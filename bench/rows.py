@@ -1,4 +1,4 @@
-"""What a row of the benchmark is, and a session: rows that are measured together."""
+"""A row of the benchmark, and a session: rows that are measured together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Row:
         key: its name in the results and on the command line.
         measure: what is measured, as the table says it.
         value: what is divided by what, in words that leave nothing open.
-        goal: what it must reach; None where it is only told.
+        goal: what it must reach; None where it is only shown.
         unit: of the value; `TIMES` for a quotient.
     """
 

@@ -1,4 +1,4 @@
-"""What a call costs with a black box, against the decorator that the goal names."""
+"""The cost of a call with a black box, against the decorator that the goal names."""
 
 from __future__ import annotations
 

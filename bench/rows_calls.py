@@ -1,4 +1,4 @@
-"""What a call costs: off, on, and against the decorators that the goals name."""
+"""The cost of a call: off, on, and against the decorators that the goals name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a failure costs: one of them, and a hundred thousand of them in a row."""
+"""The cost of a failure: one of them, and a hundred thousand of them in a row."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def take_burst(plan: Plan) -> dict[str, Taken]:
     tenths = [[later - earlier for earlier, later in pairwise(each["marks"])] for each in found]
     microseconds = {
         f"a failure in the {name} tenth, µs": [each[place] / (RUNS / 10) / 1e3 for each in tenths]
-        for name, place in (("first", 0), ("second", 1), ("last", -1))
+        for name, index in (("first", 0), ("second", 1), ("last", -1))
     }
     seconds = [(each["marks"][-1] - each["marks"][0]) / 1e9 for each in found]
     writes = [float(len(each["written"])) for each in found]
@@ -64,7 +64,7 @@ def take_burst(plan: Plan) -> dict[str, Taken]:
         "burst-rate": Taken(quotients(writes, seconds), {"writes": writes, "seconds": seconds}),
         "burst-last": Taken([float(RUNS - 1 - each["last"]) for each in found]),
         "burst-count": Taken(
-            [float(abs(RUNS - told["overtaken"] - seen)) for told, seen in zip(found, on_disk, strict=True)],
+            [float(abs(RUNS - line["overtaken"] - seen)) for line, seen in zip(found, on_disk, strict=True)],
             {"runs on disk": [float(each) for each in on_disk]},
         ),
         "burst-cost": Taken([each[-1] / each[1] for each in tenths], microseconds),

@@ -1,4 +1,4 @@
-"""What an import costs, and what it loads."""
+"""The cost of an import, and what it loads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from samples import Taken, quotients
 from turns import Plan, clean_environment
 
 LATER = ("structlog", "msgspec", "blake3", "orjson")
-WRAPT, WHOLE, USED = "import wrapt", "import flowtrace", "from flowtrace import traced_node"
+WRAPT, PACKAGE, USED = "import wrapt", "import flowtrace", "from flowtrace import traced_node"
 OFF_PROGRAM = """\
 import sys
 from flowtrace import traced_node
@@ -43,7 +43,7 @@ def import_milliseconds(statement: str, plan: Plan) -> float:
 
 def take(plan: Plan) -> dict[str, Taken]:
     """Import in fresh processes, in turn."""
-    found: dict[str, list[float]] = {statement: [] for statement in (WRAPT, WHOLE, USED)}
+    found: dict[str, list[float]] = {statement: [] for statement in (WRAPT, PACKAGE, USED)}
     order = list(found)
     for number in range(15 if plan.quick else 60):
         for statement in order[number % 3 :] + order[: number % 3]:
@@ -53,7 +53,7 @@ def take(plan: Plan) -> dict[str, Taken]:
     parts = {f"{statement}, ms": samples for statement, samples in found.items()}
     loaded = run(OFF_PROGRAM, plan, *LATER).split()
     return {
-        "import": Taken(quotients(found[WHOLE], found[WRAPT]), parts),
+        "import": Taken(quotients(found[PACKAGE], found[WRAPT]), parts),
         "import-used": Taken(quotients(found[USED], found[WRAPT]), parts),
         "off-modules": Taken([len(loaded)], note=f"loaded: {', '.join(loaded) or 'none'}"),
     }

@@ -1,4 +1,4 @@
-"""What other decorators add to a call, for each that flowtrace adds."""
+"""The time that other decorators add to a call, for each that flowtrace adds."""
 
 from __future__ import annotations
 

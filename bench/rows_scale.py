@@ -9,7 +9,7 @@ from subjects import PLAIN
 from turns import Plan
 
 SETUP = "scale_subjects:calls"
-# Threads are told to change every 5 ms: each has to run several times as long.
+# The interpreter switches threads every 5 ms: each has to run several times as long.
 THREAD_MILLISECONDS = 200.0
 
 

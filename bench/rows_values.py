@@ -1,4 +1,4 @@
-"""What large values cost, in time and in memory."""
+"""The cost of large values, in time and in memory."""
 
 from __future__ import annotations
 

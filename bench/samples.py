@@ -1,4 +1,4 @@
-"""What is made of the numbers that rounds give: quotients by round, medians, spread, and whether a goal is met."""
+"""Statistics of the numbers that rounds give: quotients by round, medians, spread, and whether a goal is met."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Goal:
     value: float
 
     def is_met(self, value: float) -> bool:
-        """Tell whether a value is on the right side."""
+        """Return True if a value is on the right side."""
         return value <= self.value if self.bound == AT_MOST else value >= self.value
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What was measured for one row.
+    """The measurement of one row.
 
     Attributes:
         samples: the row's value, once for each round or process.
@@ -68,6 +68,6 @@ def quotients(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(above, below, strict=True)]
 
 
-def differences(whole: Sequence[float], part: Sequence[float]) -> list[float]:
+def differences(total: Sequence[float], part: Sequence[float]) -> list[float]:
     """Subtract round by round."""
-    return [one - other for one, other in zip(whole, part, strict=True)]
+    return [one - other for one, other in zip(total, part, strict=True)]

@@ -60,19 +60,19 @@ def array_calls() -> dict[str, Slot]:
     }
 
 
-def _once(tell: Any) -> dict[str, Slot]:
-    return {"once": Slot(lambda _: tell())}
+def _once(report: Any) -> dict[str, Slot]:
+    return {"once": Slot(lambda _: report())}
 
 
 def dictionary_peak(buffer_bytes: int, capture: bool) -> dict[str, Slot]:
-    """Tell what a call with a large dictionary holds at its peak."""
+    """Report what a call with a large dictionary holds at its peak."""
     value = dictionary()
     node = traced(ignore, buffer_bytes=buffer_bytes, capture_inputs=capture)
     return _once(lambda: {"peak": memory.peak_above_start(lambda: node(value))})
 
 
 def orjson_peak() -> dict[str, Slot]:
-    """Tell what the encoding of the large dictionary alone holds at its peak: more than it returns."""
+    """Report what the encoding of the large dictionary alone holds at its peak: more than it returns."""
     import orjson
 
     value = dictionary()
@@ -81,14 +81,14 @@ def orjson_peak() -> dict[str, Slot]:
 
 
 def array_peak() -> dict[str, Slot]:
-    """Tell what a call with a large array holds at its peak, beside the array."""
+    """Report what a call with a large array holds at its peak, beside the array."""
     value = array()
     node = traced(ignore)
     return _once(lambda: {"peak": memory.peak_above_start(lambda: node(value))})
 
 
 def values_peak(capture: bool) -> dict[str, Slot]:
-    """Tell what a hundred calls with large values hold at their peak, the caller's own value included."""
+    """Report what a hundred calls with large values hold at their peak, the caller's own value included."""
     node = traced(lambda order: len(order["text"]), capture_inputs=capture, capture_outputs=capture)
 
     def calls() -> None:
@@ -99,7 +99,7 @@ def values_peak(capture: bool) -> dict[str, Slot]:
 
 
 def growth(calls: int) -> dict[str, Slot]:
-    """Tell by how much a process has grown after many small calls."""
+    """Report by how much a process has grown after many small calls."""
     run = loop("node(order)", {"node": traced(total), "order": ORDER})
     run.run(2_000)
     return _once(lambda: {"growth": memory.growth_over(lambda: run.run(calls // run.calls))})

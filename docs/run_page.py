@@ -66,7 +66,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def matches(shown: str, real: str) -> bool:
-    """Tell whether a page shows what was printed."""
+    """Return True if a page shows what was printed."""
     pattern = ".*".join(re.escape(part) for part in shown.strip("\n").split("..."))
     return re.fullmatch(pattern, real.strip("\n"), re.DOTALL) is not None
 

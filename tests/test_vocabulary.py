@@ -19,7 +19,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = sorted((ROOT / "flowtrace").rglob("*.py"))
+MODULES = [module for folder in ("flowtrace", "docs", "bench") for module in sorted((ROOT / folder).rglob("*.py"))]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs/pages").rglob("*.md")), ROOT / "bench/README.md"]
 
 # A name of ours may not have one of these parts: `light_value`, `isKnown` and `place` are findings, `replace` is none.
