@@ -53,7 +53,7 @@ def take_burst(plan: Plan) -> dict[str, Taken]:
     found = [burst(plan, number) for number in range(3)]
     tenths = [[later - earlier for earlier, later in pairwise(each["marks"])] for each in found]
     microseconds = {
-        f"a failure in the {name} tenth, µs": [each[place] / (RUNS / 10) / 1e3 for each in tenths]
+        f"a failure in the {name} tenth, µs": [each[index] / (RUNS / 10) / 1e3 for each in tenths]
         for name, index in (("first", 0), ("second", 1), ("last", -1))
     }
     seconds = [(each["marks"][-1] - each["marks"][0]) / 1e9 for each in found]
