@@ -53,9 +53,16 @@ demo: $(DEMO)/.package ## run the example that fails, and read its trace
 	@echo '$$ python examples/show_failure.py $(TRACE)'
 	@$(DEMO)/bin/python examples/show_failure.py $(TRACE)
 
+# A test that is done early leaves its worker free for the next, wherever that stands.
+PYTEST = $(TEST)/bin/pytest -n auto --dist worksteal
+
 .PHONY: test
-test: $(TEST)/.groups ## build the wheel, install it, run pytest against it
-	@$(TEST)/bin/pytest $(ARGS)
+test: $(TEST)/.groups ## build the wheel, install it, run pytest against it: a part that takes minutes
+	@$(PYTEST) $(ARGS)
+
+.PHONY: test-all
+test-all: $(TEST)/.groups ## the same with every combinatorial case and all that takes long
+	@$(PYTEST) --all $(ARGS)
 
 .PHONY: kill-loop
 kill-loop: $(TEST)/.groups ## kill programs that write traces, 1,000 times, and look at every file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,15 @@ import structlog
 
 from flowtrace import testing
 from tests import secrets_scan
+
+pytest_plugins = ["tests.selection"]
+MEMORY = Path("/dev/shm")
+
+
+def pytest_configure(config):
+    """Let pytest's base folder be in memory, where there is a file system for that with room."""
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 2 << 30:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -342,7 +342,7 @@ EQUAL = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), EQUAL, ids=str)
+@pytest.mark.parametrize(("one", "other"), EQUAL, ids=lambda value: type(value).__name__)
 def test_equal_content_has_one_hash(one, other):
     assert canonical_bytes(one) == canonical_bytes(other)
     assert hash_value(one) == hash_value(other)

@@ -217,6 +217,7 @@ def tracing(tmp_path):
     return switch_on
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fault", list(FAULTS))
 def test_a_fault_inside_changes_no_result_and_no_exception_and_is_told_once(fault, mode, monkeypatch, tracing):
@@ -269,6 +270,7 @@ def test_a_host_whose_logging_raises_is_not_disturbed(monkeypatch, tracing):
     assert outcome(returns, RESULT) is True
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("shape", list(BAD))
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, Stop, asyncio.CancelledError, MemoryError])
@@ -281,6 +283,7 @@ def test_what_ends_a_program_passes_through_untouched(kind, shape, mode, tracing
     assert_nothing_is_left()
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("fault", list(FAULTS))
 @pytest.mark.parametrize("shape", ["nested"])
 def test_a_keyboard_interrupt_wins_over_any_fault(shape, fault, monkeypatch, tracing):

@@ -210,6 +210,7 @@ CALLS = {
 # `anext` leaves the generator suspended: its step is in flight until the garbage collector closes it
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("call", list(CALLS))
 @pytest.mark.parametrize("kind", list(HOSTILE))
 def test_a_hostile_value_goes_in_and_out_untouched(kind, call):

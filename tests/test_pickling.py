@@ -202,6 +202,7 @@ def mode(request, tmp_path):
 # --- pickle
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("travel", "protocol"), PICKLERS)
 @pytest.mark.parametrize("name", list(FUNCTIONS))
 def test_a_module_function_arrives_as_itself(name, travel, protocol, mode):
@@ -211,6 +212,7 @@ def test_a_module_function_arrives_as_itself(name, travel, protocol, mode):
     assert function(4) == 8
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("travel", "protocol"), PICKLERS)
 def test_coroutine_functions_and_generators_arrive_as_themselves(travel, protocol, mode):
     assert travel(double_later, protocol) is double_later
@@ -219,6 +221,7 @@ def test_coroutine_functions_and_generators_arrive_as_themselves(travel, protoco
     assert list(travel(each, protocol)(2)) == [2]
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("travel", "protocol"), PICKLERS)
 @pytest.mark.parametrize("name", list(REACHED))
 def test_a_method_arrives_working_however_it_was_reached(name, travel, protocol, mode):
@@ -236,6 +239,7 @@ def test_a_method_arrives_decorated(name):
     assert [len(trace.steps) for trace in recorded.traces] == [1]
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("travel", "protocol"), PICKLERS)
 def test_a_class_and_its_instances_arrive(travel, protocol, mode):
     assert travel(Whole, protocol) is Whole
@@ -247,6 +251,7 @@ def test_a_class_and_its_instances_arrive(travel, protocol, mode):
     assert arrived.callback(1) == (6, 1)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("travel", "protocol"), PICKLERS)
 @pytest.mark.parametrize("name", list(UNNAMED))
 def test_what_no_module_has_under_its_name_arrives_working_and_undecorated(name, travel, protocol, mode):

@@ -12,6 +12,7 @@ import pytest
 import flowtrace
 from flowtrace import traced_node
 from flowtrace.testing import recording
+from tests.ids import stable_repr
 
 HERE = __name__
 
@@ -127,7 +128,7 @@ def test_redacted_names_of_a_node_are_added_to_the_built_in_ones_and_to_no_other
     assert payload_of(other, "CH1") == {"iban": "CH1"}
 
 
-@pytest.mark.parametrize("names", [["iban"], ("iban",), {"iban"}, iter(["iban"]), {"iban": 1}], ids=repr)
+@pytest.mark.parametrize("names", [["iban"], ("iban",), {"iban"}, iter(["iban"]), {"iban": 1}], ids=stable_repr)
 def test_redact_takes_any_iterable_of_names_and_reads_it_once(names):
     node = traced_node(redact=names)(lambda iban: iban)
     assert payload_of(node, "CH1") == {"iban": "__REDACTED__"}

@@ -25,6 +25,7 @@ from flowtrace import canonical_bytes, hash_value
 from flowtrace.values.encode import encode
 from flowtrace.values.json import is_tree, plain
 from flowtrace.values.snapshot import LIGHT, resting, restore, take
+from tests.ids import stable_repr
 
 CALLED: list[str] = []
 NAMES = """
@@ -275,7 +276,7 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.parametrize("value", FOREIGN, ids=repr)
+@pytest.mark.parametrize("value", FOREIGN, ids=stable_repr)
 @pytest.mark.parametrize(
     "wrap", [lambda value: value, lambda value: {"k": value}, lambda value: [{"k": (value,)}]], ids=range(3)
 )

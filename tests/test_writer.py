@@ -259,8 +259,8 @@ except OSError as error:
         ("{run_id}.json", "a" * 32 + ".json"),
         ("{flow_id}/{flow_id}.json", "f/f.json"),
         ("{timestamp}.json", "20231114T221320.123456Z.json"),
-        ("{pid}.json", f"{os.getpid()}.json"),
-        ("{}{host}{ pid }{{pid}}", f"{{}}{{host}}{{ pid }}{{{os.getpid()}}}"),
+        pytest.param("{pid}.json", f"{os.getpid()}.json", id="pid"),
+        pytest.param("{}{host}{ pid }{{pid}}", f"{{}}{{host}}{{ pid }}{{{os.getpid()}}}", id="pid in braces"),
         ("{run_id", "{run_id"),
     ],
 )

@@ -9,6 +9,7 @@ from .matrix import rows, run_row
 from .subject import MODES, Subject, undecorated
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 @pytest.mark.parametrize(
     ("shape", "binding"), [pytest.param(*row, id=f"{row[1].name}-{row[0].name}") for row in rows()]

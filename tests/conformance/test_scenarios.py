@@ -9,6 +9,7 @@ from .scenarios import SCENARIOS, check
 from .subject import MODES, Subject, undecorated
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=list(SCENARIOS))
 def test_the_decorated_program_does_as_the_undecorated_one(scenario, mode):

@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 from flowtrace import FlowtraceError, RebuildError, canonical_bytes, hash_value, register_codec
 from flowtrace.values.codecs import registered_codecs
 from flowtrace.values.rebuild import Rebuilder, rebuild
+from tests.ids import stable_repr
 
 T = TypeVar("T")
 Few = TypeVar("Few", tuple[int, int], str)
@@ -206,7 +207,7 @@ def content_of(value):
     return json.loads(canonical_bytes(value))
 
 
-@pytest.mark.parametrize(("value", "hint"), VALUES, ids=lambda item: repr(item)[:40])
+@pytest.mark.parametrize(("value", "hint"), VALUES, ids=stable_repr)
 def test_a_value_comes_back_equal_and_of_the_same_class(value, hint):
     found = rebuild(content_of(value), hint)
     assert type(found) is type(value)

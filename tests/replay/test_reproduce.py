@@ -11,6 +11,7 @@ import pytest
 
 from flowtrace import ReplayError, hash_value, replay
 from flowtrace.replaying.python_source import Writer, layout
+from tests.ids import stable_repr
 from tests.replay import test_rebuild
 from tests.replay.workshop import edit, new_module, record
 
@@ -291,7 +292,7 @@ def test_a_file_of_somebody_else_is_not_written_over(tmp_path):
 # --- sources of values
 
 
-@pytest.mark.parametrize("value", [value for value, _ in test_rebuild.VALUES], ids=lambda item: repr(item)[:40])
+@pytest.mark.parametrize("value", [value for value, _ in test_rebuild.VALUES], ids=stable_repr)
 def test_the_source_of_a_value_makes_an_equal_one(value):
     writer = Writer("__main__")
     try:
