@@ -156,7 +156,9 @@ def test_100_000_levels_are_hashed_without_a_recursion():
     assert encoded.opaque == ()
 
 
-@pytest.mark.parametrize("wrap", [lambda x: [x, x], lambda x: {"a": x, "b": x}, lambda x: (x, (x,)), Link], ids=range(4))
+@pytest.mark.parametrize(
+    "wrap", [lambda x: [x, x], lambda x: {"a": x, "b": x}, lambda x: (x, (x,)), Link], ids=range(4)
+)
 def test_a_bomb_of_shared_references_is_cut(wrap):
     bomb = [0]
     for _ in range(60):

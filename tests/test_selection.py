@@ -67,7 +67,7 @@ TESTS = """
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(monkeypatch):
     """Return a function that runs pytest on TESTS, and returns its lines and the names of the tests that ran."""
     Path("conftest.py").write_text('pytest_plugins = ["tests.selection"]')
     Path("test_sample.py").write_text(textwrap.dedent(TESTS))
@@ -76,8 +76,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # loading them takes longer than the tests
 
     def run_pytest(*arguments):
-        command = [sys.executable, "-m", "pytest", "-v", "-c", "/dev/null", f"--rootdir={tmp_path}", "-p", "xdist.plugin"]
-        command += arguments
+        command = [sys.executable, "-m", "pytest", "-v", "-p", "xdist.plugin", "-c", "/dev/null", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         lines = done.stdout.splitlines()
@@ -131,10 +130,8 @@ def test_what_is_asked_for_runs(run, arguments, count):
 def test_two_processes_agree_on_the_ids_of_all_tests():
     """As the workers of pytest-xdist must; so no id may hold an address, a process id, a set's order or the time."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--all", "-p", "no:cacheprovider", "tests"]
-    processes = [
-        subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": seed}, stdout=subprocess.PIPE, text=True)
-        for seed in "12"
-    ]
+    seeds = [os.environ | {"PYTHONHASHSEED": seed} for seed in "12"]
+    processes = [subprocess.Popen(command, cwd=ROOT, env=seed, stdout=subprocess.PIPE, text=True) for seed in seeds]
     one, other = [[line for line in process.communicate()[0].splitlines() if "::" in line] for process in processes]
     assert len(one) > 1000
     assert one == other
