@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -186,15 +187,20 @@ def _contracts() -> list[dict[str, Any]]:
 
 def floors() -> str:
     """Return the list of packages, highest floor first, as the import contract and their docstrings have them."""
-    layers = next(item["layers"] for item in _contracts() if item["type"] == "layers")
-    named = [re.split(r" [|:] ", layer) for layer in layers]
-    floors = [names for layer in named if (names := [name for name in layer if _is_package(name)])]
+    floors = _floors()
     rows = []
     for number, names in zip(range(len(floors), 0, -1), floors, strict=True):
         for name in names:
             sentence, door = _purpose(name)
             rows.append((str(number), f"`{name}`", sentence, door))
     return table(("floor", "package", "its one sentence", "door: read first"), rows)
+
+
+def _floors() -> list[list[str]]:
+    """Return the packages of each floor, the highest floor first."""
+    layers = next(item["layers"] for item in _contracts() if item["type"] == "layers")
+    named = [re.split(r" [|:] ", layer) for layer in layers]
+    return [names for layer in named if (names := [name for name in layer if _is_package(name)])]
 
 
 def _is_package(name: str) -> bool:
@@ -214,6 +220,35 @@ def doors() -> str:
     held = [item["ignore_imports"][0] for item in _contracts() if item["type"] == "forbidden"]
     pairs = [door.removeprefix("flowtrace.").replace(".*", "").split(" -> ") for door in held]
     return table(("dependency", "its door"), ((dependency, f"`{module}`") for module, dependency in pairs))
+
+
+GLOBAL = "Process-global: "
+
+
+def state() -> str:
+    """Return the table of the process-global state: classes and names whose docstring begins with that word."""
+    rows = []
+    for path in sorted((ROOT / "flowtrace").rglob("*.py")):
+        for name, text in _documented(ast.parse(path.read_text(encoding="utf-8"))):
+            paragraph = " ".join(text.partition("\n\n")[0].split()).replace("``", "`")
+            if paragraph.startswith(GLOBAL):
+                what = paragraph.removeprefix(GLOBAL).rstrip(".")
+                rows.append((f"`{path.relative_to(ROOT / 'flowtrace')}`", f"`{name}`", what))
+    order = [name for layer in reversed(_floors()) for name in layer]
+    rows.sort(key=lambda row: order.index(row[0].strip("`").partition("/")[0]))
+    return table(("file", "name", "what it holds"), rows)
+
+
+def _documented(tree: ast.Module) -> Iterable[tuple[str, str]]:
+    """Yield the classes and the names of a module that have a docstring."""
+    for node, after in itertools.zip_longest(tree.body, tree.body[1:]):
+        match node, after:
+            case ast.ClassDef(name=name), _:
+                yield name, ast.get_docstring(node) or ""
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                yield name, text
+            case _:
+                pass
 
 
 def commands() -> str:
@@ -243,6 +278,7 @@ SECTIONS: dict[str, Callable[[], str | None]] = {
     "variables": variables,
     "floors": floors,
     "doors": doors,
+    "state": state,
     "fields": fields,
     "commands": commands,
     "example program": example_program,

@@ -129,6 +129,40 @@ assert look() == before
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+# --- process-global state
+
+SHARED = {"ContextVar", "Lock", "RLock", "WeakKeyDictionary", "WeakValueDictionary", "defaultdict", "deque", "local"}
+
+
+def shared_names(tree):
+    """Yield the names of a module that are made to change: empty containers, locks, context variables."""
+    for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        match node.value:
+            case ast.List(elts=[]) | ast.Dict(keys=[]):
+                pass
+            case ast.Call(func=ast.Name(id="set" | "dict" | "list"), args=[]):
+                pass
+            case ast.Call(func=ast.Name(id=name)) if name in SHARED:
+                pass
+            case _:
+                continue
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+        match after:
+            case ast.Expr(value=ast.Constant(value=str(text))) if text.startswith("Process-global: "):
+                pass
+            case _:
+                yield target.id
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_a_module_says_openly_what_it_shares(file):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    assert list(shared_names(tree)) == []
+    assert [node.names for node in ast.walk(tree) if isinstance(node, ast.Global)] == []
+
+
 # --- the page
 
 

@@ -61,7 +61,8 @@ class Clock:
         return self._wall_origin - self._now_origin
 
 
-CLOCK: Final = Clock()
+CLOCK: Final[Clock] = Clock()
+"""Process-global: the clock and the source of ids; tests put fixed ones in."""
 
 
 def parse_timestamp(text: str | None) -> int | None:

@@ -1,4 +1,4 @@
-"""The one switch that every decorated function looks at. All names in capitals here are process-global state.
+"""The one switch that every decorated function looks at.
 
 `SWITCH` is a plain list because wrapt tests ``enabled`` in C when it is not callable: an empty list is "off" at the
 cost of a length check. So every decorated function is turned on or off at any time, however it was imported, by filling
@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import Final
 
 SWITCH: Final[list[str]] = ["unread"]
+"""Process-global: empty while tracing is off."""
 LISTENERS: Final[list[Callable[[], None]]] = []
-"""Called when the switch goes from off to on or back."""
+"""Process-global: called when the switch goes from off to on or back."""
 MUTED: Final[list[str]] = []
-"""While this is not empty, no recorder of the process writes a file: a replay is running."""
+"""Process-global: while this is not empty a replay is running, and no recorder writes a file."""
 HOME_PID: Final = os.getpid()
 """The process that imported flowtrace; its forks have other ids."""
 
