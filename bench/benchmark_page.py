@@ -60,7 +60,7 @@ HOW = """\
 - A quotient is taken of the two numbers of the same round. The value is the median of all rounds, the spread the
   quartiles around it. Rounds are repeated with fresh processes: where the code lies in memory, and so its speed,
   changes from process to process.
-- Each loop is compiled for what it calls, since the interpreter adapts code to its callees; the call stands in its body
+- Each loop is compiled for what it calls, since the interpreter adapts code to its callees; its body has the call
   ten times, so that the loop itself costs next to nothing. The garbage collector is on, as in any program.
 - Memory is what Linux counts as resident, with the buffers of native libraries, in a fresh process for each number.
 - Imports are timed in fresh interpreters.
