@@ -5,88 +5,77 @@ from __future__ import annotations
 from collections.abc import Iterable
 from inspect import Parameter
 from types import GenericAlias
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from flowtrace.errors import RebuildError
 from flowtrace.values.rebuild import Rebuilder
 
-_BY_PLACE: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
-_MANY: Final = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+_POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+_VARIADIC: Final = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
+AnnotatedParameter = tuple[Parameter, Any]
+"""A parameter, and the annotation of the payload's entry under its name."""
 
 
 class UnfitError(Exception):
-    """A function's parameters are others than those of the payload; the text goes on after its name."""
+    """The function's parameters have changed since the payload was recorded; the message continues its name."""
 
 
-class Taken(NamedTuple):
-    """What a function takes under one name.
-
-    Attributes:
-        name: its name.
-        parameter: the parameter.
-        hint: the annotation of what stands under that name in a payload.
-    """
-
-    name: str
-    parameter: Parameter
-    hint: Any
-
-
-def taken_by(parameters: Iterable[Parameter], hints: dict[str, Any]) -> list[Taken]:
-    """Return what a function takes.
+def annotated_parameters(parameters: Iterable[Parameter], hints: dict[str, Any]) -> list[AnnotatedParameter]:
+    """Return parameters with the annotations by which a payload is rebuilt.
 
     Args:
         parameters: of the function, without the receiver.
-        hints: its annotations by name.
+        hints: the function's annotations by name.
     """
-    return [Taken(item.name, item, _hint(item, hints)) for item in parameters]
+    found: list[AnnotatedParameter] = []
+    for parameter in parameters:
+        hint = hints.get(parameter.name, Any)
+        if parameter.kind is Parameter.VAR_POSITIONAL:
+            hint = GenericAlias(list, (hint,))
+        elif parameter.kind is Parameter.VAR_KEYWORD:
+            hint = GenericAlias(dict, (str, hint))
+        found.append((parameter, hint))
+    return found
 
 
 def arguments_of(
-    parameters: list[Taken], payload: dict[str, Any], rebuilder: Rebuilder
+    parameters: list[AnnotatedParameter], payload: dict[str, Any], rebuilder: Rebuilder
 ) -> tuple[list[Any], dict[str, Any], bool]:
-    """Return the arguments that a payload stands for.
+    """Rebuild the arguments of a call from its payload.
 
     Args:
-        parameters: what the function takes.
-        payload: JSON-like objects by the names of the parameters, as `flowtrace.recording.node.bind` makes it.
-        rebuilder: makes values of them.
+        parameters: of the function.
+        payload: canonical JSON by parameter name, as `flowtrace.recording.node.bind` makes it.
+        rebuilder: makes values of it.
 
     Returns:
-        Positional and keyword arguments, and whether the payload has all parameters. One that was not recorded keeps
-        its default.
+        Positional and keyword arguments, and whether the payload has all parameters. A parameter that was not recorded
+        keeps its default.
 
     Raises:
         UnfitError: a parameter is gone, or is new and has no default.
         RebuildError: a value can't be rebuilt.
     """
-    names = {item.name for item in parameters}
+    names = {parameter.name for parameter, _ in parameters}
     if payload.keys() != names and payload.keys() == {"args", "kwargs"}:  # a call that did not fit the signature
-        given = _value("args", payload, Any, rebuilder), _value("kwargs", payload, Any, rebuilder)
-        if (
-            type(given[0]) is not list
-            or type(given[1]) is not dict
-            or not all(isinstance(key, str) for key in given[1])
-        ):
+        args, kwargs = _value("args", payload, Any, rebuilder), _value("kwargs", payload, Any, rebuilder)
+        if type(args) is not list or not _is_keywords(kwargs):
             raise RebuildError("these are no arguments of a call")
-        return *given, False
+        return args, kwargs, False
     gone = sorted(payload.keys() - names)
     if gone:
-        raise UnfitError(f"takes no {gone[0]!r:.80} any more")
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    is_whole = True
-    for name, item, hint in parameters:
-        if name in payload:
-            value = _value(name, payload, hint, rebuilder)
-            if not _fits(item, value):
-                raise RebuildError("these are no arguments of a call", f"/{item.name}")
-            _place(item, value, args, kwargs, is_whole)
-        elif item.default is item.empty and item.kind not in _MANY:
-            raise UnfitError(f"takes {item.name!r} now, which was not recorded and has no default")
+        raise UnfitError(f"no longer takes {gone[0]!r:.80}")
+    args, kwargs, is_complete = list[Any](), dict[str, Any](), True
+    for parameter, hint in parameters:
+        if parameter.name in payload:
+            value = _value(parameter.name, payload, hint, rebuilder)
+            _add_argument(parameter, value, args, kwargs, is_complete)
+        elif parameter.default is parameter.empty and parameter.kind not in _VARIADIC:
+            raise UnfitError(f"now takes {parameter.name!r}, which was not recorded and has no default")
         else:
-            is_whole = False  # what follows can't go by its place
-    return args, kwargs, is_whole
+            is_complete = False  # so the parameters after it can't be passed by position
+    return args, kwargs, is_complete
 
 
 def _value(name: str, payload: dict[str, Any], hint: Any, rebuilder: Rebuilder) -> Any:
@@ -96,27 +85,17 @@ def _value(name: str, payload: dict[str, Any], hint: Any, rebuilder: Rebuilder) 
         raise error.inside(name) from error
 
 
-def _hint(parameter: Parameter, hints: dict[str, Any]) -> Any:
-    hint = hints.get(parameter.name, Any)
-    if parameter.kind is Parameter.VAR_POSITIONAL:
-        return GenericAlias(list, (hint,))
-    return GenericAlias(dict, (str, hint)) if parameter.kind is Parameter.VAR_KEYWORD else hint
+def _is_keywords(value: Any) -> bool:
+    return type(value) is dict and all(isinstance(key, str) for key in value)
 
 
-def _fits(parameter: Parameter, value: Any) -> bool:
-    if parameter.kind is Parameter.VAR_POSITIONAL:
-        return type(value) is list
-    if parameter.kind is Parameter.VAR_KEYWORD:
-        return type(value) is dict and all(isinstance(key, str) for key in value)
-    return True
-
-
-def _place(parameter: Parameter, value: Any, args: list[Any], kwargs: dict[str, Any], by_place: bool) -> None:
-    if parameter.kind is Parameter.VAR_POSITIONAL:
-        args.extend(value)
-    elif parameter.kind is Parameter.VAR_KEYWORD:
-        kwargs.update(value)
-    elif parameter.kind in _BY_PLACE and by_place:
+def _add_argument(parameter: Parameter, value: Any, args: list[Any], kwargs: dict[str, Any], by_position: bool) -> None:
+    if parameter.kind in _VARIADIC:
+        is_list = parameter.kind is Parameter.VAR_POSITIONAL
+        if not (type(value) is list if is_list else _is_keywords(value)):
+            raise RebuildError("these are no arguments of a call", f"/{parameter.name}")
+        args.extend(value) if is_list else kwargs.update(value)
+    elif parameter.kind in _POSITIONAL and by_position:
         args.append(value)
     else:
         kwargs[parameter.name] = value

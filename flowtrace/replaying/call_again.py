@@ -1,4 +1,4 @@
-"""Calling a node again, watched by a recorder that writes nothing; the rest of the process stays as it is."""
+"""Calls a node again under a recorder that writes nothing; the rest of the process stays as it is."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from flowtrace.values.digest import ALGORITHM
 from flowtrace.values.encoded import Encoded
 
 MAX_ITEMS: Final = 1_000_000
-"""Items after which a generator counts as one that never ends."""
+"""A generator that yields more items counts as endless."""
 
 
 class Rerun(NamedTuple):
-    """What came of a call.
+    """The outcome of a call.
 
     Attributes:
         step: its step, as a recorder keeps it; None where it was not recorded.
         error: the exception that left it, or None.
-        value: what came back; the items of a generator.
-        policy: what was redacted, and the key of the hashes.
+        value: the returned value; the items of a generator.
+        policy: the recorder's settings for redaction, and the key of its hashes.
     """
 
     step: Step | None
@@ -46,12 +46,12 @@ class Rerun(NamedTuple):
     policy: Policy
 
     def input_hash(self) -> Hash:
-        """Return the hash of what the node was called with."""
+        """Return the hash of the call's input."""
         assert self.step is not None
-        return hash_of(input_of(self.step, self.policy))
+        return _input_hash(self.step, self.policy)
 
     def output(self) -> Encoded | None:
-        """Return what came back, in its final form; None where nothing did."""
+        """Return the output in its canonical form; None where there is none."""
         assert self.step is not None
         if self.step.output is None:
             return None
@@ -62,9 +62,8 @@ class Rerun(NamedTuple):
         return shown(output, self.policy)
 
 
-def input_of(step: Step, policy: Policy) -> Encoded:
-    """Return what a step's function was called with, in its final form."""
-    return call_values.final_input(step.node, step.input, step.bound, policy)
+def _input_hash(step: Step, policy: Policy) -> Hash:
+    return hash_of(call_values.final_input(step.node, step.input, step.bound, policy))
 
 
 def hash_of(encoded: Encoded) -> Hash:
@@ -72,66 +71,71 @@ def hash_of(encoded: Encoded) -> Hash:
     return Hash(algorithm=encoded.digest.algorithm, value=encoded.digest.value)
 
 
-class Stage:
-    """Where calls are made again.
+def is_same_hash(one: Hash, other: Hash) -> bool:
+    """Return True if two hashes are equal, whatever unknown fields a trace adds to them."""
+    return (one.algorithm, one.value) == (other.algorithm, other.value)
+
+
+class ReplayRecorder:
+    """Calls nodes under a recorder that keeps their steps in memory and writes nothing.
 
     Args:
-        config: how their steps are recorded.
+        config: how the steps are recorded.
     """
 
     def __init__(self, config: TraceConfig) -> None:
         self._keyed = Policy(config)
-        self._plain = Policy(config.changed({"hash_key": None}))
+        self._unkeyed = Policy(config.changed({"hash_key": None}))
         self.has_key = config.hash_key is not None
         self._recorder = TraceRecorder(config, TraceContext("replay", "replay"))
         self._recorder.is_process_wide = True
-        self._recorder.is_off = False  # the kill switch is about what is written, and nothing is
+        self._recorder.is_off = False  # FLOWTRACE_DISABLED is about what is written, and nothing is
 
-    def take_over(self, algorithm: str = ALGORITHM) -> None:
-        """Put this recorder in force; the user's code may have configured another one.
+    def activate(self, algorithm: str = ALGORITHM) -> None:
+        """Make this the process's recorder, even if the user's code has configured another one since.
 
         Args:
-            algorithm: of the hashes that its steps are to have.
+            algorithm: of the hashes of the next steps.
         """
-        self._recorder.policy = self._plain if algorithm == ALGORITHM else self._keyed
+        self._recorder.policy = self._unkeyed if algorithm == ALGORITHM else self._keyed
         if STATE.recorder is not self._recorder:
             process.put_back(self._recorder)
 
     def call(self, node: Node, function: Callable[[], Any], algorithm: str, items: int | None) -> Rerun:
-        """Call a node, drive what it returns to its end, and tell what happened.
+        """Call a node, run a generator or coroutine that it returns to its end, and return the outcome.
 
         Args:
             node: the node.
             function: calls it.
-            algorithm: of the hashes that its steps are to have.
+            algorithm: of the hashes of its steps.
             items: how many items to take from a generator before it is closed; None runs it to its end.
 
         Raises:
-            KeyboardInterrupt: somebody wants this to end.
+            KeyboardInterrupt: the user pressed Ctrl-C.
         """
-        self.take_over(algorithm)
+        self.activate(algorithm)
         self._recorder.buffer.clear()
         error = value = None
         try:
-            value = copy_context().run(_drive, function, _flags(node), items)
+            value = copy_context().run(_run_to_end, function, code_flags(node.function), items)
         except KeyboardInterrupt:
             raise
-        except BaseException as caught:  # SystemExit and CancelledError are what a function did, too
+        except BaseException as caught:  # SystemExit and CancelledError are outcomes of a function, too
             error = caught
         steps, _ = self._recorder.buffer.contents()
-        mine = (step for step in reversed(steps) if step.node is node and step.owns_run)
-        return Rerun(next(mine, None), error, value, self._recorder.policy)
+        own = (step for step in reversed(steps) if step.node is node and step.owns_run)
+        return Rerun(next(own, None), error, value, self._recorder.policy)
 
-    def input_hash_here(self) -> Hash:
-        """Return the hash of what the node that runs here was called with."""
-        return hash_of(input_of(CURRENT.get(), self._recorder.policy))
+    def current_input_hash(self) -> Hash:
+        """Return the hash of the input of the node that is running."""
+        return _input_hash(CURRENT.get(), self._recorder.policy)
 
 
 @contextmanager
-def stage(config: TraceConfig) -> Generator[Stage]:
-    """Set a stage for the length of a ``with`` block; afterwards the recorder is the one that it was.
+def replay_recorder(config: TraceConfig) -> Generator[ReplayRecorder]:
+    """Record with a `ReplayRecorder` in a ``with`` block; afterwards restore the recorder from before.
 
-    Meanwhile no recorder of this process writes anything.
+    In the block, no recorder of this process writes anything.
 
     Args:
         config: what to redact, and the key of hashes; everything else is set here.
@@ -142,7 +146,7 @@ def stage(config: TraceConfig) -> Generator[Stage]:
     MUTED.append("replay")
     STATE.throttle = Throttle()
     try:
-        made = Stage(
+        recorder = ReplayRecorder(
             config.changed(
                 {
                     "mode": TraceMode.ON,
@@ -155,8 +159,8 @@ def stage(config: TraceConfig) -> Generator[Stage]:
                 }
             )
         )
-        made.take_over()
-        yield made
+        recorder.activate()
+        yield recorder
     finally:
         process.put_back(before[0])
         _, STATE.throttle, STATE.outermost_calls, STATE.last_run, STATE.reported = before
@@ -165,16 +169,15 @@ def stage(config: TraceConfig) -> Generator[Stage]:
         MUTED.pop()
 
 
-def _flags(node: Node) -> int:
-    function: Any = node.function
+def code_flags(function: Any) -> int:
+    """Return the flags of a function's code (`inspect.CO_COROUTINE` and so on); 0 where it has no code."""
     while isinstance(function, partial):
         function = function.func
-    code = getattr(function, "__code__", None)
-    flags: int = getattr(code, "co_flags", 0)
+    flags: int = getattr(getattr(function, "__code__", None), "co_flags", 0)
     return flags
 
 
-def _drive(function: Callable[[], Any], flags: int, items: int | None) -> Any:
+def _run_to_end(function: Callable[[], Any], flags: int, items: int | None) -> Any:
     CURRENT.set(None)
     if flags & inspect.CO_ASYNC_GENERATOR:
         return _run_async(partial(_drain_async, function, items))
@@ -206,7 +209,7 @@ async def _await(function: Callable[[], Any]) -> Any:
 
 
 def _run_async(main: Callable[[], Any]) -> Any:
-    """Run a coroutine to its end: in a thread of its own where this one has an event loop already."""
+    """Run a coroutine to its end, in a thread of its own if this one has an event loop already."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

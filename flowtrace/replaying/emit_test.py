@@ -1,22 +1,20 @@
-"""A pytest test that reproduces a step: readable, self-contained, without the trace."""
+"""A pytest test that reproduces a step: readable, and without the trace."""
 
 from __future__ import annotations
 
-import builtins
 import inspect
 import os
 import re
-import sys
-from dataclasses import dataclass
 from typing import Any, Final
 
 from flowtrace.errors import RebuildError, ReplayError
 from flowtrace.recording.failure import MAX_MESSAGE
-from flowtrace.replaying.find_function import Target
+from flowtrace.replaying.call_again import Rerun, code_flags
+from flowtrace.replaying.find_function import Target, exception_named
 from flowtrace.replaying.load_script import MAIN, package_of
-from flowtrace.replaying.python_source import Group, Source, Writer, layout, quoted
-from flowtrace.replaying.report import ReplayOutcome, StepReplay
-from flowtrace.trace.model import Step, StepError, UnsetType
+from flowtrace.replaying.python_source import Group, Source, Writer, is_identifier, layout, quoted
+from flowtrace.replaying.report import ReplayOutcome, StepReplay, error_type
+from flowtrace.trace.model import StepError, UnsetType
 from flowtrace.values.annotations import hints_of
 from flowtrace.values.digest import ALGORITHM, hash_bytes
 from flowtrace.values.encode import canonical_bytes
@@ -28,236 +26,210 @@ _CUT: Final = re.compile(r"\.\.\. \(\d+ characters\)\Z")
 _GENERATORS: Final = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
-@dataclass(slots=True)
-class Reproduction:
-    """What a test is made of.
-
-    Attributes:
-        replay: the replayed step.
-        target: the function.
-        args: its positional arguments, as they were before the call.
-        kwargs: its keyword arguments, as they were before the call.
-        receiver: makes the ``self`` of a method, or None.
-        items: how many items are taken of a generator; None for all.
-        raised: class of the replayed exception, or None.
-        returned: the replayed result, or the items of a generator; None where there is none.
-        rebuilder: makes values of the recorded output.
-    """
-
-    replay: StepReplay
-    target: Target
-    args: list[Any]
-    kwargs: dict[str, Any]
-    receiver: Any
-    items: int | None
-    raised: type[BaseException] | None
-    returned: Any
-    rebuilder: Rebuilder
+def without_addresses(message: str) -> str:
+    """Return the text of an error without the memory addresses in it, which differ from run to run."""
+    return _ADDRESS.sub("0x", message)
 
 
-def test_source(made_of: Reproduction, path: str, *, expect_fixed: bool) -> str:
-    """Return the source of a test.
+class EmittedTest:
+    """Writes the test of a step.
 
     Args:
-        made_of: the step, and how it is called.
-        path: the file that the test is for; where the function is imported from is told relative to it.
-        expect_fixed: the test passes once the recorded behaviour is gone, instead of while it is there.
+        replay: the replayed step.
+        done: the outcome of its call.
+        target: its function.
+        path: the file of the test, from which the function has to be imported.
+        expect_fixed: write a test that passes once the behaviour is fixed, instead of one that passes until then.
 
-    Raises:
-        ReplayError: a value can't be written, or the output is redacted.
+    Attributes:
+        items: how many items are taken of a generator; None for all.
     """
-    return _Test(made_of, path, expect_fixed).source()
 
+    def __init__(self, replay: StepReplay, done: Rerun, target: Target, path: str, *, expect_fixed: bool) -> None:
+        self.items: int | None = None
+        self._replay = replay
+        self._step = replay.step
+        self._done = done
+        self._target = target
+        self._expect_fixed = expect_fixed
+        self._folder = os.path.dirname(os.path.abspath(path))
+        self._root, self._module = _import_root(target)
+        self._writer = Writer(self._module)
+        self._flags = code_flags(target.node.function)
 
-test_source.__test__ = False  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]  # for pytest
+    def source(self, args: list[Any], kwargs: dict[str, Any], receiver: Any, rebuilder: Rebuilder) -> str:
+        """Return the complete file.
 
+        Args:
+            args: the positional arguments, as they were before the call.
+            kwargs: the keyword arguments, as they were before the call.
+            receiver: makes the ``self`` of a method, or None.
+            rebuilder: makes values of the recorded output.
 
-class _Test:
-    def __init__(self, made_of: Reproduction, path: str, expect_fixed: bool) -> None:
-        self.made_of = made_of
-        self.step: Step = made_of.replay.step
-        self.expect_fixed = expect_fixed
-        self.folder = os.path.dirname(os.path.abspath(path))
-        self.root, self.module = _home(made_of.target)
-        self.writer = Writer(self.module)
-        code = getattr(made_of.target.node.function, "__code__", None)
-        self.flags: int = getattr(code, "co_flags", 0)
-
-    def source(self) -> str:
-        """Return the whole file."""
-        call = self._call()
-        name = re.sub(r"\W+", "_", self.step.operation).strip("_").lower() or "step"
+        Raises:
+            ReplayError: a value can't be written, or the output is redacted.
+        """
+        call = self._call(args, kwargs, receiver)
+        name = re.sub(r"\W+", "_", self._step.operation).strip("_").lower() or "step"
         before: list[str] = []
-        if self.flags & inspect.CO_ASYNC_GENERATOR:
-            if self.made_of.items is not None:
+        if self._flags & inspect.CO_ASYNC_GENERATOR:
+            if self.items is not None:
                 raise ReplayError("no test can be written of an async generator that was closed before its end")
             before = ["    async def collect():", f"        return [item async for item in {layout(call, 8)}]", ""]
             call = "collect()"
-        call = self._driven(call)
-        ending, lines = self._failing(call) if self.step.error is not None else self._returning(call)
+        call = self._run_to_end(call)
+        error = self._step.error
+        ending, lines = self._returning(call, rebuilder) if error is None else self._failing(call, error)
         body = "\n".join([*before, *lines])
         return f'"""{self._title()}"""\n\n{self._imports()}\n\n\ndef test_{name}_{ending}():\n{body}\n'
 
     def _title(self) -> str:
-        when = f" on {self.step.started_at}" if self.step.started_at else ""
-        what = f"The step {self.step.node_id} as flowtrace recorded it{when}."
-        title = f"{what}\n\n{MADE_BY}\n"
+        when = f" on {self._step.started_at}" if self._step.started_at else ""
+        title = f"The step {self._step.node_id} as flowtrace recorded it{when}.\n\n{MADE_BY}\n"
         return title.encode("ascii", "backslashreplace").decode().replace("\\", "\\\\").replace('"', "'")
 
     # --- the call
 
-    def _call(self) -> Source:
-        target, writer = self.made_of.target, self.writer
+    def _call(self, args: list[Any], kwargs: dict[str, Any], receiver: Any) -> Source:
+        target, writer = self._target, self._writer
         function: Any = target.node.function
         qualname = f"{target.owner.__qualname__}.{function.__name__}" if target.owner else function.__qualname__
-        if target.kind != "method":
-            opener = writer.reference(target.module.__name__, qualname)
-        else:
-            receiver = self.made_of.receiver
-            module, _, name = receiver.partition(":") if isinstance(receiver, str) else _place_of(receiver)
-            opener = f"{writer.reference(module, name)}().{function.__name__}"
+        if target.kind == "method":
+            name = f"{writer.reference(*_factory_name(receiver))}().{function.__name__}"
             if isinstance(inspect.getattr_static(target.owner, function.__name__), property):
-                return opener
-        parts: list[tuple[str, Source]] = [("", writer.value(item)) for item in self.made_of.args]
-        for name, item in self.made_of.kwargs.items():
-            if not name.isidentifier():
-                raise ReplayError(f"the argument {name!r:.80} has a name that can't be written into a call")
-            parts.append((f"{name}=", writer.value(item)))
-        return Group(f"{opener}(", parts, ")")
+                return name
+        else:
+            name = writer.reference(target.module.__name__, qualname)
+        unwritable = next((name for name in kwargs if not is_identifier(name)), None)
+        if unwritable is not None:
+            raise ReplayError(f"the argument {unwritable!r:.80} has a name that can't be written into a call")
+        return writer.call(name, args, kwargs)
 
-    def _driven(self, call: Source) -> Source:
-        if self.flags & inspect.CO_GENERATOR and self.made_of.items is not None:
-            self.writer.modules.add("itertools")
-            return Group("list(itertools.islice(", [("", call), ("", str(self.made_of.items))], "))")
-        if self.flags & inspect.CO_GENERATOR:
+    def _run_to_end(self, call: Source) -> Source:
+        if self._flags & inspect.CO_GENERATOR and self.items is not None:
+            self._writer.modules.add("itertools")
+            return Group("list(itertools.islice(", [("", call), ("", str(self.items))], "))")
+        if self._flags & inspect.CO_GENERATOR:
             return Group("list(", [("", call)], ")")
-        if self.flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
-            self.writer.modules.add("asyncio")
+        if self._flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+            self._writer.modules.add("asyncio")
             return Group("asyncio.run(", [("", call)], ")")
         return call
 
     # --- errors
 
-    def _failing(self, call: Source) -> tuple[str, list[str]]:
-        error = self.step.error
-        assert error is not None
-        if self.expect_fixed:
-            comment = _one_line(f"it raised {_type_name(error) or 'an error'}: {error.message}")
+    def _failing(self, call: Source, error: StepError) -> tuple[str, list[str]]:
+        name = error_type(error)
+        if self._expect_fixed:
+            comment = _comment(f"it raised {name or 'an error'}: {error.message}")
             return "no_longer_fails", [f"    # {comment}", f"    {layout(call, 4)}"]
-        self.writer.modules.add("pytest")
-        cls = self._error_class(error)
+        self._writer.modules.add("pytest")
+        cls = self._error_class(name)
         lines = [f"    with pytest.raises({cls or 'Exception'}) as caught:", f"        {layout(call, 8)}"]
-        name = (_type_name(error) or "").rpartition(".")[2]
         if cls is not None:
             lines.append(f"    assert caught.type is {cls}")
         elif name:
-            lines.append(f"    assert caught.type.__name__ == {quoted(name)}")
+            lines.append(f"    assert caught.type.__name__ == {quoted(name.rpartition('.')[2])}")
         return "fails_as_recorded", [*lines, f"    {self._message_check(error.message)}"]
 
     def _message_check(self, message: str) -> str:
         if len(message) > MAX_MESSAGE and _CUT.search(message):
             return f"assert str(caught.value).startswith({quoted(message[:MAX_MESSAGE])})"
         if _ADDRESS.search(message):
-            self.writer.modules.add("re")
-            shown = _ADDRESS.sub("0x", message)
-            return f'assert re.sub(r"\\b0x[0-9a-fA-F]{{4,}}", "0x", str(caught.value)) == {quoted(shown)}'
+            self._writer.modules.add("re")
+            expected = quoted(without_addresses(message))
+            return f'assert re.sub(r"\\b0x[0-9a-fA-F]{{4,}}", "0x", str(caught.value)) == {expected}'
         return f"assert str(caught.value) == {quoted(message)}"
 
-    def _error_class(self, error: StepError) -> str | None:
-        """Return how the test calls the recorded error's class; None where it can't be imported."""
-        name = _type_name(error)
-        found = self.made_of.raised
-        if found is None or name not in (None, _full_name(found)):
-            found = _class_named(name)
-        if found is None:
-            return None
+    def _error_class(self, name: str | None) -> str | None:
+        """Return the name of the recorded error's class in the test; None where it can't be imported."""
+        found = None if self._done.error is None else type(self._done.error)
+        if found is None or name not in (None, _traceback_name(found)):
+            found = exception_named(name or "")
         try:
-            return self.writer.reference(found.__module__, found.__qualname__)
+            return None if found is None else self._writer.reference(found.__module__, found.__qualname__)
         except ReplayError:
             return None
 
     # --- results
 
-    def _returning(self, call: Source) -> tuple[str, list[str]]:
-        unclear = [pointer for pointer in self.step.redacted if pointer.startswith("/output_json")]
-        if unclear:
-            raise ReplayError(f"its output is redacted at {unclear[0]}: no test can tell whether it is the same")
-        ending = "no_longer_returns_what_was_recorded" if self.expect_fixed else "returns_what_was_recorded"
-        sign = "!=" if self.expect_fixed else "=="
-        is_known, expected = self._expected()
-        if is_known and self._is_equal(expected):
-            return ending, self._compared(layout(call, 4, "result = "), f"result {sign} ", self.writer.value(expected))
-        self.writer.names["flowtrace", "hash_value"] = "hash_value"
-        if is_known:
-            other: Source = Group("hash_value(", [("", self.writer.value(expected))], ")")
+    def _returning(self, call: Source, rebuilder: Rebuilder) -> tuple[str, list[str]]:
+        redacted = [pointer for pointer in self._step.redacted if pointer.startswith("/output_json")]
+        if redacted:
+            raise ReplayError(f"its output is redacted at {redacted[0]}: no test can compare it")
+        ending = "no_longer_returns_what_was_recorded" if self._expect_fixed else "returns_what_was_recorded"
+        sign = "!=" if self._expect_fixed else "=="
+        result = f"    {layout(call, 4, 'result = ')}"
+        is_recorded, recorded = self._recorded_output(rebuilder)
+        if is_recorded and self._is_equal(recorded):
+            expected = layout(self._writer.value(recorded), 4, f"assert result {sign} ")
         else:
-            other = quoted(self._hash())
-        return ending, self._compared(layout(call, 4, "result = "), f"hash_value(result) {sign} ", other)
+            self._writer.names["flowtrace", "hash_value"] = "hash_value"
+            other = self._writer.call("hash_value", [recorded], {}) if is_recorded else quoted(self._output_hash())
+            expected = layout(other, 4, f"assert hash_value(result) {sign} ")
+        return ending, [result, f"    {expected}"]
 
-    def _compared(self, call: str, lead: str, expected: Source) -> list[str]:
-        return [f"    {call}", f"    {layout(expected, 4, f'assert {lead}')}"]
-
-    def _expected(self) -> tuple[bool, Any]:
-        """Return whether the recorded output is known as a value, and the value."""
-        content: Any = self.step.output_json
-        if isinstance(content, UnsetType) and self.made_of.replay.outcome is ReplayOutcome.SAME_OUTPUT:
-            content = self.made_of.replay.output_json
+    def _recorded_output(self, rebuilder: Rebuilder) -> tuple[bool, Any]:
+        """Return whether the recorded output can be written as a value, and the value."""
+        content: Any = self._step.output_json
+        if isinstance(content, UnsetType) and self._replay.outcome is ReplayOutcome.SAME_OUTPUT:
+            content = self._replay.output_json
         if isinstance(content, UnsetType):
             return False, None
-        if self.flags & _GENERATORS and isinstance(content, dict):
+        hint: Any = Any
+        if self._flags & _GENERATORS and isinstance(content, dict):
             content = content.get("items")
-            hint: Any = Any
         else:
-            hint = hints_of(inspect.unwrap(self.made_of.target.node.function)).get("return", Any)  # type: ignore[arg-type]
+            hint = hints_of(inspect.unwrap(self._target.node.function)).get("return", Any)  # type: ignore[arg-type]
         try:
-            expected = self.made_of.rebuilder.rebuild(content, hint)
-            Writer(self.module).value(expected)
+            output = rebuilder.rebuild(content, hint)
+            Writer(self._module).value(output)
         except (RebuildError, ReplayError):
             return False, None
-        return True, expected
+        return True, output
 
-    def _is_equal(self, expected: Any) -> bool:
-        """Tell whether ``==`` will do: it takes a tuple for no list, and NaN for no NaN."""
-        if self.made_of.replay.outcome is not ReplayOutcome.SAME_OUTPUT:
+    def _is_equal(self, recorded: Any) -> bool:
+        """Return True if ``==`` holds for the replayed output, as it does not for NaN, or for a tuple and a list."""
+        if self._replay.outcome is not ReplayOutcome.SAME_OUTPUT:
             return False
         try:
-            return (expected == self.made_of.returned) is True
-        except Exception:  # an __eq__ of the user's
+            return (recorded == self._done.value) is True
+        except Exception:  # raised by the __eq__ of a user's class
             return False
 
-    def _hash(self) -> str:
-        content = self.step.output_json
-        recorded = self.step.output_hash
-        if recorded is not None and recorded.algorithm == ALGORITHM and not self.flags & _GENERATORS:
+    def _output_hash(self) -> str:
+        content = self._step.output_json
+        recorded = self._step.output_hash
+        if recorded is not None and recorded.algorithm == ALGORITHM and not self._flags & _GENERATORS:
             return recorded.value
-        if isinstance(content, UnsetType) or self.flags & _GENERATORS:
+        if isinstance(content, UnsetType) or self._flags & _GENERATORS:
             raise ReplayError("its output was not captured, and its hash can't be checked in a test")
         return hash_bytes(canonical_bytes(content)).value
 
-    # --- the head of the file
+    # --- the imports
 
     def _imports(self) -> str:
-        writer = self.writer
-        is_outside = self.root is not None
+        writer = self._writer
+        is_outside = self._root is not None
         standard = sorted((writer.modules - {"pytest"}) | ({"sys"} if is_outside else set()))
         blocks = ["\n".join([f"import {name}" for name in standard] + ["from pathlib import Path"] * is_outside)]
         ours = [(module, name) for module, name in writer.names if module.partition(".")[0] == "flowtrace"]
         others = [key for key in writer.names if key not in ours]
         blocks.append("\n".join(["import pytest"] * ("pytest" in writer.modules) + [self._from(*key) for key in ours]))
-        if self.root is not None:
-            steps = os.path.relpath(self.root, self.folder).replace(os.sep, "/")
-            place = "Path(__file__).resolve().parent" + ("" if steps == "." else f' / "{steps}"')
-            blocks.append(f"sys.path.insert(0, str({place}))")
+        if self._root is not None:
+            relative = os.path.relpath(self._root, self._folder).replace(os.sep, "/")
+            folder = "Path(__file__).resolve().parent" + ("" if relative == "." else f' / "{relative}"')
+            blocks.append(f"sys.path.insert(0, str({folder}))")
         blocks.append("\n".join(self._from(*key) + "  # noqa: E402" * is_outside for key in sorted(others)))
         return "\n\n".join(block for block in blocks if block)
 
     def _from(self, module: str, name: str) -> str:
-        alias = self.writer.names[module, name]
+        alias = self._writer.names[module, name]
         return f"from {module} import {name}" + ("" if alias == name else f" as {alias}")
 
 
-def _home(target: Target) -> tuple[str | None, str]:
-    """Return the folder that a function's module is imported from, where that is known, and the module's name."""
+def _import_root(target: Target) -> tuple[str | None, str]:
+    """Return the folder that a function's module is imported from, if it is known, and the module's name."""
     name = target.module.__name__
     file = getattr(target.module, "__file__", None)
     if not isinstance(file, str):
@@ -278,29 +250,21 @@ def _home(target: Target) -> tuple[str | None, str]:
     return folder, name
 
 
-def _place_of(factory: Any) -> tuple[str, str, str]:
-    module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", None)
-    if not isinstance(module, str) or not isinstance(name, str):
-        raise ReplayError("the receiver is made by something that no test can import")
-    return module, ":", name
+def _factory_name(receiver: Any) -> tuple[str, str]:
+    """Return module and name of the function that makes a receiver."""
+    if isinstance(receiver, str):
+        module, _, name = receiver.partition(":")
+        return module, name
+    found = getattr(receiver, "__module__", None), getattr(receiver, "__qualname__", None)
+    if not isinstance(found[0], str) or not isinstance(found[1], str):
+        raise ReplayError("the receiver is made by an object that no test can import")
+    return found[0], found[1]
 
 
-def _type_name(error: StepError) -> str | None:
-    name = error.details.get("type") if isinstance(error.details, dict) else None
-    return name if isinstance(name, str) else None
-
-
-def _full_name(cls: type) -> str:
+def _traceback_name(cls: type) -> str:
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _class_named(name: str | None) -> type[BaseException] | None:
-    """Return a built-in or loaded exception class by the name that a traceback gives it."""
-    module, _, qualname = (name or "").rpartition(".")
-    found = vars(sys.modules.get(module, builtins) if module else builtins).get(qualname)
-    return found if isinstance(found, type) and issubclass(found, BaseException) else None
-
-
-def _one_line(message: str) -> str:
-    shown = "".join(item if item.isprintable() else item.encode("unicode_escape").decode() for item in message)
-    return shown if len(shown) <= 160 else shown[:160] + "..."
+def _comment(message: str) -> str:
+    text = "".join(item if item.isprintable() else item.encode("unicode_escape").decode() for item in message)
+    return text if len(text) <= 160 else text[:160] + "..."

@@ -1,8 +1,8 @@
-"""Finding the function that a step called, without letting the trace choose what else is run.
+"""Finds the function that a step called, without letting the trace choose what else is run.
 
-A trace may come from anywhere. So a module that it names is only imported where its file lies under the working folder,
-or where the caller named the module; a name is looked up in dictionaries, never through code of the module; and what is
-found counts only where `traced_node` decorated it.
+A trace may come from anywhere. So a module that it names is only imported if its file lies under the working folder, or
+if the caller named the module; a name is looked up in dictionaries, never through code of the module; and a function is
+only called if `traced_node` decorated it.
 """
 
 from __future__ import annotations
@@ -13,33 +13,36 @@ import importlib.util
 import os
 import re
 import sys
+import sysconfig
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, lru_cache
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
 from flowtrace.errors import ReplayError
-from flowtrace.host.objects import MISSING, class_attribute, class_name, inherits, instance_dict
+from flowtrace.host.objects import MISSING, class_attribute, class_name, inherits, instance_dict, mro
 from flowtrace.instrument.proxies import TracedFunction
 from flowtrace.recording.node import Node
-from flowtrace.replaying.load_script import MAIN, SCRIPT, NotFoundError, Territory, defines, guarded, load_script
+from flowtrace.replaying.load_script import MAIN, SCRIPT, NotFoundError, defines, guarded, load_script
 from flowtrace.trace.model import Code
 
 _MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _DUNDER: Final = re.compile(r"(.*\.)?__\w+__(\..*)?")
+_INTERPRETER: Final = re.compile(r"python\d(\.\d+)?t?")  # as in lib/python3.13
+_LIBRARIES: Final = frozenset({"site-packages", "dist-packages", "__pypackages__", "node_modules"})
 
 
 class Target(NamedTuple):
     """A function that a step called.
 
     Attributes:
-        node: what its decorator said.
+        node: the arguments of its decorator.
         traced: the decorated function.
-        owner: the class that it is defined in; None for a function of a module.
+        owner: the class that defines it; None for a function of a module.
         kind: ``function``, ``method``, ``classmethod`` or ``staticmethod``.
-        module: the module that it was found in.
+        module: the module where it was found.
         file: the source file that the module was loaded from, or None.
     """
 
@@ -51,34 +54,90 @@ class Target(NamedTuple):
     file: str | None
 
 
+class AllowedFolder:
+    """The folder whose own source files a trace may have loaded.
+
+    Args:
+        path: its path.
+
+    Attributes:
+        path: its real path.
+
+    Raises:
+        ReplayError: it is no folder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.path.realpath(path)
+        if not os.path.isdir(self.path):
+            raise ReplayError(f"the working folder {self.path!r} is no folder")
+
+    def holds(self, path: str) -> bool:
+        """Return True if a file is in the folder, and not part of an installed library or a virtual environment."""
+        real = os.path.realpath(path)
+        if not _is_under(real, self.path):
+            return False
+        if any(_is_under(real, installed) and not _is_under(self.path, installed) for installed in _installed()):
+            return False
+        folders = Path(os.path.relpath(real, self.path)).parts[:-1]
+        if _LIBRARIES & set(folders) or any(map(_INTERPRETER.fullmatch, folders)):
+            return False
+        around = [os.path.join(self.path, *folders[:count]) for count in range(1, len(folders) + 1)]
+        return not any(os.path.exists(os.path.join(folder, "pyvenv.cfg")) for folder in around)
+
+    def local_file(self, file: str | None) -> str | None:
+        """Return the file in the folder that a trace means, though it may have been written on another machine."""
+        if not file or "\0" in file:
+            return None
+        windows = "\\" in file and "/" not in file
+        parts = (PureWindowsPath(file) if windows else PurePosixPath(file)).parts
+        if ".." in parts or not file.endswith(".py"):
+            return None
+        candidates = [file] if os.path.isabs(file) else []
+        names = [part.strip("/\\") for part in parts]
+        candidates += [os.path.join(self.path, *names[count:]) for count in range(len(names))]
+        found = (path for path in candidates if os.path.isfile(path) and self.holds(path))
+        return next((os.path.realpath(path) for path in found), None)
+
+
+@lru_cache(maxsize=1)
+def _installed() -> tuple[str, ...]:
+    """Return the folders of the standard library and of the installed packages."""
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return tuple({os.path.realpath(sysconfig.get_path(name)) for name in names})
+
+
+def _is_under(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
 class Resolver:
-    """Finds functions and classes by what a trace says of them.
+    """Finds the functions and classes that a trace names.
 
     Args:
         working_folder: modules and scripts under it may be loaded.
         imports: names of modules outside it that may be used, too.
 
     Raises:
-        ReplayError: the working folder is no folder, or a module of ``imports`` can't be imported.
+        ReplayError: the working folder is no folder.
     """
 
     def __init__(self, working_folder: str | os.PathLike[str], imports: Collection[str] = ()) -> None:
-        self._territory = Territory(working_folder)
-        self.folder = self._territory.folder
+        self._allowed = AllowedFolder(working_folder)
         self._imports = frozenset(imports)
         self._targets: dict[tuple[str, str, str | None], Target | NotFoundError] = {}
         self._classes: dict[str, type | None] = {}
         self._scripts: dict[str, ModuleType] = {}
 
     @contextmanager
-    def in_force(self) -> Generator[None]:
-        """Import from the working folder, as ``python -m`` would; afterwards everything is as it was.
+    def working_folder_on_path(self) -> Generator[None]:
+        """Import from the working folder in a ``with`` block, as ``python -m`` does; afterwards restore the path.
 
         Raises:
             ReplayError: a module that the caller named can't be imported.
         """
         before, mains = list(sys.path), {name: sys.modules.get(name) for name in (MAIN, SCRIPT)}
-        sys.path.insert(0, self.folder)
+        sys.path.insert(0, self._allowed.path)
         try:
             for name in sorted(self._imports):
                 _import_named(name)
@@ -110,10 +169,10 @@ class Resolver:
         return found
 
     def loaded(self, code: Code | None) -> Target:
-        """Return the function that a step called, where its module is loaded already, wherever it lies.
+        """Return the function that a step called, if its module is loaded already, from any folder.
 
         Raises:
-            NotFoundError: it is not there, or not decorated.
+            NotFoundError: the module is not loaded, or the function is not there or not decorated.
         """
         if code is None:
             raise NotFoundError("the step does not say which function it called")
@@ -123,19 +182,19 @@ class Resolver:
         return _target_in(module, code.qualname)
 
     def class_named(self, name: str) -> type | None:
-        """Return the class that stands under ``module:qualname`` in a module that may be used; else None.
+        """Return the class named ``module:qualname``, if its module may be used; else None.
 
-        Of the standard library's loaded modules it finds enums and named tuples: to make one of these runs no code.
+        In loaded modules of the standard library it finds enums and named tuples: making one of these runs no code.
         """
         if name not in self._classes:
             self._classes[name] = self._class_named(name)
         return self._classes[name]
 
     def factory(self, name: str) -> Any:
-        """Return what stands under ``module:name`` in a module that may be used: a function that the caller named.
+        """Return the function ``module:name`` that makes a receiver, if its module may be used.
 
         Raises:
-            ReplayError: there is no such thing.
+            ReplayError: there is no such function.
         """
         module, _, qualname = name.partition(":")
         try:
@@ -145,8 +204,6 @@ class Resolver:
         if not callable(found):
             raise ReplayError(f"the receiver {name!r} can't be made: it is not callable")
         return found
-
-    # --- inside
 
     def _find(self, code: Code) -> Target:
         if "<locals>" in code.qualname:
@@ -165,7 +222,7 @@ class Resolver:
         return _target_in(self._script(code), code.qualname)
 
     def _checked(self, target: Target) -> Target:
-        """Refuse what a module that may be used has only taken from one that may not."""
+        """Refuse a function that an allowed module has only imported from one that is not allowed."""
         home = getattr(target.node.function, "__module__", None)
         if home != target.module.__name__ and home not in self._imports:
             found = sys.modules.get(home) if isinstance(home, str) else None
@@ -183,17 +240,17 @@ class Resolver:
         return found if isinstance(found, type) and class_name(found) == name else None
 
     def _module(self, name: str, qualname: str | None = None, file: str | None = None) -> ModuleType:
-        """Return a module that may be used, imported where need be, one package after the other.
+        """Return a module that may be used; where it is not loaded, import it, one package after the other.
 
         Args:
             name: its name.
-            qualname: what a trace says that it defines; None where the caller named the module.
-            file: where a trace says that it was.
+            qualname: the name that a trace says it defines; None where the caller named the module.
+            file: its file, according to the trace.
         """
         if name in self._imports or name == MAIN:
             return sys.modules[name]
         if _MODULE.fullmatch(name) is None or _DUNDER.fullmatch(name) is not None:
-            raise NotFoundError(f"{name!r:.200} is no name of a module that may be imported")
+            raise NotFoundError(f"{name!r:.200} is not the name of a module that may be imported")
         if sys.modules.get(name) is None:
             self._add_root(name, file)
             parts = name.split(".")
@@ -204,10 +261,7 @@ class Resolver:
         return sys.modules[name]
 
     def _import(self, name: str, qualname: str | None = None) -> None:
-        """Import a module whose packages are imported already, once it is known to lie under the working folder.
-
-        Where its source does not define the qualified name that is looked for, it is not imported either.
-        """
+        """Import a module, once its packages are imported, if its file is allowed and defines the qualified name."""
         if sys.modules.get(name) is not None:
             self._check(name, sys.modules[name])
             return
@@ -217,7 +271,7 @@ class Resolver:
             raise NotFoundError(f"the module {name} can't be found: {error}") from error
         if spec is None:
             raise NotFoundError(f"there is no module {name}")
-        self._check_places(name, [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ()))
+        self._check_paths(name, [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ()))
         if qualname is not None and spec.has_location and not defines(str(spec.origin), qualname):
             raise NotFoundError(f"the module {name} has no {qualname:.200}")
         guarded(f"the module {name}", lambda: importlib.import_module(name))
@@ -227,17 +281,17 @@ class Resolver:
             return
         spec = getattr(module, "__spec__", None)
         file = getattr(module, "__file__", None)
-        places = [file] if isinstance(file, str) else list(getattr(spec, "submodule_search_locations", None) or ())
-        self._check_places(name, places)
+        paths = [file] if isinstance(file, str) else list(getattr(spec, "submodule_search_locations", None) or ())
+        self._check_paths(name, paths)
 
-    def _check_places(self, name: str, places: list[Any]) -> None:
-        if not places or not all(isinstance(place, str) and self._territory.is_mine(place) for place in places):
-            place = f"is not under the working folder {self.folder}"
-            raise NotFoundError(f"the module {name} {place}; name it as an import if you trust it")
+    def _check_paths(self, name: str, paths: list[Any]) -> None:
+        if not paths or not all(isinstance(path, str) and self._allowed.holds(path) for path in paths):
+            reason = f"is not under the working folder {self._allowed.path}"
+            raise NotFoundError(f"the module {name} {reason}; name it as an import if you trust it")
 
     def _add_root(self, name: str, traced_file: str | None) -> None:
-        """Search where the trace says that the module was: the folder of a script, or a ``src`` folder."""
-        file = self._territory.local_file(traced_file)
+        """Put the folder that the module was imported from on the path: that of a script, or a ``src`` folder."""
+        file = self._allowed.local_file(traced_file)
         if file is None:
             return
         folder = Path(file).parent
@@ -248,14 +302,14 @@ class Resolver:
             if folder.name != part:
                 return
             folder = folder.parent
-        if self._territory.holds(str(folder)) and str(folder) not in sys.path:
+        if _is_under(os.path.realpath(folder), self._allowed.path) and str(folder) not in sys.path:
             sys.path.insert(1, str(folder))
 
     def _script(self, code: Code) -> ModuleType:
         """Load the program that was run, as a module whose ``if __name__ == "__main__":`` does not hold."""
-        file = self._territory.local_file(code.file)
+        file = self._allowed.local_file(code.file)
         if file is None:
-            raise NotFoundError(f"there is no script {code.file} under the working folder {self.folder}")
+            raise NotFoundError(f"there is no script {code.file} under the working folder {self._allowed.path}")
         if file not in self._scripts:
             if not defines(file, code.qualname):
                 raise NotFoundError(f"{file} has no {code.qualname}")
@@ -267,7 +321,7 @@ class Resolver:
 
 def _import_named(name: str) -> None:
     if _MODULE.fullmatch(name) is None:
-        raise ReplayError(f"{name!r} is no name of a module")
+        raise ReplayError(f"{name!r} is not the name of a module")
     try:
         guarded(f"the module {name}", lambda: importlib.import_module(name))
     except NotFoundError as error:
@@ -275,7 +329,7 @@ def _import_named(name: str) -> None:
 
 
 def _walk(module: ModuleType, qualname: str) -> tuple[Any, Any]:
-    """Return what stands under a qualified name, unbound, and what holds it; no code of the module is run."""
+    """Return the attribute of a qualified name, unbound, and the object that has it; no code of the module is run."""
     holder: Any = None
     found: Any = module
     for part in qualname.split("."):
@@ -308,7 +362,7 @@ def _target_in(module: ModuleType, qualname: str) -> Target:
 
 
 def _inner(found: Any) -> Any:
-    """Return what a descriptor, a flow or a `functools.wraps` stands around, as far as no code has to be run."""
+    """Return the function inside a descriptor, a flow or a `functools.wraps`, if no code has to be run for it."""
     if isinstance(found, TracedFunction):
         return found.__wrapped__
     if type(found) in (classmethod, staticmethod, MethodType):
@@ -321,7 +375,7 @@ def _inner(found: Any) -> Any:
 
 
 def _node_of(traced: TracedFunction) -> Node | None:
-    """Return what a decorator said; None for that of a flow. Tracing must be on."""
+    """Return the node of a decorated function; None where the decorator is a flow. Tracing must be on."""
     subject = traced._self_subject  # pyright: ignore[reportPrivateUsage]  # wrapt's prefix
     if subject.target is None:
         subject.load()
@@ -344,3 +398,10 @@ def _of_standard_library(module: str, qualname: str) -> type | None:
         return None
     is_named_tuple = inherits(found, tuple) and type(class_attribute(found, "_fields")) is tuple
     return found if inherits(found, enum.Enum) or is_named_tuple else None
+
+
+def exception_named(name: str) -> type[BaseException] | None:
+    """Return a built-in or loaded exception class by the name that a traceback gives it; None for any other name."""
+    module, _, qualname = name.rpartition(".")
+    found = vars(sys.modules.get(module or "builtins", object)).get(qualname)
+    return found if isinstance(found, type) and BaseException in mro(found) else None

@@ -1,28 +1,27 @@
-"""`replay`: each captured step's function is called again with its captured input, and what comes of it is compared."""
+"""`replay` calls the function of each captured step again with its captured input, and compares the outcomes."""
 
 from __future__ import annotations
 
 import inspect
 import os
 import platform
-import re
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import MethodType
 from typing import Any, Final, NamedTuple, cast
 
 from flowtrace.errors import RebuildError, ReplayError
-from flowtrace.recording import code_location as source
-from flowtrace.recording import process
+from flowtrace.recording import code_location, process
 from flowtrace.recording.failure import describe
 from flowtrace.recording.to_records import scrubber_of
-from flowtrace.replaying.arguments import Taken, UnfitError, arguments_of, taken_by
-from flowtrace.replaying.call_again import Rerun, Stage, hash_of, stage
-from flowtrace.replaying.emit_test import MADE_BY, Reproduction, test_source
+from flowtrace.replaying.arguments import AnnotatedParameter, UnfitError, annotated_parameters, arguments_of
+from flowtrace.replaying.call_again import ReplayRecorder, Rerun, hash_of, is_same_hash, replay_recorder
+from flowtrace.replaying.emit_test import MADE_BY, EmittedTest, without_addresses
 from flowtrace.replaying.find_function import Resolver, Target
 from flowtrace.replaying.load_script import NotFoundError
-from flowtrace.replaying.report import ReplayOutcome, ReplayReport, StepReplay
+from flowtrace.replaying.report import ReplayOutcome, ReplayReport, StepReplay, error_line, error_type
 from flowtrace.replaying.stubs import NoAnswerError, Stubs
 from flowtrace.settings.config import TraceConfig
 from flowtrace.trace.model import UNSET, Hash, Json, Step, StepError, Trace, UnsetType, load_trace
@@ -38,19 +37,18 @@ _NOT_REPEATABLE: Final = {
     "flow_error": "the flow failed outside any node",
     "node_cancelled": "it was cancelled from outside",
     "node_interrupted": "it was interrupted from outside",
-    "process_died": "its process died, and this one would too; choose the step by its number to call it all the same",
+    "process_died": "its process died, and this one would, too; to call it all the same, choose the step by its number",
 }
-_ADDRESS: Final = re.compile(r"\b0x[0-9a-fA-F]{4,}")
 
 
 class Call(NamedTuple):
-    """A call as it was recorded.
+    """A recorded call.
 
     Attributes:
         target: the function.
         args: positional arguments, without the receiver.
         kwargs: keyword arguments.
-        is_exact: the arguments have the recorded hash for sure; False says nothing.
+        is_exact: the arguments are certain to have the recorded hash; False means that it has to be computed.
     """
 
     target: Target
@@ -74,7 +72,7 @@ def replay(
     emit_test: str | os.PathLike[str] | None = None,
     expect_fixed: bool = False,
 ) -> ReplayReport:
-    """Call the functions of a trace's steps again with their captured inputs, and compare what comes of it.
+    """Call the functions of a trace's steps again with their captured inputs, and compare the outcomes.
 
     Only functions that `traced_node` decorated are called, and only those of modules whose files lie under the working
     folder or that ``imports`` names. Arguments are rebuilt from JSON by the function's annotations. While this runs,
@@ -84,71 +82,70 @@ def replay(
         trace: the trace, or its file.
         steps: the steps to replay: numbers in the trace from 0, step ids or node ids; None means all that
             ``until_failure`` allows.
-        until_failure: stop after the first step that was recorded with an error and could be replayed; None means yes
-            where ``steps`` is None.
-        compare_hashes: compare outputs; else it counts only whether a step fails.
+        until_failure: stop after the first step that was recorded with an error and could be replayed; None means True
+            if ``steps`` is None.
+        compare_hashes: compare outputs, too; False only compares errors.
         imports: names of modules outside the working folder that may be used; they are imported.
-        receiver: makes the ``self`` of instance methods, anew for each call: a function, or ``"module:name"`` of one
-            in a module that may be used.
+        receiver: a function that makes the ``self`` of instance methods, called for each of their steps; or its
+            ``"module:name"``, in a module that may be used.
         stubs: nodes that are answered from their recorded outputs when a replayed step calls them: ``COMPONENT``,
             ``COMPONENT.OPERATION`` or a node id.
         working_folder: modules and scripts under it may be loaded.
-        payloads: the folder of the trace, in which its payload files are; None means that of the file.
+        payloads: the folder that the trace's payload files are relative to; None means the folder of its file.
         on_error: called with each replayed step that raised, and the exception.
         emit_test: a file to write: a pytest test that reproduces the first replayed step that had failed, or else the
             last replayed one. It needs neither the trace nor, apart from hashes, flowtrace.
-        expect_fixed: that test passes once the recorded behaviour is gone, instead of while it is there.
+        expect_fixed: write a test that passes once the behaviour is fixed, instead of one that passes until then.
 
     Returns:
         One entry for each step that was looked at, and the verdict.
 
     Raises:
         TraceFileError: the file is not a version 1 trace.
-        ReplayError: a step, stub, receiver, import or the working folder is not there, or a test can't be written.
-        OSError: the file can't be read, or that of the test not written.
+        ReplayError: a step, stub, receiver, import or the working folder does not exist, or a test can't be written.
+        OSError: the trace can't be read, or the test can't be written.
     """
     name = "<trace>" if isinstance(trace, Trace) else os.fspath(trace)
     loaded = trace if isinstance(trace, Trace) else load_trace(trace)
     chosen = _chosen(loaded, steps)
     resolver = Resolver(working_folder, tuple(imports))
-    config = _config(loaded)
-    with stage(config) as where, resolver.in_force():
-        replayer = _Replayer(loaded, where, resolver, receiver, compare_hashes, on_error)
-        beside = None if isinstance(trace, Trace) else os.path.dirname(os.path.abspath(name))
-        replayer.folder = beside if payloads is None else os.fspath(payloads)
-        replayer.is_explicit = steps is not None
+    folder = None if payloads is None else os.fspath(payloads)
+    if folder is None and not isinstance(trace, Trace):
+        folder = os.path.dirname(os.path.abspath(name))
+    with replay_recorder(_config(loaded)) as recorder, resolver.working_folder_on_path():
+        replayer = _Replayer(loaded, folder, recorder, resolver, receiver)
+        replayer.compare_hashes, replayer.on_error, replayer.is_explicit = compare_hashes, on_error, steps is not None
         replayer.stub(stubs)
         found = replayer.run(chosen, steps is None if until_failure is None else until_failure)
         if emit_test is not None:
-            source = replayer.test_source(os.fspath(emit_test), expect_fixed)
-            _write(Path(emit_test), source)
+            _write(Path(emit_test), replayer.test_source(os.fspath(emit_test), expect_fixed))
     return ReplayReport(name, found, _pythons(loaded))
 
 
 def _write(path: Path, source: str) -> None:
-    """Write a test, but never over a file that somebody else wrote."""
+    """Write a test, but never over a file that flowtrace did not write."""
     if path.exists() and MADE_BY not in path.read_text(encoding="utf-8", errors="replace"):
-        raise ReplayError(f"{path} exists already, and is no test that was made here")
+        raise ReplayError(f"{path} exists already, and was not written by flowtrace")
     path.write_text(source, encoding="utf-8")
 
 
 def _chosen(trace: Trace, steps: int | str | Iterable[int | str] | None) -> list[int]:
-    """Return the indexes of the steps that were asked for, in the order of the trace."""
+    """Return the indexes of the chosen steps, in the order of the trace."""
     count = len(trace.steps)
     if steps is None:
         return list(range(count))
     found: set[int] = set()
-    for wish in [steps] if isinstance(steps, int | str) else steps:
-        matching = [at for at, step in enumerate(trace.steps) if wish in (at, step.step_id, step.node_id)]
+    for choice in [steps] if isinstance(steps, int | str) else steps:
+        matching = [at for at, step in enumerate(trace.steps) if choice in (at, step.step_id, step.node_id)]
         if not matching:
-            known = f"the trace has the steps 0 to {count - 1}" if count else "the trace has no steps"
-            raise ReplayError(f"there is no step {wish!r:.80}: {known}, which also have step ids and node ids")
+            numbers = f"the trace has the steps 0 to {count - 1}" if count else "the trace has no steps"
+            raise ReplayError(f"there is no step {choice!r:.80}: {numbers}; a step id or node id also chooses one")
         found.update(matching)
     return sorted(found)
 
 
 def _config(trace: Trace) -> TraceConfig:
-    """Return what to redact and the key of hashes: as configured here, and as the trace shows that it was there."""
+    """Return the settings of this process, which also redact what the trace's process has redacted."""
     config = TraceConfig.from_env() if process.STATE.recorder is None else process.STATE.recorder.config
     tokens = {pointer.rpartition("/")[2] for step in trace.steps for pointer in step.redacted}
     names = {token.replace("~1", "/").replace("~0", "~") for token in tokens if not token.isdigit()}
@@ -162,36 +159,30 @@ def _pythons(trace: Trace) -> str:
 
 class _Replayer:
     def __init__(
-        self,
-        trace: Trace,
-        where: Stage,
-        resolver: Resolver,
-        receiver: Receiver,
-        compare_hashes: bool,
-        on_error: Callable[[StepReplay, BaseException], None] | None,
+        self, trace: Trace, folder: str | None, recorder: ReplayRecorder, resolver: Resolver, receiver: Receiver
     ) -> None:
-        self.folder: str | None = None
+        self.compare_hashes = True
+        self.on_error: Callable[[StepReplay, BaseException], None] | None = None
         self.is_explicit = False
         self._trace = trace
-        self._stage = where
+        self._folder = folder
+        self._recorder = recorder
         self._resolver = resolver
         self._rebuilder = Rebuilder(resolver.class_named)
         self._receiver = receiver
-        self._compare_hashes = compare_hashes
-        self._on_error = on_error
         self._stubs: Stubs | None = None
-        self._shown: tuple[StepReplay, Rerun] | None = None
-        self._codes: dict[int, Hash | None] = {}
-        self._parameters: dict[int, list[Taken]] = {}
+        self._to_test: tuple[StepReplay, Rerun] | None = None
+        self._code_hashes: dict[int, Hash | None] = {}
+        self._parameters: dict[int, list[AnnotatedParameter]] = {}
 
     def stub(self, patterns: Iterable[str]) -> None:
         """Answer the nodes of some patterns from their recorded outputs."""
-        wanted = tuple(patterns)
-        if wanted:
-            self._stubs = Stubs(wanted, self._trace.steps, self._resolver, self._rebuilder, self._stage, self.folder)
+        names = tuple(patterns)
+        if names:
+            self._stubs = Stubs(names, self._trace.steps, self._resolver, self._rebuilder, self._recorder, self._folder)
 
     def run(self, chosen: list[int], until_failure: bool) -> list[StepReplay]:
-        """Replay steps by their indexes."""
+        """Replay the steps with these indexes."""
         found: list[StepReplay] = []
         for at in chosen:
             step = self._trace.steps[at]
@@ -203,19 +194,18 @@ class _Replayer:
 
     def test_source(self, path: str, expect_fixed: bool) -> str:
         """Return a test of the first replayed step that had failed, or else of the last replayed one."""
-        if self._shown is None:
-            raise ReplayError("no step could be replayed, so that there is nothing to write a test of")
+        if self._to_test is None:
+            raise ReplayError("no step could be replayed, so there is nothing to write a test about")
         if self._stubs is not None:
-            raise ReplayError("a test would call the nodes that are stubs here: leave out the stubs, or the test")
-        result, done = self._shown
+            raise ReplayError(
+                "the test would call the real nodes instead of the stubs: leave out the stubs or the test"
+            )
+        result, done = self._to_test
         step = result.step
-        call = self._call(self._resolver.target(step.code), captured_input(step, self.folder), step)
-        raised = None if done.error is None else type(done.error)
-        items = _items_taken(self._recorded_output(step))
-        made_of = Reproduction(
-            result, call.target, call.args, call.kwargs, self._receiver, items, raised, done.value, self._rebuilder
-        )
-        return test_source(made_of, path, expect_fixed=expect_fixed)
+        call = self._call(self._resolver.target(step.code), captured_input(step, self._folder), step)
+        test = EmittedTest(result, done, call.target, path, expect_fixed=expect_fixed)
+        test.items = _items_taken(self._recorded_output(step))
+        return test.source(call.args, call.kwargs, self._receiver, self._rebuilder)
 
     def _step(self, number: int, step: Step) -> StepReplay:
         result = StepReplay(number, step, ReplayOutcome.SKIPPED)
@@ -230,46 +220,44 @@ class _Replayer:
         code = step.error.code if step.error is not None else ""
         if code not in _NOT_REPEATABLE or (code == "process_died" and self.is_explicit):
             return
-        if code == "node_interrupted" and _type_of(step.error) == "SystemExit":  # the function's own doing
+        if code == "node_interrupted" and error_type(step.error) == "SystemExit":  # raised by the function itself
             return
         raise NotCapturedError(_NOT_REPEATABLE[code])
 
     def _replay(self, step: Step, result: StepReplay) -> None:
-        payload = captured_input(step, self.folder)
-        self._stage.take_over()
+        payload = captured_input(step, self._folder)
+        self._recorder.activate()
         call = self._call(self._resolver.target(step.code), payload, step)
         bound = partial(self._bound(call.target), *call.args, **call.kwargs)
         algorithm = step.input_hash.algorithm
-        if algorithm != ALGORITHM and not self._stage.has_key:
+        if algorithm != ALGORITHM and not self._recorder.has_key:
             algorithm = ALGORITHM
             result.notes.append("hashes are keyed: set FLOWTRACE_HASH_KEY to compare them")
-        if self._stubs is None:
-            done = self._stage.call(call.target.node, bound, algorithm, _items_taken(self._recorded_output(step)))
-        else:
-            with self._stubs.around(step, result.notes):
-                done = self._stage.call(call.target.node, bound, algorithm, _items_taken(self._recorded_output(step)))
-            if self._stubs.problems:
-                raise NoAnswerError(self._stubs.problems[0])
+        items = _items_taken(self._recorded_output(step))
+        with nullcontext() if self._stubs is None else self._stubs.around(step, result.notes):
+            done = self._recorder.call(call.target.node, bound, algorithm, items)
+        if self._stubs is not None and self._stubs.problems:
+            raise NoAnswerError(self._stubs.problems[0])
         self._judge(call, step, done, result)
-        if self._shown is None or self._shown[0].step.error is None:
-            self._shown = (result, done)
-        if done.error is not None and self._on_error is not None:
-            self._on_error(result, done.error)
+        if self._to_test is None or self._to_test[0].step.error is None:
+            self._to_test = (result, done)
+        if done.error is not None and self.on_error is not None:
+            self.on_error(result, done.error)
 
     # --- the call
 
     def _call(self, target: Target, payload: dict[str, Any], step: Step) -> Call:
         function = target.node.function
         parameters = self._signature(target)
-        # null says None, NaN or an infinity; a function that wants a number rarely ended well with None
+        # null may have been None, NaN or an infinity; a function that takes a number rarely ends well with None
         self._rebuilder.null_is_nan = step.error is None
         try:
-            args, kwargs, is_whole = arguments_of(parameters, payload, self._rebuilder)
+            args, kwargs, is_complete = arguments_of(parameters, payload, self._rebuilder)
         except UnfitError as error:
             raise NotFoundError(f"{getattr(function, '__name__', 'it')} {error}") from error
-        return Call(target, args, kwargs, is_whole and _is_plain(payload, step.input_hash))
+        return Call(target, args, kwargs, is_complete and _is_plain(payload, step.input_hash))
 
-    def _signature(self, target: Target) -> list[Taken]:
+    def _signature(self, target: Target) -> list[AnnotatedParameter]:
         key = id(target)
         if key not in self._parameters:
             function: Any = target.node.function
@@ -279,7 +267,7 @@ class _Replayer:
                 raise NotFoundError(f"{target.node.node_id} has no signature: {error}") from error
             if target.kind in ("method", "classmethod"):
                 parameters = parameters[1:]
-            self._parameters[key] = taken_by(parameters, hints_of(inspect.unwrap(function)))
+            self._parameters[key] = annotated_parameters(parameters, hints_of(inspect.unwrap(function)))
         return self._parameters[key]
 
     def _bound(self, target: Target) -> Callable[..., Any]:
@@ -289,7 +277,7 @@ class _Replayer:
             traced: Callable[..., Any] = target.traced
             return traced
         if self._receiver is None:
-            raise NotFoundError("it is a method of an instance, and nothing makes its receiver")
+            raise NotFoundError("it is an instance method: name a receiver, a function that makes its object")
         made = self._made_receiver(self._receiver)
         if target.owner is not None and not isinstance(made, target.owner):
             raise NotFoundError(f"the receiver is of type {type(made).__qualname__}, not {target.owner.__qualname__}")
@@ -306,58 +294,56 @@ class _Replayer:
 
     def _judge(self, call: Call, step: Step, done: Rerun, result: StepReplay) -> None:
         if done.step is None:
-            raise NotFoundError("it replaced the recorder while it was replayed")
+            raise NotFoundError("it replaced the recorder during the replay")
         result.duration_ns = done.step.ended - done.step.started
         result.code_changed = self._is_changed(call.target, step)
-        if step.input_hash.algorithm == ALGORITHM or self._stage.has_key:
-            result.exact_input = call.is_exact or _equal(step.input_hash, done.input_hash())
+        if step.input_hash.algorithm == ALGORITHM or self._recorder.has_key:
+            result.exact_input = call.is_exact or is_same_hash(step.input_hash, done.input_hash())
             if not result.exact_input:
-                result.notes.append("the input could not be rebuilt exactly: its hash is another one than the recorded")
+                result.notes.append("the input could not be rebuilt exactly: its hash differs from the recorded one")
         if done.error is not None:
             code, message, details = done.step.failure or describe(done.error)
-            scrubber = scrubber_of([done.step], done.policy)  # as the recorded one was
+            scrubber = scrubber_of([done.step], done.policy)  # the recorded error was scrubbed, too
             result.error = StepError(code=code, message=scrubber.text(message), details=scrubber.scrubbed(details))
         result.outcome, result.reason = self._compared(step, done, result)
 
     def _is_changed(self, target: Target, step: Step) -> bool | None:
         if step.code is None or step.code.hash is None:
             return None
-        if id(target) not in self._codes:
-            found = source.locate(target.node.function)
-            self._codes[id(target)] = found.hash if found is not None else None
-        now = self._codes[id(target)]
-        return None if now is None else not _equal(step.code.hash, now)
+        if id(target) not in self._code_hashes:
+            found = code_location.locate(target.node.function)
+            self._code_hashes[id(target)] = found.hash if found is not None else None
+        now = self._code_hashes[id(target)]
+        return None if now is None else not is_same_hash(step.code.hash, now)
 
     def _compared(self, step: Step, done: Rerun, result: StepReplay) -> tuple[ReplayOutcome, str]:
         if step.error is not None and result.error is not None:
-            if _says_same(step.error, result.error):
+            if _is_same_error(step.error, result.error):
                 return ReplayOutcome.SAME_ERROR, ""
-            return ReplayOutcome.DIFFERENT_ERROR, f"{_shown(result.error)}, not {_shown(step.error)}"
+            return ReplayOutcome.DIFFERENT_ERROR, f"{error_line(result.error)}, not {error_line(step.error)}"
         if step.error is not None:
             self._keep_output(done, result)
-            return ReplayOutcome.ERROR_VANISHED, f"it ended well; recorded was {_shown(step.error)}"
+            return ReplayOutcome.ERROR_VANISHED, f"it ended well; the recorded error is {error_line(step.error)}"
         if result.error is not None:
-            return ReplayOutcome.ERROR_APPEARED, _shown(result.error)
+            return ReplayOutcome.ERROR_APPEARED, error_line(result.error)
         return self._compared_outputs(step, done, result)
 
     def _compared_outputs(self, step: Step, done: Rerun, result: StepReplay) -> tuple[ReplayOutcome, str]:
         recorded = step.output_hash
         self._keep_output(done, result)
-        if not self._compare_hashes or recorded is None or result.output_hash is None:
-            return ReplayOutcome.ENDED_WELL, "" if not self._compare_hashes else "no output was recorded"
+        if not self.compare_hashes or recorded is None or result.output_hash is None:
+            return ReplayOutcome.ENDED_WELL, "" if not self.compare_hashes else "no output was recorded"
         if recorded.algorithm == result.output_hash.algorithm:
-            same = _equal(recorded, result.output_hash)
+            is_same = is_same_hash(recorded, result.output_hash)
         elif isinstance(output := self._recorded_output(step), UnsetType):
             return ReplayOutcome.ENDED_WELL, "its output can't be compared without the key of the hashes"
         else:
-            same = _same_json(output, result.output_json)
-        return (
-            (ReplayOutcome.SAME_OUTPUT, "") if same else (ReplayOutcome.DIFFERENT_OUTPUT, "its output is another one")
-        )
+            is_same = canonical_bytes(output) == canonical_bytes(result.output_json)
+        return (ReplayOutcome.SAME_OUTPUT, "") if is_same else (ReplayOutcome.DIFFERENT_OUTPUT, "its output differs")
 
     def _recorded_output(self, step: Step) -> Json | UnsetType:
         try:
-            return cast("Json | UnsetType", captured_output(step, self.folder))
+            return cast("Json | UnsetType", captured_output(step, self._folder))
         except NotCapturedError:
             return UNSET
 
@@ -367,11 +353,11 @@ class _Replayer:
             result.output_hash = hash_of(output)
             result.output_json = done.shown(output)
             if output.opaque:
-                result.notes.append("parts of the output are opaque, and were not compared")
+                result.notes.append("opaque parts of the output were not compared")
 
 
 def _is_plain(payload: dict[str, Any], input_hash: Hash) -> bool:
-    """Tell whether a payload is nothing but JSON and has the recorded hash: then so has whatever is rebuilt of it."""
+    """Return True if a payload is plain JSON with the recorded hash: the arguments rebuilt from it have it as well."""
     if input_hash.algorithm != ALGORITHM:
         return False
     try:
@@ -382,33 +368,14 @@ def _is_plain(payload: dict[str, Any], input_hash: Hash) -> bool:
 
 
 def _items_taken(output: Json | UnsetType) -> int | None:
-    """Return how many items a generator had yielded when it was closed; None where it ran to its end, or may have."""
+    """Return how many items a generator had yielded when it was closed; None if it ran, or may have run, to its end."""
     if not isinstance(output, dict) or output.get("$py") != "generator" or "returned" in output:
         return None
     items = output.get("items")
     return len(items) if isinstance(items, list) else None
 
 
-def _equal(one: Hash, other: Hash) -> bool:
-    return (one.algorithm, one.value) == (other.algorithm, other.value)
-
-
-def _same_json(one: object, other: object) -> bool:
-    return canonical_bytes(one) == canonical_bytes(other)
-
-
-def _type_of(error: StepError | None) -> str | None:
-    details = error.details if error is not None else None
-    found = details.get("type") if isinstance(details, dict) else None
-    return found if isinstance(found, str) else None
-
-
-def _says_same(one: StepError, other: StepError) -> bool:
-    """Tell whether two errors are of one type and text; where in memory an object lay makes no difference."""
-    types = {_type_of(one), _type_of(other)} - {None}
-    return len(types) < 2 and _ADDRESS.sub("0x", one.message) == _ADDRESS.sub("0x", other.message)
-
-
-def _shown(error: StepError) -> str:
-    kind = _type_of(error)
-    return f"{kind}: {error.message}" if kind else error.message
+def _is_same_error(one: StepError, other: StepError) -> bool:
+    """Return True if two errors are of one type and text, apart from addresses of objects in memory."""
+    types = {error_type(one), error_type(other)} - {None}
+    return len(types) < 2 and without_addresses(one.message) == without_addresses(other.message)

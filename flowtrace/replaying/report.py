@@ -1,9 +1,8 @@
-"""What a replay found: one entry a step, and a verdict."""
+"""The report of a replay: one entry a step, and a verdict."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -17,7 +16,7 @@ class ReplayOutcome(StrEnum):
     ``SAME_OUTPUT``, ``SAME_ERROR``: as recorded. ``ENDED_WELL``: without an error, as recorded, and outputs were not
     compared. ``DIFFERENT_OUTPUT``, ``DIFFERENT_ERROR``: another output or error. ``ERROR_VANISHED``,
     ``ERROR_APPEARED``: the recorded error did not occur, or one did that was not recorded. ``SKIPPED``: not called, or
-    the call says nothing.
+    the call proves nothing.
     """
 
     SAME_OUTPUT = "same_output"
@@ -35,20 +34,20 @@ AS_RECORDED: Final = frozenset({ReplayOutcome.SAME_OUTPUT, ReplayOutcome.SAME_ER
 
 @dataclass(slots=True)
 class StepReplay:
-    """What became of one step.
+    """A recorded step, and what its replay gave.
 
     Attributes:
-        number: the step's place in the trace, from 0, as ``flowtrace show`` has it.
+        number: index of the step in the trace, from 0, as ``flowtrace show`` prints it.
         step: the recorded step.
         outcome: how the replay compares with it.
-        reason: why it was skipped, or what differs; empty where all is as recorded.
+        reason: why it was skipped, or what differs; empty where everything is as recorded.
         output_hash: hash of the replayed output; None where there is none.
         output_json: the replayed output; ``UNSET`` where there is none.
         error: the replayed error, or None.
-        exact_input: the rebuilt input has the recorded hash; None where that can't be told.
-        code_changed: the function's code is another one than the recorded; None where that can't be told.
+        exact_input: the rebuilt input has the recorded hash; None where that is not known.
+        code_changed: the function's code has changed since; None where that is not known.
         duration_ns: how long the replayed call took; None where it was not called.
-        notes: what a reader should know besides.
+        notes: further remarks for the reader.
     """
 
     number: int
@@ -65,7 +64,7 @@ class StepReplay:
 
     @property
     def is_as_recorded(self) -> bool:
-        """Tell whether the step was replayed and behaved as recorded."""
+        """True if the step was replayed and behaved as recorded."""
         return self.outcome in AS_RECORDED
 
     def document(self) -> dict[str, Any]:
@@ -102,12 +101,12 @@ def _side(output_hash: Hash | None, output: Json | UnsetType, error: StepError |
 
 @dataclass(slots=True)
 class ReplayReport:
-    """What a replay found.
+    """The steps of a replay, and the verdict on them.
 
     Attributes:
-        trace: what the trace was called.
+        trace: name of the trace.
         steps: the steps that were looked at, in the order of the trace.
-        python: the interpreter that wrote the trace, and this one where it is another.
+        python: a remark if another version of Python wrote the trace; else empty.
     """
 
     trace: str
@@ -116,9 +115,9 @@ class ReplayReport:
 
     @property
     def exit_code(self) -> int:
-        """0 where each replayed step behaved as recorded; 1 where one did not, or where that can't be said.
+        """0 if each replayed step behaved as recorded; 1 if one did not, or if the replay proves nothing.
 
-        It can't be said where nothing was replayed, or where steps had failed and none of these was replayed.
+        It proves nothing if no step was replayed, or if steps had failed and none of these was replayed.
         """
         replayed = [item for item in self.steps if item.outcome is not ReplayOutcome.SKIPPED]
         failed = [item for item in self.steps if item.step.error is not None]
@@ -127,11 +126,11 @@ class ReplayReport:
 
     @property
     def is_as_recorded(self) -> bool:
-        """Tell whether each replayed step behaved as recorded; the same as an exit code of 0."""
+        """True if each replayed step behaved as recorded, that is, if the exit code is 0."""
         return self.exit_code == 0
 
     def counts(self) -> dict[ReplayOutcome, int]:
-        """Return how many steps came out in each way, without those that never did."""
+        """Return the number of steps for each outcome that occurred."""
         return dict(Counter(item.outcome for item in self.steps))
 
     def document(self) -> dict[str, Any]:
@@ -144,7 +143,13 @@ class ReplayReport:
         }
 
 
-def first_failing(steps: Iterable[StepReplay]) -> StepReplay | None:
-    """Return the first step that was recorded with an error and could be replayed, or None."""
-    replayed = (item for item in steps if item.outcome is not ReplayOutcome.SKIPPED)
-    return next((item for item in replayed if item.step.error is not None), None)
+def error_type(error: StepError | None) -> str | None:
+    """Return the name of an error's class as a traceback has it; None where the trace does not say it."""
+    found = error.details.get("type") if error is not None and isinstance(error.details, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def error_line(error: StepError) -> str:
+    """Return an error as the last line of a traceback has it."""
+    name = error_type(error)
+    return f"{name}: {error.message}" if name else error.message

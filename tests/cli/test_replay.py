@@ -52,7 +52,7 @@ def test_the_mended_example_differs(fuel):
     done = flowtrace("replay", "artifacts", "--step", "11")
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.splitlines() == [
-        f"11 ✗ fuel.litres_per_100_km  error vanished: it ended well; recorded was TypeError: {BUG}",
+        f"11 ✗ fuel.litres_per_100_km  error vanished: it ended well; the recorded error is TypeError: {BUG}",
         "     the function's code is another one than the recorded",
         "1 not as recorded",
     ]
@@ -142,7 +142,7 @@ def test_pdb_works_at_a_terminal(fuel):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--step", "99"), "flowtrace: there is no step 99: the trace has the steps 0 to 11, which also have step ids"),
+        (("--step", "99"), "flowtrace: there is no step 99: the trace has the steps 0 to 11; a step id or node id also chooses one"),
         (("--stub", "a\x1bb"), "flowtrace: no step of the trace is of 'a\\x1bb', which is to be a stub"),
         (("--import", "no.such"), "flowtrace: the module no.such can't be loaded: ModuleNotFoundError"),
         (("--folder", "nowhere"), "flowtrace: the working folder"),
@@ -173,7 +173,7 @@ def test_what_differs_is_shown_with_its_values(fuel):
     done = flowtrace("replay", "artifacts", "--step", "1")
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
-    assert lines[0] == "1 ✗ fuel.litres_per_100_km  different output: its output is another one"
+    assert lines[0] == "1 ✗ fuel.litres_per_100_km  different output: its output differs"
     assert lines[1] == '  recorded 0000000000000000  {"a":"\\u001b[31m"}'.replace("  recorded", "    recorded")
     assert lines[2].startswith("    replayed ")
     assert lines[2].endswith("  13.07")

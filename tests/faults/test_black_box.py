@@ -16,7 +16,7 @@ from flowtrace import load_trace, recover, traced_node
 from flowtrace.blackbox import recover as recovered
 from flowtrace.blackbox import ring_file
 from flowtrace.blackbox.recover import trace_of
-from flowtrace.replaying.call_again import stage
+from flowtrace.replaying.call_again import replay_recorder
 from flowtrace.settings.config import TraceConfig
 from tests.faults.scenario import ROOT, memory_group, mounted
 from tests.programs import run_program
@@ -263,7 +263,7 @@ def test_a_replay_makes_no_ring_and_leaves_the_one_that_is_there(tmp_path):
     path = tmp_path / "app.ring"
     flowtrace.configure(mode="on", out_path=tmp_path / "t.json", blackbox=path)
     double(1)
-    with stage(TraceConfig(blackbox=str(tmp_path / "stage.ring"))) as made:
+    with replay_recorder(TraceConfig(blackbox=str(tmp_path / "stage.ring"))) as made:
         made.take_over("blake3")
         double(2)
         assert names(tmp_path) == ["app.ring"]

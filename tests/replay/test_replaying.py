@@ -170,7 +170,7 @@ def test_steps_are_chosen_by_number_step_id_or_node_id(shop):
     with pytest.raises(ReplayError) as caught:
         chosen("shop.nothing")
     assert str(caught.value) == (
-        "there is no step 'shop.nothing': the trace has the steps 0 to 2, which also have step ids and node ids"
+        "there is no step 'shop.nothing': the trace has the steps 0 to 2; a step id or node id also chooses one"
     )
 
 
@@ -178,7 +178,7 @@ def test_a_change_of_the_program_shows(shop):
     trace = record("t.json", lambda: shop.price(shop.Order("tea", 2)))
     shop.RATE = 3.0
     report = replay(trace, until_failure=False)
-    assert outcomes(report)[0] == ("price", "different_output", "its output is another one")
+    assert outcomes(report)[0] == ("price", "different_output", "its output differs")
     assert report.steps[0].output_json == 6.0
     assert report.steps[0].step.output_json == 4.0
     assert report.exit_code == 1
@@ -222,7 +222,7 @@ def test_errors_that_vanish_appear_or_change_are_told_apart(tmp_path):
     report = replay(trace, until_failure=False)
     assert outcomes(report) == [
         ("returns", "error_appeared", "KeyError: 1"),
-        ("raises", "error_vanished", "it ended well; recorded was KeyError: 1"),
+        ("raises", "error_vanished", "it ended well; the recorded error is KeyError: 1"),
         ("raises_other", "different_error", "ValueError: 1, not KeyError: 1"),
         ("address", "same_error", ""),
     ]
@@ -289,7 +289,7 @@ def test_it_works_inside_a_running_event_loop_and_inside_a_node(shop):
 
 def test_a_method_needs_a_receiver(shop):
     trace = record("t.json", lambda: shop.Cart().add("tea"), lambda: shop.Cart().label)
-    missing = "it is a method of an instance, and nothing makes its receiver"
+    missing = "it is an instance method: name a receiver, a function that makes its object"
     report = replay(trace)
     assert outcomes(report) == [("add", "skipped", missing), ("label", "skipped", missing)]
     assert report.exit_code == 1
@@ -363,7 +363,7 @@ def test_a_large_input_comes_from_its_payload_file(shop):
         ("node_interrupted", "it was interrupted from outside"),
         (
             "process_died",
-            "its process died, and this one would too; choose the step by its number to call it all the same",
+            "its process died, and this one would, too; to call it all the same, choose the step by its number",
         ),
     ],
 )
@@ -421,10 +421,10 @@ def test_a_new_parameter_keeps_its_default_and_a_gone_one_is_told(tmp_path):
     assert (item.outcome, item.exact_input) == (ReplayOutcome.SAME_OUTPUT, True)
     edit(trace, payload("x"))
     (item,) = replay(trace).steps
-    assert item.reason == "f takes 'x' now, which was not recorded and has no default"
+    assert item.reason == "f now takes 'x', which was not recorded and has no default"
     edit(trace, payload(x=1, old=2))
     (item,) = replay(trace).steps
-    assert item.reason == "f takes no 'old' any more"
+    assert item.reason == "f no longer takes 'old'"
 
 
 def test_an_input_that_is_not_rebuilt_exactly_is_told(shop):
@@ -432,7 +432,7 @@ def test_an_input_that_is_not_rebuilt_exactly_is_told(shop):
     edit(trace, lambda document: document["steps"][0]["invocation_json"]["payload"].update(thing=2))
     (item,) = replay(trace).steps
     assert item.exact_input is False
-    assert item.notes == ["the input could not be rebuilt exactly: its hash is another one than the recorded"]
+    assert item.notes == ["the input could not be rebuilt exactly: its hash differs from the recorded one"]
     assert item.outcome is ReplayOutcome.SAME_OUTPUT
 
 
@@ -525,7 +525,7 @@ def test_nothing_is_written_and_the_recorder_is_the_one_that_it_was(tmp_path, mo
     report = replay(trace, until_failure=False)
     assert outcomes(report) == [
         ("noisy", "same_error", ""),
-        ("reconfigures", "skipped", "it replaced the recorder while it was replayed"),
+        ("reconfigures", "skipped", "it replaced the recorder during the replay"),
     ]
     assert flowtrace.get_recorder() is recorder
     assert (list(sys.path), sys.modules["__main__"], running(), CURRENT.get(), dict(os.environ)) == before

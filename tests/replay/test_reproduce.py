@@ -271,11 +271,11 @@ def test_what_no_test_can_be_written_of_is_an_error(tmp_path):
         """,
     )
     trace = record("t.json", lambda: nodes.hidden("x"))
-    with pytest.raises(ReplayError, match="its output is redacted at /output_json/token: no test can tell"):
+    with pytest.raises(ReplayError, match="its output is redacted at /output_json/token: no test can compare it"):
         replay(trace, emit_test="test_bug.py")
-    with pytest.raises(ReplayError, match="a test would call the nodes that are stubs here"):
+    with pytest.raises(ReplayError, match="the test would call the real nodes instead of the stubs"):
         replay(trace, emit_test="test_bug.py", stubs=["a"])
-    with pytest.raises(ReplayError, match="no step could be replayed, so that there is nothing to write a test of"):
+    with pytest.raises(ReplayError, match="no step could be replayed, so there is nothing to write a test about"):
         replay(trace, emit_test="test_bug.py", steps=1)
     assert not Path("test_bug.py").exists()
 
@@ -284,7 +284,7 @@ def test_a_file_of_somebody_else_is_not_written_over(tmp_path):
     shop = new_module(tmp_path, SHOP)
     trace = record("t.json", lambda: shop.fetch("tea"))
     Path("test_mine.py").write_text("def test_mine(): pass\n")
-    with pytest.raises(ReplayError, match=r"test_mine\.py exists already, and is no test that was made here"):
+    with pytest.raises(ReplayError, match=r"test_mine\.py exists already, and was not written by flowtrace"):
         replay(trace, emit_test="test_mine.py")
     assert Path("test_mine.py").read_text() == "def test_mine(): pass\n"
 

@@ -205,7 +205,7 @@ def test_a_stub_without_an_answer_is_told_also_where_the_program_swallows_errors
     trace = record("t.json", lambda: bank.swallow("USD"))
     edit(trace, lambda document: document["steps"][0].update(opaque=["/output_json/0"]))
     (item,) = replay(trace, steps="shop.swallow", stubs=["bank"]).steps
-    assert item.reason == "the stub of bank.rate has no answer: the recorded output is not whole at /0"
+    assert item.reason == "the stub of bank.rate has no answer: the recorded output is incomplete at /0"
 
 
 def test_the_nodes_are_themselves_again_afterwards(bank):
@@ -218,7 +218,7 @@ def test_the_nodes_are_themselves_again_afterwards(bank):
 
 def test_a_stub_that_the_trace_does_not_know_is_an_error(bank):
     trace = record("t.json", lambda: bank.pay(["USD"]))
-    with pytest.raises(ReplayError, match=r"no step of the trace is of 'bank\.charge', which is to be a stub"):
+    with pytest.raises(ReplayError, match=r"the stub 'bank\.charge' matches no step of the trace"):
         replay(trace, stubs=["bank.charge"])
 
 
@@ -226,7 +226,7 @@ def test_a_stub_that_can_not_be_found_is_a_reason(bank):
     trace = record("t.json", lambda: bank.pay(["USD"]))
     edit(trace, lambda document: document["steps"][0]["code"].update(module="os", qualname="system"))
     (item,) = replay(trace, steps="shop.pay", stubs=["bank"]).steps
-    assert item.reason.startswith("the stub of bank.rate can't be put in place: the module os is not under")
+    assert item.reason.startswith("bank.rate can't be stubbed: the module os is not under")
 
 
 @pytest.mark.parametrize(
