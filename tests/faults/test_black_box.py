@@ -263,8 +263,8 @@ def test_a_replay_makes_no_ring_and_leaves_the_one_that_is_there(tmp_path):
     path = tmp_path / "app.ring"
     flowtrace.configure(mode="on", out_path=tmp_path / "t.json", blackbox=path)
     double(1)
-    with replay_recorder(TraceConfig(blackbox=str(tmp_path / "stage.ring"))) as made:
-        made.take_over("blake3")
+    with replay_recorder(TraceConfig(blackbox=str(tmp_path / "replay.ring"))) as made:
+        made.activate("blake3")
         double(2)
         assert names(tmp_path) == ["app.ring"]
     double(3)
