@@ -1,18 +1,23 @@
-"""Every error that flowtrace raises on purpose, as one small tree.
-
-Only code that *uses* flowtrace's own functions ever sees one of these: the host program's calls never do.
+"""Every error that flowtrace raises on purpose: one tree, all but its root also a ValueError.
 
 FlowtraceError
-├── ConfigError     a setting given in code is not usable
-├── CodecError      a codec can't be registered
-├── RebuildError    canonical JSON can't become a Python value again
-├── ReplayError     a trace can't be replayed in the way that was asked for
-├── RingFileError   a file is not the ring of a black box
-└── TraceFileError  a file is not a version 1 trace
-    └── PayloadFileError  a payload file that a trace names can't be read, or must not be
+├── ConfigError
+├── CodecError
+├── RebuildError
+├── ReplayError
+├── RingFileError
+└── TraceFileError
+    └── PayloadFileError
+
+Only a caller of flowtrace's own functions sees one of these. A call of a decorated function never raises them.
 """
 
 from __future__ import annotations
+
+
+def pointer_token(key: object) -> str:
+    """Return a key or an index as one token of a JSON Pointer (RFC 6901)."""
+    return str(key).replace("~", "~0").replace("/", "~1")
 
 
 class FlowtraceError(Exception):
@@ -32,7 +37,7 @@ class RebuildError(FlowtraceError, ValueError):
 
     Attributes:
         reason: why not.
-        pointer: JSON Pointer (RFC 6901) of the offending place; ``""`` is the whole value.
+        pointer: JSON Pointer (RFC 6901) of the part that can't; ``""`` is the whole value.
     """
 
     def __init__(self, reason: str, pointer: str = "") -> None:
@@ -44,17 +49,16 @@ class RebuildError(FlowtraceError, ValueError):
         return type(self), (self.reason, self.pointer)
 
     def inside(self, token: object) -> RebuildError:
-        """Return the same error as seen from the container around its place.
+        """Return the same error with a pointer that starts one container further out.
 
         Args:
-            token: the key or index of the place in that container.
+            token: the key or index in that container.
         """
-        step = str(token).replace("~", "~0").replace("/", "~1")
-        return RebuildError(self.reason, f"/{step}{self.pointer}")
+        return RebuildError(self.reason, f"/{pointer_token(token)}{self.pointer}")
 
 
 class ReplayError(FlowtraceError, ValueError):
-    """A trace can't be replayed in the way that was asked for; the message says what is wrong with the wish."""
+    """A trace can't be replayed in the way that was asked for; the message says why."""
 
 
 class RingFileError(FlowtraceError, ValueError):
@@ -79,7 +83,7 @@ class TraceFileError(FlowtraceError, ValueError):
 
     Attributes:
         path: the file, as it was named by the caller.
-        pointer: JSON Pointer (RFC 6901) of the offending place; ``""`` is the whole document.
+        pointer: JSON Pointer (RFC 6901) of the part that is wrong; ``""`` is the whole document.
         reason: what is wrong there, and what would be accepted.
     """
 
@@ -87,12 +91,11 @@ class TraceFileError(FlowtraceError, ValueError):
         self.path = path
         self.pointer = pointer
         self.reason = reason
-        place = pointer or "(whole document)"
-        super().__init__(f"{path}: at {place}: {reason}")
+        super().__init__(f"{path}: at {pointer or '(whole document)'}: {reason}")
 
     def __reduce__(self) -> tuple[type[TraceFileError], tuple[str, str, str]]:
         return type(self), (self.path, self.pointer, self.reason)
 
 
 class PayloadFileError(TraceFileError):
-    """A payload file that a trace names can't be read, or must not be; the attributes tell where it is named."""
+    """A payload file that a trace names can't be read, or must not be; the attributes say where it is named."""

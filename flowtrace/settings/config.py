@@ -1,4 +1,4 @@
-"""What a recorder does, and what it says about the program: two immutable objects."""
+"""The settings of a recorder, and how a trace names the program: `TraceConfig` and `TraceContext`, both immutable."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, Final, TypedDict
 from flowtrace.errors import ConfigError
 from flowtrace.host import log
 from flowtrace.host.signals import let_through
-from flowtrace.settings import variables as environment
+from flowtrace.settings import variables
 from flowtrace.settings.kinds import OPTIONAL_CALLABLE, TraceMode, ValidationMode
 from flowtrace.values.redaction import Redactor
 
 __all__ = ["ConfigChanges", "TraceConfig", "TraceContext", "TraceMode", "ValidationMode"]
 
 _KINDS: Final = {
-    variable.setting: variable.kind for variable in (*environment.CONFIG_VARIABLES, *environment.CONTEXT_VARIABLES)
+    variable.setting: variable.kind for variable in (*variables.CONFIG_VARIABLES, *variables.CONTEXT_VARIABLES)
 } | {"redactor": OPTIONAL_CALLABLE}  # code can't come from a variable
 
 
@@ -40,7 +40,7 @@ class ConfigChanges(TypedDict, total=False):
     redactor: Redactor | None
 
 
-def _shown(value: object) -> str:
+def _safe_repr(value: object) -> str:
     try:
         return f"{value!r:.80}"
     except Exception as error:
@@ -48,8 +48,8 @@ def _shown(value: object) -> str:
         return f"<{type(value).__qualname__} object>"
 
 
-def _settle(settings: Any) -> None:
-    """Check every field, and put its final form in its place.
+def _check_fields(settings: Any) -> None:
+    """Check every field, and convert it to the type that its setting has.
 
     Raises:
         ConfigError: a field holds something that its setting does not accept.
@@ -60,9 +60,8 @@ def _settle(settings: Any) -> None:
         try:
             object.__setattr__(settings, item.name, kind.check(value))
         except ValueError:
-            shown = "this value" if item.name == "hash_key" else _shown(value)
-            message = f"{item.name}={shown} is not usable: it takes {kind.accepts}"
-            raise ConfigError(message) from None
+            shown = "this value" if item.name == "hash_key" else _safe_repr(value)
+            raise ConfigError(f"{item.name}={shown} is not usable: it takes {kind.accepts}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +75,15 @@ class TraceConfig:
         capture_inputs: keep payloads beside their hashes.
         capture_outputs: keep results beside their hashes.
         buffer_bytes: bytes of values that a buffer keeps.
-        max_value_bytes: bytes of one value above which it is hashed at once.
-        redact: names whose values are hidden, added to the built-in ones.
+        max_value_bytes: a value of more bytes than this is hashed at once.
+        redact: names whose values are hidden, in addition to the built-in ones.
         hash_key: text from which the key of keyed BLAKE3 is derived; None hashes without a key.
-        validation: what a validation issue leads to, beside standing in its step.
-        max_files: trace files of its own that are kept where ``out_path`` holds a placeholder.
+        validation: what a validation issue leads to, in addition to its entry in the step.
+        max_files: how many trace files are kept where ``out_path`` holds a placeholder.
         blackbox: ring file of the process-global recorder, with the same placeholders as ``out_path``; None for none.
         dump_signal: the signal that asks for a snapshot (``"USR1"``), also as a number; None for none.
-        redactor: a hook, called with the name of a value and the value when a step is written; true hides it too. Where
-            it fails or answers anything but a bool, the value is hidden. It must neither change nor keep the value.
+        redactor: a function of a name and a value, called when a step is written. True hides the value; so does an
+            error, or an answer that is no bool. It must neither change nor keep the value.
 
     Raises:
         ConfigError: a field holds something that it does not accept.
@@ -95,8 +94,8 @@ class TraceConfig:
     buffer_size: int = 20
     capture_inputs: bool = False
     capture_outputs: bool = False
-    buffer_bytes: int = 16 * environment.MIB
-    max_value_bytes: int = 64 * environment.KIB
+    buffer_bytes: int = 16 * variables.MIB
+    max_value_bytes: int = 64 * variables.KIB
     redact: tuple[str, ...] = ()
     hash_key: str | None = field(default=None, repr=False)
     validation: ValidationMode = ValidationMode.OFF
@@ -106,7 +105,7 @@ class TraceConfig:
     redactor: Redactor | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        _settle(self)
+        _check_fields(self)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> TraceConfig:
@@ -120,8 +119,8 @@ class TraceConfig:
         Returns:
             The configuration; its mode is ``OFF`` where ``FLOWTRACE_DISABLED`` is true.
         """
-        parsed = environment.parse(os.environ if environ is None else environ)
-        _report(parsed)
+        parsed = variables.parse(os.environ if environ is None else environ)
+        _warn_of(parsed.problems)
         config = cls(**parsed.config)
         return replace(config, mode=TraceMode.OFF) if parsed.disabled else config
 
@@ -136,14 +135,14 @@ class TraceConfig:
         """
         for name in changes:
             if name not in TraceConfig.__dataclass_fields__:
-                known = ", ".join(TraceConfig.__dataclass_fields__)
-                raise ConfigError(f"there is no setting {name!r}: the settings are {known}")
+                names = ", ".join(TraceConfig.__dataclass_fields__)
+                raise ConfigError(f"there is no setting {name!r}: the settings are {names}")
         return replace(self, **changes)  # type: ignore[arg-type]  # __post_init__ takes text and paths
 
 
 @dataclass(frozen=True, slots=True)
 class TraceContext:
-    """What a trace says about the program.
+    """How a trace names the program.
 
     Attributes:
         pack_ref: name of the program or package.
@@ -161,31 +160,31 @@ class TraceContext:
     resolved_digest: str | None = None
 
     def __post_init__(self) -> None:
-        _settle(self)
+        _check_fields(self)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> TraceContext:
-        """Read the context of runs outside any ``flow(...)`` from an environment.
+        """Read from an environment the context of runs outside any ``flow(...)``.
 
         Args:
             environ: the variables; None means ``os.environ``.
 
         Returns:
-            The context; the flow is called ``process`` and the pack after the program where nothing else is said.
+            The context; by default the flow is ``process``, and the pack has the name of the program.
         """
-        parsed = environment.parse(os.environ if environ is None else environ)
-        defaults = {"pack_ref": environment.program_name(), "flow_id": "process"}
+        parsed = variables.parse(os.environ if environ is None else environ)
+        defaults = {"pack_ref": variables.program_name(), "flow_id": "process"}
         return cls(**(defaults | parsed.context))
 
 
 def is_disabled(environ: Mapping[str, str] | None = None) -> bool:
-    """Tell whether the kill switch ``FLOWTRACE_DISABLED`` is set."""
-    variables = os.environ if environ is None else environ
-    return bool(variables.get("FLOWTRACE_DISABLED")) and environment.parse(variables).disabled
+    """Return True if the kill switch ``FLOWTRACE_DISABLED`` is set."""
+    environ = os.environ if environ is None else environ
+    return bool(environ.get("FLOWTRACE_DISABLED")) and variables.parse(environ).disabled
 
 
-def _report(parsed: environment.Parsed) -> None:
-    for problem in parsed.problems:
+def _warn_of(problems: list[variables.Problem]) -> None:
+    for problem in problems:
         log.warn_once(
             "environment variable is not usable and counts as unset",
             ("environment", problem.variable, problem.value),

@@ -1,4 +1,4 @@
-"""The kinds of value that a setting can take: from text (the environment) and from code, with one wording for both."""
+"""The kinds of value that a setting can take, from text (the environment) and from code, with one message for both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LARGEST_NUMBER: Final = 2**31 - 1
 PLACEHOLDERS: Final = ("pid", "run_id", "flow_id", "timestamp")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
-# They mean nothing to Python or a terminal: a handler for another would change what ends or stops a program.
+# Python and terminals give them no meaning; a handler for another one would change how a program is ended or stopped.
 _FREE_SIGNALS: Final = ("USR1", "USR2", "RTMIN", "RTMAX")
 
 
@@ -30,9 +30,9 @@ class TraceMode(StrEnum):
 
 
 class ValidationMode(StrEnum):
-    """What a validation issue leads to, beside standing in its step.
+    """How serious a validation issue is, which always has an entry in its step.
 
-    ``OFF``: nothing more. ``WARN``: a logged warning. ``ERROR``: also counts as a failure, so a trace is written.
+    ``OFF``: nothing more. ``WARN``: a logged warning. ``ERROR``: also a failure, so that a trace is written.
     """
 
     OFF = "off"
@@ -47,7 +47,7 @@ class Kind:
     Attributes:
         accepts: what is accepted, for error messages and the docs.
         from_text: turns an environment variable's text into the value; ValueError where it can't.
-        check: returns a value given in code in its final form; ValueError where it is of no use.
+        check: converts a value given in code to the setting's type; ValueError where it can't.
     """
 
     accepts: str
@@ -55,10 +55,10 @@ class Kind:
     check: Callable[[Any], Any]
 
 
-def _boolean(text: str) -> bool:
-    word = text.lower()
-    if word in _TRUE or word in _FALSE:
-        return word in _TRUE
+def _boolean_from_text(text: str) -> bool:
+    text = text.lower()
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
     raise ValueError(text)
 
 
@@ -68,7 +68,7 @@ def _check_boolean(value: object) -> bool:
     raise ValueError(value)
 
 
-def _number(text: str) -> int:
+def _number_from_text(text: str) -> int:
     if text.isascii() and text.isdigit():
         return _check_number(int(text))
     raise ValueError(text)
@@ -80,21 +80,17 @@ def _check_number(value: object) -> int:
     raise ValueError(value)
 
 
-def _count(text: str) -> int:
-    return _check_count(_number(text))
+def _count_from_text(text: str) -> int:
+    return _check_count(_number_from_text(text))
 
 
 def _check_count(value: object) -> int:
-    if _check_number(value):
-        return _check_number(value)
-    raise ValueError(value)
+    return _check_number(value) or _refuse(value)
 
 
-def _mode(text: str) -> TraceMode:
-    word = text.lower()
-    if word in _TRUE or word in _FALSE:
-        return TraceMode.ON if word in _TRUE else TraceMode.OFF
-    return TraceMode(word)
+def _mode_from_text(text: str) -> TraceMode:
+    text = text.lower()
+    return _check_mode(text in _TRUE if text in _TRUE or text in _FALSE else text)
 
 
 def _check_mode(value: Any) -> TraceMode:
@@ -103,8 +99,8 @@ def _check_mode(value: Any) -> TraceMode:
     return TraceMode(value)
 
 
-def _path(value: object) -> str:
-    """Check a path and the placeholders in it; what they mean is known to the writer."""
+def _check_path(value: object) -> str:
+    """Check a path and the placeholders in it; `trace.files` fills them in."""
     if not isinstance(value, str | os.PathLike) or not (text := os.fspath(value)):
         raise ValueError(value)
     if not isinstance(text, str) or "\0" in text:
@@ -114,28 +110,26 @@ def _path(value: object) -> str:
     return text
 
 
-def _text(value: object) -> str:
+def _check_text(value: object) -> str:
     if isinstance(value, str) and value:
         return value
     raise ValueError(value)
 
 
-def _optional_text(value: object) -> str | None:
-    return None if value is None else _text(value)
+def _optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else check(value)
 
 
-def _refuse_text(text: str) -> Any:
-    raise ValueError(text)
+def _check_callable(value: object) -> object:
+    return value if callable(value) else _refuse(value)
 
 
-def _optional_callable(value: object) -> Any:
-    if value is None or callable(value):
-        return value
+def _refuse(value: object) -> Any:
     raise ValueError(value)
 
 
 def signal_number(name: str) -> int:
-    """Return the number of a signal in its final form, such as ``"USR1"``.
+    """Return the number of a signal by its short name, such as ``"USR1"``.
 
     Raises:
         AttributeError: this system does not have it.
@@ -143,23 +137,16 @@ def signal_number(name: str) -> int:
     return int(getattr(signal, f"SIG{name}"))
 
 
-def _signal(value: object) -> str | None:
-    if value is None:
-        return None
-    word = value.strip().upper().removeprefix("SIG") if isinstance(value, str) else str(_check_signal_number(value))
+def _check_signal(value: object) -> str:
+    text = str(int(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+    text = text.strip().upper().removeprefix("SIG") if isinstance(text, str) else _refuse(value)
     for name in _FREE_SIGNALS:
-        if hasattr(signal, f"SIG{name}") and word in (name, str(signal_number(name))):
+        if hasattr(signal, f"SIG{name}") and text in (name, str(signal_number(name))):
             return name
     raise ValueError(value)
 
 
-def _check_signal_number(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return int(value)
-    raise ValueError(value)
-
-
-def _names(value: Any) -> tuple[Any, ...]:
+def _check_names(value: Any) -> tuple[Any, ...]:
     names = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (None,)
     if all(isinstance(name, str) and name for name in names):
         return names
@@ -174,30 +161,34 @@ def _patterns_from_text(text: str) -> tuple[str, ...]:
     return patterns
 
 
-def _patterns(value: Any) -> tuple[str, ...]:
-    return _patterns_from_text(",".join(_names(value)))
+def _check_patterns(value: Any) -> tuple[str, ...]:
+    return _patterns_from_text(",".join(_check_names(value)))
 
 
 def _names_from_text(text: str) -> tuple[str, ...]:
     return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
-BOOLEAN: Final = Kind("1/true/yes/on or 0/false/no/off", _boolean, _check_boolean)
-NUMBER: Final = Kind(f"a whole number from 0 to {LARGEST_NUMBER}", _number, _check_number)
-COUNT: Final = Kind(f"a whole number from 1 to {LARGEST_NUMBER}", _count, _check_count)
-MODE: Final = Kind("off, on or always (or a boolean: on/off)", _mode, _check_mode)
+BOOLEAN: Final = Kind("1/true/yes/on or 0/false/no/off", _boolean_from_text, _check_boolean)
+NUMBER: Final = Kind(f"a whole number from 0 to {LARGEST_NUMBER}", _number_from_text, _check_number)
+COUNT: Final = Kind(f"a whole number from 1 to {LARGEST_NUMBER}", _count_from_text, _check_count)
+MODE: Final = Kind("off, on or always (or a boolean: on/off)", _mode_from_text, _check_mode)
 VALIDATION: Final = Kind("off, warn or error", lambda text: ValidationMode(text.lower()), ValidationMode)
-PATH: Final = Kind("a file path, which may hold " + " ".join(f"{{{name}}}" for name in PLACEHOLDERS), _path, _path)
-OPTIONAL_PATH: Final = Kind(f"{PATH.accepts}, or None", _path, lambda value: None if value is None else _path(value))
-TEXT: Final = Kind("text", _text, _text)
-OPTIONAL_TEXT: Final = Kind("text, or None", _text, _optional_text)
-OPTIONAL_CALLABLE: Final = Kind("a function of a name and a value, or None", _refuse_text, _optional_callable)
-SIGNAL: Final = Kind(
-    "USR1, USR2, RTMIN or RTMAX (also as SIGUSR1, or its number), where the system has it", _signal, _signal
+PATH: Final = Kind(
+    "a file path, which may hold " + " ".join(f"{{{name}}}" for name in PLACEHOLDERS), _check_path, _check_path
 )
-NAMES: Final = Kind("names, separated by commas", _names_from_text, _names)
+OPTIONAL_PATH: Final = Kind(f"{PATH.accepts}, or None", _check_path, _optional(_check_path))
+TEXT: Final = Kind("text", _check_text, _check_text)
+OPTIONAL_TEXT: Final = Kind("text, or None", _check_text, _optional(_check_text))
+OPTIONAL_CALLABLE: Final = Kind("a function of a name and a value, or None", _refuse, _optional(_check_callable))
+SIGNAL: Final = Kind(
+    "USR1, USR2, RTMIN or RTMAX (also as SIGUSR1, or its number), where the system has it",
+    _check_signal,
+    _optional(_check_signal),
+)
+NAMES: Final = Kind("names, separated by commas", _names_from_text, _check_names)
 PATTERNS: Final = Kind(
     "dotted names of modules or functions, with * ? [...] for anything, separated by commas",
     _patterns_from_text,
-    _patterns,
+    _check_patterns,
 )

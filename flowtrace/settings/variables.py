@@ -1,4 +1,4 @@
-"""The environment variables: one table, from which both the parsing and the docs page come."""
+"""The environment variables: one table, which the parser and the docs page both read."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Variable:
         name: the variable.
         setting: the field of TraceConfig or TraceContext that it fills.
         kind: what it accepts.
-        default: the value without it, as the docs say it.
-        meaning: what it does, for the docs.
+        default: the value without it, in the words of the docs.
+        meaning: its effect, in the words of the docs.
     """
 
     name: str
@@ -51,13 +51,13 @@ class Problem:
 
 @dataclass(slots=True)
 class Parsed:
-    """What an environment says.
+    """The settings of an environment.
 
     Attributes:
         config: fields of TraceConfig.
         context: fields of TraceContext.
         disabled: the kill switch.
-        auto: patterns of what is traced without a decorator.
+        auto: patterns of the functions that are traced without a decorator.
         sources: the settings that came from a variable, with its name.
         problems: the variables that could not be used.
     """
@@ -111,7 +111,7 @@ CONFIG_VARIABLES: Final = (
         "max_files",
         kinds.COUNT,
         "100",
-        "How many of its own trace files are kept where the path holds a placeholder; the oldest go first.",
+        "How many trace files are kept where the path holds a placeholder; the oldest go first.",
     ),
     Variable(
         "FLOWTRACE_CAPTURE_INPUTS",
@@ -132,7 +132,7 @@ CONFIG_VARIABLES: Final = (
         "redact",
         kinds.NAMES,
         "none",
-        "More names whose values are hidden, beside the built-in ones.",
+        "More names whose values are hidden, in addition to the built-in ones.",
     ),
     Variable(
         "FLOWTRACE_HASH_KEY",
@@ -146,7 +146,7 @@ CONFIG_VARIABLES: Final = (
         "validation",
         kinds.VALIDATION,
         "`warn` where `CI` is true, else `off`",
-        "What a validation issue leads to beside standing in its step: nothing, a logged warning, or a failure.",
+        "What a validation issue leads to, apart from its entry in the step: nothing, a logged warning, or a failure.",
     ),
     Variable(
         "FLOWTRACE_BLACKBOX",
@@ -205,7 +205,7 @@ AUTO: Final = Variable(
     "auto",
     kinds.PATTERNS,
     "none",
-    "Trace the functions of these modules though nobody decorated them, as they are imported.",
+    "Trace the functions of these modules, as they are imported, without any decorator.",
 )
 VARIABLES: Final = (
     CONFIG_VARIABLES[0],
@@ -215,12 +215,11 @@ VARIABLES: Final = (
     *CONFIG_VARIABLES[2:],
     *CONTEXT_VARIABLES,
 )
-_CI: Final = Variable("CI", "ci", kinds.BOOLEAN, "off", "")
 _SECRETS: Final = frozenset({"FLOWTRACE_HASH_KEY"})
 
 
 def parse(environ: Mapping[str, str]) -> Parsed:
-    """Read every setting from an environment. Pure: nothing else is looked at, nothing is changed.
+    """Read every setting from an environment. Pure: it reads and changes nothing else.
 
     Args:
         environ: the variables, such as ``os.environ`` or ``{"FLOWTRACE_OUT": "trace.json"}``.
@@ -241,10 +240,7 @@ def parse(environ: Mapping[str, str]) -> Parsed:
     parsed.auto = switches.get("auto", ())
     names_a_file = parsed.config.keys() & {"out_path", "blackbox"}
     parsed.config.setdefault("mode", TraceMode.ON if names_a_file else TraceMode.OFF)
-    ci = Parsed()  # CI is not ours: an odd value in it is no problem of the user's
-    _read(_CI, environ, ci.config, ci)
-    default_validation = ValidationMode.WARN if ci.config.get("ci") else ValidationMode.OFF
-    parsed.config.setdefault("validation", default_validation)
+    parsed.config.setdefault("validation", ValidationMode.WARN if _is_ci(environ) else ValidationMode.OFF)
     return parsed
 
 
@@ -260,8 +256,15 @@ def _read(variable: Variable, environ: Mapping[str, str], into: dict[str, Any], 
         parsed.problems.append(Problem(variable.name, shown, variable.kind.accepts))
 
 
+def _is_ci(environ: Mapping[str, str]) -> bool:
+    try:
+        return bool(kinds.BOOLEAN.from_text(environ.get("CI", "").strip()))
+    except ValueError:  # the variable is not ours, so that an odd value is not reported
+        return False
+
+
 def git_sha(environ: Mapping[str, str]) -> str | None:
-    """Return the commit that runs: ``GIT_SHA``, or ``GITHUB_SHA`` where that is unset; blank is none."""
+    """Return the running commit: ``GIT_SHA``, or ``GITHUB_SHA`` where that is unset; None where it is blank."""
     text = environ["GIT_SHA"] if "GIT_SHA" in environ else environ.get("GITHUB_SHA", "")
     return text.strip() or None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from flowtrace.errors import pointer_token
 from flowtrace.values.digest import Digest, Hasher
 
 MAX_DEPTH: Final = 200  # of a value that is shown; a hash has no such limit
@@ -94,4 +95,4 @@ class Shared:
 
 def pointer_to(tokens: list[str | int]) -> str:
     """Return tokens as a JSON Pointer (RFC 6901), no longer than what can be shown is deep."""
-    return "".join("/" + str(token).replace("~", "~0").replace("/", "~1") for token in tokens[:MAX_DEPTH])
+    return "".join(f"/{pointer_token(token)}" for token in tokens[:MAX_DEPTH])
