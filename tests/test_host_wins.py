@@ -159,9 +159,6 @@ GUARDS = {
     },
     "recording.process": {"report"},
 }
-# A guard asks these whether an error comes from the program's signal handler: a fault in them replaces what the host
-# raises. To be guarded in `is_from_handler`; then this list has to go.
-UNGUARDED = {f"host.objects.{name}" for name in ("_is_native", "class_attribute", "inherits", "mro", "namespace_of")}
 FIRST_CALL = """
 import sys
 import flowtrace
@@ -208,10 +205,6 @@ def own_functions():
 for found in pkgutil.walk_packages(flowtrace.__path__, "flowtrace."):
     importlib.import_module(found.name)
 FAULTS = {name: (owner, attribute) for name, owner, attribute in own_functions()}
-FAULT_PARAMETERS = [
-    pytest.param(name, marks=pytest.mark.xfail(reason="asked by a guard, outside its try") if name in UNGUARDED else ())
-    for name in FAULTS
-]
 MODES = ("on", "always", "box")
 
 
@@ -262,7 +255,7 @@ def tracing(tmp_path):
 
 @pytest.mark.cells
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("fault", FAULT_PARAMETERS)
+@pytest.mark.parametrize("fault", list(FAULTS))
 def test_a_fault_inside_changes_no_result_and_no_exception_is_told_once_and_loses_to_ctrl_c(
     fault, mode, monkeypatch, tracing
 ):

@@ -14,6 +14,7 @@ import pytest
 
 import flowtrace
 from flowtrace import configure, register_codec, traced_node
+from flowtrace.host import signals
 from flowtrace.host.signals import OWN_FOLDER, SnapshotSignal, is_from_handler, let_through
 from flowtrace.recording.failure import frames
 from flowtrace.recording.step import CURRENT, running
@@ -100,6 +101,30 @@ def test_an_alarm_that_rings_while_a_value_is_taken_arrives(alarm, call):
         with pytest.raises(Late):
             call()
         assert CURRENT.get() is None
+    assert give(1) == 1
+
+
+def test_an_alarm_that_rings_while_a_guard_looks_at_handlers_arrives(alarm, monkeypatch):
+    class Faulty:
+        pass
+
+    def fail(value):
+        raise TypeError("no content today")
+
+    def look(handler):
+        if not looked:
+            looked.append(handler)
+            signal.raise_signal(signal.SIGUSR1)
+        return code_of(handler)
+
+    looked: list[object] = []
+    code_of = signals._code_of
+    register_codec(Faulty, fail, Faulty)
+    configure(mode="on")
+    monkeypatch.setattr(signals, "_code_of", look)
+    with pytest.raises(Late):
+        give(Faulty())
+    assert CURRENT.get() is None
     assert give(1) == 1
 
 

@@ -48,6 +48,19 @@ def let_through(error: BaseException) -> None:
 
 def is_from_handler(error: BaseException) -> bool:
     """Return True if a signal handler of the program raised an error."""
+    try:
+        return _passed_handler(error)
+    except Exception as fault:  # the stack is full, say, or the alarm rings in here
+        try:
+            is_alarm = _passed_handler(fault)
+        except Exception:
+            is_alarm = False
+        if is_alarm:
+            raise
+        return False
+
+
+def _passed_handler(error: BaseException) -> bool:
     codes = [frame.f_code for frame, _ in walk_tb(traceback_of(error))]
     if all(code.co_filename.startswith(OWN_FOLDER) for code in codes):
         return False
