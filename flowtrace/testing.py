@@ -1,4 +1,4 @@
-"""Tracing inside a test: on for the length of a ``with`` block, into a folder of its own, and then as it was."""
+"""Tracing inside a test: on for the length of a ``with`` block, into a folder of its own, and then restored."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def recording(**changes: Unpack[ConfigChanges]) -> Generator[Recording]:
     """Trace everything that runs in a ``with`` block, each run into a file of its own in a temporary folder.
 
     Args:
-        **changes: settings that differ from the ones in force; the mode is ``always`` unless it is one of them.
+        **changes: settings that differ from the current ones; the mode is ``always`` unless it is one of them.
 
     Yields:
         The recording, whose ``traces`` can be read inside the block and after it.
@@ -74,7 +74,7 @@ def fixed_clock() -> Generator[Clock]:
     """Replace time and ids: each look at the clock is 1 ms after the last, runs and steps are numbered from 1.
 
     Yields:
-        The clock in force.
+        The fixed clock.
     """
     before = Clock()
     before.adopt(CLOCK)
