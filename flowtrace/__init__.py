@@ -1,6 +1,6 @@
 """A flight recorder for plain Python functions.
 
-Decorate with `traced_node`; set ``FLOWTRACE_OUT=trace.json``; when a call fails, the file tells where and why.
+Decorate with `traced_node`; set ``FLOWTRACE_OUT=trace.json``; when a call fails, the file says where and why.
 
 Names are loaded when they are first asked for, so that importing flowtrace costs a program little more than wrapt.
 """

@@ -13,7 +13,8 @@ from flowtrace.host import log
 from flowtrace.host.clock import CLOCK, Clock
 from flowtrace.recording import process
 from flowtrace.recording.control import override
-from flowtrace.recording.step import CURRENT, LIVE
+from flowtrace.recording.current import CURRENT
+from flowtrace.recording.state import STATE
 from flowtrace.settings.config import ConfigChanges, TraceMode
 from flowtrace.settings.kinds import LARGEST_NUMBER
 from flowtrace.trace.model import Trace, load_trace
@@ -95,16 +96,16 @@ def fixed_clock() -> Generator[Clock]:
 @contextmanager
 def pristine() -> Generator[None]:
     """Run a ``with`` block as if flowtrace had not been used yet; afterwards everything is as it was."""
-    before = process.STATE.recorder
+    before = STATE.recorder
     token = CURRENT.set(None)
-    process.put_back(None)
+    process.restore_recorder(None)
     log.forget()
     try:
         yield
     finally:
-        process.put_back(before)
+        process.restore_recorder(before)
         CURRENT.reset(token)
-        LIVE.clear()
+        STATE.in_flight.clear()
         log.forget()
 
 

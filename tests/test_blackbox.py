@@ -22,8 +22,8 @@ import flowtrace
 from flowtrace import RingFileError, load_trace, recover, traced_node, validate
 from flowtrace.blackbox import ring_file
 from flowtrace.blackbox.recover import trace_of
-from flowtrace.recording.process import STATE
-from flowtrace.recording.step import HOLDERS, LIVE, let_go, new_step, running
+from flowtrace.recording.state import STATE, release, running
+from flowtrace.recording.step import new_step
 from flowtrace.trace.model import new_document, parse_trace
 from flowtrace.values.json import pretty
 from tests.programs import run_program
@@ -458,7 +458,9 @@ def box(folder, **changes):
 def test_its_size_is_fixed_from_the_start(tmp_path):
     path = box(tmp_path, capture_inputs=True, capture_outputs=True)
     size = path.stat().st_size
-    assert size == ring_file.HEADER + ring_file.TABLE + ring_file.SLOT * (20 + ring_file.MARGIN + ring_file.IN_FLIGHT)
+    assert size == ring_file.HEADER + ring_file.TABLE + ring_file.SLOT * (
+        20 + ring_file.MARGIN + ring_file.MOST_IN_FLIGHT
+    )
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.stat().st_blocks * 512 >= size  # a disk that is full later can't take them away
     for number in range(2000):
@@ -508,7 +510,7 @@ def test_more_steps_in_flight_than_slots_cost_no_result(tmp_path, capsys):
     path = box(tmp_path)
     waiting = [items() for _ in range(600)]
     assert [next(item) for item in waiting] == [1] * 600
-    assert len(recover(path).in_flight) == 20 + ring_file.MARGIN + ring_file.IN_FLIGHT
+    assert len(recover(path).in_flight) == 20 + ring_file.MARGIN + ring_file.MOST_IN_FLIGHT
     for item in waiting:
         item.close()
     for number in range(30):
@@ -553,7 +555,7 @@ def test_a_step_that_runs_is_listed_once_whatever_becomes_of_the_box(tmp_path):
         return value
 
     changes = [
-        lambda: seen.append(len(LIVE)),
+        lambda: seen.append(len(STATE.in_flight)),
         lambda: flowtrace.configure(mode="on", out_path=tmp_path / "t.json"),
         lambda: box(tmp_path),
         lambda: box(tmp_path),
@@ -564,10 +566,10 @@ def test_a_step_that_runs_is_listed_once_whatever_becomes_of_the_box(tmp_path):
     for number in range(len(changes)):
         seen.clear()
         outer(number)
-        assert seen == [*([0] if number == 0 else []), ["outer"], ["outer", "inner"]]  # 0: it is not in `LIVE`
+        assert seen == [*([0] if number == 0 else []), ["outer"], ["outer", "inner"]]  # 0: it is not in `in_flight`
         dumped = load_trace(tmp_path / "d.json")
         assert [name.rpartition(".")[2] for name in operations(dumped.in_flight)] == ["outer", "inner"]
-        assert (running(), LIVE) == ([], {})
+        assert (running(), STATE.in_flight) == ([], {})
 
 
 @pytest.mark.parametrize("has_ended", [False, True])
@@ -576,12 +578,12 @@ def test_a_step_that_ends_while_its_box_closes_is_not_listed_for_ever(has_ended)
     step.number, step.ended = 1, int(has_ended)
     holder = types.SimpleNamespace(step=step)
     holders = [holder]
-    HOLDERS.append(holders)
+    STATE.slots.append(holders)
     assert running() == [step]
-    let_go(holders)
+    release(holders)
     assert holder.step is None
     assert running() == ([] if has_ended else [step])
-    LIVE.clear()
+    STATE.in_flight.clear()
 
 
 def test_an_engine_is_recorded_too(tmp_path):
@@ -712,7 +714,7 @@ def test_well_formed_nonsense_gives_a_valid_trace(header, node, about, given_num
     def body(layout, *fields):
         told = json.dumps(about).encode()
         tail = b"[[1]" + told
-        numbers = (*fields, ring_file.word(4, len(told), ring_file.HAS_DATA), given_numbers[0] or 1)
+        numbers = (*fields, ring_file.pack_integer(4, len(told), ring_file.HAS_DATA), given_numbers[0] or 1)
         return layout.pack(ring_file.checksum(tail, *numbers), *numbers) + tail
 
     head = json.dumps(header).encode()
@@ -729,7 +731,7 @@ def test_well_formed_nonsense_gives_a_valid_trace(header, node, about, given_num
 )
 def test_what_is_no_ring_file_is_a_clear_error(data, tmp_path):
     (tmp_path / "x").write_bytes(data)
-    with pytest.raises(RingFileError, match=r"x: (does not begin as a ring file|has a damaged header)"):
+    with pytest.raises(RingFileError, match=r"x: (does not have the header of a ring file|has a damaged header)"):
         recover(tmp_path / "x")
 
 
@@ -793,5 +795,5 @@ def test_a_thread_that_switches_it_on_and_off_breaks_no_call(tmp_path, capsys):
     stop.set()
     for thread in threads:
         thread.join()
-    assert STATE.recorder.policy.box is None
+    assert STATE.recorder.policy.processor is None
     assert capsys.readouterr().err == ""

@@ -13,9 +13,9 @@ import pytest
 import flowtrace
 from flowtrace import flow, load_trace, traced_node
 from flowtrace.instrument.subjects import node_subject
+from flowtrace.recording.current import CURRENT
 from flowtrace.recording.node import Node
-from flowtrace.recording.process import STATE
-from flowtrace.recording.step import CURRENT, running
+from flowtrace.recording.state import STATE, running
 from flowtrace.testing import recording
 from flowtrace.trace.model import parse_trace
 

@@ -15,8 +15,8 @@ import flowtrace
 from flowtrace import traced_node
 from flowtrace.instrument import class_methods
 from flowtrace.recording.buffer import Buffer
-from flowtrace.recording.process import STATE
-from flowtrace.recording.step import Step, running
+from flowtrace.recording.state import STATE, running
+from flowtrace.recording.step import Step
 from flowtrace.settings.config import TraceConfig
 from flowtrace.testing import recording
 from flowtrace.values.encode import encode
@@ -103,8 +103,10 @@ heavy = {"structlog", "msgspec", "blake3", "orjson", "pickle", "dataclasses"} & 
 print(sorted(heavy), sorted(name for name in sys.modules if name.startswith("flowtrace")))
 """
     done = run_program(tmp_path, program)
-    names = "classes flows forks instrument interpreter loading methods proxies shapes switch".split()
-    assert done.stdout == f"[] {['flowtrace', *(f'flowtrace.{name}' for name in names)]}\n"
+    host = ["host", *(f"host.{name}" for name in ("objects", "safe_loading", "switch"))]
+    files = ("class_methods", "flow", "proxies", "subjects", "traced_node", "wrappers")
+    instrument = ["instrument", *(f"instrument.{name}" for name in files)]
+    assert done.stdout == f"[] {['flowtrace', *(f'flowtrace.{name}' for name in (*host, *instrument))]}\n"
 
 
 def test_off_the_class_holds_the_very_function():
@@ -253,10 +255,10 @@ def test_a_method_is_forgotten_with_its_class():
         return Local
 
     gc.collect()
-    before = len(class_methods._places)
+    before = len(class_methods._state.methods)
     make()
     gc.collect()
-    assert len(class_methods._places) == before
+    assert len(class_methods._state.methods) == before
 
 
 def test_the_switch_looks_at_each_class_of_one_name_once(monkeypatch):
@@ -272,8 +274,10 @@ def test_the_switch_looks_at_each_class_of_one_name_once(monkeypatch):
     flowtrace.configure(mode="off")
     made = [make() for _ in range(60)]
     settled = []
-    settle = class_methods._settle
-    monkeypatch.setattr(class_methods, "_settle", lambda owner, place: (settled.append(owner), settle(owner, place)))
+    change = class_methods._follow_in_class
+    monkeypatch.setattr(
+        class_methods, "_follow_in_class", lambda owner, method: (settled.append(owner), change(owner, method))
+    )
     with recording():
         assert all(type(vars(cls)["handle"]) is not FunctionType for cls in made)
         on = sum(owner.__name__ == "Local" for owner in settled)

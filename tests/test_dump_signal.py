@@ -92,7 +92,7 @@ def test_the_first_decorated_function_installs_it(tmp_path):
 @pytest.mark.parametrize("mode", [{}, {"FLOWTRACE_OUT": "trace.json", "FLOWTRACE_MODE": "off"}])
 def test_where_tracing_is_off_the_signal_kills_nobody(mode, tmp_path):
     program = """
-        from flowtrace.recording.process import STATE
+        from flowtrace.recording.state import STATE
         me()
         STATE.dump_signal.wait()  # for the thread that answers
         half(2)

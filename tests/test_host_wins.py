@@ -21,7 +21,7 @@ from flowtrace import traced_node
 from flowtrace.host import log
 from flowtrace.host.clock import CLOCK
 from flowtrace.recording import process
-from flowtrace.recording.step import running
+from flowtrace.recording.state import running
 
 RESULT = object()
 
@@ -357,7 +357,7 @@ def test_loading_the_recorder_may_fail_at_the_first_call(monkeypatch, tmp_path):
     assert [(entry["doing"], entry["error"]) for entry in logs] == [("load the recorder", "Fault")]
 
 
-@pytest.mark.parametrize("fault", ["recording.process.ensure", "recording.recorder.TraceRecorder.new_run"])
+@pytest.mark.parametrize("fault", ["recording.process.global_recorder", "recording.recorder.TraceRecorder.new_run"])
 @pytest.mark.parametrize("use", ["with", "async with", "decorator"])
 def test_a_flow_that_cannot_start_lets_its_body_run(use, fault, monkeypatch, tracing):
     tracing("always")

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 import flowtrace
 from flowtrace import traced_node
 from flowtrace.recording import process
-from flowtrace.recording.step import running
+from flowtrace.recording.state import running
 
 
 @pytest.fixture(autouse=True, params=["on", "always"])

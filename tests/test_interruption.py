@@ -16,8 +16,9 @@ import flowtrace
 from flowtrace import configure, register_codec, traced_node
 from flowtrace.host import signals
 from flowtrace.host.signals import OWN_FOLDER, SnapshotSignal, is_from_handler, let_through
+from flowtrace.recording.current import CURRENT
 from flowtrace.recording.failure import frames
-from flowtrace.recording.step import CURRENT, running
+from flowtrace.recording.state import running
 
 
 class Late(Exception):

@@ -13,7 +13,8 @@ import pytest
 import flowtrace
 from flowtrace import flow, load_trace, traced_node
 from flowtrace.host.clock import CLOCK
-from flowtrace.recording.step import CURRENT, running
+from flowtrace.recording.current import CURRENT
+from flowtrace.recording.state import running
 from flowtrace.testing import fixed_clock, recording
 
 

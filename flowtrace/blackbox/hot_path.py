@@ -1,7 +1,7 @@
-"""Calls that go into the black box as they are: one argument, light values, harmless names.
+"""Calls that go into the black box as they are: one argument, small values, no secret names.
 
-What is less simple goes through `flowtrace.recording.hot_path` and `flowtrace.blackbox.box`, and looks the same in the
-file. Each half of a step is one function, and one call writes it: whatever is done here counts in every call.
+Other calls go through `flowtrace.recording.hot_path` and `flowtrace.blackbox.box`, and look the same in the file. Each
+half of a step is one function, and one call writes it: everything here counts in every call.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ from gc import is_tracked
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
-from flowtrace.blackbox.ring_file import END, PRIME, START, adler, into_end, into_start, learn_to_pack
+from flowtrace.blackbox.ring_file import END, PRIME, START, adler, into_end, into_start, make_packer
 from flowtrace.host import log
 from flowtrace.host.clock import CLOCK
 from flowtrace.recording import hot_path
-from flowtrace.recording.process import STATE, ensure, open_run, report
-from flowtrace.recording.step import LIVE, Step, current, make_current, restore_current
+from flowtrace.recording.current import current, make_current, restore_current
+from flowtrace.recording.process import global_recorder, open_run, report_fault
+from flowtrace.recording.state import IN_FLIGHT, STATE
+from flowtrace.recording.step import Step
 from flowtrace.values.digest import hash_raw
 from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps
 from flowtrace.values.snapshot import FEW
 
 if TYPE_CHECKING:
-    from flowtrace.instrument.wrappers import Subject
+    from flowtrace.instrument.subjects import Subject
 
 _SORTED: Final = EXACT_TYPES | SORTED_KEYS
 _tracked: Final = is_tracked
@@ -31,19 +33,19 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
     """Do what `flowtrace.recording.hot_path.begin` does."""
     parent = current()
     above = 0
-    # this is `new_step`, without a call
+    # inlined from `new_step`
     step = Step()
     step.node = node = subject.target
     step.bound = bound
     step.number = step.parent = step.ended = 0
     step.run = step.previous = step.output = step.stream = step.slot = step.rest = None
     try:
-        box: Any = (STATE.recorder or ensure()).policy.box
-        known = node.known
+        box: Any = (STATE.recorder or global_recorder()).policy.processor  # a cast would be a call
+        entry: Any = node.entry
         if (
             box is None
-            or known.owner is not box.nodes
-            or (way := known.bound_way if bound else known.way) is None
+            or entry.owner is not box.nodes
+            or (layout := entry.bound_layout if bound else entry.layout) is None
             or len(args) != 1
             or kwargs
             or _tracked(value := args[0])
@@ -51,15 +53,15 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         ):
             return _begin_otherwise(subject, args, kwargs, bound)
         try:
-            if way.lead is None:
+            if layout.prefix is None:
                 data = tail = dumps(args, None, EXACT_TYPES)
             else:
-                data = way.lead + dumps(value, None, _SORTED) + b"}"
+                data = layout.prefix + dumps(value, None, _SORTED) + b"}"
                 tail = hash_raw(data)
         except JSONError:
             return _begin_otherwise(subject, args, kwargs, bound)
-        # dumps has taken no keys but texts: none is asked for a hash of its own
-        if len(data) > way.room or (is_dict and not known.harmless.issuperset(value) and box.hides(value, known)):
+        # `dumps` takes only texts as keys: no `__hash__` of the program is run here
+        if len(data) > layout.room or (is_dict and not entry.not_secret.issuperset(value) and box.hides(value, entry)):
             return _begin_otherwise(subject, args, kwargs, bound)
         step.input = data
         if parent is None:
@@ -75,23 +77,23 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         slot = free.popleft() if len(free) > box.keep else box.other_slot()
         step.started = now = CLOCK.now()
         if slot is None:
-            LIVE[number] = step
+            IN_FLIGHT[number] = step
         else:
             step.slot = slot
             size = len(tail)
             slot.end = slot.body + size
-            word = way.word + size
-            check = adler(tail, (number + above + word + thread + now) % PRIME)
-            pack = into_start[size] or learn_to_pack(size, START, into_start)
-            pack(box.map, slot.at, check, above, now, thread, word, number, tail)
+            packed = layout.packed + size
+            check = adler(tail, (number + above + packed + thread + now) % PRIME)
+            pack = into_start[size] or make_packer(size, START, into_start)
+            pack(box.map, slot.at, check, above, now, thread, packed, number, tail)
             slot.step = step
         step.token = make_current(step)
     except BaseException as error:
         make_current(parent)
         hot_path.forget(step)
-        if not isinstance(error, Exception):  # Ctrl-C: what was current stays so
+        if not isinstance(error, Exception):  # Ctrl-C
             raise
-        report("write the start of a call into the black box", error)
+        report_fault("write the start of a call into the black box", error)
         # with no room left on the stack, trying again would be one more error, and that one would be the host's
         return None if isinstance(error, RecursionError) else _begin_otherwise(subject, args, kwargs, bound)
     return step
@@ -104,7 +106,7 @@ def _begin_otherwise(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, 
 
 def end(step: Step, output: Any) -> None:
     """Do what `flowtrace.recording.hot_path.end` does."""
-    # this is how `lifecycle.end` begins too
+    # inlined from `flowtrace.recording.hot_path._leave`, as in `end` there
     token, number = step.token, step.number
     if token is None:
         make_current(step.previous)
@@ -121,36 +123,37 @@ def end(step: Step, output: Any) -> None:
         try:
             step.ended = ended = CLOCK.now()
         finally:
-            slot = step.slot
+            slot: Any = step.slot
             if slot is not None and slot.step is step:
                 slot.step = None
             else:
-                LIVE.pop(number, None)
-        recorder = STATE.recorder or ensure()
-        box: Any = recorder.policy.box
+                IN_FLIGHT.pop(number, None)
+        recorder = STATE.recorder or global_recorder()
+        box: Any = recorder.policy.processor
+        entry: Any = step.node.entry
         if (
             slot is None
-            or slot.box is not box
+            or slot.owner is not box
             or step.rest is not None
             or _tracked(output)
             or (len(output) > FEW if (is_dict := type(output) is dict) else type(output) is tuple)
         ):
-            hot_path.take_end(step, output, recorder)
+            hot_path.record_output(step, output, recorder)
             return
         try:
-            data = tail = dumps(output, None, EXACT_TYPES if box.shows_results else _SORTED)
+            data = tail = dumps(output, None, EXACT_TYPES if box.writes_results else _SORTED)
             fits = len(data) <= box.limit and not (
-                is_dict and not (known := step.node.known).harmless.issuperset(output) and box.hides(output, known)
+                is_dict and not entry.not_secret.issuperset(output) and box.hides(output, entry)
             )
             if fits:
-                if not box.shows_results:
+                if not box.writes_results:
                     tail = hash_raw(data)
                 size = len(tail)
-                word = box.end_word + size
+                packed = box.packed_end + size
                 took = ended - step.started
-                check = adler(tail, (number + word + took) % PRIME)
-                pack = into_end[size] or learn_to_pack(size, END, into_end)
-                pack(box.map, slot.end, check, took, word, number, tail)
+                check = adler(tail, (number + packed + took) % PRIME)
+                pack = into_end[size] or make_packer(size, END, into_end)
+                pack(box.map, slot.end, check, took, packed, number, tail)
                 step.output = data
         except JSONError:
             fits = False
@@ -158,20 +161,20 @@ def end(step: Step, output: Any) -> None:
             log.internal_fault("write the end of a step into the black box", error)
             fits = False
         if not fits:
-            hot_path.take_end(step, output, recorder)
+            hot_path.record_output(step, output, recorder)
             return
         step.slot = None
         box.free.append(slot)
         buffer = recorder.buffer
         if type(step.input) is not bytes or buffer.counts_bytes:
             buffer.add(step)
-        else:  # this is `add`, without a call
+        else:  # inlined from `Buffer.add`
             buffer.steps.append(step)
             next(buffer.ticks)
         if step.run is not None or recorder.is_always:
-            hot_path.settle(step)
+            hot_path.add_to_run(step)
         elif STATE.throttle.holds:
             STATE.throttle.write_due()
     except Exception as error:
         hot_path.forget(step)
-        report("record the end of a call", error)
+        report_fault("record the end of a call", error)

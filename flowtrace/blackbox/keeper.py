@@ -1,4 +1,4 @@
-"""The black box of this process: where its file goes, who opens and closes it, and what becomes of the dead ones."""
+"""The black box of this process: where its file goes, when it opens and closes, and traces of processes that died."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from flowtrace.host.signals import let_through
 from flowtrace.recording.call_values import Snapshot, snapshot_call, snapshot_output
 from flowtrace.recording.node import Node
 from flowtrace.recording.recorder import TraceRecorder
-from flowtrace.recording.step import Step, running
+from flowtrace.recording.state import running
+from flowtrace.recording.step import Step
 from flowtrace.recording.to_records import own_version
 from flowtrace.settings.variables import git_sha
 from flowtrace.trace import files
@@ -34,13 +35,13 @@ class _NotWrittenError(Exception):
     """A dead process's trace could not be written."""
 
 
-class _InForce:
-    """What is in force.
+class _State:
+    """The box of this process.
 
     Attributes:
-        recorder: the process-global recorder whose steps go into the box.
+        recorder: the process-global recorder whose steps go into it.
         box: the box; None where there is none, or where it is not made yet.
-        lock: held while that changes.
+        lock: held while these change.
     """
 
     def __init__(self) -> None:
@@ -49,13 +50,13 @@ class _InForce:
         self.lock = RLock()
 
 
-_now: Final = _InForce()
+_state: Final = _State()
 
 
 class _Pending:
-    """Stands for the box of a forked child, whose file is made when something is traced there.
+    """The step processor of a forked child until something is traced there: only then its box is made.
 
-    Most children only run another program; those that leave by ``os._exit`` would leave an empty file behind.
+    Most children only run another program. Those that end by ``os._exit`` would leave an empty file behind.
     """
 
     __slots__ = ("_recorder", "limit", "nodes")
@@ -64,59 +65,59 @@ class _Pending:
 
     def __init__(self, recorder: TraceRecorder) -> None:
         self._recorder = recorder
-        self.nodes = None  # none is known yet ...
+        self.nodes = None  # no entry of a node belongs to it ...
         self.limit = -1  # ... and nothing is written at once
 
-    def take(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Snapshot:
-        """Make the box, and do as it does."""
+    def snapshot(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Snapshot:
+        """Make the box, and let it take the snapshot."""
         box = self._made()
-        policy = self._recorder.policy
-        return snapshot_call(node, args, kwargs, bound, policy) if box is None else box.take(node, args, kwargs, bound)
+        if box is not None:
+            return box.snapshot(node, args, kwargs, bound)
+        return snapshot_call(node, args, kwargs, bound, self._recorder.policy)
 
     def start(self, step: Step) -> None:
-        """Make the box: it takes in every step that runs, and so this one where that is listed already."""
+        """Make the box: it adopts every step that runs, and so this one where that is in flight already."""
         box = self._made()
-        if box is not None and not box.has(step):
+        if box is not None and not box.holds(step):
             box.start(step)
 
     def end(self, step: Step, output: object) -> None:
-        """Make the box; it takes in the step, which began before it."""
+        """Make the box; it adopts the step, which began before it."""
         step.output = snapshot_output(step.node, output, self._recorder.policy)
         self.finish(step)
 
     def finish(self, step: Step) -> None:
-        """Make the box; it takes in the step, which began before it."""
+        """Make the box; it adopts the step, which began before it."""
         self.adopt(step)
 
     def adopt(self, step: Step) -> None:
-        """Make the box; it takes in the step."""
+        """Make the box; it adopts the step."""
         box = self._made()
         if box is not None:
             box.adopt(step)
 
     def _made(self) -> BlackBox | None:
-        with _now.lock:
-            standing: object = self._recorder.policy.box
-            if standing is self:
+        with _state.lock:
+            if self._recorder.policy.processor is self:
                 _open(self._recorder)
-        return _now.box
+        return _state.box
 
 
-def put(recorder: TraceRecorder | None) -> None:
-    """Close the box that is in force, and open the one that a recorder asks for; while a replay runs, leave it be.
+def reopen(recorder: TraceRecorder | None) -> None:
+    """Close the current box, and open the one that a recorder asks for; while a replay runs, do nothing.
 
     Args:
         recorder: the process-global one; None for none.
     """
-    with _now.lock:
+    with _state.lock:
         if switch.MUTED:
             return
         close()
         if recorder is None or recorder.is_off or recorder.config.blackbox is None:
             return
-        _now.recorder = recorder
+        _state.recorder = recorder
         if os.getpid() != switch.HOME_PID:
-            recorder.policy.box = _Pending(recorder)
+            recorder.policy.processor = _Pending(recorder)
         else:
             _open(recorder)
 
@@ -130,23 +131,23 @@ def close() -> None:
 
 def after_fork() -> None:
     """Leave the box to the parent, in a forked child."""
-    _now.lock = RLock()
+    _state.lock = RLock()
     box = _taken_away()
     if box is not None:
         box.abandon()
 
 
 def _taken_away() -> BlackBox | None:
-    recorder, box = _now.recorder, _now.box
-    _now.recorder = _now.box = None
+    recorder, box = _state.recorder, _state.box
+    _state.recorder = _state.box = None
     if recorder is not None:
-        recorder.policy.box = None
+        recorder.policy.processor = None
     return box
 
 
 def _open(recorder: TraceRecorder) -> None:
-    """Make the box; where that is impossible, one warning tells."""
-    recorder.policy.box = None
+    """Make the box; where that is impossible, log one warning."""
+    recorder.policy.processor = None
     template = str(recorder.config.blackbox)
     path = template
     try:
@@ -161,24 +162,25 @@ def _open(recorder: TraceRecorder) -> None:
         return
     for step in _steps_of(recorder):
         box.adopt(step)
-    _now.box = recorder.policy.box = box
+    _state.box = recorder.policy.processor = box
     _close_with_worker()
 
 
 def _steps_of(recorder: TraceRecorder) -> list[Step]:
-    """Return the steps that a new box takes in: those that ended last, and those that run."""
+    """Return the steps that a new box adopts: those that ended last, and those that run."""
     return [*recorder.buffer.newest(), *running()]
 
 
 def _close_with_worker() -> None:
-    """Close the box of a multiprocessing worker in order, too: it may end without what runs at an interpreter's end.
+    """Let multiprocessing close the box of a worker, which may end without the interpreter's exit functions.
 
-    A worker that has imported its program forgets what was registered meanwhile, and then asks those that say so here.
+    A worker that has imported its program drops the finalisers that were registered meanwhile, and then calls those
+    that ask for it by ``register_after_fork``: they register again.
     """
     util: Any = sys.modules.get("multiprocessing.util")
     if util is not None and files.is_child_process():
         util.Finalize(None, close, exitpriority=_LAST)
-        util.register_after_fork(_now, lambda _now: util.Finalize(None, close, exitpriority=_LAST))
+        util.register_after_fork(_state, lambda _state: util.Finalize(None, close, exitpriority=_LAST))
 
 
 def _make(recorder: TraceRecorder, template: str) -> RingFile:
@@ -204,7 +206,7 @@ def _make(recorder: TraceRecorder, template: str) -> RingFile:
 
 
 def _waits(path: str, recorder: TraceRecorder) -> bool:
-    """Make a trace of what may be another dead process's ring file; tell whether that could not be written."""
+    """Make a trace of what may be another dead process's ring file; return True if that could not be written."""
     try:
         _is_gone(path, recorder)
     except _NotWrittenError as error:
@@ -232,7 +234,7 @@ def _found(template: str) -> list[str]:
 
 
 def _is_gone(path: str, recorder: TraceRecorder) -> bool:
-    """Make a trace of a dead process's ring file, and remove it; tell whether it is gone.
+    """Make a trace of a dead process's ring file, and remove it; return True if it is gone.
 
     Raises:
         RingFileError: it is something else.
@@ -241,11 +243,11 @@ def _is_gone(path: str, recorder: TraceRecorder) -> bool:
     """
     with ring_file.taken_from_the_dead(path) as content:
         if content is not None:
-            _keep(content, recorder)
+            _write_trace(content, recorder)
     return content is not None
 
 
-def _keep(content: ring_file.Content, recorder: TraceRecorder) -> None:
+def _write_trace(content: ring_file.Content, recorder: TraceRecorder) -> None:
     trace = recover.trace_of(content)
     if content.is_clean or not (trace.steps or trace.in_flight):
         return

@@ -1,6 +1,6 @@
-"""From what a dead process left in its black box to a trace. Nothing that stands in the file is trusted.
+"""The trace of a process that died, made from its black box: how it is read, where it goes, how many are kept.
 
-The traces that are made of dead processes: where they go, and that they stay few.
+Nothing in the file is trusted: a record that makes no step is left out.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import re
 from typing import Any, Final
 
 from flowtrace.blackbox import ring_file
-from flowtrace.blackbox.ring_file import AS_TAKEN, IS_BOUND, IS_KEYED, Content, Record
+from flowtrace.blackbox.ring_file import AS_TAKEN, IS_BOUND, IS_KEYED, Content, SlotRecord
 from flowtrace.host.clock import rfc3339, step_id
 from flowtrace.host.signals import let_through
 from flowtrace.recording.recorder import TraceRecorder
-from flowtrace.recording.to_records import cut, shown_whole
+from flowtrace.recording.to_records import cut, json_of
 from flowtrace.trace import files
 from flowtrace.trace.model import (
     TRACE_VERSION,
@@ -23,7 +23,6 @@ from flowtrace.trace.model import (
     Hash,
     Pack,
     Run,
-    Step,
     StepError,
     Trace,
     ValidationIssue,
@@ -31,6 +30,7 @@ from flowtrace.trace.model import (
     new_document,
     parse_trace,
 )
+from flowtrace.trace.model import Step as StepRecord
 from flowtrace.trace.ownership import pattern_of
 from flowtrace.values.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
 from flowtrace.values.json import loads, pretty, tree_bytes
@@ -41,6 +41,11 @@ _STATE_DELTA: Final = "/state_delta"
 _MESSAGE: Final = "the process ended while this step was running"
 _UNKNOWN: Final = "unknown"
 _RUN_ID: Final = re.compile("[0-9a-f]{32}")
+MOST: Final = 100
+"""Recovered traces that are kept in a folder."""
+LARGEST: Final = 64 << 20
+"""Bytes of a recovered trace that is read, to see whether it may be removed."""
+_ID: Final = "[0-9a-f]{8}"
 _LATEST: Final = 253_402_300_799 * 1_000_000_000  # the end of the year 9999, in ns
 
 
@@ -62,11 +67,11 @@ def recover(path: str | os.PathLike[str]) -> Trace:
 
 
 def trace_of(content: Content) -> Trace:
-    """Return the trace of what a ring file holds."""
+    """Return the trace of a ring file's content."""
     header = content.header
     ended = [(start, end) for start, end in content.steps if end is not None]
     ended.sort(key=lambda pair: (pair[0].fields[2] + pair[1].fields[1], -pair[0].fields[0]))  # an inner step ends first
-    kept_at_most = max(0, _number(header, "buffer_size"))
+    kept_at_most = max(0, _number_in(header, "buffer_size"))
     ended = ended[-kept_at_most:] if kept_at_most else []
     running = sorted((start for start, end in content.steps if end is None), key=lambda start: start.fields[0])
     moments = [start.fields[2] + (end.fields[1] if end else 0) for start, end in content.steps]
@@ -76,10 +81,10 @@ def trace_of(content: Content) -> Trace:
     kept = [step for step in steps if step is not None]
     return Trace(
         trace_version=TRACE_VERSION,
-        runner_version=_text(header, "runner_version") or None,
-        git_sha=_text(header, "git_sha") or None,
-        pack=Pack(pack_ref=_text(header, "pack_ref"), resolved_digest=_text(header, "resolved_digest") or None),
-        flow=Flow(id=_text(header, "flow_id"), version=_text(header, "flow_version")),
+        runner_version=_text_in(header, "runner_version") or None,
+        git_sha=_text_in(header, "git_sha") or None,
+        pack=Pack(pack_ref=_text_in(header, "pack_ref"), resolved_digest=_text_in(header, "resolved_digest") or None),
+        flow=Flow(id=_text_in(header, "flow_id"), version=_text_in(header, "flow_version")),
         steps=kept,
         run=_run(content),
         in_flight=[step for step in in_flight if step is not None],
@@ -88,31 +93,31 @@ def trace_of(content: Content) -> Trace:
 
 
 def _begun(content: Content) -> int:
-    """Return how many steps had begun since the box was made; those that it took in then are among them."""
+    """Return how many steps had begun since the box was made; those that it adopted then are among them."""
     newest = max((start.fields[0] for start, _ in content.steps), default=0)
-    return newest - _number(content.header, "steps_before")
+    return newest - _number_in(content.header, "steps_before")
 
 
 def started_at(header: dict[str, Any]) -> str:
     """Return when the process's recorder began, as RFC 3339 text."""
-    return _moment(header, _number(header, "started"))
+    return _moment(header, _number_in(header, "started"))
 
 
 def _run(content: Content) -> Run:
     header = content.header
-    run_id = _text(header, "run_id")
+    run_id = _text_in(header, "run_id")
     return Run(
         id=run_id if _RUN_ID.fullmatch(run_id) else "0" * 32,
         started_at=started_at(header),
         outcome="snapshot" if content.is_clean or ring_file.is_alive(header) else "interrupted",
-        pid=_number(header, "pid"),
-        host=_text(header, "host"),
-        python=_text(header, "python"),
+        pid=_number_in(header, "pid"),
+        host=_text_in(header, "host"),
+        python=_text_in(header, "python"),
     )
 
 
-def _step(content: Content, start: Record, end: Record | None, running: int) -> Step | None:
-    """Return a step's record; None where what the file says makes none."""
+def _step(content: Content, start: SlotRecord, end: SlotRecord | None, running: int) -> StepRecord | None:
+    """Return a step's record; None where the content of the file makes none."""
     try:
         return checked(_record(content, start, end, running))
     except Exception as error:
@@ -120,18 +125,18 @@ def _step(content: Content, start: Record, end: Record | None, running: int) -> 
         return None
 
 
-def _record(content: Content, start: Record, end: Record | None, running: int) -> Step:
+def _record(content: Content, start: SlotRecord, end: SlotRecord | None, running: int) -> StepRecord:
     number, parent, started, thread, node = start.fields
     about = content.nodes.get(node, {})
     start = _with_payload(start, about)
     node_id, component, operation = about.get("names") or (_UNKNOWN, _UNKNOWN, _UNKNOWN)
     duration = max(0, running if end is None else end.fields[1])
     code = about.get("code")
-    record = Step(
+    record = StepRecord(
         node_id=node_id,
         component_id=component,
         operation=operation,
-        input_hash=_hash(start),
+        input_hash=_hash_of(start),
         duration_ms=duration // 1_000_000,
         step_id=step_id(number),
         parent_step_id=step_id(parent) if parent else None,
@@ -143,7 +148,7 @@ def _record(content: Content, start: Record, end: Record | None, running: int) -
         redacted=[_INPUT + pointer for pointer in start.about.get("redacted", ())],
     )
     if start.data or "size" in start.about:
-        payload = _shown(content, start)
+        payload = _value_or_cut(content, start)
         record.invocation_json = {"component_id": component, "operation": operation, "payload": payload}
     if end is None:
         record.error = StepError(code="process_died", message=_MESSAGE, details=None)
@@ -152,26 +157,26 @@ def _record(content: Content, start: Record, end: Record | None, running: int) -
     return record
 
 
-def _with_payload(start: Record, about: dict[str, Any]) -> Record:
-    """Return a start with its payload's canonical bytes, where it has the only argument as it was taken."""
+def _with_payload(start: SlotRecord, about: dict[str, Any]) -> SlotRecord:
+    """Return a start with its payload's canonical bytes, also where it holds only the argument's value."""
     if not start.flags & AS_TAKEN:
         return start
     names = about.get("argument")
     name = names[bool(start.flags & IS_BOUND)] if isinstance(names, list) and len(names) == 2 else None
-    name = name if isinstance(name, str) else _UNKNOWN  # the node's record is damaged: then nothing tells
+    name = name if isinstance(name, str) else _UNKNOWN  # the node's record is damaged
     return start._replace(data=tree_bytes({name: loads(start.data)[0]}))
 
 
-def _add_end(record: Step, content: Content, end: Record) -> None:
+def _add_end(record: StepRecord, content: Content, end: SlotRecord) -> None:
     about = end.about
     if end.flags & AS_TAKEN:
         end = end._replace(data=tree_bytes(loads(end.data)))
     if end.data or end.digest:
-        record.output_hash = _hash(end)
+        record.output_hash = _hash_of(end)
         record.opaque += [_OUTPUT + pointer for pointer in about.get("opaque", ())]
         record.redacted += [_OUTPUT + pointer for pointer in about.get("redacted", ())]
         if end.data or "size" in about:
-            record.output_json = _shown(content, end)
+            record.output_json = _value_or_cut(content, end)
     if "failure" in about:
         code, message, details = about["failure"]
         record.error = StepError(code=code, message=message, details=details)
@@ -182,46 +187,44 @@ def _add_end(record: Step, content: Content, end: Record) -> None:
         record.state_delta_hash = Hash(algorithm=algorithm, value=value)
 
 
-def _hash(record: Record) -> Hash:
+def _hash_of(record: SlotRecord) -> Hash:
     algorithm = KEYED_ALGORITHM if record.flags & IS_KEYED else ALGORITHM
     return Hash(algorithm=algorithm, value=record.digest.hex() or hash_bytes(record.data).value)
 
 
-def _shown(content: Content, record: Record) -> Any:
+def _value_or_cut(content: Content, record: SlotRecord) -> Any:
     if not record.data:
         size = record.about.get("size", 0)
-        limit = _number(content.header, "max_value_bytes")
+        limit = _number_in(content.header, "max_value_bytes")
         reason = "larger than FLOWTRACE_MAX_VALUE_BYTES" if size > limit else "larger than a slot of the black box"
         return cut(reason, size)
-    return shown_whole(record.data)
+    return json_of(record.data)
 
 
-def _text(header: dict[str, Any], name: str) -> str:
+def _text_in(header: dict[str, Any], name: str) -> str:
     value = header.get(name)
     return value if isinstance(value, str) else ""
 
 
-def _number(header: dict[str, Any], name: str) -> int:
+def _number_in(header: dict[str, Any], name: str) -> int:
     value = header.get(name)
     return value if type(value) is int else 0
 
 
 def _moment(header: dict[str, Any], now: int) -> str:
-    return rfc3339(max(0, min(_number(header, "epoch") + now, _LATEST)))
+    return rfc3339(max(0, min(_number_in(header, "epoch") + now, _LATEST)))
 
 
-MOST: Final = 100
-LARGEST: Final = 64 << 20
-_ID: Final = "[0-9a-f]{8}"
+# --- the file
 
 
 def write(recorder: TraceRecorder, trace: Trace, header: dict[str, Any]) -> str:
-    """Write a dead process's trace beside ours, with its run in the name, and let the oldest such traces go.
+    """Write a dead process's trace beside ours, with its run in the name, and remove the oldest such traces.
 
     Args:
-        recorder: of this process; says where its traces go.
-        trace: what the dead process left.
-        header: what its ring file says of it.
+        recorder: of this process, with the path of its traces.
+        trace: the trace of the dead process.
+        header: the header of its ring file.
 
     Returns:
         The file's path.
@@ -243,18 +246,18 @@ def write(recorder: TraceRecorder, trace: Trace, header: dict[str, Any]) -> str:
 
 
 def names_of(template: str, before: str) -> re.Pattern[str]:
-    """Return the pattern of file names that a template gives, in whatever process.
+    """Return the pattern of the file names that processes make of a template.
 
     Args:
         template: a file name with any of the placeholders of paths.
-        before: pattern of what stands before the suffix.
+        before: pattern of the text before the suffix.
     """
     stem, suffix = os.path.splitext(template)
     return re.compile(pattern_of(stem) + before + re.escape(suffix))
 
 
 def _make_room(newest: str, template: str) -> None:
-    """Remove the oldest recovered traces that are too many; what is no such trace, or was changed, stays."""
+    """Remove the oldest recovered traces that are too many; other files, and those that were changed, stay."""
     folder = os.path.dirname(newest)
     pattern = names_of(template, rf"(\.[0-9]+)?\.recovered\.{_ID}")
     with os.scandir(folder) as entries:
@@ -265,14 +268,14 @@ def _make_room(newest: str, template: str) -> None:
         )
     for _, path in found[: max(0, len(found) + 1 - MOST)]:
         try:
-            if _is_ours(path):
+            if _is_unchanged(path):
                 os.unlink(path)
         except OSError as error:  # another process was quicker, or the folder can't be changed any more
             let_through(error)
 
 
-def _is_ours(path: str) -> bool:
-    """Tell whether a file holds, byte for byte, what flowtrace wrote of the run that its name tells of."""
+def _is_unchanged(path: str) -> bool:
+    """Return True if a file is, byte for byte, the trace that flowtrace wrote of the run in its name."""
     descriptor = os.open(path, files.FILE)
     with open(descriptor, "rb") as file:
         about = os.fstat(descriptor)

@@ -1,12 +1,12 @@
-"""The file of a black box: made whole, of a fixed size, held by one process, and read without trusting a byte of it.
+"""The file of a black box: complete when it appears, of a fixed size, held by one process, read without trusting it.
 
 Layout, little-endian: a header, a table of JSON records (one for each node), and slots. A slot holds a step's start and
-right behind it the end, so that a small step touches one page. Both begin with their checksum, and the step's
-number is the last of the numbers: a kill leaves the first bytes of a record and not the last ones. An end counts where
-both have the same number. A record whose checksum is not its own is torn.
+right behind it the step's end, so that a small step touches one page. Each of the two begins with its checksum and has
+the step's number as its last number: a kill may leave the first bytes of a record without the last ones. An end is
+valid if it has the number of its start. A record that its checksum does not fit is torn.
 
-The checksum is Adler-32 of RFC 1950 (`zlib.adler32`) over the bytes, begun with what the sum of the numbers leaves
-modulo a prime: there is no attacker here, CRC-32 takes twice as long, and numbers are added faster than copied.
+The checksum is Adler-32 of RFC 1950 (`zlib.adler32`) over the bytes, started with the sum of the numbers modulo a
+prime: there is no attacker here, CRC-32 takes twice as long, and numbers are added faster than copied.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from flowtrace.values.json import dumps, loads
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks: the process id alone tells there
+except ImportError:  # Windows has no such locks: only the process id is compared there
     _fcntl: Any = None
 else:
     _fcntl = fcntl
@@ -37,32 +37,32 @@ HEADER: Final = 32 << 10
 TABLE: Final = (1 << 20) - HEADER
 PART: Final = 4 << 10
 PRIME: Final = 1_073_741_789
-"""The largest one below 2**30: an int of one digit, by which CPython divides fast."""
+"""The largest prime below 2**30: an int of one digit, by which CPython divides fast."""
 adler: Final = adler32
-SLOT: Final = 2 * PART + 192  # no power of two: small steps would all want the same lines of the cache
+SLOT: Final = 2 * PART + 192  # no power of two: all small steps would compete for the same lines of the cache
 FIRST: Final = HEADER + TABLE
 MOST_STEPS: Final = 10_000
-IN_FLIGHT: Final = 480
+MOST_IN_FLIGHT: Final = 480
 MARGIN: Final = 12  # finished steps beyond those asked for: threads may take slots at the same moment
-MAX_BYTES: Final = FIRST + SLOT * (MOST_STEPS + MARGIN + IN_FLIGHT)
+MAX_BYTES: Final = FIRST + SLOT * (MOST_STEPS + MARGIN + MOST_IN_FLIGHT)
 FRAME: Final = struct.Struct("<II")
 START: Final = struct.Struct("<IQqQQQ")
-"""Checksum, parent's number, clock reading, thread, word (as `word` makes it), number; the payload follows."""
+"""Checksum, parent's number, clock reading, thread, packed integer (see `pack_integer`), number; then the payload."""
 END: Final = struct.Struct("<IqQQ")
-"""Checksum, duration, word, number; the result follows."""
+"""Checksum, duration, packed integer, number; then the result."""
 HAS_DIGEST: Final = 1
 HAS_DATA: Final = 2
 AS_TAKEN: Final = 4
-"""The payload is a list of the only argument, or the result has its keys in their own order."""
+"""The payload is a list of the only argument; or the result has its keys in their original order."""
 IS_BOUND: Final = 8
-"""That argument is the one of a call that left out the receiver."""
+"""The only argument belongs to a call that left out the receiver."""
 IS_KEYED: Final = 16
 DIGEST: Final = 32
 ROOM: Final = PART - max(START.size, END.size) - DIGEST
-"""Bytes of a value, with what is said about it, that fit into a part."""
+"""Bytes of a value and its notes that fit into one half of a slot."""
 Pack = Callable[..., None]
 into_start: Final[list[Pack | None]] = [None] * PART
-"""By the size of what follows: packs a whole start into a buffer at a place, in one call."""
+"""By the size of the payload: the function that packs a complete start into a buffer, in one call."""
 into_end: Final[list[Pack | None]] = [None] * PART
 """The same for an end."""
 _STATE: Final = len(MAGIC)
@@ -74,23 +74,23 @@ _NO_LINK: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.
 
 
 def slots_for(buffer_size: int) -> int:
-    """Return how many slots a box has that keeps so many finished steps."""
-    return min(buffer_size, MOST_STEPS) + MARGIN + IN_FLIGHT
+    """Return how many slots a box has that keeps this many finished steps."""
+    return min(buffer_size, MOST_STEPS) + MARGIN + MOST_IN_FLIGHT
 
 
-def word(size: int, about: int, flags: int, node: int = 0) -> int:
-    """Return four numbers as one: bytes of the value, bytes of what is said about it, flags, node."""
+def pack_integer(size: int, about: int, flags: int, node: int = 0) -> int:
+    """Return four numbers as one: bytes of the value, bytes of the notes about it, flags, node."""
     return size | about << 13 | flags << 26 | node << 32
 
 
 def checksum(tail: bytes, *numbers: int) -> int:
-    """Return the checksum of a start or an end: of what follows the numbers, and of these."""
+    """Return the checksum of a start or an end: of its numbers, and of the tail that follows them."""
     return adler32(tail, sum(numbers) % PRIME)
 
 
-def learn_to_pack(size: int, layout: struct.Struct, known: list[Pack | None]) -> Pack:
-    """Return what packs a record with so many bytes behind its numbers, and keep it."""
-    pack = known[size] = struct.Struct(f"{layout.format}{size}s").pack_into
+def make_packer(size: int, layout: struct.Struct, packers: list[Pack | None]) -> Pack:
+    """Return the function that packs a record with a tail of this size, and keep it among the packers."""
+    pack = packers[size] = struct.Struct(f"{layout.format}{size}s").pack_into
     return pack
 
 
@@ -99,16 +99,16 @@ def framed(body: bytes) -> bytes:
     return FRAME.pack(adler32(body), len(body)) + body
 
 
-class Record(NamedTuple):
-    """One part of a slot, checked.
+class SlotRecord(NamedTuple):
+    """A start or an end in a slot, checked.
 
     Attributes:
         fields: its numbers, the step's first; that of the node last.
         flags: ``HAS_DIGEST``, ``HAS_DATA``, ``AS_TAKEN``, ``IS_BOUND``, ``IS_KEYED``.
-        digest: hash of the value; empty where it is yet to be taken.
-        data: bytes of the value; canonical ones where it is not as it was taken.
-        about: what is said about it.
-        size: how many bytes the part takes.
+        digest: hash of the value; empty where it is to be computed from the data.
+        data: bytes of the value; canonical ones unless the flags say ``AS_TAKEN``.
+        about: notes about it.
+        size: how many bytes the record takes.
     """
 
     fields: tuple[int, ...]
@@ -120,20 +120,20 @@ class Record(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What a ring file holds.
+    """The content of a ring file.
 
     Attributes:
-        header: what is said of the process.
+        header: facts about the process.
         is_clean: the process ended in order.
         nodes: the records of the table by their number.
         steps: start and, where it ended, end of each step.
-        torn: slots whose step is neither absent nor whole.
+        torn: how many slots hold a step of which a part is missing or damaged.
     """
 
     header: dict[str, Any]
     is_clean: bool
     nodes: dict[int, dict[str, Any]]
-    steps: list[tuple[Record, Record | None]]
+    steps: list[tuple[SlotRecord, SlotRecord | None]]
     torn: int
 
 
@@ -174,7 +174,7 @@ class RingFile:
                 os.unlink(temporary)
 
     def finish(self) -> None:
-        """Say that the process ended in order, and remove the file; steps may still be written, to nowhere."""
+        """Mark the process as ended in order, and remove the file; steps may still be written, into no file."""
         self.map[_STATE : _STATE + len(_CLEAN)] = _CLEAN
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(self._descriptor), os.lstat(self.path)):
@@ -206,7 +206,7 @@ def _allocate(descriptor: int, size: int) -> None:
 
 
 def _put_in_place(temporary: str, path: str) -> None:
-    """Give a whole file its name, unless something has it."""
+    """Give a complete file its name, unless that is taken."""
     try:
         os.link(temporary, path)
     except OSError as error:
@@ -218,7 +218,7 @@ def _put_in_place(temporary: str, path: str) -> None:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock a file for as long as this process lives; tell whether no other one holds it."""
+    """Lock a file for as long as this process lives; return False if another one holds it."""
     if _fcntl is None:
         return True
     try:
@@ -230,11 +230,11 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-# --- who wrote it
+# --- the process that wrote it
 
 
 def identity(pid: int) -> str:
-    """Return what tells a process from a later one with its id: boot and start time, where Linux tells them."""
+    """Return a text that a later process with the same id does not have: boot and start time; empty outside Linux."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             boot = file.read().strip()
@@ -245,7 +245,7 @@ def identity(pid: int) -> str:
 
 
 def is_alive(header: dict[str, Any]) -> bool:
-    """Tell whether the process that a header names may still run."""
+    """Return True if the process that a header names may still run."""
     pid = header.get("pid")
     if type(pid) is not int or pid <= 0:
         return False
@@ -254,7 +254,7 @@ def is_alive(header: dict[str, Any]) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except OSError:
-        pass  # it runs, and belongs to somebody else
+        pass  # it runs, and belongs to another user
     return identity(pid) == header.get("identity")
 
 
@@ -263,7 +263,7 @@ def taken_from_the_dead(path: str) -> Generator[Content | None]:
     """Hold the ring file of a dead process for the length of a ``with`` block, and remove it then.
 
     Yields:
-        What it holds; None where its process may live, or another one holds it.
+        Its content; None where its process may live, or another one holds it.
 
     Raises:
         OSError: it can't be read.
@@ -289,7 +289,7 @@ def taken_from_the_dead(path: str) -> Generator[Content | None]:
 
 
 def read(path: str) -> Content:
-    """Read a ring file, whoever wrote it and in whatever state it is.
+    """Read a ring file, of any process and in any state.
 
     Raises:
         OSError: it can't be read.
@@ -313,25 +313,25 @@ def _read(descriptor: int, path: str) -> bytes:
 
 
 def parse(data: bytes, path: str = "<bytes>") -> Content:
-    """Return what the bytes of a ring file hold; what is torn, cut off or senseless is left out.
+    """Return the content of a ring file from its bytes; records that are torn, cut off or damaged are left out.
 
     Raises:
-        RingFileError: the bytes do not begin as a ring file does.
+        RingFileError: the bytes have no header of a ring file.
     """
     if data[: len(MAGIC)] != MAGIC:
-        raise RingFileError(path, "does not begin as a ring file of this version does")
-    body = _body(data, _JSON, HEADER)
-    header = _mapping(body)
+        raise RingFileError(path, "does not have the header of a ring file of this version")
+    body = _framed_body(data, _JSON, HEADER)
+    header = _json_object(body)
     if header is None:
         raise RingFileError(path, "has a damaged header")
-    steps: list[tuple[Record, Record | None]] = []
+    steps: list[tuple[SlotRecord, SlotRecord | None]] = []
     torn = 0
     for at in range(FIRST, len(data), SLOT):
-        start = _part(data, at, START)
+        start = _slot_record(data, at, START)
         if start is None:
             torn += any(data[at : at + START.size])
             continue
-        end = _part(data, at + start.size, END)
+        end = _slot_record(data, at + start.size, END)
         steps.append((start, end if end is not None and end.fields[0] == start.fields[0] else None))
     clean = data[_STATE : _STATE + len(_CLEAN)] == _CLEAN
     return Content(header, clean, _table(data), steps, torn)
@@ -340,16 +340,16 @@ def parse(data: bytes, path: str = "<bytes>") -> Content:
 def _table(data: bytes) -> dict[int, dict[str, Any]]:
     nodes: dict[int, dict[str, Any]] = {}
     at = HEADER
-    while (body := _body(data, at, HEADER + TABLE)) is not None:
-        record = _mapping(body)
+    while (body := _framed_body(data, at, HEADER + TABLE)) is not None:
+        record = _json_object(body)
         if record is not None:
             nodes[len(nodes)] = record
         at += FRAME.size + len(body)
     return nodes
 
 
-def _body(data: bytes, at: int, limit: int) -> bytes | None:
-    """Return a whole record; None where it is empty, torn or cut off."""
+def _framed_body(data: bytes, at: int, limit: int) -> bytes | None:
+    """Return the body of a record; None where it is empty, torn or cut off."""
     if at + FRAME.size > min(limit, len(data)):
         return None
     expected, length = FRAME.unpack_from(data, at)
@@ -357,25 +357,25 @@ def _body(data: bytes, at: int, limit: int) -> bytes | None:
     return body if length and len(body) == length and adler32(body) == expected else None
 
 
-def _part(data: bytes, at: int, layout: struct.Struct) -> Record | None:
+def _slot_record(data: bytes, at: int, layout: struct.Struct) -> SlotRecord | None:
     if at + layout.size > len(data):
         return None
     check, *numbers = layout.unpack_from(data, at)
-    *others, told, number = numbers
-    size, about_size, flags, node = told & 0x1FFF, told >> 13 & 0x1FFF, told >> 26 & 0x3F, told >> 32
+    *others, packed, number = numbers
+    size, about_size, flags, node = packed & 0x1FFF, packed >> 13 & 0x1FFF, packed >> 26 & 0x3F, packed >> 32
     length = layout.size + size + about_size
     tail = data[at + layout.size : at + length]
     if not number or length > PART or len(tail) != size + about_size or check != checksum(tail, *numbers):
         return None
-    about = _mapping(tail[size:]) if about_size else {}
+    about = _json_object(tail[size:]) if about_size else {}
     digest_size = DIGEST if flags & HAS_DIGEST else 0
     if about is None or size < digest_size:
         return None
     value = tail[:size]
-    return Record((number, *others, node), flags, value[:digest_size], value[digest_size:], about, length)
+    return SlotRecord((number, *others, node), flags, value[:digest_size], value[digest_size:], about, length)
 
 
-def _mapping(body: bytes | None) -> dict[str, Any] | None:
+def _json_object(body: bytes | None) -> dict[str, Any] | None:
     try:
         found = None if body is None else loads(body)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the black box says of a node and of a value, in as much room as there is."""
+"""The black box's notes about nodes and values, in as much room as there is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flowtrace.blackbox.ring_file import (
     ROOM,
     RingFile,
     framed,
-    word,
+    pack_integer,
 )
 from flowtrace.host import log
 from flowtrace.recording.node import Node, Policy, ordinary_names
@@ -32,67 +32,67 @@ _POINTERS: Final = frozenset({"opaque", "redacted", "redacted_delta"})
 _NAMELESS: Final = 0xFFFF
 
 
-class Way:
-    """How a call with one argument is written at once, where no name in it hides anything.
+class CallLayout:
+    """The layout of a call with one argument that is written at once, since no name in it is secret.
 
     Attributes:
-        lead: JSON text before the argument in the payload, which is to be hashed; None where the argument is written.
-        word: of its start, less the bytes of the value.
+        prefix: JSON text before the argument in the payload that is hashed; None where the argument is written.
+        packed: the packed integer of its start, less the bytes of the value.
         room: bytes that the argument may have.
     """
 
-    __slots__ = ("lead", "room", "word")
+    __slots__ = ("packed", "prefix", "room")
 
-    def __init__(self, name: str, known: KnownNode, flags: int, limit: int) -> None:
-        lead = b"{" + dumps(name) + b":"
-        self.lead = None if known.is_shown else lead
-        self.word = word(0, 0, HAS_DATA | AS_TAKEN | flags if known.is_shown else HAS_DIGEST, known.number)
-        self.room = limit - len(lead) - 1
+    def __init__(self, name: str, entry: NodeEntry, flags: int, limit: int) -> None:
+        prefix = b"{" + dumps(name) + b":"
+        self.prefix = None if entry.is_written else prefix
+        self.packed = pack_integer(0, 0, HAS_DATA | AS_TAKEN | flags if entry.is_written else HAS_DIGEST, entry.number)
+        self.room = limit - len(prefix) - 1
 
 
-class KnownNode:
-    """What is worked out once for each node.
+class NodeEntry:
+    """The notes about a node, made once.
 
     Attributes:
-        owner: the table that it is worked out for.
+        owner: the table that has it.
         number: of its record in the file's table.
         names: its parameters, where all are ordinary and none is secret or takes a receiver; else None.
         bound_names: the same without the receiver, for calls that leave it out.
-        way: how a call is written at once; None where there is not one such name, or hashes are keyed.
-        bound_way: the same for calls that leave out the receiver.
+        layout: of a call that is written at once; None where there is not one such name, or hashes are keyed.
+        bound_layout: the same for calls that leave out the receiver.
         captures: its payloads are kept.
-        is_shown: they are kept, and hashed without a key, which can wait until somebody reads the file.
+        is_written: they are kept, and hashed without a key, which can wait until the file is read.
         has_names: its payloads are objects of parameters.
-        secret: tells which names are secret.
-        harmless: keys that are not.
+        secret: returns True for a secret name.
+        not_secret: keys that it has been asked for, and that are not secret.
     """
 
     __slots__ = (
-        *("bound_names", "bound_way", "captures", "harmless", "has_names", "is_shown", "names"),
-        *("number", "owner", "secret", "way"),
+        *("bound_layout", "bound_names", "captures", "has_names", "is_written", "layout", "names"),
+        *("not_secret", "number", "owner", "secret"),
     )
 
-    def __init__(self, owner: object, number: int, node: Node, policy: Policy, harmless: set[str]) -> None:
+    def __init__(self, owner: object, number: int, node: Node, policy: Policy, not_secret: set[str]) -> None:
         self.owner = owner
         self.number = number
         self.captures = policy.captures_input(node)
-        self.is_shown = self.captures and policy.key is None
+        self.is_written = self.captures and policy.key is None
         self.has_names = node.function is not None
         self.secret = policy.secret(node)
-        self.harmless = harmless
-        is_asked = policy.redactor is not None  # then no name is known to be harmless
+        self.not_secret = not_secret
+        has_redactor = policy.redactor is not None  # then each value has to be asked for
         self.names, self.bound_names = (
-            None if is_asked else _harmless(names, self.secret) for names in names_of_calls(node)
+            None if has_redactor else _none_secret(names, self.secret) for names in names_of_calls(node)
         )
-        self.way = self.bound_way = None
-        if policy.key is None and number != _NAMELESS:  # what an argument is called is told by the node's record
+        self.layout = self.bound_layout = None
+        if policy.key is None and number != _NAMELESS:  # the argument's name is in the node's record
             limit = min(ROOM, policy.max_value_bytes)
-            self.way = _way(self.names, self, 0, limit)
-            self.bound_way = _way(self.bound_names, self, IS_BOUND, limit)
+            self.layout = _layout(self.names, self, 0, limit)
+            self.bound_layout = _layout(self.bound_names, self, IS_BOUND, limit)
 
 
 class NodeTable:
-    """The table of nodes in a ring file, and what is worked out for each of them.
+    """The table of nodes in a ring file, and the entry of each of them.
 
     Args:
         file: the ring file.
@@ -103,7 +103,7 @@ class NodeTable:
         self._file: RingFile | None = file
         self._policy = policy
         self._numbers: dict[bytes, int] = {}
-        self._harmless: dict[SecretNames, set[str]] = {}
+        self._not_secret: dict[SecretNames, set[str]] = {}
         self._end = HEADER
         self._lock = RLock()
 
@@ -111,30 +111,27 @@ class NodeTable:
         """Let go of the file."""
         self._file = None
 
-    def known(self, node: Node) -> KnownNode:
-        """Return what is worked out for a node."""
-        known = node.known
-        return known if known.owner is self else self.learn(node)
-
-    def learn(self, node: Node) -> KnownNode:
-        """Work it out, and write the node's record."""
+    def entry(self, node: Node) -> NodeEntry:
+        """Return the entry of a node, made and written into the table where it has none there."""
+        entry = node.entry
+        if isinstance(entry, NodeEntry) and entry.owner is self:
+            return entry
         with self._lock:
-            harmless = self._harmless.setdefault(self._policy.secret(node), set())
-            known = KnownNode(self, self._number_of(node), node, self._policy, harmless)
-            node.known = known
-        return known
+            not_secret = self._not_secret.setdefault(self._policy.secret(node), set())
+            node.entry = entry = NodeEntry(self, self._number_of(node), node, self._policy, not_secret)
+        return entry
 
     def _number_of(self, node: Node) -> int:
-        """Return the number of a node's record in the table; the same for those of which the same is said.
+        """Return the number of a node's record in the table; nodes with equal records share one.
 
-        One that has no room there stays nameless, and so do those that come after it.
+        A node that has no room there stays nameless, and so do those that come after it.
         """
         names = (node.node_id, node.component, node.operation)
-        code = node.located or code_of(node.function)
+        code = node.code or code_of(node.function)
         about = None if code is None else to_document(code)
         argument = [found[0] if found and len(found) == 1 else None for found in names_of_calls(node)]
-        told = {"names": [name[:LONG_TEXT] for name in names], "code": about, "argument": argument}
-        record = framed(plain(told) or b"{}")
+        facts = {"names": [name[:LONG_TEXT] for name in names], "code": about, "argument": argument}
+        record = framed(plain(facts) or b"{}")
         number = self._numbers.get(record)
         if number is not None or self._file is None:
             return number or 0
@@ -149,11 +146,11 @@ class NodeTable:
         return number
 
 
-def _way(names: tuple[str, ...] | None, known: KnownNode, flags: int, limit: int) -> Way | None:
-    return Way(names[0], known, flags, limit) if names is not None and len(names) == 1 else None
+def _layout(names: tuple[str, ...] | None, entry: NodeEntry, flags: int, limit: int) -> CallLayout | None:
+    return CallLayout(names[0], entry, flags, limit) if names is not None and len(names) == 1 else None
 
 
-def _harmless(names: tuple[str, ...] | None, secret: SecretNames) -> tuple[str, ...] | None:
+def _none_secret(names: tuple[str, ...] | None, secret: SecretNames) -> tuple[str, ...] | None:
     return None if names is None or not names or any(map(secret, names)) else names
 
 
@@ -177,13 +174,13 @@ def code_of(function: Any) -> Code | None:
 
 
 def digest_of(value: Encoded) -> tuple[bytes, int]:
-    """Return the hash of a value, and the flags that tell of it."""
+    """Return the hash of a value, and the flags for it."""
     keyed = value.digest.algorithm == KEYED_ALGORITHM
     return bytes.fromhex(value.digest.value), HAS_DIGEST | (IS_KEYED if keyed else 0)
 
 
 def about_of(value: Encoded, kept: bool) -> dict[str, Any]:
-    """Return what is said about a value, with its size where it is kept."""
+    """Return the notes about a value, with its size where it is kept."""
     found: dict[str, Any] = {"size": value.size} if kept else {}
     for name, pointers in (("opaque", value.opaque), ("redacted", value.redacted)):
         if pointers:
@@ -192,28 +189,28 @@ def about_of(value: Encoded, kept: bool) -> dict[str, Any]:
 
 
 def delta_of(value: Encoded) -> dict[str, Any]:
-    """Return what is said about a recorded state change: its hash, and what was hidden in it."""
+    """Return the notes about a recorded state change: its hash, and pointers to what was hidden in it."""
     found: dict[str, Any] = {"state_delta": [value.digest.algorithm, value.digest.value]}
     return found | ({"redacted_delta": list(value.redacted)} if value.redacted else {})
 
 
 def fitted(digest: bytes, flags: int, data: bytes | None, about: dict[str, Any]) -> tuple[bytes, int, int, int]:
-    """Return the tail of a record that fits into its part: what is too much is left out, the least needed first.
+    """Return the tail of a record so that it fits into its half of a slot; the least needed notes are left out first.
 
     Returns:
-        The tail, flags, how much of the tail is digest and value, and how much of it is said about these.
+        The tail, flags, bytes of digest and value in the tail, and bytes of notes in it.
     """
-    told = dumps(about) if about else b""
+    notes = dumps(about) if about else b""
     for shorten in (_without_frames, _without_details, _without_pointers):
-        if len(told) <= ROOM:
+        if len(notes) <= ROOM:
             break
         about = shorten(about)
-        told = dumps(about)
-    if len(told) > ROOM:  # a message of which each character takes six bytes
-        told = dumps({"failure": [about["failure"][0], "", None]})
-    if data is not None and len(data) + len(told) <= ROOM:
-        return digest + data + told, flags | HAS_DATA, len(digest) + len(data), len(told)
-    return digest + told, flags, len(digest), len(told)
+        notes = dumps(about)
+    if len(notes) > ROOM:  # a message of which each character takes six bytes
+        notes = dumps({"failure": [about["failure"][0], "", None]})
+    if data is not None and len(data) + len(notes) <= ROOM:
+        return digest + data + notes, flags | HAS_DATA, len(digest) + len(data), len(notes)
+    return digest + notes, flags, len(digest), len(notes)
 
 
 def _without_frames(about: dict[str, Any]) -> dict[str, Any]:

@@ -26,16 +26,16 @@ _namespace_of_module: Final[Callable[[ModuleType], dict[str, Any]]] = vars(Modul
 
 
 class ImportHook(MetaPathFinder):
-    """Has a look at chosen modules as soon as their code has run. The modules can't tell: their loaders stay theirs.
+    """Looks at chosen modules as soon as their code has run. Their loaders stay the same, so that no module sees it.
 
-    A subclass says in `wants` which, and in `seen` what to do.
+    A subclass chooses the modules in `wants`, and looks at them in `seen`.
     """
 
     def __init__(self) -> None:
         self._asked = threading.local()
 
     def wants(self, name: str) -> bool:
-        """Tell whether a module of this name is to be looked at."""
+        """Return True if a module of this name is to be looked at."""
         raise NotImplementedError
 
     def seen(self, module: ModuleType, new: Iterable[ModuleType]) -> None:
@@ -48,7 +48,7 @@ class ImportHook(MetaPathFinder):
         raise NotImplementedError
 
     def not_watched(self, name: str, error: Exception) -> None:
-        """Hear of a module that can't be looked at."""
+        """Report a module that can't be looked at."""
         log.internal_fault(f"watch the import of {name}", error)
 
     def install(self) -> None:
@@ -65,7 +65,7 @@ class ImportHook(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Let the other finders find it, and extend the last step of its loader."""
-        # Another finder may ask all of them too, and so this one again.
+        # Another finder may ask all finders, and so this one again.
         asked: set[str] = self._asked.__dict__.setdefault("names", set())
         if fullname in asked or not self.wants(fullname):
             return None
@@ -103,7 +103,7 @@ class ImportHook(MetaPathFinder):
 
 
 def _extended(execute: Callable[[ModuleType], None], hook: ImportHook, loader: Any) -> Callable[[ModuleType], None]:
-    """Return what a loader does from now on to execute a module."""
+    """Return the function by which a loader executes a module from now on."""
 
     def exec_module(module: ModuleType) -> None:
         name = module.__name__
@@ -135,14 +135,14 @@ class Patterns:
         self._fixed = tuple(_fixed_part(pattern) for pattern in self.patterns)
 
     def may_match_in(self, module: str) -> bool:
-        """Tell whether something in a module of this name may match."""
+        """Return True if something in a module of this name may match."""
         if module.partition(".")[0] in _NEVER or module == "__main__":
             return False
         inside = module + "."
         return any(fixed.startswith(inside) or inside.startswith(fixed) for fixed in self._fixed) or self._match(module)
 
     def match(self, module: str, name: str) -> bool:
-        """Tell whether a function of a module matches: its module's name does, or its own."""
+        """Return True if a function of a module matches, by its module's name or by its own."""
         return self._match(module) or self._match(f"{module}.{name}")
 
     def _match(self, name: str) -> bool:
@@ -166,7 +166,7 @@ class AutoTracer(ImportHook):
         self.patterns = Patterns(patterns)
 
     def wants(self, name: str) -> bool:
-        """Tell whether something in a module of this name may be traced."""
+        """Return True if something in a module of this name may be traced."""
         return self.patterns.may_match_in(name)
 
     def seen(self, module: ModuleType, new: Iterable[ModuleType]) -> None:
@@ -220,7 +220,7 @@ def _traced(value: Any) -> Any:
 
 
 def _is_traced(function: Any) -> bool:
-    """Tell whether a decorator of the user's stands around a function that is a node already."""
+    """Return True if a function is a decorator of the user's around a node."""
     for _ in range(50):
         function = vars(function).get("__wrapped__")
         if type(function) is TracedFunction:

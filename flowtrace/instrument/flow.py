@@ -8,13 +8,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowtrace.host import switch
-from flowtrace.instrument.loading import is_ready, start_if_asked
 from flowtrace.instrument.proxies import TracedFunction
+from flowtrace.instrument.subjects import flow_subject, is_ready, start_if_asked
 
 if TYPE_CHECKING:
     from flowtrace.instrument.traced_node import Traceable
-    from flowtrace.instrument.wrappers import Subject
-    from flowtrace.recording.process import Scope
+    from flowtrace.recording.current import Scope
     from flowtrace.recording.step import CurrentStep
     from flowtrace.settings.config import TraceContext
 
@@ -22,7 +21,7 @@ F = TypeVar("F", bound="Traceable")
 C = TypeVar("C", bound="Callable[..., Any]")
 
 
-class flow:  # noqa: N801  # used as a context manager and decorator, where lower case is the custom
+class flow:  # noqa: N801  # context managers and decorators have lower case names
     """A run with its own buffer and context: a context manager (``with``, ``async with``) and a decorator.
 
     Steps inside it belong to it and to no other flow. When an exception leaves it, its trace is written; in mode
@@ -72,9 +71,9 @@ class flow:  # noqa: N801  # used as a context manager and decorator, where lowe
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        scope = self._take()
+        scope = self._pop_scope()
         if scope is not None:
-            from flowtrace.recording.flow_runs import close_flow
+            from flowtrace.recording.process import close_flow
 
             close_flow(scope, error)
 
@@ -93,27 +92,22 @@ class flow:  # noqa: N801  # used as a context manager and decorator, where lowe
         """Decorate a function: each of its calls is a run of this flow.
 
         Raises:
-            TypeError: what is decorated can't be called.
+            TypeError: the decorated object can't be called.
         """
         if isinstance(function, type) or not (callable(function) or hasattr(function, "__func__")):
             raise TypeError(f"flow decorates a function or a method, not {function!r:.80}")
         start_if_asked()
-        decorated: Any = TracedFunction(function, lambda _function: self._subject())
+        decorated: Any = TracedFunction(function, lambda _function: flow_subject(self._make_scope))
         return decorated  # type: ignore[no-any-return]
-
-    def _subject(self) -> Subject:
-        from flowtrace.instrument.subjects import flow_subject
-
-        return flow_subject(self._make_scope)
 
     def _make_scope(self) -> Scope | None:
         if not is_ready():
             return None
-        from flowtrace.recording.flow_runs import new_scope
+        from flowtrace.recording.process import open_flow
 
-        return new_scope(self._in)
+        return open_flow(self._context_in)
 
-    def _take(self) -> Scope | None:
+    def _pop_scope(self) -> Scope | None:
         """Return the scope that this ``with`` entered: one flow object may be entered in many threads and tasks."""
         here = get_ident()
         entered = [at for at, (thread, _) in enumerate(self._entered) if thread == here]
@@ -127,11 +121,11 @@ class flow:  # noqa: N801  # used as a context manager and decorator, where lowe
     def _is_mine(self, scope: Scope | None) -> bool:
         if scope is None:
             return True
-        from flowtrace.recording.flow_runs import encloses
+        from flowtrace.recording.current import encloses
 
         return encloses(scope)
 
-    def _in(self, outer: TraceContext) -> TraceContext:
+    def _context_in(self, outer: TraceContext) -> TraceContext:
         from flowtrace.settings.config import TraceContext
 
         flow_id, version, pack_ref, resolved_digest = self._context
@@ -144,7 +138,7 @@ class flow:  # noqa: N801  # used as a context manager and decorator, where lowe
 
 
 class _NoStep:
-    """Stands for the current step where none is recorded; false, and does nothing."""
+    """The current step where none is recorded: false, and its methods do nothing."""
 
     __slots__ = ()
 
@@ -162,14 +156,15 @@ _NO_STEP = _NoStep()
 
 
 def current_step() -> CurrentStep:
-    """Return the step that runs here, to add to it.
+    """Return the step that runs here, to add information to it.
 
     Returns:
         The step; where nothing is recorded, a false object whose methods do nothing.
     """
     if not switch.SWITCH or switch.is_unread():
         return _NO_STEP
-    from flowtrace.recording.step import CURRENT, Step
+    from flowtrace.recording.current import CURRENT
+    from flowtrace.recording.step import Step
 
     current = CURRENT.get()
     return current if isinstance(current, Step) else _NO_STEP
@@ -181,7 +176,7 @@ def propagate(function: C) -> C:
     Thread pools and `asyncio.to_thread` do so by themselves while tracing is on.
 
     Args:
-        function: what the thread will run.
+        function: the function that the thread will run.
 
     Returns:
         A function that does the same, as a child of the step that is current now; ``function`` itself where nothing
@@ -189,7 +184,7 @@ def propagate(function: C) -> C:
     """
     if not is_ready():
         return function
-    from flowtrace.recording.threads import carry
+    from flowtrace.recording.current import carry
 
     carried: Any = carry(function)
     return carried  # type: ignore[no-any-return]

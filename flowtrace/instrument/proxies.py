@@ -1,4 +1,4 @@
-"""What stands in the place of a traced callable: wrapt proxies that are shown, bound, pickled and copied as it is."""
+"""The wrapt proxies around traced callables: shown, bound, pickled and copied as the callable itself is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import types
 from collections.abc import Callable
 from functools import partial
+from operator import itemgetter
 from types import FunctionType, MethodType
 from typing import Any, Final
 
@@ -15,11 +16,11 @@ import wrapt
 from flowtrace.host.objects import RECEIVER_NAMES
 from flowtrace.host.switch import SWITCH
 from flowtrace.instrument import class_methods
-from flowtrace.instrument.loading import if_on
-from flowtrace.instrument.wrappers import Subject, wrapper_for
+from flowtrace.instrument.subjects import Subject, if_on
+from flowtrace.instrument.wrappers import wrapper_for
 
 MakeSubject = Callable[[Any], Subject]
-"""Takes what is called, and loads what its calls are recorded as."""
+"""Takes a callable, and makes the subject that its calls are recorded as."""
 _IMPLICIT: Final[dict[str, type]] = {
     "__new__": staticmethod,
     "__init_subclass__": classmethod,
@@ -39,7 +40,7 @@ def _delete_annotations(self: Any) -> None:
     del self.__wrapped__.__annotations__
 
 
-# Stands in each wrapper's class: else the first look at the *class's* annotations would put an empty dictionary there,
+# Each wrapper's class has it: else the first look at the *class's* annotations would put an empty dictionary there,
 # and from then on every wrapper would show that one.
 _ANNOTATIONS: Any = property(_annotations, _set_annotations, _delete_annotations)
 
@@ -66,8 +67,8 @@ class _BoundTracedFunction(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg
         return self if copied is receiver else self._self_parent.__get__(copied, type(copied))
 
 
-class _Stand:
-    """What a wrapper does as the callable that it stands for: be shown, pickled and copied."""
+class _StandIn:
+    """A wrapper that is shown, pickled and copied as the callable that it wraps."""
 
     __slots__ = ()
 
@@ -75,10 +76,12 @@ class _Stand:
         return repr(self.__wrapped__)
 
     def __reduce_ex__(self: Any, protocol: object) -> Any:
-        name = text_of(self.__wrapped__, "__qualname__")
-        if name is not None and _find(text_of(self.__wrapped__, "__module__"), name) is self:
+        name = text_attribute(self.__wrapped__, "__qualname__")
+        if name is not None and _look_up(text_attribute(self.__wrapped__, "__module__"), name) is self:
             return name
-        return _itself, (self.__wrapped__,)
+        # No module has it under its name: it is pickled without its decorator, by a call that returns its argument. A
+        # function of ours in its place would tie pickles to the module that has it.
+        return itemgetter(0), ((self.__wrapped__,),)
 
     def __copy__(self: Any) -> Any:
         from copy import copy
@@ -95,14 +98,14 @@ class _Stand:
         raise NotImplementedError
 
 
-class TracedFunction(_Stand, wrapt.FunctionWrapper):  # type: ignore[type-arg]
+class TracedFunction(_StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
     """A callable whose calls are recorded while the switch is on, and which is that callable in everything else.
 
     Args:
-        wrapped: what is called.
-        make_subject: takes ``wrapped`` and loads what its calls are recorded as.
-        takes_receiver: whether its first argument is no part of the payload; None means that its names tell.
-        is_bound: its first argument is always the receiver, whatever that is.
+        wrapped: the callable.
+        make_subject: takes ``wrapped`` and makes the subject that its calls are recorded as.
+        takes_receiver: whether its first argument is no part of the payload; None means that its names decide.
+        is_bound: its first argument is always the receiver, even where that is a number or a text.
     """
 
     __slots__ = ()
@@ -137,7 +140,7 @@ class TracedFunction(_Stand, wrapt.FunctionWrapper):  # type: ignore[type-arg]
         return super().__get__(instance, owner)
 
     def __set_name__(self, owner: type, name: str) -> None:
-        """Learn that this is a method; and do what the class would do to a plain function of these names."""
+        """Note that this is a method; and treat ``__new__`` and its like as the class would treat a plain function."""
         super().__set_name__(owner, name)  # type: ignore[misc]  # wrapt has it, its stubs do not
         function = self.__wrapped__
         if type(function) is not FunctionType:
@@ -163,7 +166,7 @@ def _method(make_subject: MakeSubject, function: Any) -> TracedFunction:
 
 
 class _ShownAs(type):
-    """The class of a traced object. `help` looks at an object's class, and is shown the one that it would have.
+    """The class of a traced object. `help` looks at an object's class, and sees the one of the wrapped object.
 
     The interpreter itself never asks a class in this way.
     """
@@ -175,15 +178,15 @@ class _ShownAs(type):
             return (cls, *shown.__mro__[1:])
         if name == "__signature__":
             return inspect.signature(shown)
-        return own(cls, name) if isinstance(vars(_Stand).get(name), FunctionType) else getattr(shown, name)
+        return own(cls, name) if isinstance(vars(_StandIn).get(name), FunctionType) else getattr(shown, name)
 
 
-class TracedObject(_Stand, wrapt.CallableObjectProxy):  # type: ignore[type-arg]
+class TracedObject(_StandIn, wrapt.CallableObjectProxy):  # type: ignore[type-arg]
     """An object with a ``__call__`` of its own, traced. It binds to no instance, as such an object does not either.
 
     Args:
         wrapped: the object.
-        make_subject: takes it and loads what its calls are recorded as.
+        make_subject: takes it and makes the subject that its calls are recorded as.
     """
 
     __slots__ = ()
@@ -209,11 +212,11 @@ class TracedObject(_Stand, wrapt.CallableObjectProxy):  # type: ignore[type-arg]
 
 
 def traced_object(target: Any, make_subject: MakeSubject) -> Any:
-    """Trace an object through a class that is shown as the object's own.
+    """Trace an object with a ``__call__``, by a class that looks like the object's own.
 
     Args:
         target: the object.
-        make_subject: takes it and loads what its calls are recorded as.
+        make_subject: takes it and makes the subject that its calls are recorded as.
     """
     cls = type(target)
     body = {"_shown": cls, "__doc__": cls.__doc__, "__slots__": (), "__annotations__": _ANNOTATIONS}
@@ -224,16 +227,16 @@ def traced_object(target: Any, make_subject: MakeSubject) -> Any:
 
 
 def is_traced(member: Any) -> bool:
-    """Tell whether an attribute of a class is a node; the attribute itself is not asked."""
+    """Return True if an attribute of a class is a node; no code of the attribute is run."""
     return issubclass(type(member), TracedFunction)
 
 
 def is_proxied_function(member: Any) -> bool:
-    """Tell whether an attribute of a class is a function behind another decorator made with wrapt."""
+    """Return True if an attribute of a class is a function behind another decorator made with wrapt."""
     return issubclass(type(member), wrapt.ObjectProxy) and isinstance(member, FunctionType)
 
 
-def text_of(function: Any, name: str) -> str | None:
+def text_attribute(function: Any, name: str) -> str | None:
     """Return an attribute that is text, or None."""
     try:
         value = getattr(function, name, None)
@@ -242,21 +245,16 @@ def text_of(function: Any, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _find(module: str | None, name: str) -> Any:
-    """Return what a module has under a qualified name, or None."""
+def _look_up(module: str | None, name: str) -> Any:
+    """Return the object that a module has under a qualified name, or None."""
     found: Any = sys.modules.get(module or "")
     for part in name.split("."):
         found = getattr(found, part, None)
     return found
 
 
-def _itself(value: Any) -> Any:
-    """Take a pickled callable back: one that no module has under its name travels without its decorator."""
-    return value
-
-
 def _names_receiver(function: Any) -> bool:
-    """Tell by its name that a function's first parameter takes a receiver, where no class says so."""
+    """Return True if the name of a function's first parameter is that of a receiver, where no class says more."""
     if type(function) is not FunctionType:
         return False
     scope = function.__qualname__.rpartition(".")[0]

@@ -1,6 +1,6 @@
-"""`traced_node`: making callables and classes nodes, whose calls can be recorded.
+"""`traced_node`: makes callables and classes nodes, whose calls can be recorded.
 
-Nothing but wrapt is loaded here until a call is really traced.
+Nothing but wrapt is loaded here until a call is traced.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
-from flowtrace.instrument.loading import start_if_asked
-from flowtrace.instrument.proxies import TracedFunction, is_proxied_function, is_traced, text_of, traced_object
-from flowtrace.instrument.wrappers import Subject
+from flowtrace.instrument.proxies import TracedFunction, is_proxied_function, is_traced, text_attribute, traced_object
+from flowtrace.instrument.subjects import Subject, node_subject, start_if_asked
 
 Traceable: TypeAlias = "Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]"
 F = TypeVar("F", bound="Traceable")
@@ -54,7 +53,7 @@ def traced_node(
     wraps the public methods that the class itself defines.
 
     Args:
-        function: what is decorated.
+        function: the function or class to decorate.
         component: component_id of its steps; default: the name of its module.
         operation: operation of its steps; default: its qualified name.
         node_id: node_id of its steps; default: component and operation, joined with a dot.
@@ -63,10 +62,10 @@ def traced_node(
         expected_errors: exceptions that are part of its contract: recorded in the step, no failure.
 
     Returns:
-        The same function or class for every purpose of the caller; without ``function``, a decorator.
+        A function or class that the caller can use exactly as before; without ``function``, a decorator.
 
     Raises:
-        TypeError: what is decorated can't be called, or an option is of the wrong type.
+        TypeError: the decorated object can't be called, or an option is of the wrong type.
     """
     options = _Options(component, operation, node_id, capture_inputs, redact, expected_errors)
     if function is _NOTHING:
@@ -75,7 +74,7 @@ def traced_node(
 
 
 class _Options:
-    """What a decorator was given, checked."""
+    """The options of a decorator, checked."""
 
     __slots__ = ("capture_inputs", "component", "expected_errors", "node_id", "operation", "redact")
 
@@ -111,7 +110,7 @@ class _Options:
         return self._wrap(target)
 
     def _wrap(self, target: Any) -> Any:
-        """Wrap a callable so that what comes out is of the same kind."""
+        """Wrap a callable; the result is of the same kind."""
         kind = type(target)
         if kind in (classmethod, staticmethod) and callable(target.__func__):
             subject = partial(self._subject, is_static=kind is staticmethod)
@@ -135,12 +134,11 @@ class _Options:
         return cls
 
     def _subject(self, target: Any, *, is_static: bool = False) -> Subject:
-        from flowtrace.instrument.subjects import node_subject
         from flowtrace.recording.node import Node
 
         function = target.__func__ if _is_descriptor(target) else target
-        component = self.component or text_of(function, "__module__") or "unknown"
-        operation = self.operation or text_of(function, "__qualname__") or type(function).__qualname__
+        component = self.component or text_attribute(function, "__module__") or "unknown"
+        operation = self.operation or text_attribute(function, "__qualname__") or type(function).__qualname__
         is_static = is_static or isinstance(target, staticmethod)
         node = Node(
             component,
@@ -160,14 +158,14 @@ def _is_descriptor(target: Any) -> bool:
 
 
 def _with_attributes(new: Any, old: Any) -> Any:
-    """Give an object that stands for another one the attributes that users set on that one."""
+    """Copy the attributes that users set on an object to the new one that stands in its place."""
     for name, value in vars(old).items():
         vars(new).setdefault(name, value)
     return new
 
 
 def _is_method(member: Any) -> bool:
-    """Tell whether a class attribute is a method that no node wraps yet; other attributes are not touched."""
+    """Return True if a class attribute is a method that is not traced yet; no code of the attribute is run."""
     if issubclass(type(member), classmethod | staticmethod):  # isinstance would ask a member that may be a lazy object
         member = member.__func__
     if is_traced(member):

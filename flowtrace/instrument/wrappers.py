@@ -1,7 +1,6 @@
-"""The four shapes of a call, each wrapped so that the caller can't tell: plain, coroutine, generator, async generator.
+"""The wrappers of the four shapes of a call: plain, coroutine, generator, async generator. No caller sees a difference.
 
-Every wrapper takes wrapt's four arguments. What it records is a *subject*: a node, whose calls become steps, or a
-flow, whose calls become runs.
+Every wrapper takes wrapt's four arguments, and calls the functions of a `Subject`.
 """
 
 from __future__ import annotations
@@ -13,85 +12,7 @@ import types
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Final
 
-from flowtrace.host.objects import NO_RECEIVERS
-
-_FUNCTIONS: Final = ("begin", "emit", "end", "end_stream", "fail", "prepare", "resume", "start", "suspend")
-
-
-class Subject:
-    """What calls are recorded as. None of its functions may raise an Exception.
-
-    Attributes:
-        begin: takes the subject, args, kwargs and whether they leave out the receiver; starts a plain call and returns
-            its step, or None where it can't be recorded.
-        prepare: the same for a body that starts later.
-        start: the body of the step starts.
-        suspend: the body gives control to its consumer.
-        resume: the body goes on.
-        emit: the body yields a value, and with it control.
-        end: the call returned a value.
-        end_stream: the generator returned a value, or, without one, was closed.
-        fail: the call ended with an exception.
-        target: the node that `prepare` needs.
-        takes_receiver: the function is a method, so that its first argument is no part of the payload.
-        no_receivers: identities of classes whose objects are no receivers all the same, as in ``Unbound.double(3)``.
-    """
-
-    __slots__ = (*_FUNCTIONS, "_make", "no_receivers", "takes_receiver", "target")
-
-    begin: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
-    prepare: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
-    start: Callable[[Any], None]
-    suspend: Callable[[Any], None]
-    resume: Callable[[Any], None]
-    emit: Callable[[Any, Any], None]
-    end: Callable[[Any, Any], None]
-    end_stream: Callable[..., None]
-    fail: Callable[[Any, BaseException], None]
-    target: Any
-    takes_receiver: bool
-    no_receivers: frozenset[int]
-    _make: Callable[[], Subject | None]
-
-    def __init__(
-        self,
-        target: Any = None,
-        **functions: Callable[..., Any],
-    ) -> None:
-        self.target = target
-        self.takes_receiver = False
-        self.no_receivers = NO_RECEIVERS
-        for name, function in functions.items():
-            setattr(self, name, function)
-
-    @classmethod
-    def made_later(cls, make: Callable[[], Subject | None]) -> Subject:
-        """Return a subject that is loaded when the first call that is not "off" needs it.
-
-        Args:
-            make: makes the real subject; None means that this call is not recorded.
-        """
-        later = cls(begin=_load_and_begin, prepare=_load_and_prepare)
-        later._make = make
-        return later
-
-    def load(self) -> bool:
-        """Become the real subject, if this call is to be recorded."""
-        made = self._make()
-        if made is None:
-            return False
-        for name in ("target", *_FUNCTIONS):
-            setattr(self, name, getattr(made, name))
-        return True
-
-
-def _load_and_begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Any:
-    return subject.begin(subject, args, kwargs, bound) if subject.load() else None
-
-
-def _load_and_prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Any:
-    return subject.prepare(subject, args, kwargs, bound) if subject.load() else None
-
+from flowtrace.instrument.subjects import Subject
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -100,7 +21,7 @@ def plain(subject: Subject) -> Wrapper:
     """Return the wrapper of a plain function."""
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        begin = subject.begin  # a method's call would look for it in the class first
+        begin = subject.begin  # ``subject.begin(...)`` would look for a method in the class first
         if instance is None and subject.takes_receiver and args and id(type(args[0])) not in subject.no_receivers:
             step = begin(subject, args[1:], kwargs, True)
         else:
@@ -120,7 +41,13 @@ def plain(subject: Subject) -> Wrapper:
 
 
 def _driven(kind: type, drive: Callable[..., Any], subject: Subject) -> Wrapper:
-    """Return the wrapper of a function whose call only makes a body, of a kind, that is run later."""
+    """Return the wrapper of a function whose call only makes a body that runs later.
+
+    Args:
+        kind: the type of the body.
+        drive: makes the generator or coroutine that the caller gets instead.
+        subject: what calls are recorded as.
+    """
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if instance is None and args and subject.takes_receiver and id(type(args[0])) not in subject.no_receivers:
@@ -166,20 +93,20 @@ def _flags(function: Any) -> int:
 
 
 def _fail_unstarted(subject: Subject, step: Any, error: BaseException) -> None:
-    """Record a call that gave no body to drive: its arguments did not fit."""
+    """Record a call that made no body: its arguments did not fit."""
     subject.start(step)
     subject.fail(step, error)
 
 
 def _end_unstarted(subject: Subject, step: Any, result: Any) -> Any:
-    """Record a call that gave something else than the code says: another decorator is between us and the code."""
+    """Record a call whose result is no such body: another decorator is between us and the code."""
     subject.start(step)
     subject.end(step, result)
     return result
 
 
 class _Unstarted:
-    """Holds a coroutine that may never be awaited, so that only the outer one is warned of.
+    """Holds a coroutine that may never be awaited, so that Python warns of the outer one only.
 
     It is made before the coroutine: the garbage collector ends the older of the two first.
     """
@@ -197,7 +124,7 @@ class _Unstarted:
 def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Forward everything between a generator and its consumer, as PEP 380 says.
 
-    What is given to the consumer leaves its list, so that it does not live on in here.
+    A yielded value is in a list until it is popped for the consumer: no reference to it stays here.
     """
     advance: Callable[..., Any] = body.send
     argument: Any = None
@@ -217,13 +144,13 @@ def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]
         try:
             argument = yield given.pop()
             advance = body.send
-        except BaseException as error:  # GeneratorExit too: the body may have something to say to it
+        except BaseException as error:  # GeneratorExit too: the body may handle it
             advance, argument = body.throw, error
         subject.resume(step)
 
 
 async def _drive_coroutine(subject: Subject, step: Any, unstarted: _Unstarted) -> Any:
-    """Await a body; whenever it is suspended, so is its step: who drives it may do other things meanwhile."""
+    """Await a body; whenever it is suspended, so is its step: the event loop may run other code meanwhile."""
     body = unstarted.body
     advance: Callable[..., Any] = body.send
     argument: Any = None
@@ -250,7 +177,7 @@ async def _drive_coroutine(subject: Subject, step: Any, unstarted: _Unstarted) -
 
 @types.coroutine
 def _drive_iterable_coroutine(subject: Subject, step: Any, body: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """Do the same for a generator that is a coroutine: what it yields is for the event loop, and no item."""
+    """Do the same for a generator that is a coroutine: it yields to the event loop, and none of that is an item."""
     advance: Callable[..., Any] = body.send
     argument: Any = None
     subject.start(step)
@@ -276,7 +203,7 @@ def _drive_iterable_coroutine(subject: Subject, step: Any, body: Generator[Any, 
 
 @types.coroutine
 def _pass_on(given: list[Any]) -> Generator[Any, Any, Any]:
-    """Give what a body awaits to the event loop, and return the loop's answer."""
+    """Pass what a body awaits on to the event loop, and return the loop's answer."""
     return (yield given.pop())
 
 
@@ -336,7 +263,7 @@ async def _drive_async_generator(
 
 
 def _first_step(body: AsyncGenerator[Any, Any]) -> Any:
-    """Begin a body out of sight of the event loop: the loop already looks after the driver, which closes it."""
+    """Begin a body that the event loop does not see: the loop looks after the driver, and that closes the body."""
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(None, None)
     try:
@@ -353,13 +280,13 @@ _BY_FLAG: Final = (
 )
 
 
-def _unseen(code: types.CodeType) -> types.CodeType:
-    constants = tuple(_unseen(item) if isinstance(item, types.CodeType) else item for item in code.co_consts)
+def _skipped(code: types.CodeType) -> types.CodeType:
+    constants = tuple(_skipped(item) if isinstance(item, types.CodeType) else item for item in code.co_consts)
     return code.replace(co_filename=f"{code.co_filename} (importlib._bootstrap)", co_consts=constants)
 
 
-# A `stacklevel` says how many frames up the culprit is. `warnings` and `logging` do not count the frames of the import
-# system, which they know by these two words in the file name; so ours, in between, change nothing for them either.
+# A `stacklevel` counts frames up to the one that is to blame. `warnings` and `logging` skip the frames of the import
+# system, which they recognise by these two words in the file name; so they skip ours as well.
 for _function in [item for item in globals().values() if type(item) is types.FunctionType]:
     if _function.__module__ == __name__:
-        _function.__code__ = _unseen(_function.__code__)
+        _function.__code__ = _skipped(_function.__code__)

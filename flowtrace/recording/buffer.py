@@ -4,35 +4,27 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import count
-from threading import RLock
-from typing import Final
 
+from flowtrace.recording.state import STATE
 from flowtrace.recording.step import Step
 from flowtrace.settings.config import TraceConfig
 from flowtrace.values.encoded import Encoded
-
-_locks: Final = [RLock()]
-"""One for all buffers: it is only needed where a step is not light, and where a buffer is read."""
-
-
-def forget_lock() -> None:
-    """Make a new lock: in a forked child the old one may be held by a thread that is not there."""
-    _locks[:] = [RLock()]
 
 
 class Buffer:
     """Keeps the last finished steps.
 
-    As long as every value is below the limit of one value, the number of steps alone keeps the bytes in bounds, and
-    adding one is two calls in C, which threads can't get between. The first larger value ends that.
+    As long as every value is below the limit of one value, the number of steps alone bounds the bytes. Then adding a
+    step takes no lock: one append to `steps` and one tick, two calls in C that no other thread can interrupt. The first
+    larger value ends that: from then on bytes are counted.
 
     Args:
-        config: says how many steps and bytes.
+        config: how many steps and bytes.
 
     Attributes:
         counts_bytes: the number of steps alone is not enough.
-        steps: those that are kept, oldest first; one whose values are light is put here where bytes are not counted ...
-        ticks: ... and counted by this.
+        steps: the steps that are kept, oldest first.
+        ticks: counts the steps that were added.
     """
 
     __slots__ = ("_bytes", "_config", "_counted", "_sizes", "counts_bytes", "steps", "ticks")
@@ -48,14 +40,14 @@ class Buffer:
     def add(self, step: Step) -> None:
         """Keep a step, and let the oldest ones go that are too many."""
         if self.counts_bytes or type(step.input) is Encoded or type(step.output) is Encoded:
-            self._add_other(step)
+            self._add_under_lock(step)
         else:
             self.steps.append(step)
             next(self.ticks)
 
     def clear(self) -> None:
         """Let go of all steps."""
-        with _locks[0]:
+        with STATE.buffer_lock:
             self.steps.clear()
             self._sizes.clear()
             self._bytes = 0
@@ -66,15 +58,15 @@ class Buffer:
 
     def contents(self) -> tuple[list[Step], int]:
         """Return the steps, oldest first, and how many others there were before them."""
-        with _locks[0]:
-            self._counted += 1  # looking at the count counts too
+        with STATE.buffer_lock:
+            self._counted += 1  # reading the count adds one
             total = next(self.ticks) - self._counted
             steps = self.newest()
         return steps, max(0, total - len(steps))
 
-    def _add_other(self, step: Step) -> None:
-        with _locks[0]:
-            if not self.counts_bytes and step.is_light():
+    def _add_under_lock(self, step: Step) -> None:
+        with STATE.buffer_lock:
+            if not self.counts_bytes and step.is_small():
                 self.steps.append(step)
                 next(self.ticks)
                 return
@@ -102,6 +94,6 @@ class Buffer:
             self._bytes -= size
 
     def _count_all(self) -> None:
-        known = self._sizes
-        self._sizes = {step: known[step] if step in known else step.size() for step in self.newest()}
+        counted = self._sizes
+        self._sizes = {step: counted[step] if step in counted else step.size() for step in self.newest()}
         self._bytes = sum(self._sizes.values())

@@ -1,4 +1,4 @@
-"""Where a function is defined, and a hash of its code that survives moving it, reformatting it and new Pythons."""
+"""Where a function is defined, and a hash of its code that stays the same when it is moved or reformatted."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def locate(function: Any) -> Code | None:
         function: a function, or any callable with a name.
 
     Returns:
-        Its module, name, file, line and code hash, as far as they are known; None for a callable without a name.
+        Its module, name, file, line and code hash, as far as it has them; None for a callable without a name.
     """
     try:
         return _locate(function)
-    except Exception as error:  # a callable may answer any question about it with an error
+    except Exception as error:  # the attributes of a callable object may raise anything
         let_through(error)
         return None
 
@@ -54,10 +54,10 @@ def _locate(function: Any) -> Code | None:
 
 @lru_cache(maxsize=1024)
 def _code_hash(code: CodeType) -> Hash | None:
-    """Return the hash of a function's syntax tree, or None where its source is not to be had."""
+    """Return the hash of a function's syntax tree, or None where its source can't be read."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
-    except Exception as error:  # no source, or one that was changed since it was loaded, in whatever way
+    except Exception as error:  # no source, or one that was changed in any way since it was loaded
         let_through(error)
         return None
     node: ast.AST = tree

@@ -1,4 +1,4 @@
-"""Steering the process-global recorder from code: each setter has a context manager that restores."""
+"""Tracing, controlled from code: configure it, for good or for a block, and write a trace at any moment."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Unpack
 
 from flowtrace.errors import ConfigError
-from flowtrace.recording import flow_runs as flow_runs  # as in `loading`: what calls need is loaded before they run
+from flowtrace.recording import hot_path as hot_path  # calls need it: it is loaded before they run
 from flowtrace.recording import process
+from flowtrace.recording.current import CURRENT
 from flowtrace.recording.recorder import TraceRecorder
+from flowtrace.recording.state import STATE
 from flowtrace.settings.config import ConfigChanges, TraceConfig, TraceContext, TraceMode
 from flowtrace.settings.variables import parse
 
@@ -40,7 +42,7 @@ def configure(
     base = TraceConfig.from_env() if config is None else config
     if config is None and "out_path" in changes and "mode" not in parse(os.environ).sources:
         changes.setdefault("mode", TraceMode.ON)
-    return process.put(_checked(base.changed(changes)), context or TraceContext.from_env())
+    return process.set_recorder(_checked(base.changed(changes)), context or TraceContext.from_env())
 
 
 @contextmanager
@@ -51,11 +53,11 @@ def override(
     context: TraceContext | None = None,
     **changes: Unpack[ConfigChanges],
 ) -> Generator[TraceRecorder]:
-    """Replace the process-global recorder for the length of a ``with`` block, in all threads; then put it back.
+    """Replace the process-global recorder for the length of a ``with`` block, in all threads; then restore it.
 
     Args:
-        config: the whole configuration; None starts from the one in force.
-        context: what traces outside any ``flow(...)`` say about the program; None keeps the one in force.
+        config: the whole configuration; None starts from the current one.
+        context: what traces outside any ``flow(...)`` say about the program; None keeps the current one.
         **changes: settings that differ.
 
     Yields:
@@ -64,22 +66,26 @@ def override(
     Raises:
         ConfigError: a setting is unknown, or does not accept its value.
     """
-    before = process.STATE.recorder
-    current = process.ensure()
+    before = STATE.recorder
+    current = process.global_recorder()
     chosen = _checked((config or current.config).changed(changes))
     try:
-        yield process.put(chosen, context or current.context)
+        yield process.set_recorder(chosen, context or current.context)
     finally:
-        process.put_back(before)
+        process.restore_recorder(before)
 
 
 def get_recorder() -> TraceRecorder:
-    """Return the recorder in force here: that of the flow or outermost call around, else the process-global one."""
-    return process.recorder_here()
+    """Return the recorder of the flow or outermost call that runs here, else the process-global one."""
+    recorder = process.global_recorder()
+    current = CURRENT.get()
+    if current is None or recorder.is_off:
+        return recorder
+    return current.run or process.open_run(current)
 
 
 def dump(path: str | os.PathLike[str] | None = None) -> Path | None:
-    """Write what is in the buffer now, with the steps in flight; nothing stops or changes by it.
+    """Write the steps in the buffer, and those in flight, as they are now; recording goes on.
 
     Args:
         path: the file to write; None means the configured one.
@@ -87,7 +93,7 @@ def dump(path: str | os.PathLike[str] | None = None) -> Path | None:
     Returns:
         The file; None where tracing is off, or where it could not be written (a warning says why).
     """
-    recorder = process.recorder_here()
+    recorder = get_recorder()
     if recorder.is_off:
         return None
     written = recorder.snapshot(None if path is None else os.path.abspath(path))
@@ -95,7 +101,7 @@ def dump(path: str | os.PathLike[str] | None = None) -> Path | None:
 
 
 def _checked(config: TraceConfig) -> TraceConfig:
-    """Refuse a path that can't become a file, while the line that gave it can still be named."""
+    """Refuse a folder as the path here, so that the traceback shows the line that gave it."""
     if os.path.isdir(config.out_path):
         raise ConfigError(f"out_path={config.out_path!r} is a folder: it takes a file path")
     return config

@@ -1,4 +1,4 @@
-"""What an error leaves in the trace: its text, type, causes, notes and frames, and no reference to itself."""
+"""An error as it is written: its code, text, type, causes, notes and frames, and no reference to itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowtrace.host.signals import OWN_FOLDER, is_from_handler, let_through, tra
 MAX_MESSAGE: Final = 8192
 MAX_FRAMES: Final = 40
 MAX_CAUSES: Final = 10
-# An exception's class may answer for these attributes with code of its own: ask the interpreter instead.
+# The class of an exception may compute these attributes with code of its own: read the interpreter's own ones.
 _ATTRIBUTES: Final = BaseException.__dict__
 _cause_of: Final = _ATTRIBUTES["__cause__"].__get__
 _context_of: Final = _ATTRIBUTES["__context__"].__get__
@@ -36,7 +36,7 @@ class Failure(NamedTuple):
 
 
 def describe(error: BaseException | str, code: str = "node_error") -> Failure:
-    """Return what is written about an error. Never raises an Exception.
+    """Return an error as it is written. Never raises an Exception.
 
     Args:
         error: what was raised; or its text alone, where an engine has nothing else.
@@ -46,7 +46,7 @@ def describe(error: BaseException | str, code: str = "node_error") -> Failure:
         The failure; without details where the error was never raised and carries neither cause nor notes.
     """
     if not inherits(type(error), BaseException):
-        return Failure(code, _cut(str(error)), None)
+        return Failure(code, _shortened(str(error)), None)
     raised: Any = error
     try:
         details = _details(raised)
@@ -57,13 +57,13 @@ def describe(error: BaseException | str, code: str = "node_error") -> Failure:
 
 
 def is_a(error: BaseException, classes: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
-    """Tell whether an error is of a class, by its real type: nothing that its class defines is asked."""
+    """Return True if an error is of a class, by its real type: no code of its class is run."""
     found = classes if isinstance(classes, tuple) else (classes,)
     return any(inherits(type(error), base) for base in found)
 
 
 def is_clean_exit(error: BaseException) -> bool:
-    """Tell whether an error is ``sys.exit()`` or ``sys.exit(0)``."""
+    """Return True if an error is ``sys.exit()`` or ``sys.exit(0)``."""
     return is_a(error, SystemExit) and (_exit_code_of(error) is None or _is_zero(_exit_code_of(error)))
 
 
@@ -72,21 +72,40 @@ def _is_zero(code: object) -> bool:
 
 
 def code_of(error: BaseException) -> str:
-    """Return the error code for what ended a node."""
+    """Return the error code of an exception that ended a node."""
     if is_a(error, Exception):
         return "node_error"
     if is_a(error, (KeyboardInterrupt, SystemExit)):
         return "node_interrupted"
-    # asyncio.CancelledError, trio.Cancelled: told by name, so that neither library need be loaded
+    # asyncio.CancelledError, trio.Cancelled: by name, so that neither library need be loaded
     names = {class_name(base).partition(":")[2] for base in mro(type(error))}
     return "node_cancelled" if names & {"CancelledError", "Cancelled"} else "node_interrupted"
+
+
+def outcome_of(error: BaseException) -> str:
+    """Return the outcome of a run that an exception ends; "stopped" is no failure, but no success either."""
+    code = code_of(error)
+    if code == "node_error":
+        return "failed"
+    if is_clean_exit(error):
+        return "ok"
+    return "stopped" if code == "node_cancelled" else "interrupted"
+
+
+def mark_of(error: BaseException) -> tuple[Any, ...]:
+    """Return a mark by which an exception is recognised later, without keeping it alive."""
+    traceback = traceback_of(error)
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    origin = (id(traceback.tb_frame.f_code), traceback.tb_lineno) if traceback is not None else ()
+    return (id(error), type(error).__qualname__, origin)
 
 
 def message_of(error: BaseException) -> str:
     """Return an error's text; where its ``__str__`` fails, say so instead."""
     try:
-        return _cut(str.__str__(str(error)))
-    except BaseException as raised:  # whatever its __str__ raises would replace the error itself
+        return _shortened(str.__str__(str(error)))
+    except BaseException as raised:  # an error that its __str__ raises would replace the error itself
         if isinstance(raised, KeyboardInterrupt) or is_from_handler(raised):
             raise
         return f"<{type_of(error)} whose text could not be made>"
@@ -98,7 +117,7 @@ def type_of(error: BaseException) -> str:
     return name if module == "builtins" else f"{module}.{name}"
 
 
-def _cut(text: str) -> str:
+def _shortened(text: str) -> str:
     if len(text) > MAX_MESSAGE:
         text = f"{text[:MAX_MESSAGE]}... ({len(text)} characters)"
     return text.encode("utf-8", "backslashreplace").decode()
@@ -116,12 +135,12 @@ def _details(error: BaseException) -> dict[str, Any] | None:
     if notes:
         details["notes"] = notes
     if is_a(error, BaseExceptionGroup):
-        details["exceptions"] = [_brief(part) for part in _parts_of(error)[:MAX_CAUSES]]
+        details["exceptions"] = [_type_and_message(part) for part in _parts_of(error)[:MAX_CAUSES]]
     details["frames"] = frames(traceback)
     return details
 
 
-def _brief(error: BaseException) -> dict[str, Any]:
+def _type_and_message(error: BaseException) -> dict[str, Any]:
     return {"type": type_of(error), "message": message_of(error)}
 
 
@@ -137,7 +156,7 @@ def _causes(error: BaseException) -> list[dict[str, Any]]:
             break
         seen.add(id(following))
         error = following
-        chain.append({"relation": relation, **_brief(error)})
+        chain.append({"relation": relation, **_type_and_message(error)})
     return chain
 
 
@@ -145,7 +164,7 @@ def _notes(error: BaseException) -> list[str]:
     notes = instance_dict(error).get("__notes__")
     if type(notes) is not list:
         return []
-    return [_cut(str.__str__(note)) for note in notes[:MAX_CAUSES] if inherits(type(note), str)]
+    return [_shortened(str.__str__(note)) for note in notes[:MAX_CAUSES] if inherits(type(note), str)]
 
 
 def frames(traceback: TracebackType | None) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""What happens to a step: it is prepared, started, suspended and resumed, and it ends.
+"""The life of a step: it is prepared, started, suspended and resumed, and it ends.
 
-The functions here run inside the host's calls. None of them raises an Exception; each does as little as it can.
+The functions here run inside the program's calls. None of them raises an Exception; each does as little as it can.
 """
 
 from __future__ import annotations
@@ -12,22 +12,25 @@ from typing import TYPE_CHECKING, Any, Final
 from flowtrace.host.clock import CLOCK
 from flowtrace.host.signals import is_from_handler, let_through
 from flowtrace.recording import failure
-from flowtrace.recording.call_values import Stream, seal_call, seal_output, snapshot_output, snapshot_with_defaults
-from flowtrace.recording.process import STATE, Scope, close_run, ensure, open_run, outcome_of, report
+from flowtrace.recording.call_values import Stream, encode_call, encode_output, snapshot_output, snapshot_with_defaults
+from flowtrace.recording.current import Scope, current, make_current, restore_current
+from flowtrace.recording.failure import outcome_of
+from flowtrace.recording.process import close_run, global_recorder, open_run, report_fault
 from flowtrace.recording.recorder import TraceRecorder
-from flowtrace.recording.step import LIVE, Step, current, make_current, restore_current
+from flowtrace.recording.state import IN_FLIGHT, STATE
+from flowtrace.recording.step import Step
 from flowtrace.values.json import EXACT_TYPES, dumps
 from flowtrace.values.snapshot import FEW, take_call, take_pickled
 
 if TYPE_CHECKING:
-    from flowtrace.instrument.wrappers import Subject
+    from flowtrace.instrument.subjects import Subject
 
 _tracked: Final = is_tracked
 
 
 def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
-    """Take what a node is called with; None where that is impossible, and then nothing is recorded."""
-    # this is `new_step`, without a call
+    """Make a step of a call's arguments; return None where that is impossible, and then nothing is recorded."""
+    # inlined from `new_step`: this runs in every call
     step = Step()
     step.node = node = subject.target
     step.bound = bound
@@ -35,25 +38,25 @@ def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bou
     step.number = step.parent = step.thread = step.started = step.ended = 0
     step.run = step.previous = step.token = step.output = step.stream = step.slot = step.rest = None
     try:
-        policy = (STATE.recorder or ensure()).policy
-        box = policy.box
-        if box is not None:
-            if box.limit >= 0:
-                subject.begin, subject.end = box.begin_call, box.end_call
-            step.input = box.take(node, args, kwargs, bound)
+        policy = (STATE.recorder or global_recorder()).policy
+        processor = policy.processor
+        if processor is not None:
+            if processor.limit >= 0:
+                subject.begin, subject.end = processor.begin_call, processor.end_call
+            step.input = processor.snapshot(node, args, kwargs, bound)
         elif node.live_defaults:
             step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
         else:
             data = take_call(args, kwargs, policy.max_value_bytes)
-            step.input = data or seal_call(node, args, kwargs, bound, policy)
+            step.input = data or encode_call(node, args, kwargs, bound, policy)
     except Exception as error:
-        report("take the arguments of a call", error)
+        report_fault("take the arguments of a call", error)
         return None
     return step
 
 
 def start(step: Step) -> None:
-    """Make a step current, as the child of the one that was."""
+    """Start a step, as the child of the current one, and make it current."""
     parent = current()
     step.token = make_current(step)
     try:
@@ -65,11 +68,11 @@ def start(step: Step) -> None:
             step.parent = parent.number
         step.thread = get_ident()
         step.number = number = next(CLOCK.numbers)
-        LIVE[number] = step
-        box = (STATE.recorder or ensure()).policy.box
-        if box is not None:
-            box.start(step)
-        if not step.started:  # the box has taken the time, where it could
+        IN_FLIGHT[number] = step
+        processor = (STATE.recorder or global_recorder()).policy.processor
+        if processor is not None:
+            processor.start(step)
+        if not step.started:  # a processor may have read the clock
             step.started = CLOCK.now()
     except BaseException as error:
         forget(step)
@@ -77,22 +80,22 @@ def start(step: Step) -> None:
         if not isinstance(error, Exception) or is_from_handler(error):
             make_current(parent)
             raise
-        report("record the start of a call", error)
+        report_fault("record the start of a call", error)
 
 
 def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
-    """Do what `prepare` and `start` do, for a call whose body starts at once. One function counts in every call."""
+    """Do what `prepare` and `start` do, for a call whose body starts at once: one function less in every call."""
     parent = current()
-    # this is `new_step`, without a call
+    # inlined from `new_step`
     step = Step()
     step.node = node = subject.target
     step.bound = bound
     step.number = step.parent = step.started = step.ended = 0
     step.run = step.previous = step.output = step.stream = step.slot = step.rest = None
     try:
-        policy = (STATE.recorder or ensure()).policy
-        if policy.box is not None:
-            return _begin_in_box(subject, args, kwargs, bound)
+        policy = (STATE.recorder or global_recorder()).policy
+        if policy.processor is not None:
+            return _begin_processed(subject, args, kwargs, bound)
         if node.live_defaults:
             step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
         else:
@@ -104,7 +107,7 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
                 or (type(value) is dict and len(value) > FEW)
             ):
                 data = take_call(args, kwargs, policy.max_value_bytes)
-            else:  # this is `take_call` for most calls, without a call
+            else:  # inlined from `take_call`, for most calls
                 try:
                     data = dumps(args, None, EXACT_TYPES)
                 except Exception as error:
@@ -112,7 +115,7 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
                     data = take_pickled((args, kwargs), policy.max_value_bytes)
                 if data is not None and len(data) > policy.max_value_bytes:
                     data = None
-            step.input = data or seal_call(node, args, kwargs, bound, policy)
+            step.input = data or encode_call(node, args, kwargs, bound, policy)
         if parent is None:
             step.owns_run = True
         else:
@@ -122,20 +125,20 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
             step.parent = parent.number
         step.thread = get_ident()
         step.number = number = next(CLOCK.numbers)
-        LIVE[number] = step
+        IN_FLIGHT[number] = step
         step.token = make_current(step)
         step.started = CLOCK.now()
     except BaseException as error:
         make_current(parent)
         forget(step)
-        if not isinstance(error, Exception):  # Ctrl-C: what was current stays so
+        if not isinstance(error, Exception):  # Ctrl-C
             raise
-        report("record the start of a call", error)
+        report_fault("record the start of a call", error)
         return None
     return step
 
 
-def _begin_in_box(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
+def _begin_processed(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
     step = prepare(subject, args, kwargs, bound)
     if step is not None:
         start(step)
@@ -143,35 +146,35 @@ def _begin_in_box(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def suspend(step: Step | Scope) -> None:
-    """Make current what was so before a generator's body was resumed."""
+    """Restore the step or flow that was current before a generator's body was resumed."""
     make_current(step.previous)
 
 
 def resume(step: Step | Scope) -> None:
-    """Make a generator's step current again while its body runs, whoever resumes it."""
-    step.token = None  # it would make current what was so at the start
+    """Make a generator's step current again while its body runs, as a child of the step that resumes it."""
+    step.token = None  # it would restore the step that was current at the start
     step.previous = current()
     make_current(step)
 
 
 def emit(step: Step, item: object) -> None:
-    """Take one value that a generator yields, and make current what was so before its body was resumed."""
+    """Record one value that a generator yields, and restore the previous step."""
     try:
         stream = step.stream
         if stream is None:
             step.stream = stream = Stream()
-        stream.item(item, step.node, (STATE.recorder or ensure()).policy)
+        stream.item(item, step.node, (STATE.recorder or global_recorder()).policy)
     except Exception as error:
-        if is_from_handler(error):  # it goes on, and nobody ends the step
+        if is_from_handler(error):  # it goes on, and nothing else ends the step
             forget(step)
-        report("record a yielded value", error)
+        report_fault("record a yielded value", error)
     finally:
         make_current(step.previous)
 
 
 def end(step: Step, output: object) -> None:
     """Record that a call ended well."""
-    # this is `_leave`, without a call: what is done here counts for every function
+    # inlined from `_leave`
     token, number = step.token, step.number
     if token is None:
         make_current(step.previous)
@@ -189,16 +192,16 @@ def end(step: Step, output: object) -> None:
             step.ended = CLOCK.now()
         finally:
             try:
-                del LIVE[number]  # faster than pop()
+                del IN_FLIGHT[number]  # faster than pop()
             except KeyError:  # the step of a slot; or a forked child does not have the coroutines that were suspended
                 if (slot := step.slot) is not None:
                     slot.step = None
-        recorder = STATE.recorder or ensure()
+        recorder = STATE.recorder or global_recorder()
         policy = recorder.policy
-        if policy.box is not None:
-            take_end(step, output, recorder)
+        if policy.processor is not None:
+            record_output(step, output, recorder)
             return
-        # this is `take`, without a call
+        # inlined from `flowtrace.values.snapshot.take`
         if _tracked(output) or type(output) is tuple or (type(output) is dict and len(output) > FEW):
             data = take_pickled(output, policy.max_value_bytes)
         else:
@@ -209,32 +212,32 @@ def end(step: Step, output: object) -> None:
                 data = take_pickled(output, policy.max_value_bytes)
             if data is not None and len(data) > policy.max_value_bytes:
                 data = None
-        step.output = data or seal_output(step.node, output, policy)
+        step.output = data or encode_output(step.node, output, policy)
         buffer = recorder.buffer
         if data is None or type(step.input) is not bytes or buffer.counts_bytes:
             buffer.add(step)
-        else:  # this is `add`, without a call
+        else:  # inlined from `Buffer.add`
             buffer.steps.append(step)
             next(buffer.ticks)
         if step.run is not None or step.rest is not None or recorder.is_always:
-            settle(step)
+            add_to_run(step)
         elif STATE.throttle.holds:
             STATE.throttle.write_due()
     except Exception as error:
         forget(step)
-        report("record the end of a call", error)
+        report_fault("record the end of a call", error)
 
 
-def take_end(step: Step, output: object, recorder: TraceRecorder) -> None:
-    """Record what a call returned that has left its context, and whose clock has stopped."""
-    box = recorder.policy.box  # another thread may close it
-    if box is None:
+def record_output(step: Step, output: object, recorder: TraceRecorder) -> None:
+    """Record the result of a call that has left its context, and whose clock has stopped."""
+    processor = recorder.policy.processor  # another thread may close it
+    if processor is None:
         step.output = snapshot_output(step.node, output, recorder.policy)
     else:
-        box.end(step, output)
+        processor.end(step, output)
     recorder.buffer.add(step)
     if step.run is not None or step.rest is not None or recorder.is_always:
-        settle(step)
+        add_to_run(step)
     elif STATE.throttle.holds:
         STATE.throttle.write_due()
 
@@ -244,18 +247,18 @@ def end_stream(step: Step, *returned: object) -> None:
     if not _leave(step):
         return
     try:
-        recorder = STATE.recorder or ensure()
+        recorder = STATE.recorder or global_recorder()
         step.output = (step.stream or Stream()).finish(returned, step.node, recorder.policy)
         step.stream = None
-        box = recorder.policy.box
-        if box is not None:
-            box.finish(step)
+        processor = recorder.policy.processor
+        if processor is not None:
+            processor.finish(step)
         recorder.buffer.add(step)
         if step.run is not None or step.rest is not None or recorder.is_always:
-            settle(step)
+            add_to_run(step)
     except Exception as error:
         forget(step)
-        report("record the end of a generator", error)
+        report_fault("record the end of a generator", error)
 
 
 def fail(step: Step, error: BaseException) -> None:
@@ -265,28 +268,28 @@ def fail(step: Step, error: BaseException) -> None:
     try:
         step.failure = failure.describe(error, failure.code_of(error))
         step.expected = failure.is_a(error, step.node.expected_errors)
-        recorder = STATE.recorder or ensure()
-        box = recorder.policy.box
-        if box is not None:
-            box.finish(step)
+        recorder = STATE.recorder or global_recorder()
+        processor = recorder.policy.processor
+        if processor is not None:
+            processor.finish(step)
         step.stream = None
         recorder.buffer.add(step)
-        settle(step, "ok" if step.expected else outcome_of(error))
+        add_to_run(step, "ok" if step.expected else outcome_of(error))
     except Exception as fault:
         forget(step)
-        report("record the error of a call", fault)
+        report_fault("record the error of a call", fault)
 
 
 def forget(step: Step) -> None:
-    """Let a step that could not be recorded run no more, and take it out of the black box again."""
-    LIVE.pop(step.number, None)
+    """Take a step that could not be recorded off the steps in flight, and back from the step processor."""
+    IN_FLIGHT.pop(step.number, None)
     if (slot := step.slot) is not None:
         slot.step = None
-        slot.box.forget(step)
+        slot.erase(step)
 
 
 def _leave(step: Step) -> bool:
-    """Stop the step's clock and make current what was so before it; tell whether it had been started."""
+    """Restore the previous step and stop the step's clock; return True if the step had been started."""
     token, number = step.token, step.number
     if token is None:
         make_current(step.previous)
@@ -301,23 +304,23 @@ def _leave(step: Step) -> bool:
         if number:
             try:
                 step.ended = CLOCK.now()
-            finally:  # without a call of a function: there may be no room left on the stack
-                LIVE.pop(number, None)
+            finally:  # inline: there may be no room left on the stack for a call
+                IN_FLIGHT.pop(number, None)
                 if (slot := step.slot) is not None:
                     slot.step = None
             return True
     except Exception as error:
-        report("read the clock", error)
+        report_fault("read the clock", error)
     return False
 
 
-def settle(step: Step, outcome: str | None = None) -> None:
-    """Put a finished step into its run, and write what must be written now."""
+def add_to_run(step: Step, outcome: str | None = None) -> None:
+    """Add a finished step to its run, and write what must be written now."""
     run = step.run
     if outcome is None and run is not None and not (step.owns_run or step.issues or run.is_over):
         run.buffer.add(step)
         return
-    process = STATE.recorder or ensure()
+    process = STATE.recorder or global_recorder()
     if step.issues and process.has_issues(step) and outcome in (None, "ok"):
         outcome = "failed"
     failed = outcome in ("failed", "interrupted")
@@ -335,7 +338,7 @@ def settle(step: Step, outcome: str | None = None) -> None:
 
 
 def _end_run(step: Step, outcome: str | None, is_written: bool) -> None:
-    """End the run of an outermost call; one that left nothing but its own step has no recorder, and needs none."""
+    """End the run of an outermost call; one with no other step than its own has no recorder, and needs none."""
     run = step.run
     if run is None and is_written:
         run = open_run(step)

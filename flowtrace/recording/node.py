@@ -1,7 +1,4 @@
-"""What is traced, and what is kept of its values: the nodes, and what a configuration means for them.
-
-The parameters of a call by their names, from the arguments that it was given.
-"""
+"""A traced function: what its decorator said, the policy for its values, and the parameters of its calls by name."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any, Final
 
 from flowtrace.host.objects import NO_RECEIVERS, RECEIVER_NAMES, class_attribute, inherits
-from flowtrace.recording.plugin import StepProcessor
+from flowtrace.recording.plugin import NodeEntry, StepProcessor
 from flowtrace.settings.config import TraceConfig
 from flowtrace.trace.model import Code
 from flowtrace.values.digest import derive_key
@@ -32,17 +29,17 @@ _FIXED: Final = (
 _VARIABLE: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
-class _NothingKnown:
-    """What the black box knows of a node before its first call there."""
+class _NoEntry:
+    """The entry of a node that no step processor has made notes about."""
 
-    owner: Final = "nobody"
+    owner: object = None
 
 
-_NOTHING_KNOWN: Final = _NothingKnown()
+_NO_ENTRY: Final = _NoEntry()
 
 
 class Node:
-    """A function that is traced, and what its decorator said.
+    """A function that is traced, with the options of its decorator.
 
     Attributes:
         component: component_id of its steps.
@@ -53,15 +50,15 @@ class Node:
         capture_inputs: keep payloads; None follows the configuration.
         redact: more names whose values are hidden.
         expected_errors: errors that are part of its contract.
-        simple_names: its parameters, where all are ordinary ones and none takes a receiver.
-        located: where the function is defined, once that was asked for.
+        simple_names: its parameters, where all are ordinary ones and none takes a receiver; else None.
+        code: where the function is defined, once that was asked for.
         live_defaults: some default is an object that may change, so that each call takes a snapshot of them.
-        known: what the black box has worked out for it.
+        entry: the step processor's notes about it.
     """
 
     __slots__ = (
-        *("capture_inputs", "component", "expected_errors", "function", "has_receiver", "known"),
-        *("live_defaults", "located", "node_id", "operation", "redact", "signature", "simple_names"),
+        *("capture_inputs", "code", "component", "entry", "expected_errors", "function", "has_receiver"),
+        *("live_defaults", "node_id", "operation", "redact", "signature", "simple_names"),
     )
 
     def __init__(
@@ -87,32 +84,26 @@ class Node:
         self.live_defaults = not all(map(_is_fixed, _defaults(function)))
         self.simple_names = _simple_names(function)
         self.signature: inspect.Signature | None = None
-        self.located: Code | None = None
-        self.known: Any = _NOTHING_KNOWN
+        self.code: Code | None = None
+        self.entry: NodeEntry = _NO_ENTRY
 
 
 class Policy:
-    """What a configuration means for values.
+    """The part of a configuration that is about values.
 
     Attributes:
-        max_value_bytes: a larger value takes its final form at once.
+        max_value_bytes: a larger value is encoded at once.
         buffer_bytes: no more bytes than these are kept of one captured value.
         capture_inputs: keep payloads.
         capture_outputs: keep results.
         key: 32 bytes for keyed hashing, or None.
-        redactor: tells of more values that are to be hidden, or None.
-        box: the black box, which steps under this policy go into; or None.
+        redactor: finds more values to hide, or None.
+        processor: sees the steps under this policy, or None.
     """
 
     __slots__ = (
-        "_redact",
-        "box",
-        "buffer_bytes",
-        "capture_inputs",
-        "capture_outputs",
-        "key",
-        "max_value_bytes",
-        "redactor",
+        *("_redact", "buffer_bytes", "capture_inputs", "capture_outputs", "key"),
+        *("max_value_bytes", "processor", "redactor"),
     )
 
     def __init__(self, config: TraceConfig) -> None:
@@ -123,14 +114,14 @@ class Policy:
         self.key = None if config.hash_key is None else derive_key(config.hash_key)
         self.redactor = config.redactor
         self._redact = config.redact
-        self.box: StepProcessor | None = None
+        self.processor: StepProcessor | None = None
 
     def secret(self, *nodes: Node) -> SecretNames:
         """Return the test for names whose values are hidden in the steps of some nodes."""
         return secret_names((*self._redact, *(name for node in nodes for name in node.redact)))
 
     def captures_input(self, node: Node) -> bool:
-        """Tell whether a node's payloads are kept."""
+        """Return True if a node's payloads are kept."""
         return self.capture_inputs if node.capture_inputs is None else node.capture_inputs
 
 
@@ -147,7 +138,7 @@ def _simple_names(function: Any) -> tuple[str, ...] | None:
 
 
 def ordinary_names(function: Any) -> tuple[str, ...] | None:
-    """Return a function's parameters, where each may be given by its place or its name; else None."""
+    """Return a function's parameters, where each may be given by position or by name; else None."""
     if type(function) is not FunctionType or hasattr(function, "__signature__") or hasattr(function, "__wrapped__"):
         return None
     code = function.__code__
@@ -209,7 +200,7 @@ def _bind_simply(
     """Do what `bind` does for a function with ordinary parameters alone, and no receiver among them.
 
     Returns:
-        The parameters; None where it takes more than that to tell them.
+        The parameters; None where that is not enough to find them.
     """
     names = node.simple_names
     if names is None or bound or defaults or len(args) > len(names) or _may_be_receiver(args):
@@ -228,7 +219,7 @@ def _signature(node: Node) -> inspect.Signature:
 
 
 def _has_receiver(node: Node, first: inspect.Parameter, args: Sequence[Any]) -> bool:
-    """Tell whether the first argument of a method that was reached as a plain function is its receiver.
+    """Return True if the first argument of a method that was reached as a plain function is its receiver.
 
     ``U.double(3)`` has none, whatever its first parameter is called: a value of a built-in type has no methods of ours.
     """
@@ -238,7 +229,7 @@ def _has_receiver(node: Node, first: inspect.Parameter, args: Sequence[Any]) -> 
 
 
 def _names_receiver(node: Node, first: inspect.Parameter) -> bool:
-    """Tell whether the first parameter takes the receiver of a method that was reached as a plain function."""
+    """Return True if the first parameter takes the receiver of a method that was reached as a plain function."""
     scope = getattr(node.function, "__qualname__", "").rpartition(".")[0]
     return first.name in RECEIVER_NAMES and bool(scope) and not scope.endswith("<locals>")
 
@@ -248,9 +239,9 @@ def _may_be_receiver(args: Sequence[Any]) -> bool:
 
 
 def _is_receiver(node: Node, args: Sequence[Any]) -> bool:
-    """Tell whether the first argument is a class in which the function is a class method, whatever its receiver's name.
+    """Return True if the first argument is a class in which the function is a class method.
 
-    A class is never plain JSON, so that this is only asked with the real arguments at hand.
+    The name of the first parameter does not matter. A class is never plain JSON: this needs the real arguments.
     """
     if not _may_be_receiver(args) or not isinstance(node.function, FunctionType):
         return False

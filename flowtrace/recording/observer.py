@@ -1,4 +1,4 @@
-"""How an engine reports its nodes without the decorator."""
+"""The observer protocol, by which an engine reports its nodes without the decorator."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NodeEvent:
 
 @runtime_checkable
 class ExecutionObserver(Protocol):
-    """Something that is told of the execution of nodes."""
+    """Something to which the execution of nodes is reported."""
 
     def on_node_start(self, event: NodeEvent) -> None:
         """A node starts.
@@ -64,32 +64,32 @@ class ExecutionObserver(Protocol):
 
 
 class FanOutObserver:
-    """Tells several observers, in order. One that fails is reported once and does not keep the others from hearing.
+    """Passes each report on to several observers, in order. One that fails is logged once, and the others still get it.
 
     Args:
-        *observers: who is told.
+        *observers: the observers.
     """
 
     def __init__(self, *observers: ExecutionObserver) -> None:
         self.observers = observers
 
     def on_node_start(self, event: NodeEvent) -> None:
-        """Pass on that a node starts."""
-        self._tell("on_node_start", event)
+        """Report that a node starts."""
+        self._pass_on("on_node_start", event)
 
     def on_node_end(self, event: NodeEvent, output: Any) -> None:
-        """Pass on that a node ended well."""
-        self._tell("on_node_end", event, output)
+        """Report that a node ended well."""
+        self._pass_on("on_node_end", event, output)
 
     def on_node_error(self, event: NodeEvent, error: BaseException | str) -> None:
-        """Pass on that a node failed."""
-        self._tell("on_node_error", event, error)
+        """Report that a node failed."""
+        self._pass_on("on_node_error", event, error)
 
     def on_validation(self, event: NodeEvent, issues: Sequence[ValidationIssue]) -> None:
-        """Pass on what a validation found."""
-        self._tell("on_validation", event, issues)
+        """Report the issues that a validation found."""
+        self._pass_on("on_validation", event, issues)
 
-    def _tell(self, method: str, *arguments: Any) -> None:
+    def _pass_on(self, method: str, *arguments: Any) -> None:
         for observer in self.observers:
             try:
                 getattr(observer, method)(*arguments)

@@ -14,10 +14,11 @@ from flowtrace.host.signals import let_through
 from flowtrace.host.switch import MUTED
 from flowtrace.recording import failure, to_records
 from flowtrace.recording.buffer import Buffer
-from flowtrace.recording.call_values import Snapshot, final_input, snapshot_output, snapshot_payload
+from flowtrace.recording.call_values import Snapshot, canonical_input, snapshot_output, snapshot_payload
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.observer import NodeEvent
-from flowtrace.recording.step import Step, new_step, running
+from flowtrace.recording.state import running
+from flowtrace.recording.step import Step, new_step
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
 from flowtrace.trace import files
 from flowtrace.trace.model import ValidationIssue
@@ -46,10 +47,10 @@ class TraceRecorder:
         started: clock reading at its start, in ns.
         overtaken: earlier runs to the same file that were not written, because this one came.
         has_own_file: no other run writes to the same path.
-        is_process_wide: its trace tells of every step in flight, whichever run it belongs to.
+        is_process_wide: its trace shows every step in flight, of all runs.
     """
 
-    # What a run starts with stands in the class: a run is made for each call that has calls in it.
+    # Class attributes, since a run is made for each call that has calls in it: they cost nothing there.
     is_process_wide = False
     is_over = False
     failed = False
@@ -76,7 +77,7 @@ class TraceRecorder:
         return self._run_id
 
     def end_run(self) -> None:
-        """Note that the run is over, and let go of what its steps no longer need: they and it would keep each other."""
+        """Mark the run as over, and take it from its steps: they and it would keep each other alive."""
         self.is_over = True
         for step in self.buffer.newest():
             step.run = None
@@ -166,7 +167,7 @@ class TraceRecorder:
         if not self.is_off and not self.written:
             self.snapshot()
 
-    # --- what the runtime calls
+    # --- steps and files
 
     def add(self, step: Step) -> None:
         """Keep a finished step, and let the oldest ones go that are too many."""
@@ -181,7 +182,7 @@ class TraceRecorder:
         self.add(step)
 
     def has_issues(self, step: Step) -> bool:
-        """Tell whether validation issues make a step count as failed; warn of them where that is asked for."""
+        """Return True if validation issues make a step count as failed; log them unless validation is off."""
         if not step.issues or self.config.validation is ValidationMode.OFF:
             return False
         scrubber = to_records.scrubber_of([step, *self._in_flight()], self.policy)
@@ -199,7 +200,7 @@ class TraceRecorder:
         """Write the buffer and the steps in flight as they are now.
 
         Args:
-            path: where; None means the configured place.
+            path: the file; None means the configured one.
 
         Returns:
             The file's path, or None where it could not be written.
@@ -207,12 +208,12 @@ class TraceRecorder:
         return self._write("snapshot", False, path)
 
     def write(self, outcome: str, *, ended: bool = False, in_turn: files.InTurn = files.at_once) -> None:
-        """Write the run's trace; a failed write does not count, so that the next chance is taken.
+        """Write the run's trace; after a failed write the next call of this tries again.
 
         Args:
             outcome: ``failed``, ``recovered``, ``ok`` or ``interrupted``.
             ended: the run is over.
-            in_turn: decides whether the new file still comes in time, as in `flowtrace.trace.files.write_atomically`.
+            in_turn: decides whether the new file is still the latest, as in `flowtrace.trace.files.write_atomically`.
         """
         if not self.is_off and self._write(outcome, ended, None, in_turn) is not None:
             self.written = True
@@ -236,19 +237,19 @@ class TraceRecorder:
     def _start(self, event: NodeEvent) -> None:
         step = self._new_step(event)
         self._events[id(event)] = (event, step)
-        box = self.policy.box
-        if box is not None:
-            box.start(step)
+        processor = self.policy.processor
+        if processor is not None:
+            processor.start(step)
 
     def _end(self, event: NodeEvent, output: Any) -> None:
-        step = self._close(event)
+        step = self._end_in_flight(event)
         step.output = snapshot_output(step.node, output, self.policy)
         self._finish(step)
         if self.has_issues(step):
             self._fail()
 
     def _error(self, event: NodeEvent, error: BaseException | str) -> None:
-        step = self._close(event)
+        step = self._end_in_flight(event)
         step.failure = failure.describe(error)
         self._finish(step)
         self.has_issues(step)
@@ -260,7 +261,7 @@ class TraceRecorder:
             self.write("failed")
 
     def _validation(self, event: NodeEvent, issues: Sequence[ValidationIssue]) -> None:
-        found = self._find(event)
+        found = self._find_in_flight(event)
         if found is not None:
             for issue in issues:
                 self._events[found][1].note(issue)
@@ -270,7 +271,7 @@ class TraceRecorder:
             return
         if self._events:
             event, _ = self._events[next(reversed(self._events))]
-            step = self._close(event)
+            step = self._end_in_flight(event)
             step.failure = failure.describe(error)
             self._finish(step)
         else:
@@ -280,11 +281,11 @@ class TraceRecorder:
 
     def _finish(self, step: Step) -> None:
         """Keep a step that an engine has reported."""
-        box = self.policy.box
-        if box is not None and step.slot is None:
-            box.adopt(step)
-        elif box is not None:
-            box.finish(step)
+        processor = self.policy.processor
+        if processor is not None and step.slot is None:
+            processor.adopt(step)
+        elif processor is not None:
+            processor.finish(step)
         self.add(step)
 
     def _new_step(self, event: NodeEvent) -> Step:
@@ -300,9 +301,9 @@ class TraceRecorder:
         step.started = CLOCK.now()
         return step
 
-    def _close(self, event: NodeEvent) -> Step:
+    def _end_in_flight(self, event: NodeEvent) -> Step:
         """Take an event's step out of flight; one that was never started is made now, and lasts no time."""
-        found = self._find(event)
+        found = self._find_in_flight(event)
         if found is None:
             step = self._new_step(event)
             step.ended = step.started
@@ -311,24 +312,24 @@ class TraceRecorder:
         step.ended = CLOCK.now()
         return step
 
-    def _find(self, event: NodeEvent) -> int | None:
-        """Return the key of an event in flight: the same object, or else the last one that says the same."""
+    def _find_in_flight(self, event: NodeEvent) -> int | None:
+        """Return the key of an event in flight: the same object, or else the last one with the same content."""
         if id(event) in self._events:
             return id(event)
         key = (event.node_id, event.component_id, event.operation or UNKNOWN)
         for found, (_, step) in reversed(self._events.items()):
             node = step.node
-            if key == (node.node_id, node.component, node.operation) and self._is_same(step, event):
+            if key == (node.node_id, node.component, node.operation) and self._has_payload(step, event):
                 return found
         return None
 
-    def _is_same(self, step: Step, event: NodeEvent) -> bool:
+    def _has_payload(self, step: Step, event: NodeEvent) -> bool:
         node = step.node
         given = snapshot_payload(node, event.payload, self.policy)
-        return given == step.input or self._hash(node, given) == self._hash(node, step.input)
+        return given == step.input or self._payload_digest(node, given) == self._payload_digest(node, step.input)
 
-    def _hash(self, node: Node, payload: Snapshot) -> Digest:
-        return final_input(node, payload, False, self.policy).digest
+    def _payload_digest(self, node: Node, payload: Snapshot) -> Digest:
+        return canonical_input(node, payload, False, self.policy).digest
 
     def _in_flight(self) -> list[Step]:
         reported = [step for _, step in self._events.values()]
@@ -341,14 +342,14 @@ class TraceRecorder:
         path: str | None,
         in_turn: files.InTurn = files.at_once,
     ) -> str | None:
-        target = path or "(not known)"
+        target = path or "(unknown)"
         try:
             target = path or self.path()
             if MUTED:
                 return target
             with self._writing:
                 stored: dict[str, bytes] = {}
-                self._put(target, self._render(target, outcome, ended, stored), stored, in_turn)
+                self._write_files(target, self._render(target, outcome, ended, stored), stored, in_turn)
                 if path is None:
                     self._keeper.written(target, self.context.pack_ref, stored)
         except Exception as error:
@@ -357,7 +358,7 @@ class TraceRecorder:
             return target
         return None
 
-    def _put(self, target: str, data: bytes, stored: dict[str, bytes], in_turn: files.InTurn) -> None:
+    def _write_files(self, target: str, data: bytes, stored: dict[str, bytes], in_turn: files.InTurn) -> None:
         try:
             files.write_atomically(target, data, in_turn)
         except FileNotFoundError:  # another process removed the folder when it was empty: it is made again
@@ -390,7 +391,7 @@ class TraceRecorder:
         return to_records.trace_bytes(facts, self.context, steps, in_flight, self.policy, store)
 
     def _warn_of_failed_write(self, path: str, error: Exception) -> None:
-        """Warn once for each cause; runs whose paths come from one template share their causes."""
+        """Log each cause once; runs whose paths come from one template share their causes."""
         number = error.errno if isinstance(error, OSError) else None
         let_through(error)
         reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__qualname__
@@ -401,5 +402,5 @@ class TraceRecorder:
 def _working_folder() -> str:
     try:
         return os.getcwd()
-    except OSError:  # it was removed: a relative path will fail when it is written, with a warning
+    except OSError:  # it was removed: writing to a relative path will fail, with a warning
         return ""

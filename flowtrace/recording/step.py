@@ -1,18 +1,23 @@
-"""One call while it is in memory: as little as the trace needs, taken as cheaply as possible."""
+"""One call while it is in memory: as little as the trace needs, recorded as cheaply as possible."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextvars import ContextVar, Token
-from typing import Any, Final, Generic, Protocol, TypeVar, overload
+from contextvars import Token
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from flowtrace.host import log
-from flowtrace.recording.call_values import Snapshot, Stream, seal_state_delta
+from flowtrace.recording.call_values import Snapshot, Stream, encode_state_delta
 from flowtrace.recording.failure import Failure
-from flowtrace.recording.node import Node, Policy
-from flowtrace.trace.model import Step as Record
+from flowtrace.recording.node import Node
+from flowtrace.recording.state import STATE
+from flowtrace.trace.model import Step as StepRecord
 from flowtrace.trace.model import ValidationIssue
 from flowtrace.values.encoded import Encoded
+
+if TYPE_CHECKING:
+    from flowtrace.recording.current import Scope
+    from flowtrace.recording.plugin import Slot
+    from flowtrace.recording.recorder import TraceRecorder
 
 
 class CurrentStep(Protocol):
@@ -23,7 +28,7 @@ class CurrentStep(Protocol):
 
         Args:
             code: machine-readable kind, such as ``"missing_required_field"``.
-            path: JSON Pointer (RFC 6901) of the place in the payload; ``""`` is the whole.
+            path: JSON Pointer (RFC 6901) into the payload; ``""`` means all of it.
             message: the same for people.
         """
 
@@ -39,7 +44,7 @@ T = TypeVar("T")
 
 
 class _Rare(Generic[T]):
-    """An attribute that few steps ever set: all such attributes of a step share one place, which is empty at first."""
+    """An attribute that few steps ever set: all such attributes of a step share one dictionary, made for the first."""
 
     def __init__(self, default: T) -> None:
         self.default = default
@@ -64,7 +69,7 @@ class _Rare(Generic[T]):
 
 
 class Step:
-    """A call that runs or has run. Whoever makes one sets all that `new_step` sets.
+    """A call that runs or has run. Its maker sets all that `new_step` sets.
 
     Attributes:
         node: what was called.
@@ -72,8 +77,8 @@ class Step:
         parent: number of the step it was called in; 0 for none.
         run: the recorder of its run; None for an outermost call that has not needed one yet.
         owns_run: it is an outermost call, so that the run ends with it.
-        previous: what was current before it, while it runs.
-        token: makes that current again, in the context that it was made in; None where that may be another one.
+        previous: the step or flow that was current before it, while it runs.
+        token: restores that one, in the context that the token was made in; None where that may be another one.
         bound: the payload leaves out the receiver.
         thread: identifier of the thread that it started in.
         started: clock reading at its start, in ns.
@@ -85,11 +90,11 @@ class Step:
         expected: the error is part of the node's contract.
         issues: validation issues, or None.
         state_delta: the last recorded state change.
-        record: how it was written, once it had ended.
-        slot: where the black box keeps it, while it runs.
+        record: its record in the trace, once it has ended and was written.
+        slot: its slot in the step processor, while it runs.
     """
 
-    # A slot takes less time than an attribute, and none has a default: what each call sets counts.
+    # A slot costs less than an attribute in a dictionary. None has a default: every assignment counts in every call.
     __slots__ = (
         *("bound", "ended", "input", "node", "number", "output", "owns_run", "parent", "previous", "rest", "run"),
         *("slot", "started", "stream", "thread", "token", "__weakref__"),
@@ -103,30 +108,30 @@ class Step:
     thread: int
     started: int
     ended: int
-    run: Any
+    run: TraceRecorder | None
     owns_run: bool
-    previous: Any
+    previous: Step | Scope | None
     token: Token[Any] | None
     output: Snapshot | None
     stream: Stream | None
-    slot: Any
+    slot: Slot | None
     rest: dict[str, Any] | None
     failure = _Rare[Failure | None](None)
     expected = _Rare(False)
     issues = _Rare[list[ValidationIssue] | None](None)
     state_delta = _Rare[Encoded | None](None)
-    record = _Rare[Record | None](None)
+    record = _Rare[StepRecord | None](None)
 
-    def is_light(self) -> bool:
-        """Tell whether no value of the step is larger than what a snapshot may be."""
-        return _is_light(self.input) and _is_light(self.output)
+    def is_small(self) -> bool:
+        """Return True if no value of the step is larger than a snapshot may be."""
+        return _is_small(self.input) and _is_small(self.output)
 
     def size(self) -> int:
         """Return how many bytes of values the step holds."""
         return _size(self.input) + _size(self.output)
 
     def shed(self, limit: int) -> None:
-        """Let values go that are more bytes than a whole buffer may hold: what they were is told by their hashes."""
+        """Let go of values that are more bytes than a whole buffer may hold; their hashes stay."""
         if self.size() > limit and isinstance(self.output, Encoded):
             self.output = self.output._replace(data=None)
         if self.size() > limit and isinstance(self.input, Encoded):
@@ -149,8 +154,9 @@ class Step:
     def record_state_delta(self, value: object) -> None:
         """See `CurrentStep`."""
         try:
-            policy = IN_FORCE[0]() if self.run is None else self.run.policy
-            self.state_delta = seal_state_delta(self.node, value, policy)
+            recorder = self.run or STATE.recorder
+            if recorder is not None:  # else none is left that could write it
+                self.state_delta = encode_state_delta(self.node, value, recorder.policy)
         except Exception as error:
             log.internal_fault("record a state delta", error)
 
@@ -165,7 +171,7 @@ def new_step(node: Node) -> Step:
     return step
 
 
-def _is_light(snapshot: Snapshot | None) -> bool:
+def _is_small(snapshot: Snapshot | None) -> bool:
     return not isinstance(snapshot, Encoded) or snapshot.data is None
 
 
@@ -175,51 +181,3 @@ def _size(snapshot: Snapshot | None) -> int:
     if isinstance(snapshot, bytes):
         return len(snapshot)
     return len(snapshot.data or b"") if isinstance(snapshot, Encoded) else snapshot.size
-
-
-CURRENT: Final[ContextVar[Any]] = ContextVar("flowtrace_current", default=None)
-"""The step or flow that runs here."""
-
-current: Final = CURRENT.get
-"""Its methods, bound once: a call that looks one up makes an object for it."""
-make_current: Final = CURRENT.set
-restore_current: Final = CURRENT.reset
-
-IN_FORCE: Final[list[Callable[[], Policy]]] = []
-"""Returns what is kept of values, for steps without a run of their own; the runtime puts it here."""
-
-LIVE: Final[dict[int, Step]] = {}
-"""The steps that run at this moment in this process, by number, without those that are in `HOLDERS`."""
-
-
-class Holder(Protocol):
-    """Something that belongs to one step while that runs, and lists it for less than `LIVE` does.
-
-    Attributes:
-        step: that step; None for none.
-    """
-
-    step: Step | None
-
-
-HOLDERS: Final[list[Sequence[Holder]]] = []
-"""Where else there are steps that run: in the slots of a black box."""
-
-
-def running() -> list[Step]:
-    """Return the steps that run at this moment in this process, in the order of their starts."""
-    held = [step for holders in HOLDERS.copy() for holder in holders if (step := holder.step) is not None]
-    found = {step.number: step for step in (*LIVE.copy().values(), *held)}  # one may be on its way to `LIVE`
-    return [found[number] for number in sorted(found)]
-
-
-def let_go(holders: Sequence[Holder]) -> None:
-    """Move the steps of holders, which are to hold none any more, to `LIVE`, while any of them may end."""
-    for holder in holders:
-        step = holder.step
-        if step is not None:
-            LIVE[step.number] = step
-            holder.step = None
-            if step.ended:  # its thread may have looked here before, and into the holder alone
-                LIVE.pop(step.number, None)
-    HOLDERS[:] = [others for others in HOLDERS if others is not holders]

@@ -1,7 +1,8 @@
 """Many runs, one file: the first ones are written at once, the rest of a burst at a bounded rate, the last one always.
 
-A token bucket for each path. What it holds back is written by the next traced call that finds the bucket refilled, or
-when the process ends; a run that a later one overtakes in the meantime is counted, and the file says how many were.
+Each path has a token bucket (https://en.wikipedia.org/wiki/Token_bucket). A run that it holds back is written by the
+next traced call that finds a new token, or when the process ends. A run that a later one overtakes in the meantime is
+only counted, and the file says how many were.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from threading import RLock
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from flowtrace.host.clock import CLOCK
-from flowtrace.recording.recorder import TraceRecorder
+
+if TYPE_CHECKING:
+    from flowtrace.recording.recorder import TraceRecorder
 
 BURST: Final = 40
 NANOSECONDS_A_TOKEN: Final = 50_000_000
 _MOST_PATHS: Final = 1000
-_Waiting = tuple[TraceRecorder, str, bool]
+_Ending: TypeAlias = "tuple[TraceRecorder, str, bool]"
+"""A run, its outcome, and whether it is over."""
 
 
 class _Bucket:
@@ -26,31 +30,31 @@ class _Bucket:
     Attributes:
         tokens: how many writes may happen at once.
         refilled: clock reading up to which tokens were given, in ns.
-        asked: how many writes were let through.
-        placed: the youngest of them that is in place; no older one may come after it.
+        started: how many writes have begun.
+        newest: number of the latest write whose file is in place; no earlier one may replace it.
         waiting: the run that was held back, with its outcome and whether it is over.
         overtaken: how many runs never reached the disk, because a later one came.
     """
 
-    __slots__ = ("_placing", "asked", "overtaken", "placed", "refilled", "tokens", "waiting")
+    __slots__ = ("_placing", "newest", "overtaken", "refilled", "started", "tokens", "waiting")
 
     def __init__(self) -> None:
         self.tokens = BURST
         self.refilled = CLOCK.now()
-        self.waiting: _Waiting | None = None
+        self.waiting: _Ending | None = None
         self.overtaken = 0
-        self.asked = 0
-        self.placed = 0
+        self.started = 0
+        self.newest = 0
         self._placing = RLock()
 
-    def in_turn(self, number: int, late: list[int], place: Callable[[], None]) -> bool:
-        """Put a new file in its place, unless that of a younger write is there: then its number is noted as late."""
+    def in_turn(self, number: int, late: list[int], move: Callable[[], None]) -> bool:
+        """Move a new file to its path, unless that of a later write is there: then its number is noted as late."""
         with self._placing:
-            if number < self.placed:
+            if number < self.newest:
                 late.append(number)
                 return False
-            place()
-            self.placed = number
+            move()
+            self.newest = number
         return True
 
     def take_token(self) -> bool:
@@ -69,7 +73,7 @@ class Throttle:
     """Decides when the traces of runs are written.
 
     Attributes:
-        holds: paths whose last trace waits to be written; empty most of the time, which is cheap to see.
+        holds: paths whose last trace waits to be written; empty most of the time.
     """
 
     __slots__ = ("_buckets", "_lock", "holds")
@@ -80,7 +84,7 @@ class Throttle:
         self._lock = RLock()
 
     def write(self, run: TraceRecorder, outcome: str, *, ended: bool) -> None:
-        """Write a run's trace, now or when its path's turn comes.
+        """Write a run's trace, now or when its path has a token again.
 
         Args:
             run: the run's recorder.
@@ -97,11 +101,11 @@ class Throttle:
             if not bucket.take_token():
                 self._hold(path, bucket, (run, outcome, ended))
                 return
-            number = self._let_through(bucket, run)
-        self._put(path, bucket, number, (run, outcome, ended))
+            number = self._count_write(bucket, run)
+        self._write_now(path, bucket, number, (run, outcome, ended))
 
     def write_due(self) -> None:
-        """Write the traces that were held back and whose turn has come."""
+        """Write the traces that were held back and whose path has a token again."""
         self._release(only_due=True)
 
     def write_all(self) -> None:
@@ -125,22 +129,22 @@ class Throttle:
                 bucket.overtaken += 1
             bucket.waiting = None
 
-    def _let_through(self, bucket: _Bucket, run: TraceRecorder) -> int:
+    def _count_write(self, bucket: _Bucket, run: TraceRecorder) -> int:
         run.overtaken = bucket.overtaken
-        bucket.asked += 1
-        return bucket.asked
+        bucket.started += 1
+        return bucket.started
 
-    def _put(self, path: str, bucket: _Bucket, number: int, what: _Waiting, *, again: bool = False) -> None:
-        """Write a run, unless another thread was quicker with a younger one.
+    def _write_now(self, path: str, bucket: _Bucket, number: int, ending: _Ending, *, again: bool = False) -> None:
+        """Write a run, unless another thread was quicker with a later one.
 
         Args:
             path: where.
             bucket: the writes to it.
             number: which of them this is.
-            what: the run.
-            again: what fails waits for another chance.
+            ending: the run.
+            again: a run that can't be written waits for another chance.
         """
-        run, outcome, ended = what
+        run, outcome, ended = ending
         was_written = run.written
         late: list[int] = []
         run.write(outcome, ended=ended, in_turn=partial(bucket.in_turn, number, late))
@@ -148,17 +152,17 @@ class Throttle:
             if late:
                 run.written = was_written
                 bucket.overtaken += ended and not was_written
-            elif again and not run.written and bucket.waiting is None and bucket.asked == number:
-                self._hold(path, bucket, what)
+            elif again and not run.written and bucket.waiting is None and bucket.started == number:
+                self._hold(path, bucket, ending)
 
-    def _hold(self, path: str, bucket: _Bucket, what: _Waiting) -> None:
+    def _hold(self, path: str, bucket: _Bucket, ending: _Ending) -> None:
         self._buckets[path] = bucket  # it may have been forgotten in the meantime
-        bucket.waiting = what
+        bucket.waiting = ending
         if path not in self.holds:
             self.holds.append(path)
 
     def _release(self, *, only_due: bool) -> None:
-        ready: list[tuple[str, _Bucket, int, _Waiting]] = []
+        ready: list[tuple[str, _Bucket, int, _Ending]] = []
         with self._lock:
             for path in list(self.holds):
                 bucket = self._buckets[path]
@@ -166,8 +170,8 @@ class Throttle:
                     continue
                 self.holds.remove(path)
                 if bucket.waiting is not None:
-                    number = self._let_through(bucket, bucket.waiting[0])
+                    number = self._count_write(bucket, bucket.waiting[0])
                     ready.append((path, bucket, number, bucket.waiting))
                     bucket.waiting = None
         for each in ready:
-            self._put(*each, again=only_due)
+            self._write_now(*each, again=only_due)

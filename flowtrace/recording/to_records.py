@@ -1,4 +1,4 @@
-"""From what is in memory to the records of the trace file. Everything slow happens here, at the time of writing."""
+"""The records of the trace file, made of the steps in memory. Everything slow happens here, when a trace is written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from flowtrace.values.json import loads, pretty
 from flowtrace.values.scrub import EVERYTHING, Scrubber, texts_in_environment
 
 Store = Callable[[str, bytes], str | None]
-"""Puts a payload's bytes, under their hash, beside the trace: the relative path, or None where that failed."""
+"""Writes a payload's bytes beside the trace, named by their hash. Returns the relative path; None where that failed."""
 _INPUT: Final = "/invocation_json/payload"
 _OUTPUT: Final = "/output_json"
 _STATE_DELTA: Final = "/state_delta"
@@ -43,14 +43,14 @@ def own_version() -> str:
 
 
 def warm_up() -> None:
-    """Load what writing needs: in a forked child, an import that another thread had begun would never end."""
+    """Load all that writing needs: in a forked child, an import that another thread had begun would never end."""
     own_version()
     platform.node()
     platform.python_version()
 
 
 class RunFacts(NamedTuple):
-    """What the envelope says of a run.
+    """The facts about a run in a trace's envelope.
 
     Attributes:
         id: 32 hex digits.
@@ -69,14 +69,14 @@ class RunFacts(NamedTuple):
     overtaken: int
 
 
-class _Setting(NamedTuple):
-    """What the records of one trace have in common.
+class _Shared(NamedTuple):
+    """Shared by the records of one trace.
 
     Attributes:
         policy: what to keep of values.
-        store: where payloads over the limit go.
+        store: writes payloads over the limit.
         threads: name by identifier, of the threads that are alive.
-        scrubber: takes what the steps hide out of the texts of their errors.
+        scrubber: removes what the steps hide from the texts of their errors.
     """
 
     policy: Policy
@@ -96,25 +96,25 @@ def trace_bytes(
     """Return the bytes of a trace file.
 
     Args:
-        facts: what is known of the run.
+        facts: about the run.
         context: what the trace says about the program.
         steps: finished steps, oldest first.
         in_flight: running steps, outermost first.
         policy: what to keep of their values.
-        store: where payloads over the limit go.
+        store: writes payloads over the limit.
     """
     steps, in_flight = list(steps), list(in_flight)
     threads = {thread.ident: thread.name for thread in threading.enumerate()}
-    setting = _Setting(policy, store, threads, scrubber_of([*steps, *in_flight], policy))
+    shared = _Shared(policy, store, threads, scrubber_of([*steps, *in_flight], policy))
     trace = model.Trace(
         trace_version=model.TRACE_VERSION,
         runner_version=own_version(),
         git_sha=git_sha(os.environ),
         pack=model.Pack(pack_ref=context.pack_ref, resolved_digest=context.resolved_digest),
         flow=model.Flow(id=context.flow_id, version=context.flow_version),
-        steps=[_safe_record(step, setting) for step in steps],
+        steps=[_safe_record(step, shared) for step in steps],
         run=_run(facts),
-        in_flight=[_safe_record(step, setting) for step in in_flight],
+        in_flight=[_safe_record(step, shared) for step in in_flight],
         dropped_steps=facts.dropped,
     )
     return pretty(model.new_document(trace))
@@ -134,10 +134,10 @@ def _run(facts: RunFacts) -> model.Run:
 
 
 def scrubber_of(steps: Iterable[Step], policy: Policy) -> Scrubber:
-    """Return what knows the values that some steps hide; each value takes its final form for that.
+    """Return a scrubber for the values that some steps hide; each value gets its canonical form for that.
 
     Args:
-        steps: which steps.
+        steps: the steps.
         policy: what to keep of their values.
     """
     steps = list(steps)
@@ -145,71 +145,71 @@ def scrubber_of(steps: Iterable[Step], policy: Policy) -> Scrubber:
     texts = dict.fromkeys(texts_in_environment(os.environ, names))
     for step in steps:
         try:
-            texts.update(dict.fromkeys(_secrets(step, policy)))
+            texts.update(dict.fromkeys(_hidden_texts(step, policy)))
         except Exception as error:
             log.internal_fault("find what a step hides", error)
             texts[EVERYTHING] = None
     return Scrubber(texts, names)
 
 
-def _secrets(step: Step, policy: Policy) -> tuple[str, ...]:
-    step.input = given = call_values.final_input(step.node, step.input, step.bound, policy)
+def _hidden_texts(step: Step, policy: Policy) -> tuple[str, ...]:
+    step.input = given = call_values.canonical_input(step.node, step.input, step.bound, policy)
     secrets = given.secrets
     if step.output is not None:
-        step.output = output = call_values.final_output(step.node, step.output, policy)
+        step.output = output = call_values.canonical_output(step.node, step.output, policy)
         secrets += output.secrets
     return secrets if step.state_delta is None else secrets + step.state_delta.secrets
 
 
-def _safe_record(step: Step, setting: _Setting) -> model.Step:
-    """Return a step's record; one whose values can't be told says so, and does not cost the others their file."""
-    if step.record is not None:  # a run's first failure was written, and now its end is
+def _safe_record(step: Step, shared: _Shared) -> model.Step:
+    """Return a step's record; a fault in one step costs only its values, and not the other steps their file."""
+    if step.record is not None:  # it was made when the run's first failure was written
         return step.record
     try:
-        record = _record(step, setting)
-        if step.ended and record.invocation_path is None is record.output_path:  # these are beside this one trace
+        record = _record(step, shared)
+        if step.ended and record.invocation_path is None is record.output_path:  # those belong to this one trace
             step.record = record
         return record
     except Exception as error:
         log.internal_fault("make the record of a step", error)
         step.input = encode(Opaque("unknown"))
         step.output = None
-        return _record(step, setting)
+        return _record(step, shared)
 
 
-def _record(step: Step, setting: _Setting) -> model.Step:
-    node, policy = step.node, setting.policy
-    given = call_values.final_input(node, step.input, step.bound, policy)
-    step.input = given  # a later write of the same run need not do this again
+def _record(step: Step, shared: _Shared) -> model.Step:
+    node, policy = step.node, shared.policy
+    given = call_values.canonical_input(node, step.input, step.bound, policy)
+    step.input = given  # for a later write of the same run
     duration = (step.ended or CLOCK.now()) - step.started
     record = model.Step(
         node_id=node.node_id,
         component_id=node.component,
         operation=node.operation,
-        input_hash=_hash(given.digest),
+        input_hash=_hash_record(given.digest),
         duration_ms=duration // 1_000_000,
         validation_issues=list(step.issues or ()),
         step_id=step_id(step.number),
         parent_step_id=step_id(step.parent) if step.parent else None,
         started_at=CLOCK.timestamp(step.started),
         duration_ns=duration,
-        thread=setting.threads.get(step.thread) or f"thread-{step.thread}",
-        code=_located(node),
+        thread=shared.threads.get(step.thread) or f"thread-{step.thread}",
+        code=_code_of(node),
         opaque=[_INPUT + pointer for pointer in given.opaque],
         redacted=[_INPUT + pointer for pointer in given.redacted],
     )
     if policy.captures_input(node):
-        _show_input(record, given, policy, setting.store)
+        _add_payload(record, given, policy, shared.store)
     if step.state_delta is not None:
-        record.state_delta_hash = _hash(step.state_delta.digest)
+        record.state_delta_hash = _hash_record(step.state_delta.digest)
         record.redacted += [_STATE_DELTA + pointer for pointer in step.state_delta.redacted]
-    _add_end(record, step, policy, setting.store)
-    _scrub(record, setting.scrubber)
+    _add_end(record, step, policy, shared.store)
+    _scrub(record, shared.scrubber)
     return record
 
 
 def _scrub(record: model.Step, scrubber: Scrubber) -> None:
-    """Take secrets out of the texts that came from the program."""
+    """Remove secrets from the texts that came from the program."""
     if record.error is not None:
         record.error.message = scrubber.text(record.error.message)
         record.error.details = scrubber.scrubbed(record.error.details)
@@ -221,52 +221,52 @@ def scrubbed_issue(issue: model.ValidationIssue, scrubber: Scrubber) -> model.Va
     return model.ValidationIssue(scrubber.known(issue.code), scrubber.known(issue.path), scrubber.text(issue.message))
 
 
-def _show_input(record: model.Step, given: Encoded, policy: Policy, store: Store) -> None:
-    record.invocation_path = _beside(given, policy, store)
+def _add_payload(record: model.Step, given: Encoded, policy: Policy, store: Store) -> None:
+    record.invocation_path = _stored_beside(given, policy, store)
     if record.invocation_path is None:
         record.invocation_json = {
             "component_id": record.component_id,
             "operation": record.operation,
-            "payload": shown(given, policy, _NO_FILE),
+            "payload": json_or_cut(given, policy, _NO_FILE),
         }
 
 
-def _beside(value: Encoded, policy: Policy, store: Store) -> str | None:
-    """Put a value that is too large for the trace beside it; None where it isn't, or can't be."""
+def _stored_beside(value: Encoded, policy: Policy, store: Store) -> str | None:
+    """Store a value that is too large for the trace beside it; return None where it isn't, or that failed."""
     if value.data is None or value.size <= policy.max_value_bytes:
         return None
     return store(hash_bytes(value.data).value, value.data)
 
 
 def _add_end(record: model.Step, step: Step, policy: Policy, store: Store) -> None:
-    """Add how a step ended: its output or its error."""
+    """Add a step's output or its error."""
     if step.failure is not None:
         code, message, details = step.failure
         record.error = model.StepError(code=code, message=message, details=details)
     if step.output is None:
         return
-    output = call_values.final_output(step.node, step.output, policy)
+    output = call_values.canonical_output(step.node, step.output, policy)
     step.output = output
-    record.output_hash = _hash(output.digest)
+    record.output_hash = _hash_record(output.digest)
     record.opaque += [_OUTPUT + pointer for pointer in output.opaque]
     record.redacted += [_OUTPUT + pointer for pointer in output.redacted]
     if policy.capture_outputs:
-        record.output_path = _beside(output, policy, store)
+        record.output_path = _stored_beside(output, policy, store)
         if record.output_path is None:
-            record.output_json = shown(output, policy, _NO_FILE)
+            record.output_json = json_or_cut(output, policy, _NO_FILE)
 
 
-def _hash(digest: Digest) -> model.Hash:
+def _hash_record(digest: Digest) -> model.Hash:
     return model.Hash(algorithm=digest.algorithm, value=digest.value)
 
 
-def shown(encoded: Encoded, policy: Policy, remark: str = "") -> Any:
-    """Return a value as it stands in the trace; one that is too large or too deep is cut, and says so.
+def json_or_cut(encoded: Encoded, policy: Policy, remark: str = "") -> Any:
+    """Return a value as it stands in the trace; in place of one that is too large or too deep, a note that it was cut.
 
     Args:
         encoded: the value.
         policy: the limits.
-        remark: what to add where the value could have gone beside the trace.
+        remark: added to the reason where the value could have gone beside the trace.
     """
     if encoded.data is None:
         too_large = encoded.size > policy.buffer_bytes
@@ -274,10 +274,10 @@ def shown(encoded: Encoded, policy: Policy, remark: str = "") -> Any:
         return cut(reason, encoded.size)
     if encoded.size > policy.max_value_bytes:
         return cut(f"larger than FLOWTRACE_MAX_VALUE_BYTES{remark}", encoded.size)
-    return shown_whole(encoded.data)
+    return json_of(encoded.data)
 
 
-def shown_whole(data: bytes) -> Any:
+def json_of(data: bytes) -> Any:
     """Return a value as it stands in the trace, from its canonical bytes; one that is too deep is cut."""
     try:
         value = loads(data)
@@ -289,11 +289,11 @@ def shown_whole(data: bytes) -> Any:
 
 
 def cut(reason: str, size: int) -> dict[str, Any]:
-    """Return what stands in the place of a value that is not shown.
+    """Return the note that stands in the trace instead of a value.
 
     Args:
-        reason: why not.
-        size: of the value, in bytes.
+        reason: why the value was cut.
+        size: its size in bytes.
     """
     return {"$py": "cut", "reason": reason, "size": size}
 
@@ -308,7 +308,7 @@ def _is_deep(value: Any) -> bool:
     return True
 
 
-def _located(node: Node) -> model.Code | None:
-    if node.located is None and node.function is not None:
-        node.located = code_location.locate(node.function)
-    return node.located
+def _code_of(node: Node) -> model.Code | None:
+    if node.code is None and node.function is not None:
+        node.code = code_location.locate(node.function)
+    return node.code

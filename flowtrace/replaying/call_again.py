@@ -14,12 +14,13 @@ from typing import Any, Final, NamedTuple
 
 from flowtrace.host.switch import MUTED
 from flowtrace.recording import call_values, process
+from flowtrace.recording.current import CURRENT
 from flowtrace.recording.node import Node, Policy
-from flowtrace.recording.process import STATE
 from flowtrace.recording.recorder import TraceRecorder
-from flowtrace.recording.step import CURRENT, LIVE, Step
+from flowtrace.recording.state import STATE
+from flowtrace.recording.step import Step
 from flowtrace.recording.throttle import Throttle
-from flowtrace.recording.to_records import shown
+from flowtrace.recording.to_records import json_or_cut
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode
 from flowtrace.settings.variables import MIB
 from flowtrace.trace.model import Hash
@@ -55,15 +56,15 @@ class Rerun(NamedTuple):
         assert self.step is not None
         if self.step.output is None:
             return None
-        return call_values.final_output(self.step.node, self.step.output, self.policy)
+        return call_values.canonical_output(self.step.node, self.step.output, self.policy)
 
     def shown(self, output: Encoded) -> Any:
         """Return an output as it stands in a trace."""
-        return shown(output, self.policy)
+        return json_or_cut(output, self.policy)
 
 
 def _input_hash(step: Step, policy: Policy) -> Hash:
-    return hash_of(call_values.final_input(step.node, step.input, step.bound, policy))
+    return hash_of(call_values.canonical_input(step.node, step.input, step.bound, policy))
 
 
 def hash_of(encoded: Encoded) -> Hash:
@@ -99,7 +100,7 @@ class ReplayRecorder:
         """
         self._recorder.policy = self._unkeyed if algorithm == ALGORITHM else self._keyed
         if STATE.recorder is not self._recorder:
-            process.put_back(self._recorder)
+            process.restore_recorder(self._recorder)
 
     def call(self, node: Node, function: Callable[[], Any], algorithm: str, items: int | None) -> Rerun:
         """Call a node, run a generator or coroutine that it returns to its end, and return the outcome.
@@ -128,7 +129,9 @@ class ReplayRecorder:
 
     def current_input_hash(self) -> Hash:
         """Return the hash of the input of the node that is running."""
-        return _input_hash(CURRENT.get(), self._recorder.policy)
+        step = CURRENT.get()
+        assert isinstance(step, Step)  # the node's own
+        return _input_hash(step, self._recorder.policy)
 
 
 @contextmanager
@@ -142,7 +145,7 @@ def replay_recorder(config: TraceConfig) -> Generator[ReplayRecorder]:
     """
     STATE.throttle.write_all()
     before = STATE.recorder, STATE.throttle, STATE.outermost_calls, STATE.last_run, STATE.reported
-    running = set(LIVE)
+    running = set(STATE.in_flight)
     MUTED.append("replay")
     STATE.throttle = Throttle()
     try:
@@ -162,10 +165,10 @@ def replay_recorder(config: TraceConfig) -> Generator[ReplayRecorder]:
         recorder.activate()
         yield recorder
     finally:
-        process.put_back(before[0])
+        process.restore_recorder(before[0])
         _, STATE.throttle, STATE.outermost_calls, STATE.last_run, STATE.reported = before
-        for number in set(LIVE) - running:
-            LIVE.pop(number, None)
+        for number in set(STATE.in_flight) - running:
+            STATE.in_flight.pop(number, None)
         MUTED.pop()
 
 

@@ -13,8 +13,9 @@ from types import MethodType
 from typing import Any, Final, NamedTuple, cast
 
 from flowtrace.errors import RebuildError, ReplayError
-from flowtrace.recording import code_location, process
+from flowtrace.recording import code_location
 from flowtrace.recording.failure import describe
+from flowtrace.recording.state import STATE
 from flowtrace.recording.to_records import scrubber_of
 from flowtrace.replaying.arguments import AnnotatedParameter, UnfitError, annotated_parameters, arguments_of
 from flowtrace.replaying.call_again import ReplayRecorder, Rerun, hash_of, is_same_hash, replay_recorder
@@ -146,7 +147,7 @@ def _chosen(trace: Trace, steps: int | str | Iterable[int | str] | None) -> list
 
 def _config(trace: Trace) -> TraceConfig:
     """Return the settings of this process, which also redact what the trace's process has redacted."""
-    config = TraceConfig.from_env() if process.STATE.recorder is None else process.STATE.recorder.config
+    config = TraceConfig.from_env() if STATE.recorder is None else STATE.recorder.config
     tokens = {pointer.rpartition("/")[2] for step in trace.steps for pointer in step.redacted}
     names = {token.replace("~1", "/").replace("~0", "~") for token in tokens if not token.isdigit()}
     return config.changed({"redact": (*config.redact, *sorted(names - {"", *config.redact}))})

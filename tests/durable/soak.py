@@ -31,7 +31,7 @@ from pathlib import Path
 
 import flowtrace
 from flowtrace import traced_node
-from flowtrace.recording.step import running
+from flowtrace.recording.state import running
 
 THREADS = 64
 TASKS = 20

@@ -1,0 +1,85 @@
+"""All that recording shares across the process, in one object: the recorder, its locks, and the steps that run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final
+
+from flowtrace.recording.throttle import Throttle
+
+if TYPE_CHECKING:
+    from flowtrace.host.signals import SnapshotSignal
+    from flowtrace.recording.plugin import ProcessorKeeper, Slot
+    from flowtrace.recording.recorder import TraceRecorder
+    from flowtrace.recording.step import Step
+
+
+class _State:
+    """The global state. What belongs to a context, the step that runs there, is in `flowtrace.recording.current`.
+
+    Attributes:
+        lock: held while the recorder is replaced or a run's recorder is made.
+        buffer_lock: held where a buffer is read, or counts bytes. Never the same as `lock`: a thread that writes a
+            trace holds its run's lock and then takes this one, and one that replaces the recorder writes traces.
+        recorder: the process-global recorder; None before first use.
+        keeper: opens and closes the step processor; None until a recorder asks for one.
+        throttle: decides when the runs' traces are written.
+        in_flight: the steps that run at this moment, by number, without those that `slots` hold.
+        slots: the slots of each step processor; each may hold a step that runs.
+        wrapper_globals: the globals of the module whose frames hold a call's step in a variable named ``step``.
+        outermost_calls: how many runs outside any flow have ended that left more than one step.
+        last_run: the kind of run that was written last: "call", "flow", "process", or "" for none.
+        dump_signal: the signal that asks for a snapshot, while its handler is installed.
+        reported: mark of the last error that left a flow, which the uncaught-exception hook will see again.
+    """
+
+    __slots__ = (
+        *("buffer_lock", "dump_signal", "in_flight", "keeper", "last_run", "lock", "outermost_calls"),
+        *("recorder", "reported", "slots", "throttle", "wrapper_globals"),
+    )
+
+    def __init__(self) -> None:
+        self.recorder: TraceRecorder | None = None
+        self.keeper: ProcessorKeeper | None = None
+        self.in_flight: dict[int, Step] = {}
+        self.slots: list[Sequence[Slot]] = []
+        self.wrapper_globals: dict[str, Any] = {}
+        self.outermost_calls = 0
+        self.last_run = ""
+        self.dump_signal: SnapshotSignal | None = None
+        self.reported: tuple[Any, ...] = ()
+        self.renew_locks()
+
+    def renew_locks(self) -> None:
+        """Make new locks. In a forked child the old ones may be held by a thread that is not there.
+
+        The throttle is new as well: the traces that it holds back are the parent's to write.
+        """
+        self.lock = RLock()
+        self.buffer_lock = RLock()
+        self.throttle = Throttle()
+
+
+STATE: Final = _State()
+IN_FLIGHT: Final = STATE.in_flight
+"""The same dictionary: every call writes to it, and an attribute less to look up counts there."""
+
+
+def running() -> list[Step]:
+    """Return the steps that run at this moment in this process, in the order of their starts."""
+    held = [step for slots in STATE.slots.copy() for slot in slots if (step := slot.step) is not None]
+    found = {step.number: step for step in (*IN_FLIGHT.copy().values(), *held)}  # one may be on its way to `in_flight`
+    return [found[number] for number in sorted(found)]
+
+
+def release(slots: Sequence[Slot]) -> None:
+    """Move the steps of slots to `in_flight`, while any of them may end; these slots will hold none any more."""
+    for slot in slots:
+        step = slot.step
+        if step is not None:
+            IN_FLIGHT[step.number] = step
+            slot.step = None
+            if step.ended:  # its thread may have looked here before, and only at the slot
+                IN_FLIGHT.pop(step.number, None)
+    STATE.slots[:] = [others for others in STATE.slots if others is not slots]
