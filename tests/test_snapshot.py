@@ -42,7 +42,7 @@ def test_tuples_that_say_one_thing_a_billion_times_are_given_up_in_time():
     assert take(nested, LIMIT) is None
 
 
-def test_a_stream_has_one_final_form_however_many_traces_ask_for_it():
+def test_a_stream_has_one_canonical_form_however_many_traces_ask_for_it():
     node, policy = Node("a", "b", "c"), Policy(TraceConfig(capture_outputs=True))
     stream = Stream()
     for number in range(100):
@@ -50,7 +50,7 @@ def test_a_stream_has_one_final_form_however_many_traces_ask_for_it():
     finished = stream.finish((None,), node, policy)
     assert isinstance(finished, Stream)
     found = []
-    threads = [threading.Thread(target=lambda: found.append(finished.final(node, policy))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: found.append(finished.canonical(node, policy))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -189,7 +189,7 @@ def test_threads_share_one_burst_and_the_last_run_is_kept(tmp_path):
 def test_a_younger_run_is_not_written_over_by_an_older_one(path, monkeypatch):
     """Two threads: the one whose run was let through first comes to the disk last."""
     first_waits, second_is_done = Event(), Event()
-    plainly = Throttle._put
+    plainly = Throttle._write_now
 
     def slowly(self, where, bucket, number, what, **options):
         if number == 1:
@@ -199,7 +199,7 @@ def test_a_younger_run_is_not_written_over_by_an_older_one(path, monkeypatch):
         if number == 2:
             second_is_done.set()
 
-    monkeypatch.setattr(Throttle, "_put", slowly)
+    monkeypatch.setattr(Throttle, "_write_now", slowly)
     older = Thread(target=fail_often, args=(1, 1))
     older.start()
     assert first_waits.wait(30)

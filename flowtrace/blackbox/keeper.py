@@ -36,7 +36,7 @@ class _NotWrittenError(Exception):
 
 
 class _State:
-    """The box of this process.
+    """Process-global: the open box of this process.
 
     Attributes:
         recorder: the process-global recorder whose steps go into it.

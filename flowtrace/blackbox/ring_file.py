@@ -62,9 +62,9 @@ ROOM: Final = PART - max(START.size, END.size) - DIGEST
 """Bytes of a value and its notes that fit into one half of a slot."""
 Pack = Callable[..., None]
 into_start: Final[list[Pack | None]] = [None] * PART
-"""By the size of the payload: the function that packs a complete start into a buffer, in one call."""
+"""Process-global: by the size of its tail, the function that packs a complete start; made once, under the GIL."""
 into_end: Final[list[Pack | None]] = [None] * PART
-"""The same for an end."""
+"""Process-global: the same for an end."""
 _STATE: Final = len(MAGIC)
 _JSON: Final = 16
 _CLEAN: Final = b"clean"
@@ -165,7 +165,7 @@ class RingFile:
             self.map[: len(MAGIC)] = MAGIC
             body = framed(dumps(header))
             self.map[_JSON : _JSON + len(body)] = body
-            _put_in_place(temporary, path)
+            _link(temporary, path)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -205,7 +205,7 @@ def _allocate(descriptor: int, size: int) -> None:
         os.write(descriptor, bytes(min(PART, size - start)))
 
 
-def _put_in_place(temporary: str, path: str) -> None:
+def _link(temporary: str, path: str) -> None:
     """Give a complete file its name, unless that is taken."""
     try:
         os.link(temporary, path)

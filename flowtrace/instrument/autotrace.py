@@ -1,4 +1,4 @@
-"""Tracing the functions of modules that nobody decorated, as they are imported: ``FLOWTRACE_AUTO``."""
+"""Tracing undecorated functions, as their modules are imported: ``FLOWTRACE_AUTO``."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class _Method(NamedTuple):
 
 
 class _State:
-    """The methods of all classes.
+    """Process-global: the traced methods of all classes, which hold them only while tracing is on.
 
     Attributes:
         methods: by identity of the function, class and name.

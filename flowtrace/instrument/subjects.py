@@ -22,7 +22,7 @@ _FUNCTIONS: Final = ("begin", "emit", "end", "end_stream", "fail", "prepare", "r
 
 
 class Subject:
-    """What calls are recorded as: a node, whose calls become steps, or a flow, whose calls become runs.
+    """A node, whose calls are recorded as steps, or a flow, whose calls are recorded as runs.
 
     None of its functions may raise an Exception.
 

@@ -38,6 +38,7 @@ class Scope:
 
 
 CURRENT: Final[ContextVar[Step | Scope | None]] = ContextVar("flowtrace_current", default=None)
+"""Process-global: the step or flow that runs here, a context variable: each task and each thread has its own."""
 current: Final = CURRENT.get
 """The variable's methods, bound once: a call that looks one up makes an object for it."""
 make_current: Final = CURRENT.set

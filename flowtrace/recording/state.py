@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _State:
-    """The global state. What belongs to a context, the step that runs there, is in `flowtrace.recording.current`.
+    """Process-global: the recorder, its step processor and throttle, the steps that run, and their locks.
 
     Attributes:
         lock: held while the recorder is replaced or a run's recorder is made.
