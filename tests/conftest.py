@@ -48,9 +48,10 @@ def tmp_path(tmp_path_factory, request):
 @pytest.fixture(autouse=True)
 def pristine(monkeypatch, tmp_path):
     for name in list(os.environ):
-        if name.startswith("FLOWTRACE_") or name in ("GIT_SHA", "GITHUB_SHA", "CI"):
+        if name.startswith("FLOWTRACE_") or name in ("GIT_SHA", "GITHUB_SHA", "CI", "COLUMNS"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("SERVICE_API_TOKEN", secrets_scan.planted("environment"))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # where a test runs pytest: loading them takes longer
     monkeypatch.chdir(tmp_path)
     logger_class = logging.getLoggerClass()
     with testing.pristine():

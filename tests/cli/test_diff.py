@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowtrace.trace.model import load_trace, to_document
-from tests.cli.commands import flowtrace
+from tests.cli.commands import flowtrace, flowtrace_process
 from tests.traces import hash_of, step, trace
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
@@ -33,13 +33,15 @@ def fuel(tmp_path_factory):
         script.write_text(text.replace(BUG, FIX) if name == "fixed" else text, encoding="utf-8")
         for size in ("20", "1000"):
             out = folder / f"{name}-{size}.json"
-            done = flowtrace("run", "--mode", mode, "--capture", "--out", out, script, FLOWTRACE_BUFFER_SIZE=size)
+            done = flowtrace_process(
+                "run", "--mode", mode, "--capture", "--out", out, script, FLOWTRACE_BUFFER_SIZE=size
+            )
             assert done.returncode == (name == "failing"), done.stderr
     return folder
 
 
 def test_the_changed_function_is_the_first_divergence_from_the_fixed_program(fuel):
-    done = flowtrace("diff", "failing-1000.json", "fixed-1000.json", folder=fuel)
+    done = flowtrace_process("diff", "failing-1000.json", "fixed-1000.json", folder=fuel)
     old, new = (fuel / name / "fuel_economy.py:30" for name in ("failing", "fixed"))
     assert (done.returncode, done.stderr) == (1, "")
     head, first, *rest = done.stdout.split("\n\n")

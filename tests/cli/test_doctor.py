@@ -13,7 +13,7 @@ import pytest
 import flowtrace as library
 from flowtrace.cli.doctor import examine
 from flowtrace.settings.variables import VARIABLES
-from tests.cli.commands import flowtrace
+from tests.cli.commands import flowtrace, flowtrace_process
 
 CORE = ("flowtrace", "blake3", "msgspec", "orjson", "structlog", "wrapt")
 
@@ -138,7 +138,7 @@ def test_the_versions_are_the_installed_ones():
 
 
 def test_the_command_says_that_nothing_is_wrong(tmp_path):
-    done = flowtrace("doctor", FLOWTRACE_OUT="trace.json", FLOWTRACE_BUFFER_SIZE="7")
+    done = flowtrace_process("doctor", FLOWTRACE_OUT="trace.json", FLOWTRACE_BUFFER_SIZE="7")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[:2] == ["tracing is on: FLOWTRACE_OUT is set", f"trace file {tmp_path / 'trace.json'} can be written"]

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import flowtrace as library
 from flowtrace.cli import app, common, main
 from flowtrace.errors import TraceFileError
-from tests.cli.commands import SCRIPT, call, flowtrace
+from tests.cli.commands import SCRIPT, call, flowtrace, flowtrace_process
 
 PRESENT = app.app.list_commands(click.Context(app.app))
 
@@ -49,12 +49,12 @@ def test_every_command_has_examples_and_the_line_that_the_list_says():
 
 
 def test_the_module_is_the_same_command_line():
-    by_name, by_module = flowtrace("--help"), call(sys.executable, "-m", "flowtrace", "--help")
+    by_name, by_module = flowtrace_process("--help"), call(sys.executable, "-m", "flowtrace", "--help")
     assert (by_name.returncode, by_name.stdout, by_name.stderr) == (0, by_module.stdout, by_module.stderr)
 
 
 def test_the_version_is_that_of_the_package():
-    done = flowtrace("--version")
+    done = flowtrace_process("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"flowtrace {library.__version__}\n", "")
 
 
@@ -103,7 +103,7 @@ def test_importing_flowtrace_loads_nothing_of_the_command_line():
 
 
 def test_schema_prints_the_schema_of_the_library():
-    done = flowtrace("schema")
+    done = flowtrace_process("schema")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == library.json_schema()
     assert done.stdout.startswith('{\n  "$schema": ')

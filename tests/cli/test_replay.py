@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import SCRIPT, call, flowtrace
+from tests.cli.commands import SCRIPT, call, flowtrace, flowtrace_process
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 BUG = "unsupported operand type(s) for /: 'float' and 'NoneType'"
@@ -39,7 +39,7 @@ def mend(script):
 
 
 def test_the_failure_of_the_example_is_reproduced(fuel):
-    done = flowtrace("replay", "artifacts/trace.json")
+    done = flowtrace_process("replay", "artifacts/trace.json")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == " 0 ✓ fuel.load               same output"
@@ -49,7 +49,7 @@ def test_the_failure_of_the_example_is_reproduced(fuel):
 
 def test_the_mended_example_differs(fuel):
     mend(fuel)
-    done = flowtrace("replay", "artifacts", "--step", "11")
+    done = flowtrace_process("replay", "artifacts", "--step", "11")
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.splitlines() == [
         f"11 ✗ fuel.litres_per_100_km  error vanished: it ended well; the recorded error is TypeError: {BUG}",
@@ -60,7 +60,7 @@ def test_the_mended_example_differs(fuel):
 
 def test_the_tests_that_are_written_pass_before_and_after_the_mending(fuel, tmp_path):
     for name, options in (("test_bug.py", []), ("test_mended.py", ["--expect-fixed"])):
-        done = flowtrace("replay", "artifacts/trace.json", "--emit-test", name, *options)
+        done = flowtrace_process("replay", "artifacts/trace.json", "--emit-test", name, *options)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.splitlines()[-1] == f"the test is in {name}"
 
@@ -99,16 +99,16 @@ def test_json_is_for_machines_and_what_the_nodes_print_does_not_come_between(tmp
 def test_automatic_tracing_makes_replays_possible_that_it_recorded(tmp_path):
     (tmp_path / "nodes.py").write_text("def twice(x): return 2 * x\n")
     (tmp_path / "main.py").write_text("import nodes\nprint(nodes.twice(4))\n")
-    done = flowtrace("run", "--auto", "nodes", "--capture", "--mode", "always", "--out", "t.json", "main.py")
+    done = flowtrace_process("run", "--auto", "nodes", "--capture", "--mode", "always", "--out", "t.json", "main.py")
     assert (done.returncode, done.stdout) == (0, "8\n")
-    plain = flowtrace("replay", "t.json")
+    plain = flowtrace_process("replay", "t.json")
     assert (plain.returncode, "is not decorated with traced_node" in plain.stdout) == (1, True)
-    assert flowtrace("replay", "t.json", "--auto", "nodes").returncode == 0
-    assert flowtrace("replay", "t.json", FLOWTRACE_AUTO="nodes").returncode == 0
+    assert flowtrace_process("replay", "t.json", "--auto", "nodes").returncode == 0
+    assert flowtrace_process("replay", "t.json", FLOWTRACE_AUTO="nodes").returncode == 0
 
 
 def test_pdb_opens_at_the_failing_frame(fuel):
-    done = flowtrace("replay", "artifacts/trace.json", "--step", "11", "--pdb", stdin="p car['Name']\nup\nq\n")
+    done = flowtrace_process("replay", "artifacts/trace.json", "--step", "11", "--pdb", stdin="p car['Name']\nup\nq\n")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == f"step 11, fuel.litres_per_100_km: TypeError: {BUG}"

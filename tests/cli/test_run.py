@@ -15,7 +15,7 @@ import pytest
 from flowtrace.cli.program import interpreter_options, program_environment
 from flowtrace.cli.run import command
 from flowtrace.errors import ConfigError
-from tests.cli.commands import SCRIPT, call, flowtrace
+from tests.cli.commands import SCRIPT, call, flowtrace_process
 
 FUEL = Path(__file__).resolve().parents[2] / "examples/fuel_economy.py"
 FACTS = """
@@ -70,11 +70,11 @@ def steps(path="trace.json"):
 def test_a_program_is_what_python_makes_of_it(programs, words):
     plain = call(sys.executable, *words, stdin="in\nput")
     for ours in ((), ("--capture", "--mode", "always", "--out", "a.json")):
-        assert same(flowtrace("run", *ours, *words, stdin="in\nput")) == same(plain)
+        assert same(flowtrace_process("run", *ours, *words, stdin="in\nput")) == same(plain)
 
 
 def test_a_program_may_come_from_standard_input(programs):
-    assert same(flowtrace("run", "-", "a", stdin=FACTS)) == same(call(sys.executable, "-", "a", stdin=FACTS))
+    assert same(flowtrace_process("run", "-", "a", stdin=FACTS)) == same(call(sys.executable, "-", "a", stdin=FACTS))
 
 
 def test_the_interpreters_own_options_are_passed_on(programs):
@@ -88,7 +88,7 @@ def test_the_interpreters_own_options_are_passed_on(programs):
 
 @pytest.mark.parametrize(("code", "expected"), [("sys.exit(7)", 7), ("sys.exit('no')", 1), ("os.abort()", -6)])
 def test_the_exit_code_is_the_programs(code, expected):
-    done = flowtrace("run", "-c", f"import os, sys; {code}")
+    done = flowtrace_process("run", "-c", f"import os, sys; {code}")
     assert done.returncode == expected
 
 
@@ -118,7 +118,7 @@ def test_children_that_multiprocessing_spawns_find_what_is_in_main(tmp_path):
         "if __name__ == '__main__':\n"
         "    with multiprocessing.get_context('spawn').Pool(1) as pool: print(pool.map(read, [Point()]))\n"
     )
-    assert same(flowtrace("run", "spawn.py")) == (0, "[(3, '__mp_main__')]\n", "")
+    assert same(flowtrace_process("run", "spawn.py")) == (0, "[(3, '__mp_main__')]\n", "")
 
 
 # --- what is traced, and where to
@@ -126,21 +126,23 @@ def test_children_that_multiprocessing_spawns_find_what_is_in_main(tmp_path):
 
 def test_a_failure_leaves_a_trace_in_the_folder_where_the_command_was_typed(programs):
     program = NODE + "import os\nos.mkdir('inner'); os.chdir('inner')\nnode(0)\n"
-    assert flowtrace("run", "-c", program).returncode == 1
+    assert flowtrace_process("run", "-c", program).returncode == 1
     assert steps() == ["__main__.node"]
     assert list(Path("inner").iterdir()) == []
 
 
 def test_success_leaves_a_trace_where_it_is_asked_for(programs):
-    assert flowtrace("run", "node.py", "1").returncode == 0
+    assert flowtrace_process("run", "node.py", "1").returncode == 0
     assert not Path("trace.json").exists()
-    assert flowtrace("run", "--mode", "always", "--out", "a/b.json", "--capture", "node.py", "1").returncode == 0
+    assert (
+        flowtrace_process("run", "--mode", "always", "--out", "a/b.json", "--capture", "node.py", "1").returncode == 0
+    )
     (step,) = json.loads(Path("a/b.json").read_bytes())["steps"]
     assert (step["invocation_json"]["payload"], step["output_json"]) == ({"x": 1}, 1.0)
 
 
 def test_fuel_economy_fails_as_always_and_says_why(tmp_path):
-    plain, traced = call(sys.executable, FUEL), flowtrace("run", "--out", "t.json", FUEL)
+    plain, traced = call(sys.executable, FUEL), flowtrace_process("run", "--out", "t.json", FUEL)
     assert (traced.returncode, traced.stdout) == (plain.returncode, plain.stdout) == (1, "")
     assert traced.stderr == call(sys.executable, FUEL, FLOWTRACE_OUT="u.json").stderr
     assert steps("t.json")[-1] == "fuel.litres_per_100_km"
@@ -185,7 +187,7 @@ def test_a_trace_file_that_can_not_be_one_is_refused(tmp_path):
     ):
         with pytest.raises(ConfigError, match=complaint):
             program_environment({}, out=out)
-        assert flowtrace("run", "--out", out, "-c", "print(1)").returncode == 2
+        assert flowtrace_process("run", "--out", out, "-c", "print(1)").returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -209,12 +211,12 @@ def test_a_trace_file_that_can_not_be_one_is_refused(tmp_path):
     ],
 )
 def test_wrong_usage_says_what_is_wrong(words, complaint):
-    done = flowtrace("run", *words)
+    done = flowtrace_process("run", *words)
     assert (done.returncode, done.stdout, done.stderr.splitlines()[-1]) == (2, "", complaint)
 
 
 def test_an_option_that_there_is_not_is_named():
-    done = flowtrace("run", "--fast", "x.py")
+    done = flowtrace_process("run", "--fast", "x.py")
     assert (done.returncode, done.stdout) == (2, "")
     assert re.match(r"Error: No such option:? '?--fast\b", done.stderr.splitlines()[-1])
 

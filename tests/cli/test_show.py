@@ -20,7 +20,7 @@ from flowtrace import testing
 from flowtrace.cli import main
 from flowtrace.cli.outline import origin, outline
 from flowtrace.trace.model import parse_trace
-from tests.cli.commands import call, flowtrace
+from tests.cli.commands import call, flowtrace, flowtrace_process
 
 FUEL = Path(__file__).resolve().parents[2] / "examples/fuel_economy.py"
 VECTORS = Path(__file__).resolve().parents[1] / "vectors/recorder.json"
@@ -69,8 +69,8 @@ def tree(document):
 
 
 def test_fuel_economy_through_the_real_command_line():
-    assert flowtrace("run", "--out", "out/t.json", "--capture", FUEL).returncode == 1
-    by_name = flowtrace("show", "out/t.json")
+    assert flowtrace_process("run", "--out", "out/t.json", "--capture", FUEL).returncode == 1
+    by_name = flowtrace_process("show", "out/t.json")
     assert (by_name.returncode, by_name.stderr) == (0, "")
     found = by_name.stdout.splitlines()
     assert found[0] == "fuel-economy 1  failed"
@@ -331,7 +331,7 @@ def test_json_has_the_tree_and_every_record():
 
 def test_without_utf_8_the_tree_is_drawn_in_ascii():
     steps = (step("a", step_id="1"), failed("é", step_id="2", parent_step_id="1"))
-    done = flowtrace("show", "-", stdin=json.dumps(trace(*steps)), PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    done = flowtrace_process("show", "-", stdin=json.dumps(trace(*steps)), PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert done.stdout.splitlines()[-3:] == [
         "0 . a          3 ms  in 01234567",
         "1 X `- \\xe9       3 ms  in 01234567  <- failed here",

@@ -9,7 +9,7 @@ import pytest
 
 from flowtrace import load_trace
 from flowtrace.trace.model import to_document
-from tests.cli.commands import flowtrace
+from tests.cli.commands import flowtrace, flowtrace_process
 from tests.test_validate import FLAT
 from tests.traces import step, trace
 
@@ -21,7 +21,7 @@ def write(name, *steps, **fields):
 def test_a_valid_trace_is_told_in_one_line():
     write("a.json", step("c.a"), step("c.b"))
     write("b.json", step("c.a"))
-    done = flowtrace("validate", "a.json", "b.json")
+    done = flowtrace_process("validate", "a.json", "b.json")
     assert (done.returncode, done.stdout, done.stderr) == (
         0,
         "a.json: valid  2 steps\nb.json: valid  1 step\n",
