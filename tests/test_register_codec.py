@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowtrace import CodecError, canonical_bytes, hash_value, register_codec
-from flowtrace.values.codecs import registered_codecs
+from flowtrace.values.codecs import REGISTERED
 from flowtrace.values.encode import encode
 from flowtrace.values.json import loads
 
@@ -38,7 +38,7 @@ def test_a_codec_gives_content_to_a_class_and_its_subclasses():
         # which class it is must not be lost with the content
         assert hash_value(Euro(5)) != hash_value(Money(5))
     finally:
-        del registered_codecs()[id(Money)]
+        del REGISTERED[id(Money)]
 
 
 def test_a_codec_that_never_ends_is_cut():
@@ -50,7 +50,7 @@ def test_a_codec_that_never_ends_is_cut():
         encoded = encode(Endless(), limit=0)
         assert len(encoded.opaque) == 1
     finally:
-        del registered_codecs()[id(Endless)]
+        del REGISTERED[id(Endless)]
 
 
 @pytest.mark.parametrize(

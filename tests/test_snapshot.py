@@ -11,7 +11,7 @@ import pytest
 from flowtrace.recording.call_values import Stream
 from flowtrace.recording.node import Node, Policy
 from flowtrace.settings.config import TraceConfig
-from flowtrace.values.snapshot import LIGHT, take, take_call
+from flowtrace.values.snapshot import SMALL, take_call, take_value
 
 LIMIT = 64 * 1024
 
@@ -24,7 +24,7 @@ LIMIT = 64 * 1024
     ],
 )
 def test_what_a_library_would_take_for_something_else_is_not_taken(value):
-    assert take(value, LIMIT) is None
+    assert take_value(value, LIMIT) is None
     assert take_call((value,), {}, LIMIT) is None
     assert take_call((), {"value": value}, LIMIT) is None
 
@@ -39,7 +39,7 @@ def test_tuples_that_say_one_thing_a_billion_times_are_given_up_in_time():
             gc.collect()
     assert not gc.is_tracked(nested)
     assert take_call((nested,), {}, LIMIT) is None
-    assert take(nested, LIMIT) is None
+    assert take_value(nested, LIMIT) is None
 
 
 def test_a_stream_has_one_canonical_form_however_many_traces_ask_for_it():
@@ -68,5 +68,5 @@ def test_one_long_text_in_many_places_is_not_written_out(monkeypatch):
 
     text = "x" * 100_000
     monkeypatch.setattr("flowtrace.values.snapshot._dumps", refuse)
-    assert take(dict.fromkeys(map(str, range(100)), text), LIGHT) is None
-    assert take_call((dict.fromkeys(map(str, range(100)), text),), {}, LIGHT) is None
+    assert take_value(dict.fromkeys(map(str, range(100)), text), SMALL) is None
+    assert take_call((dict.fromkeys(map(str, range(100)), text),), {}, SMALL) is None

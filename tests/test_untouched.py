@@ -24,7 +24,7 @@ import pytest
 from flowtrace import canonical_bytes, hash_value
 from flowtrace.values.encode import encode
 from flowtrace.values.json import is_tree, plain
-from flowtrace.values.snapshot import LIGHT, resting, restore, take
+from flowtrace.values.snapshot import IDLE_PICKLERS, SMALL, restore, take_value
 from tests.ids import stable_repr
 
 CALLED: list[str] = []
@@ -282,9 +282,9 @@ FOREIGN = [
 )
 def test_no_snapshot_is_taken_of_what_is_no_built_in_type(value, wrap):
     for _ in range(3):
-        assert take(wrap(value), LIGHT) is None
-        assert restore(take(wrap([1]), LIGHT)) == wrap([1])
-    assert len(resting) <= 2
+        assert take_value(wrap(value), SMALL) is None
+        assert restore(take_value(wrap([1]), SMALL)) == wrap([1])
+    assert len(IDLE_PICKLERS) <= 2
 
 
 @pytest.mark.parametrize(
@@ -305,14 +305,14 @@ def test_no_snapshot_is_taken_of_what_is_no_built_in_type(value, wrap):
 )
 def test_a_snapshot_of_built_in_types_says_what_the_value_says(value):
     for wrapped in (value, [value], {"k": value}):
-        assert encode(restore(take(wrapped, LIGHT))) == encode(wrapped)
+        assert encode(restore(take_value(wrapped, SMALL))) == encode(wrapped)
 
 
 @pytest.mark.parametrize("wrap", [lambda value: value, lambda value: {"k": value}, lambda value: [value]], ids=range(3))
 def test_a_fragment_of_json_is_what_it_says(wrap):
     fragment = orjson.Fragment(b'{"b":[1], "a":{"$py":1}}')
     assert encode(wrap(fragment)) == encode(wrap({"b": [1], "a": {"$py": 1}}))
-    taken = take(wrap(fragment), LIGHT)
+    taken = take_value(wrap(fragment), SMALL)
     assert taken is None or encode(restore(taken)) == encode(wrap(fragment))
     broken = wrap(orjson.Fragment(b"{"))
     assert canonical_bytes(broken) == canonical_bytes(wrap("%")).replace(
@@ -322,9 +322,9 @@ def test_a_fragment_of_json_is_what_it_says(wrap):
 
 def test_no_snapshot_is_larger_than_the_limit():
     for value in ("x" * 100, {"k": "x" * 100}, ["x" * 100]):
-        assert take(value, 90) is None
-        assert restore(take(value, 200)) == value
-    assert take(["x" * LIGHT], 1 << 30) is None
+        assert take_value(value, 90) is None
+        assert restore(take_value(value, 200)) == value
+    assert take_value(["x" * SMALL], 1 << 30) is None
 
 
 def test_a_snapshot_keeps_nothing_alive():
@@ -333,7 +333,7 @@ def test_a_snapshot_keeps_nothing_alive():
 
     value = Dies()
     ref = weakref.ref(value)
-    assert take([[1], value], LIGHT) is None
+    assert take_value([[1], value], SMALL) is None
     del value
     assert ref() is None
 
@@ -351,10 +351,10 @@ def test_buffers_are_not_copied_before_they_are_refused(tmp_path):
     program = """
 import resource, sys
 from flowtrace.values.encode import encode
-from flowtrace.values.snapshot import take
+from flowtrace.values.snapshot import take_value
 big = {"a": [b"x" * 300_000_000]}
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-assert take(big, 1 << 30) is None and encode(big, limit=0).size < 300
+assert take_value(big, 1 << 30) is None and encode(big, limit=0).size < 300
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 sys.exit(grown > 100_000)
 """

@@ -50,7 +50,7 @@ from flowtrace.values.digest import hash_raw
 from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps, plain
 from flowtrace.values.redaction import MARKER, SecretNames
 from flowtrace.values.scrub import Scrubber, remember, texts_in_environment
-from flowtrace.values.snapshot import FEW
+from flowtrace.values.snapshot import FEW_ITEMS
 
 _OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
 _OBJECT: Final = ord("{")
@@ -246,7 +246,7 @@ class BlackBox:
 
         Its keys are looked at after `dumps`, which takes only texts as keys: no `__hash__` of the program is run.
         """
-        if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW):
+        if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW_ITEMS):
             return False
         try:
             dumps(value, None, _OPTIONS)

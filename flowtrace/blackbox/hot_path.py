@@ -20,7 +20,7 @@ from flowtrace.recording.state import IN_FLIGHT, STATE
 from flowtrace.recording.step import Step
 from flowtrace.values.digest import hash_raw
 from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps
-from flowtrace.values.snapshot import FEW
+from flowtrace.values.snapshot import FEW_ITEMS
 
 if TYPE_CHECKING:
     from flowtrace.instrument.subjects import Subject
@@ -49,7 +49,7 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
             or len(args) != 1
             or kwargs
             or _tracked(value := args[0])
-            or (len(value) > FEW if (is_dict := type(value) is dict) else type(value) is tuple)
+            or (len(value) > FEW_ITEMS if (is_dict := type(value) is dict) else type(value) is tuple)
         ):
             return _begin_otherwise(subject, args, kwargs, bound)
         try:
@@ -136,7 +136,7 @@ def end(step: Step, output: Any) -> None:
             or slot.owner is not box
             or step.rest is not None
             or _tracked(output)
-            or (len(output) > FEW if (is_dict := type(output) is dict) else type(output) is tuple)
+            or (len(output) > FEW_ITEMS if (is_dict := type(output) is dict) else type(output) is tuple)
         ):
             hot_path.record_output(step, output, recorder)
             return

@@ -13,7 +13,7 @@ from flowtrace.values.digest import Hasher
 from flowtrace.values.encode import encode
 from flowtrace.values.encoded import Encoded
 from flowtrace.values.scrub import remember
-from flowtrace.values.snapshot import restore, take, take_call
+from flowtrace.values.snapshot import restore, take_call, take_value
 
 Snapshot: TypeAlias = "bytes | Encoded | Stream"
 """Bytes that are bound, redacted and hashed later; or the canonical form, where that can't wait."""
@@ -33,7 +33,7 @@ def snapshot_with_defaults(
 ) -> Snapshot:
     """Return a snapshot of a call's arguments, and of the function's defaults, which may change."""
     function: Any = node.function
-    data = take((args, kwargs, function.__defaults__, function.__kwdefaults__), policy.max_value_bytes)
+    data = take_value((args, kwargs, function.__defaults__, function.__kwdefaults__), policy.max_value_bytes)
     return data or encode_call(node, args, kwargs, bound, policy)
 
 
@@ -44,12 +44,12 @@ def encode_call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound
 
 def snapshot_payload(node: Node, payload: object, policy: Policy) -> Snapshot:
     """Return a snapshot of a payload that an engine reports."""
-    return take(payload, policy.max_value_bytes) or _encode(payload, node, policy, policy.captures_input(node))
+    return take_value(payload, policy.max_value_bytes) or _encode(payload, node, policy, policy.captures_input(node))
 
 
 def snapshot_output(node: Node, output: object, policy: Policy) -> Snapshot:
     """Return a snapshot of a function's result."""
-    return take(output, policy.max_value_bytes) or encode_output(node, output, policy)
+    return take_value(output, policy.max_value_bytes) or encode_output(node, output, policy)
 
 
 def encode_output(node: Node, output: object, policy: Policy) -> Encoded:
@@ -110,7 +110,7 @@ class Stream:
 
     def item(self, value: object, node: Node, policy: Policy) -> None:
         """Add one yielded value."""
-        data = take(value, policy.max_value_bytes - self.size) if self._encoder is None else None
+        data = take_value(value, policy.max_value_bytes - self.size) if self._encoder is None else None
         if data is None:
             self._encode_from_now_on(node, policy).item(value)
         else:
@@ -128,7 +128,7 @@ class Stream:
         if self._encoder is None:
             if not returned:
                 return self
-            self._returned = take(returned[0], policy.max_value_bytes - self.size)
+            self._returned = take_value(returned[0], policy.max_value_bytes - self.size)
             if self._returned is not None:
                 return self
         return self._encode_from_now_on(node, policy).finish(*returned)

@@ -20,7 +20,7 @@ from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import IN_FLIGHT, STATE
 from flowtrace.recording.step import Step
 from flowtrace.values.json import EXACT_TYPES, dumps
-from flowtrace.values.snapshot import FEW, take_call, take_pickled
+from flowtrace.values.snapshot import FEW_ITEMS, take_call, take_pickled
 
 if TYPE_CHECKING:
     from flowtrace.instrument.subjects import Subject
@@ -104,7 +104,7 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
                 or kwargs
                 or _tracked(value := args[0])
                 or type(value) is tuple
-                or (type(value) is dict and len(value) > FEW)
+                or (type(value) is dict and len(value) > FEW_ITEMS)
             ):
                 data = take_call(args, kwargs, policy.max_value_bytes)
             else:  # inlined from `take_call`, for most calls
@@ -202,7 +202,7 @@ def end(step: Step, output: object) -> None:
             record_output(step, output, recorder)
             return
         # inlined from `flowtrace.values.snapshot.take`
-        if _tracked(output) or type(output) is tuple or (type(output) is dict and len(output) > FEW):
+        if _tracked(output) or type(output) is tuple or (type(output) is dict and len(output) > FEW_ITEMS):
             data = take_pickled(output, policy.max_value_bytes)
         else:
             try:

@@ -218,7 +218,9 @@ def _scrub(record: model.Step, scrubber: Scrubber) -> None:
 
 def scrubbed_issue(issue: model.ValidationIssue, scrubber: Scrubber) -> model.ValidationIssue:
     """Return a validation issue without secrets in it."""
-    return model.ValidationIssue(scrubber.known(issue.code), scrubber.known(issue.path), scrubber.text(issue.message))
+    return model.ValidationIssue(
+        scrubber.without_secrets(issue.code), scrubber.without_secrets(issue.path), scrubber.text(issue.message)
+    )
 
 
 def _add_payload(record: model.Step, given: Encoded, policy: Policy, store: Store) -> None:

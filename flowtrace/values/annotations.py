@@ -1,7 +1,4 @@
-"""What an annotation says about the value behind it, in whichever of its many spellings.
-
-Which part of a union a JSON value is of, and what an annotation's class may stand for.
-"""
+"""Type annotations: reading them in any spelling, and finding the class or the union member that a JSON value fits."""
 
 from __future__ import annotations
 
@@ -13,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
-from flowtrace.host.objects import class_name, inherits
+from flowtrace.host.objects import class_name, direct_subclasses, inherits
+from flowtrace.values.forms import TAG
 
 _WRAPPERS: Final = frozenset(
     {
@@ -23,15 +21,21 @@ _WRAPPERS: Final = frozenset(
 )
 _ALIAS: Final = getattr(typing, "TypeAliasType", ())  # since 3.12
 _UNIONS: Final = (typing.Union, types.UnionType)
+MAPPINGS: Final = (dict, abc.Mapping, abc.MutableMapping)
+ROWS: Final = (
+    *(list, set, frozenset, deque, abc.Sequence, abc.MutableSequence, abc.Set, abc.MutableSet),
+    *(abc.Collection, abc.Iterable, abc.Container, abc.Reversible),
+)
+_ENOUGH: Final = 20  # so many items of an array show whether it can be of a type
 Bindings = Mapping[Any, Any]
 
 
 class Shape(NamedTuple):
-    """An annotation without its wrapping.
+    """An annotation without wrappers such as Annotated.
 
     Attributes:
-        origin: the class, or the special form; `Any` where nothing is said.
-        arguments: what stands in its brackets.
+        origin: the class, or the special form; `Any` where it says nothing.
+        arguments: the types in its brackets.
     """
 
     origin: Any
@@ -44,8 +48,8 @@ ANYTHING: Final = Shape(Any, ())
 def hints_of(owner: Any) -> dict[str, Any]:
     """Return the annotations of a function or a class, by name.
 
-    Those that are text are looked up where they were written, as `typing.get_type_hints` does it. One that can't be
-    resolved, for example a name that only type checkers import, counts as `Any`.
+    Names in text are looked up as `typing.get_type_hints` does it. An annotation that can't be resolved, for example
+    a name that only type checkers import, counts as `Any`.
     """
     try:
         return typing.get_type_hints(owner, include_extras=True)
@@ -67,7 +71,7 @@ def _one_by_one(owner: Any) -> Iterator[tuple[str, Any]]:
 
 def shape(hint: Any) -> Shape:
     """Return an annotation without Annotated, NewType, type aliases and the like; a type variable is its bound."""
-    for _ in range(100):  # an alias may mean itself
+    for _ in range(100):  # an alias may refer to itself
         origin = typing.get_origin(hint)
         if origin in _WRAPPERS:
             hint = typing.get_args(hint)[0]
@@ -87,7 +91,7 @@ def shape(hint: Any) -> Shape:
 
 
 def substitute(hint: Any, bindings: Bindings) -> Any:
-    """Put what is known of type variables into an annotation."""
+    """Replace the type variables in an annotation by what they are bound to."""
     if not bindings:
         return hint
     if isinstance(hint, typing.TypeVar):
@@ -101,46 +105,37 @@ def substitute(hint: Any, bindings: Bindings) -> Any:
     return generic[tuple(bindings.get(item, item) for item in parameters)]
 
 
-def arms(hint: Any) -> list[Any]:
-    """Return what a union is made of, unions in it included; of any other annotation, itself."""
+def members(hint: Any) -> list[Any]:
+    """Return the members of a union, unions in it included; of any other annotation, itself."""
     origin, arguments = shape(hint)
     if origin not in _UNIONS:
         return [hint]
-    return [arm for argument in arguments for arm in arms(argument)]
+    return [member for argument in arguments for member in members(argument)]
 
 
 def is_typed_dict(cls: Any) -> bool:
-    """Tell whether an annotation is a TypedDict, of `typing` or of typing_extensions."""
+    """Return True if an annotation is a TypedDict, of `typing` or of typing_extensions."""
     return isinstance(cls, type) and hasattr(cls, "__total__") and hasattr(cls, "__required_keys__")
 
 
-TAG: Final = "$py"
-MAPPINGS: Final = (dict, abc.Mapping, abc.MutableMapping)
-ROWS: Final = (
-    *(list, set, frozenset, deque, abc.Sequence, abc.MutableSequence, abc.Set, abc.MutableSet),
-    *(abc.Collection, abc.Iterable, abc.Container, abc.Reversible),
-)
-_ENOUGH: Final = 20  # items of an array that are looked at
-
-
-def fitting_arm(content: Any, hint: Any, null_is_nan: bool) -> Any:
-    """Return the first part of a union that a JSON value can be of; `Any` where there is none.
+def fitting_member(content: Any, hint: Any, null_is_nan: bool) -> Any:
+    """Return the first member of a union that a JSON value fits; `Any` where there is none.
 
     Args:
         content: the JSON value.
         hint: an annotation; one that is no union is returned as it is.
         null_is_nan: null may stand for a float.
     """
-    found = arms(hint)
+    found = members(hint)
     if len(found) == 1:
         return found[0]
-    return next((arm for arm in found if _fits(content, arm, null_is_nan)), Any)
+    return next((member for member in found if _fits(content, member, null_is_nan)), Any)
 
 
 def _fits(content: Any, hint: Any, null_is_nan: bool) -> bool:
     origin, arguments = shape(hint)
-    if len(arms(hint)) > 1:
-        return any(_fits(content, arm, null_is_nan) for arm in arms(hint))
+    if len(members(hint)) > 1:
+        return any(_fits(content, member, null_is_nan) for member in members(hint))
     if origin is Any:
         return True
     if isinstance(content, list):
@@ -183,12 +178,12 @@ def class_below(origin: Any, name: Any) -> type | None:
             return cls
         if id(cls) not in seen:
             seen.add(id(cls))
-            waiting += type.__subclasses__(cls)
+            waiting += direct_subclasses(cls)
     return None
 
 
 def takes_items_of(origin: Any, base: type) -> bool:
-    """Tell whether an annotation's class may stand for a container, so that its arguments are those of the items."""
+    """Return True if an annotation's class may be a container's, so that its arguments are the types of the items."""
     if not isinstance(origin, type):
         return False
     return inherits(base, origin) or inherits(origin, base) or origin in (*ROWS, *MAPPINGS)

@@ -1,10 +1,10 @@
-"""What each kind of Python value is made of: one documented, process-independent form; and the users' own codecs."""
+"""The form of any Python value, the same in every process; and the codecs that a program registers."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from flowtrace.errors import CodecError
 from flowtrace.host.objects import class_name, mro, root_package
@@ -16,32 +16,32 @@ T = TypeVar("T")
 _FIXED: Final = (object, str, int, float, bool, type(None), dict, list, tuple)
 
 
-class Registered:
-    """A codec that the user added.
+class Codec(NamedTuple):
+    """A codec that the program registered.
 
     Attributes:
-        encode: from the value to JSON-like content.
-        decode: back again; used where a call is replayed.
+        cls: the class.
+        encode: from an instance to its content.
+        decode: back again, where a call is replayed.
     """
 
-    __slots__ = ("decode", "encode")
-
-    def __init__(self, encode: Callable[[Any], object], decode: Callable[[Any], Any]) -> None:
-        self.encode = encode
-        self.decode = decode
+    cls: type
+    encode: Callable[[Any], object]
+    decode: Callable[[Any], Any]
 
 
-_registered: dict[int, tuple[type, Registered]] = {}
+REGISTERED: Final[dict[int, Codec]] = {}
+"""Process-global: the registered codecs, by the id of the class."""
 
 
 def register_codec(cls: type[T], encode: Callable[[T], object], decode: Callable[[Any], T]) -> None:
-    """Give the instances of a class, and of its subclasses, a content of their own.
+    """Register how to encode the instances of a class and of its subclasses, and how to decode them.
 
     Args:
         cls: the class.
-        encode: takes an instance and returns its content, made of values that have a form already. It must not change
+        encode: takes an instance and returns its content, made of values that flowtrace can encode. It must not change
             the instance; where it raises, the instance is recorded as opaque.
-        decode: takes that content back to an equal instance; replay uses it.
+        decode: takes that content and returns an equal instance; replay uses it.
 
     Raises:
         CodecError: ``cls`` is no class, is one of the JSON types, or ``encode`` or ``decode`` can't be called.
@@ -53,16 +53,11 @@ def register_codec(cls: type[T], encode: Callable[[T], object], decode: Callable
     for name, function in (("encode", encode), ("decode", decode)):
         if not callable(function):
             raise CodecError(f"{name} of {cls.__name__} must be callable, not {function!r:.80}")
-    _registered[id(cls)] = (cls, Registered(encode, decode))
-
-
-def registered_codecs() -> dict[int, tuple[type, Registered]]:
-    """Return the registry itself: class and codec, by the class's id."""
-    return _registered
+    REGISTERED[id(cls)] = Codec(cls, encode, decode)
 
 
 def describe(value: object) -> Form:
-    """Return what a value is made of; never raises an Exception, never returns a wrong content.
+    """Return the form of a value. Never raises an Exception; a content that can't be read is opaque.
 
     Args:
         value: any value but an exact str, bool, int, float, None, dict, list or tuple that JSON can hold as it is.
@@ -87,9 +82,9 @@ def _describe(value: Any, cls: type) -> Form:
 
 
 def _from_registry(value: object, cls: type) -> Form | None:
-    for base in mro(cls) if _registered else ():
-        if id(base) in _registered:
-            content = _registered[id(base)][1].encode(value)
+    for base in mro(cls) if REGISTERED else ():
+        if id(base) in REGISTERED:
+            content = REGISTERED[id(base)].encode(value)
             subclass = [("type", class_name(cls))] if cls is not base else []
             return Tag("codec", [("class", class_name(base)), *subclass, ("value", content)])
     return None

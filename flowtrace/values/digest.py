@@ -19,7 +19,7 @@ class Buffer(Protocol):
 
 
 class Digest(str):
-    """A BLAKE3 hash: the 64 lowercase hex digits themselves, which also know their algorithm.
+    """A BLAKE3 hash: the 64 lowercase hex digits themselves, with their algorithm.
 
     Attributes:
         algorithm: ``"blake3"``, or ``"blake3-keyed"`` where a key was used.
@@ -30,7 +30,7 @@ class Digest(str):
     algorithm: str
 
     def __new__(cls, value: str, algorithm: str = ALGORITHM) -> Digest:
-        """Make a digest of hex digits that were computed already."""
+        """Make a digest from hex digits."""
         digest = super().__new__(cls, value)
         digest.algorithm = algorithm
         return digest
@@ -74,19 +74,19 @@ def hash_bytes(data: bytes | bytearray, key: bytes | None = None) -> Digest:
     return Digest(blake3(data, key=key, max_threads=threads).hexdigest(), KEYED_ALGORITHM)
 
 
-_resting: Final = [blake3()]
-"""Plain hashers, used again and again: a new one takes longer than the hash of a short text. One in use is not here."""
+_IDLE_HASHERS: Final = [blake3()]
+"""Process-global: plain hashers to use again, as a new one takes longer than a short hash. One in use is not here."""
 
 
 def hash_raw(data: bytes, key: bytes | None = None) -> bytes:
     """Return the 32 bytes of the BLAKE3 hash of a short text; keyed where a 32-byte ``key`` is given."""
     if key is not None:
         return blake3(data, key=key).digest()
-    hasher = _resting.pop() if _resting else blake3()
+    hasher = _IDLE_HASHERS.pop() if _IDLE_HASHERS else blake3()
     hasher.reset()
     hasher.update(data)
     digest = hasher.digest()
-    _resting.append(hasher)
+    _IDLE_HASHERS.append(hasher)
     return digest
 
 
@@ -96,11 +96,11 @@ def hash_buffer(data: memoryview) -> str:
 
 
 def _threads(size: int) -> int:
-    """Return on how many threads so many bytes are hashed: large ones on all cores."""
+    """Return the number of threads for so many bytes: large values are hashed on all cores."""
     return blake3.AUTO if size >= _PARALLEL_FROM else 1
 
 
 def derive_key(text: str) -> bytes:
-    """Return the 32-byte key that stands for ``text`` (BLAKE3 key derivation mode)."""
+    """Return the 32-byte key that is derived from ``text`` (BLAKE3 key derivation mode)."""
     material = text.encode("utf-8", "surrogateescape")
     return blake3(material, derive_key_context=_KEY_CONTEXT).digest()

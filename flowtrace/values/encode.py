@@ -1,8 +1,8 @@
 """Any Python value to its canonical JSON bytes.
 
-Values that JSON can hold go through orjson in one call; its output with sorted keys is byte for byte what Rust's
-serde_json makes of its default ``Value``. Everything else is walked, without recursion, by the encoder below, which
-asks `flowtrace.values.codecs` what a value is made of.
+A value of JSON types is written by orjson in one call: with sorted keys, its output is byte for byte that of Rust's
+serde_json for its default ``Value``. The encoder below walks any other value without recursion, and asks
+`flowtrace.values.codecs` for the form of each part.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from flowtrace.host.objects import class_name, pairs_of
 from flowtrace.host.signals import let_through
 from flowtrace.values import codecs
 from flowtrace.values.digest import Digest, hash_bytes
-from flowtrace.values.encoded import MAX_DEPTH as MAX_DEPTH
-from flowtrace.values.encoded import Encoded as Encoded
-from flowtrace.values.encoded import Shared, Sink, pointer_to
-from flowtrace.values.forms import As, HashOf, Named, Opaque, Pairs, Tag, Under, Unordered
+from flowtrace.values.encoded import Encoded, Shared, Sink, pointer_to
+from flowtrace.values.forms import TAG as TAG
+from flowtrace.values.forms import HashOf, Labelled, NamedParts, Opaque, Pairs, Tag, Unordered, WrittenAs
 from flowtrace.values.json import (
     CONTAINERS,
     LONG_TEXT,
@@ -37,13 +36,14 @@ from flowtrace.values.json import (
 from flowtrace.values.redaction import MARKER, NO_NAMES, Redactor, SecretNames, is_hidden, names_in
 from flowtrace.values.scrub import texts_in
 
-TAG: Final = "$py"
 MAX_OPEN: Final = 200_000  # levels; only a codec that never ends goes deeper
-MAX_REPEATED: Final = 1 << 20  # bytes written for containers that were written before ...
-REPEAT_COST: Final = 32  # ... each of which takes the time of so many more; all that is light stays below
+# A small value may hold one container a billion times. Writing a container again costs its bytes, and the time of so
+# many more for each one in it; beyond the limit, it is cut. Every small value stays below.
+MAX_REPEATED: Final = 1 << 20
+REPEAT_COST: Final = 32
 MAX_POINTERS: Final = 1000
 _NUMBERS: Final = SCALARS - {id(str)}
-_FORMS: Final = frozenset(map(id, (Tag, Opaque, Unordered, Pairs, HashOf, Under, As, Named)))
+_FORMS: Final = frozenset(map(id, (Tag, Opaque, Unordered, Pairs, HashOf, Labelled, WrittenAs, NamedParts)))
 _SURROGATE: Final = re.compile("[\ud800-\udfff]").search
 _first: Final = itemgetter(0)
 
@@ -57,13 +57,13 @@ def encode(
     key: bytes | None = None,
     limit: int | None = None,
 ) -> Encoded:
-    """Return any value in its final form. Never raises an Exception.
+    """Return any value in its canonical form. Never raises an Exception.
 
     Args:
         value: anything.
-        secret: tells which names' values are hidden behind a marker.
-        redactor: tells of more values that are to be hidden.
-        name: of the value itself, for the redactor; "" where it has none.
+        secret: the names whose values are replaced by a marker.
+        redactor: the program's own function, which hides more values.
+        name: the name of the value itself, for the redactor; "" where it has none.
         key: 32 bytes for keyed hashing.
         limit: keep no more canonical bytes than this; None keeps all.
     """
@@ -75,11 +75,11 @@ def encode(
     shared = Shared()
     encoder = _Encoder(secret, redactor, sink, shared)
     try:
-        encoder.run(Under(name, value) if name and redactor is not None else value)
-    except Exception as error:  # for example memory that ran out: say what little is sure
+        encoder.run(Labelled(name, value) if name and redactor is not None else value)
+    except Exception as error:  # for example out of memory: the class is all that is sure
         let_through(error)
         sink = Sink(key, limit)
-        sink.write(_opaque(class_name(type(value))))
+        sink.write(_opaque_form(class_name(type(value))))
         encoded = sink.finish(("",), ())
     else:
         encoded = sink.finish(tuple(encoder.opaque), tuple(encoder.redacted))
@@ -87,12 +87,12 @@ def encode(
 
 
 def _has_tag(data: bytes) -> bool:
-    """Tell whether JSON text may hold a key that tagged objects use; one letter is found faster than five."""
+    """Return True if JSON text may hold the key of a tagged form; one letter is found faster than five."""
     return b"$" in data and b'"$py"' in data
 
 
 def _has_key(tree: object, secret: SecretNames) -> bool:
-    """Tell whether some mapping in a tree has a secret key."""
+    """Return True if a mapping in a tree has a secret key."""
     names = set(keys_of(tree))
     return secret.may_be_in(dumps(list(names))) and any(map(secret, names))
 
@@ -107,7 +107,7 @@ def canonical_bytes(value: object) -> bytes:
         value: anything.
 
     Returns:
-        UTF-8 bytes. Parts with no honest content are tagged ``opaque``.
+        UTF-8 bytes. Parts whose content can't be read are tagged ``opaque``.
     """
     data = encode(value).data
     assert data is not None  # no limit was given
@@ -134,16 +134,23 @@ def _tagged_start(kind: str) -> bytes:
     return b'{"%b":%b' % (TAG.encode(), dumps(kind))
 
 
-def _opaque(name: str) -> bytes:
+def _opaque_form(name: str) -> bytes:
     return b'%b,"class":%b}' % (_tagged_start("opaque"), dumps(name))
 
 
-def _cut(reason: str) -> bytes:
+def _cut_form(reason: str) -> bytes:
     return b'%b,"reason":%b}' % (_tagged_start("cut"), dumps(reason))
 
 
 class _Frame(NamedTuple):
-    """A container that is being written; its children are the value's own, or made by its form."""
+    """A container that is being written.
+
+    Attributes:
+        items: the bytes before each child, its token of a JSON Pointer, and the child.
+        closer: the bytes after the last child.
+        owner: the container.
+        own: the children are the container's own, not made by its form.
+    """
 
     items: Iterator[tuple[bytes, str | int, object]]
     closer: bytes
@@ -152,7 +159,7 @@ class _Frame(NamedTuple):
 
 
 class _Raw(bytes):
-    """Canonical bytes that were made already."""
+    """Canonical bytes, ready to be written."""
 
     __slots__ = ()
 
@@ -177,17 +184,17 @@ class _Encoder:
         self._shared = shared
         self._frames: list[_Frame] = []
         self._path: list[str | int] = []
-        # how many containers are open, those of outer encoders included
+        # how many containers are open, including those of outer encoders
         self._depth: int = 0 if outer is None else outer._depth
         self._exact = False
-        # the depth of the container that is written again; 0 while none is, -1 inside one of an outer encoder
+        # depth of the container that is being written again; 0 for none, -1 for a container of an outer encoder
         self._again: int = 0 if outer is None or not outer._again else -1
-        self._mark = 0
+        self._counted = 0  # size of the sink up to which repeated bytes are counted
 
     def run(self, value: object) -> None:
         """Write a value."""
         try:
-            self._put(value, True)
+            self._encode(value, True)
             while self._frames:
                 frame = self._frames[-1]
                 step = next(frame.items, None)
@@ -196,13 +203,13 @@ class _Encoder:
                     continue
                 lead, self._path[-1], child = step
                 self._write(lead)
-                self._put(child, frame.own)
+                self._encode(child, frame.own)
         finally:
             for frame in self._frames:
                 self._shared.open.pop(id(frame.owner), None)
             self._count_again()
 
-    def _put(self, value: object, own: bool) -> None:
+    def _encode(self, value: object, own: bool) -> None:
         kind = type(value)
         if id(kind) in SCALARS and (kind is not str or len(value) < LONG_TEXT):  # type: ignore[arg-type]
             self._scalar(value)
@@ -215,7 +222,7 @@ class _Encoder:
             self._write(b"{}" if kind is dict else b"[]")
         elif not self._is_cut(value, own):
             self._open(value, kind)
-            if self._again == self._depth + 1:  # it had no parts to wait for
+            if self._again == self._depth + 1:  # it had no children to wait for
                 self._end_again()
 
     def _open(self, value: Any, kind: type) -> None:
@@ -231,22 +238,22 @@ class _Encoder:
             self._form(value)
 
     def _fragment(self, value: object) -> None:
-        """Write what stands ready as JSON: the same as the value that it says."""
+        """Write an orjson.Fragment, which is JSON text, as the value of that text."""
         try:
             content = loads(dumps(value))
         except ValueError:
             content = Opaque(class_name(Fragment))
-        self._put(content, False)
+        self._encode(content, False)
 
     def _is_cut(self, value: object, own: bool) -> bool:
-        """Cut what would make the text without bound larger, or deeper, than the value is in memory."""
+        """Write a cut form, and return True, where the text would be far larger or deeper than the value in memory."""
         shared = self._shared
         reason = ""
         if self._again:
             self._count_again()
             shared.repeated += REPEAT_COST
         elif own and id(value) in shared.seen:
-            self._again, self._mark = self._depth + 1, self._sink.size
+            self._again, self._counted = self._depth + 1, self._sink.size
         elif own:
             shared.seen[id(value)] = value
         if self._again and shared.repeated > MAX_REPEATED:
@@ -257,13 +264,13 @@ class _Encoder:
             reason = "nested"
         if reason:
             self._note(self.opaque)
-            self._write(_cut(reason))
+            self._write(_cut_form(reason))
         return bool(reason)
 
     def _count_again(self) -> None:
         if self._again:
-            self._shared.repeated += self._sink.size - self._mark
-            self._mark = self._sink.size
+            self._shared.repeated += self._sink.size - self._counted
+            self._counted = self._sink.size
 
     def _end_again(self) -> None:
         self._count_again()
@@ -318,18 +325,18 @@ class _Encoder:
         if all(_is_plain_key(key) for key, _ in pairs):
             self._enter(value, b"{", self._members(sorted(pairs, key=_first)), b"}", True)
         else:
-            # the mapping itself stays the owner, so that a cycle through it is seen
+            # the owner is the mapping, so that a cycle through it is found
             self._enter(value, _tagged_start("dict"), self._fields([("items", Pairs(pairs))]), b"}", False)
 
     def _members(self, pairs: list[tuple[str, object]]) -> Iterator[tuple[bytes, str, object]]:
         comma = b""
         for name, child in pairs:
-            yield comma + dumps(name) + b":", name, self._shown(name, child, name)
+            yield comma + dumps(name) + b":", name, self._or_marker(name, child, name)
             comma = b","
 
-    def _shown(self, name: object, child: object, *tokens: str | int) -> object:
-        """Return the child, or the marker in its place where it must be hidden."""
-        value = child.value if type(child) is As else child
+    def _or_marker(self, name: object, child: object, *tokens: str | int) -> object:
+        """Return the child, or the marker where it must be hidden."""
+        value = child.value if type(child) is WrittenAs else child
         if not is_hidden(name, value, self._secret, self._redactor):
             return child
         self._note(self.redacted, *tokens)
@@ -342,26 +349,26 @@ class _Encoder:
             self._enter(value, _tagged_start(form.kind), self._fields(form.fields), b"}", False)
         elif isinstance(form, Opaque):
             self._note(self.opaque)
-            self._write(_opaque(form.name))
+            self._write(_opaque_form(form.name))
         elif isinstance(form, Unordered):
             self._write(b"[%b]" % b",".join(sorted(self._raw(form.items))))
         elif isinstance(form, Pairs):
             rows = self._rows(form)
-            self._enter(value, b"[", self._items(self._shown_rows(rows)), b"]", False)
+            self._enter(value, b"[", self._items(self._redacted_rows(rows)), b"]", False)
         elif isinstance(form, HashOf):
             self._write(b'"%b"' % self._hash_of(form.value))
-        elif isinstance(form, Under):
-            self._put(self._shown(form.name, form.value), False)
-        elif isinstance(form, As):
-            self._put(form.form, False)
-        elif isinstance(form, Named):
-            self._named(form)
+        elif isinstance(form, Labelled):
+            self._encode(self._or_marker(form.name, form.value), False)
+        elif isinstance(form, WrittenAs):
+            self._encode(form.form, False)
+        elif isinstance(form, NamedParts):
+            self._named_parts(form)
 
-    def _named(self, form: Named) -> None:
-        """Write a value whole where no name in it can hide anything."""
+    def _named_parts(self, form: NamedParts) -> None:
+        """Write a value as one, or split where the name of a part may hide that part."""
         hides = form.is_alike and self._redactor is not None
         hides = hides or any(self._secret(text) for name in form.names for text in names_in(name))
-        self._put(form.apart() if hides else form.whole, False)
+        self._encode(form.split() if hides else form.value, False)
 
     def _fields(self, fields: Any) -> Iterator[tuple[bytes, str, object]]:
         for name, child in fields:
@@ -381,16 +388,16 @@ class _Encoder:
             rows.sort(key=_first)
         return rows
 
-    def _shown_rows(self, rows: list[tuple[_Raw, object, object]]) -> Iterator[object]:
+    def _redacted_rows(self, rows: list[tuple[_Raw, object, object]]) -> Iterator[object]:
         for at, (raw, key, child) in enumerate(rows):
-            yield raw, self._shown(key, child, at, 1)
+            yield raw, self._or_marker(key, child, at, 1)
 
     def _nested(self, value: object, levels: int = 1) -> _Raw:
-        """Return a value's own canonical bytes; where they are not honest, this place is not.
+        """Return the canonical bytes of a set item or a key. It counts as opaque if a part of it is.
 
         Args:
-            value: a set item or a key.
-            levels: how many arrays it will stand in.
+            value: the item or the key.
+            levels: in how many arrays it will be written.
         """
         sink = Sink()
         try:
@@ -398,7 +405,7 @@ class _Encoder:
         except Exception as error:
             let_through(error)
             self._note(self.opaque)
-            return _Raw(_opaque(class_name(type(value))))
+            return _Raw(_opaque_form(class_name(type(value))))
         return _Raw(sink.content())
 
     def _hash_of(self, value: object) -> bytes:
@@ -408,7 +415,7 @@ class _Encoder:
         except Exception as error:
             let_through(error)
             self._note(self.opaque)
-            sink.write(_opaque(class_name(type(value))))
+            sink.write(_opaque_form(class_name(type(value))))
         return sink.finish().digest.encode()
 
     def _inner(self, value: object, sink: Sink, exact: bool, levels: int = 0) -> None:

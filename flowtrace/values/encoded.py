@@ -1,4 +1,4 @@
-"""Where canonical bytes go: kept up to a limit, and hashed all; and what is noted on the way."""
+"""The result of encoding, and the sink that canonical bytes are written to: it hashes all, and keeps up to a limit."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Final, NamedTuple
 from flowtrace.errors import pointer_token
 from flowtrace.values.digest import Digest, Hasher
 
-MAX_DEPTH: Final = 200  # of a value that is shown; a hash has no such limit
+MAX_DEPTH: Final = 200  # of a value in a trace; a hashed one may be deeper
 
 
 class Encoded(NamedTuple):
-    """A value in its final form.
+    """A value in its canonical form.
 
     Attributes:
-        data: the canonical bytes; None where they were too many to keep.
+        data: the canonical bytes; None where they were more than the limit.
         digest: their hash.
         size: how many bytes they are.
-        opaque: JSON Pointers of the parts with no honest content.
+        opaque: JSON Pointers of the parts whose content could not be read.
         redacted: JSON Pointers of the parts that were hidden.
-        secrets: texts by which the hidden parts would be known again, for as long as the value is in memory.
+        secrets: texts by which the hidden parts would be recognized elsewhere. They never leave the process.
     """
 
     data: bytes | None
@@ -31,14 +31,14 @@ class Encoded(NamedTuple):
 
 
 class Sink:
-    """Takes the bytes of one value.
+    """Collects and hashes the bytes of one value.
 
     Args:
         key: 32 bytes for keyed hashing.
         limit: keep no more bytes than this; None keeps all.
 
     Attributes:
-        size: how many bytes there were so far.
+        size: how many bytes were written so far.
     """
 
     __slots__ = ("_chunks", "_hasher", "_kept", "_limit", "size")
@@ -67,21 +67,21 @@ class Sink:
         return b"".join(self._chunks)
 
     def finish(self, opaque: tuple[str, ...] = (), redacted: tuple[str, ...] = ()) -> Encoded:
-        """Return the final form, with the pointers that belong to it."""
-        whole = b"".join(self._chunks)
-        self._hasher.update(whole)
+        """Return the canonical form, with the pointers that belong to it."""
+        rest = b"".join(self._chunks)
+        self._hasher.update(rest)
         keep = self._kept and (self._limit is None or self.size <= self._limit)
-        return Encoded(whole if keep else None, self._hasher.finish(), self.size, opaque, redacted)
+        return Encoded(rest if keep else None, self._hasher.finish(), self.size, opaque, redacted)
 
 
 class Shared:
-    """What the encoder of a value shares with those of its set items and keys, which are encoded apart.
+    """Data that the encoder of a value shares with the encoders of its set items and keys.
 
     Attributes:
-        open: the depth of each container around the current place, by its id.
-        seen: each container that was met, by its id; kept, so that no id is used twice.
+        open: the depth of each container that is being written, by its id.
+        seen: each container that was met, by its id; kept alive, so that no id is used twice.
         repeated: how many bytes were written for containers that had been met before.
-        hidden: what the marker stands for.
+        hidden: the values that the marker replaced.
     """
 
     __slots__ = ("hidden", "open", "repeated", "seen")
@@ -94,5 +94,5 @@ class Shared:
 
 
 def pointer_to(tokens: list[str | int]) -> str:
-    """Return tokens as a JSON Pointer (RFC 6901), no longer than what can be shown is deep."""
+    """Return tokens as a JSON Pointer (RFC 6901), cut at the depth of a value in a trace."""
     return "".join(f"/{pointer_token(token)}" for token in tokens[:MAX_DEPTH])

@@ -1,7 +1,4 @@
-"""The vocabulary between the codecs, which say what a value is made of, and the encoder, which writes it.
-
-A codec answers with one of these; anything inside them is an ordinary Python value again.
-"""
+"""Forms: what the codecs make of a value, for the encoder to write. Any part of a form is an ordinary value again."""
 
 from __future__ import annotations
 
@@ -9,9 +6,12 @@ from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MemberDescriptorType
-from typing import Any
+from typing import Any, Final
 
 from flowtrace.host.objects import class_attribute, instance_dict, mro, namespace_of, pairs_of
+
+TAG: Final = "$py"
+"""The key that marks an object of canonical JSON as a tagged form. Its value is the kind of the form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A value without honest content: only its class is told."""
+    """A value whose content can't be read: only its class is written."""
 
     name: str
 
@@ -46,13 +46,13 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class HashOf:
-    """The hex hash of a value's canonical bytes, in place of the value; NaN and infinities in it are told apart."""
+    """The hex hash of a value's canonical bytes, in place of the value; NaN and infinities in it differ."""
 
     value: object
 
 
 @dataclass(frozen=True, slots=True)
-class Under:
+class Labelled:
     """A value that has a name (a text, or a tuple of them); it is hidden where that name is secret."""
 
     name: object
@@ -60,53 +60,53 @@ class Under:
 
 
 @dataclass(frozen=True, slots=True)
-class As:
-    """A value that is written as something else here: the form that its codec gave it in this place."""
+class WrittenAs:
+    """A value together with the form to write for it; a redactor is asked about the value."""
 
     value: object
     form: object
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A value whose parts have names that are not written: as it is, or apart where some part may be hidden.
+class NamedParts:
+    """A value whose parts have names that are not written. It is split where one of its parts may be hidden.
 
     Attributes:
         names: the names of all parts.
-        whole: the value.
-        apart: makes the same value, with each named part `Under` its name.
-        is_alike: taking it apart alone changes no byte; else only a secret name does so, and no redactor is asked.
+        value: the value, as one.
+        split: makes the same value with each part `Labelled` by its name.
+        is_alike: both have the same bytes, so that the value is split for a redactor as well as for a secret name.
     """
 
     names: Collection[object]
-    whole: object
-    apart: Callable[[], object]
+    value: object
+    split: Callable[[], object]
     is_alike: bool = True
 
 
-Form = Tag | Opaque | Unordered | Pairs | HashOf | Under | As | Named
+Form = Tag | Opaque | Unordered | Pairs | HashOf | Labelled | WrittenAs | NamedParts
 
 
-def state(value: object, known: Container[str] = (), below: type = object) -> dict[str, Any]:
-    """Return what an instance holds beside its known fields: other attributes, and slots of classes derived later.
+def state(value: object, fields: Container[str] = (), below: type = object) -> dict[str, Any]:
+    """Return the attributes of an instance that are not among its fields, and the slots of its class.
 
-    What ``functools.cached_property`` has left behind is no state: it would change with the first look at it.
+    The values of ``functools.cached_property`` are no state: the first look at such an attribute would change it.
 
     Args:
         value: the instance.
-        known: names that are told already.
-        below: the class that the known fields come from; its own slots and those of its bases are left out.
+        fields: names that are written elsewhere.
+        below: the class that the fields come from; its own slots and those of its bases are left out.
     """
     found = {
         name: item
         for name, item in pairs_of(instance_dict(value))
-        if type(name) is not str or (name not in known and not _is_cached(value, name))
+        if type(name) is not str or (name not in fields and not _is_cached(value, name))
     }
     for base in mro(type(value)):
         if base is below:
             break
         for name, descriptor in pairs_of(namespace_of(base)):
-            if type(descriptor) is MemberDescriptorType and name not in known and name != "__dict__":
+            if type(descriptor) is MemberDescriptorType and name not in fields and name != "__dict__":
                 item = _slot(value, name)
                 if type(item) is not Tag:
                     found.setdefault(name, item)
@@ -118,9 +118,9 @@ def _is_cached(value: object, name: str) -> bool:
 
 
 def stored(value: object, names: Iterable[str]) -> dict[str, Any]:
-    """Return the named attributes that an object really stores, in its dictionary or slots.
+    """Return named attributes of an object, as its dictionary or slots have them.
 
-    Properties and ``__getattr__`` are not run: a name that only they would answer reads as a tagged "missing".
+    Properties and ``__getattr__`` are not run: an attribute that only they have is a tagged "missing".
     """
     attributes = instance_dict(value)
     return {name: attributes[name] if name in attributes else _slot(value, name) for name in names}

@@ -1,7 +1,7 @@
-"""Arrays and frames of libraries that flowtrace never imports: NumPy, pandas, Polars, Arrow, torch.
+"""The forms of arrays and frames: NumPy, pandas, Polars, Arrow, torch. flowtrace never imports these libraries.
 
-A value can only be theirs when its library is loaded already. Contents are hashed where they lie (dtype, shape and
-BLAKE3 of the buffer); only columns of Python objects or with missing entries go item by item.
+A value can only be theirs if its library is loaded. The form has dtype, shape and BLAKE3 hash of the buffer, which is
+not copied; only columns of Python objects or with missing entries are hashed item by item.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from flowtrace.host.objects import class_name, inherits, root_package
 from flowtrace.values import digest
-from flowtrace.values.forms import As, Form, HashOf, Named, Opaque, Pairs, Tag, Under, state
+from flowtrace.values.forms import Form, HashOf, Labelled, NamedParts, Opaque, Pairs, Tag, WrittenAs, state
 
 _CHUNK: Final = 1 << 16
 _LONGEST_ROW: Final = 1000
@@ -20,7 +20,7 @@ _POLARS_NUMBERS: Final = frozenset({"Float32", "Float64", *(f"{u}Int{n}" for u i
 
 
 def _tag(kind: str, value: object, fields: dict[str, Any], base: type) -> Tag:
-    """Tag a value; one of a subclass also tells its class."""
+    """Tag a value; a subclass is written as well."""
     if type(value) is not base:
         fields["class"] = class_name(type(value))
     return Tag(kind, sorted(fields.items()))
@@ -41,7 +41,7 @@ def _numpy(value: Any, numpy: Any) -> Form | None:
 
 
 def _numpy_item(exact: Any, numpy: Any) -> object:
-    """Return a scalar's content: as Python has it, where that says all, or else its bytes."""
+    """Return a scalar's content: as a Python value where that has all of it, else its bytes."""
     if exact.dtype.kind in "fc" and not numpy.isfinite(exact):
         return str(exact.item())
     item = exact.item()
@@ -53,16 +53,16 @@ def _numpy_item(exact: Any, numpy: Any) -> object:
 
 
 def _fields(dtype: Any, content: Any, levels: int) -> object:
-    """Return items of a structured dtype as they are, or, where a field's name hides it, field by field.
+    """Return items of a structured dtype, to be split into fields where a field's name hides it.
 
     Args:
         dtype: of each item.
-        content: the items, as Python has them.
-        levels: how many lists they stand in; 0 where they are one item.
+        content: the items, as Python values.
+        levels: in how many nested lists they are; 0 for a single item.
     """
     if not (names := _names_of(dtype)):
         return content
-    return Named(names, content, lambda: _field_by_field(dtype, content, levels))
+    return NamedParts(names, content, lambda: _field_by_field(dtype, content, levels))
 
 
 def _names_of(dtype: Any) -> list[str]:
@@ -72,16 +72,16 @@ def _names_of(dtype: Any) -> list[str]:
 
 def _field_by_field(dtype: Any, content: Any, levels: int) -> object:
     dtype, levels = dtype.base, levels + len(dtype.shape)
-    if not dtype.names or (levels and type(content) is not list):  # an array in a field tells of its own fields
+    if not dtype.names or (levels and type(content) is not list):  # an array in a field splits its own fields
         return content
     if levels:
         return [_field_by_field(dtype, item, levels - 1) for item in content]
     pairs = zip(dtype.names, content, strict=True)
-    return tuple(Under(name, As(item, _field_by_field(dtype[name], item, 0))) for name, item in pairs)
+    return tuple(Labelled(name, WrittenAs(item, _field_by_field(dtype[name], item, 0))) for name, item in pairs)
 
 
 def _is_padded(array: Any, numpy: Any) -> bool:
-    """Tell whether its numbers are in 80 bits, padded with whatever was in memory."""
+    """Return True if its numbers have 80 bits, with padding that holds whatever was in memory."""
     return bool(
         array.dtype.kind in "fc" and array.dtype.newbyteorder("=").char in "gG" and numpy.longdouble(0).nbytes > 8
     )
@@ -107,7 +107,7 @@ def _ndarray(value: Any, numpy: Any) -> Form:
 
 
 def _buffer_hash(base: Any, numpy: Any) -> str:
-    """Return the hash of an array's items in C order, without copying more than a piece of it."""
+    """Return the hash of an array's items in C order, copying at most a piece of it at a time."""
     if base.flags.c_contiguous:
         return digest.hash_buffer(memoryview(base.reshape(-1).view(numpy.uint8)))
     hasher = digest.Hasher()
@@ -121,24 +121,25 @@ def _pandas(value: Any, pandas: Any) -> Form | None:
     cls = type(value)
     if inherits(cls, pandas.DataFrame):
         series = [value.iloc[:, at] for at in range(len(value.columns))]
-        columns = [(label, As(item, _column(item, pandas))) for label, item in zip(value.columns, series, strict=True)]
+        forms = [WrittenAs(item, _column(item, pandas)) for item in series]
+        columns = list(zip(value.columns, forms, strict=True))
         fields = {"columns": Pairs(columns, ordered=True), "index": value.index, "names": list(value.columns.names)}
         return _tag("pandas.frame", value, fields, pandas.DataFrame)
     if inherits(cls, pandas.Series):
-        fields = {"index": value.index, "name": value.name, "values": _under(value.name, value, _row(value, pandas))}
+        fields = {"index": value.index, "name": value.name, "values": _labelled(value.name, value, _row(value, pandas))}
         return _tag("pandas.series", value, fields, pandas.Series)
     if inherits(cls, pandas.Index):
         names = tuple(value.names)
-        fields = {"names": list(names), "values": _under(names, value, _column(value, pandas))}
+        fields = {"names": list(names), "values": _labelled(names, value, _column(value, pandas))}
         mine = root_package(cls) == "pandas"
         return Tag("pandas.index", list(fields.items())) if mine else _tag("pandas.index", value, fields, pandas.Index)
     return _pandas_scalar(value, cls, pandas)
 
 
-def _under(name: Any, value: object, form: object) -> object:
-    """Return values so that their own name may hide them; most have none."""
+def _labelled(name: Any, value: object, form: object) -> object:
+    """Return values with the name of their column or index, which may be secret; most have none."""
     names = name if type(name) is tuple else (name,)
-    return Under(name, As(value, form)) if any(inherits(type(item), str) for item in names) else form
+    return Labelled(name, WrittenAs(value, form)) if any(inherits(type(item), str) for item in names) else form
 
 
 def _is_name(label: object) -> bool:
@@ -146,12 +147,12 @@ def _is_name(label: object) -> bool:
 
 
 def _row(series: Any, pandas: Any) -> object:
-    """Return a column's values; where they are a row's, each may be hidden by its label. A longer index is data."""
+    """Return a column's values. Where they are a row, each label may be secret; a longer index is data."""
     labels = list(series.index[:_LONGEST_ROW])
     if len(series) > _LONGEST_ROW or not all(_is_name(label) for label in labels):
         return _column(series, pandas)
-    apart = partial(Pairs, list(zip(labels, series.tolist(), strict=True)), True)
-    return Named(labels, _column(series, pandas), apart, is_alike=False)
+    split = partial(Pairs, list(zip(labels, series.tolist(), strict=True)), True)
+    return NamedParts(labels, _column(series, pandas), split, is_alike=False)
 
 
 def _pandas_scalar(value: Any, cls: type, pandas: Any) -> Form | None:
@@ -178,7 +179,7 @@ def _column(values: Any, pandas: Any) -> Form:
         content = values.array.codes
         fields |= {"categories": _column(dtype.categories, pandas), "ordered": bool(dtype.ordered)}
     elif isinstance(dtype, pandas.DatetimeTZDtype):
-        content = values.array.asi8  # in UTC, in the unit that the dtype tells
+        content = values.array.asi8  # in UTC, in the unit of the dtype
     elif isinstance(dtype, pandas.api.extensions.ExtensionDtype):
         content = values.to_numpy(dtype=object)  # as numbers, large integers beside a missing one would be rounded
     else:
@@ -187,7 +188,7 @@ def _column(values: Any, pandas: Any) -> Form:
 
 
 def _range(index: Any) -> Form:
-    """Return the form of the array that a RangeIndex stands for, made a piece at a time."""
+    """Return the form of a RangeIndex as an array, made piece by piece."""
     hasher = digest.Hasher()
     for at in range(0, len(index), _CHUNK):
         hasher.update(memoryview(index[at : at + _CHUNK].to_numpy().view("u1")))
@@ -204,7 +205,7 @@ def _polars(value: Any, polars: Any) -> Form | None:
         dtype = value.dtype
         plain = str(dtype) in _POLARS_NUMBERS and value.null_count() == 0
         content = value.to_numpy() if plain else HashOf(value.to_list())
-        values = _under(value.name, value, content)
+        values = _labelled(value.name, value, content)
         fields = {"dtype": str(dtype), "name": value.name, "size": len(value), "values": values}
         return _tag("polars.series", value, fields, polars.Series)
     return None
@@ -224,7 +225,7 @@ def _arrow(value: Any, pyarrow: Any) -> Form | None:
 
 
 def _arrow_array(kind: str, dtype: Any, chunks: list[Any], size: int, pyarrow: Any) -> Form:
-    """An array's items, one after the other: where it is cut into chunks makes no difference."""
+    """Describe the items of all chunks as one array: where it is cut makes no difference."""
     types = pyarrow.types
     if types.is_temporal(dtype) and not types.is_interval(dtype):
         # as the integers that they are: Arrow would load pandas to make Python objects of them

@@ -1,6 +1,6 @@
 """The forms of built-in types, of the standard library's values, and of their subclasses.
 
-Nothing here runs code of the value's class: contents are read through the base classes' own C methods, instance
+No code of the value's class is run: its content is read through the C methods of the built-in base class, instance
 dictionaries and slots. ``docs/pages/reference/canonical-json.md`` has the table of forms.
 """
 
@@ -25,13 +25,17 @@ from flowtrace.host.objects import class_attribute, class_name, inherits, instan
 from flowtrace.values import digest
 from flowtrace.values.forms import Form, Opaque, Pairs, Tag, Unordered, state, stored
 
-_WHOLE: Final = slice(None)
+_ALL: Final = slice(None)
 INLINE_BYTES: Final = 64 * 1024
+ADDRESSES: Final = (
+    *(ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network),
+    *(ipaddress.IPv6Network, ipaddress.IPv4Interface, ipaddress.IPv6Interface),
+)
 Describe = Callable[[Any, type], Form]
 
 
 def _with_class(kind: str, value: object, fields: dict[str, object], base: type) -> Tag:
-    """Tag a value; one of a subclass also tells its class and what else the instance holds."""
+    """Tag a value; of a subclass, the class and other attributes of the instance are written as well."""
     if type(value) is not base:
         fields["class"] = class_name(type(value))
         if more := state(value, below=base):
@@ -48,12 +52,12 @@ def _buffer(kind: str, value: object, data: memoryview, base: type) -> Form:
 
 
 def _bytes(value: bytes, cls: type) -> Form:
-    # a slice, since a subclass may have a __buffer__ of its own; of bytes itself it is no copy
-    return _buffer("bytes", value, memoryview(bytes.__getitem__(value, _WHOLE)), bytes)
+    # sliced, since a subclass may have a __buffer__ of its own; a slice of exact bytes is no copy
+    return _buffer("bytes", value, memoryview(bytes.__getitem__(value, _ALL)), bytes)
 
 
 def _bytearray(value: bytearray, cls: type) -> Form:
-    return _buffer("bytearray", value, memoryview(bytearray.__getitem__(value, _WHOLE)), bytearray)
+    return _buffer("bytearray", value, memoryview(bytearray.__getitem__(value, _ALL)), bytearray)
 
 
 def _memoryview(value: memoryview, cls: type) -> Form:
@@ -155,7 +159,7 @@ def _parts(base: type, value: object, names: str) -> list[int]:
 
 
 def _zone(zone: object) -> dict[str, object]:
-    """Return the fields that tell a zone: its key, its offset, or, of any other kind, its own form."""
+    """Return the fields for a zone: its key, or its offset; for any other kind of zone, the object itself."""
     if zone is None:
         return {}
     if type(zone) is zoneinfo.ZoneInfo and type(zone.key) is str:
@@ -168,7 +172,7 @@ def _zone(zone: object) -> dict[str, object]:
 
 
 def _moment(value: Any, base: type, names: str) -> Form:
-    """A date and time or a time of day, naive text beside its zone; two folds of one hour differ."""
+    """A date and time or a time of day: naive text, and its zone. The two folds of a repeated hour differ."""
     naive = base(*_parts(base, value, names))
     fields = {"value": naive.isoformat(), **_zone(base.__dict__["tzinfo"].__get__(value))}
     if base.__dict__["fold"].__get__(value):
@@ -197,8 +201,7 @@ def _timedelta(value: datetime.timedelta, cls: type) -> Form:
 
 def _timezone(value: datetime.tzinfo, cls: type) -> Form:
     fields = _zone(value)
-    known = fields.get("zone") is not value
-    return Tag("zone", sorted(fields.items())) if known else Opaque(class_name(cls))
+    return Opaque(class_name(cls)) if fields.get("zone") is value else Tag("zone", sorted(fields.items()))
 
 
 def _path(value: pathlib.PurePath, cls: type) -> Form:
@@ -224,7 +227,7 @@ def _namespace(value: types.SimpleNamespace, cls: type) -> Form:
 
 
 def _exception(value: BaseException, cls: type) -> Form:
-    """Its arguments and all it has beside them: its own attributes, an OSError's file name, notes."""
+    """Its arguments, and its attributes, an OSError's file name and notes as state."""
     fields: dict[str, object] = {"args": BaseException.__dict__["args"].__get__(value), "class": class_name(cls)}
     more = state(value, _CONTEXT, below=BaseException)
     if more := {name: item for name, item in more.items() if item is not None}:
@@ -237,7 +240,7 @@ def _type(value: type, cls: type) -> Form:
 
 
 def _function(value: Any, cls: type) -> Form:
-    """A function is told by its name; one that has no name of its own says nothing about its content."""
+    """A function has its name as content; one without a name of its own (a lambda, a local one) is opaque."""
     module, name = value.__module__, value.__qualname__
     if "<" in name or type(module) is not str:
         return Opaque(class_name(cls))
@@ -252,7 +255,7 @@ def _singleton(kind: str) -> Describe:
     return lambda value, cls: Tag(kind)
 
 
-_CONTEXT: Final = frozenset({"obj"})  # of an AttributeError: where it was raised, not what it says
+_CONTEXT: Final = frozenset({"obj"})  # of an AttributeError: the object that lacks it, which may be any
 _EXACT_TYPES: Final[dict[type, Describe]] = {
     memoryview: _memoryview,
     array.array: _array,
@@ -270,13 +273,7 @@ _EXACT_TYPES: Final[dict[type, Describe]] = {
     pathlib.PurePosixPath: _path,
     pathlib.PureWindowsPath: _path,
     type(pathlib.Path()): _path,
-    **dict.fromkeys(
-        (
-            *(ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network),
-            *(ipaddress.IPv6Network, ipaddress.IPv4Interface, ipaddress.IPv6Interface),
-        ),
-        _address,
-    ),
+    **dict.fromkeys(ADDRESSES, _address),
 }
 _BASES: Final[tuple[tuple[type, Describe], ...]] = (
     (str, _string),

@@ -1,6 +1,6 @@
-"""The forms of records: enums, dataclasses, attrs classes, msgspec structs, pydantic models.
+"""The forms of records: enum members, dataclasses, attrs instances, msgspec structs, pydantic models.
 
-They are told by what their class is marked with, so that no library need be loaded to know its own.
+A class is recognized by an attribute that its library gives it, so that the library need not be loaded.
 """
 
 from __future__ import annotations
@@ -13,14 +13,22 @@ from flowtrace.host.objects import MISSING, class_attribute, class_name, inherit
 from flowtrace.values.forms import Form, Tag, state, stored
 from flowtrace.values.forms_builtin import Describe, describe_base
 
+MARKS: Final = {
+    "dataclass": "__dataclass_fields__",
+    "attrs": "__attrs_attrs__",
+    "struct": "__struct_fields__",
+    "pydantic": "__pydantic_validator__",
+}
+"""The attribute that marks the class of each kind of record."""
+
 
 def describe_record(value: object, cls: type) -> Form | None:
     """Return the form of a record; None for any other value."""
     if inherits(cls, enum.Enum):
         return _enum(value)
-    for mark, describe in _BY_MARK:
+    for kind, mark in MARKS.items():
         if class_attribute(cls, mark) is not MISSING:
-            return describe(value, cls)
+            return _DESCRIBE[kind](value, cls)
     return None
 
 
@@ -30,21 +38,21 @@ def _enum(value: object) -> Form:
     return Tag("enum", list(fields.items()))
 
 
-def _record(kind: str, value: object, fields: dict[str, Any], beside: dict[str, Any]) -> Form:
-    """Tag a record with its fields, and with all that would else make two different ones equal.
+def _record(kind: str, value: object, fields: dict[str, Any], more: dict[str, Any]) -> Form:
+    """Tag a record with its fields, and with everything else in which two of them may differ.
 
     Args:
         kind: of record.
         value: the record.
-        fields: what its class declares.
-        beside: what the instance holds beside them.
+        fields: those that its class declares.
+        more: other attributes of the instance.
     """
     cls = type(value)
     found: dict[str, object] = {"class": class_name(cls), "fields": fields}
     if (content := describe_base(value, cls)) is not None:  # a dataclass that is an exception or a dict, too
         found["base"] = content
-    elif beside:
-        found["state"] = beside
+    elif more:
+        found["state"] = more
     return Tag(kind, sorted(found.items()))
 
 
@@ -76,9 +84,9 @@ def _pydantic(value: object, _cls: type) -> Form:
     return _record("pydantic", value, fields, private if type(private) is dict else {})
 
 
-_BY_MARK: Final[tuple[tuple[str, Describe], ...]] = (
-    ("__dataclass_fields__", _dataclass),
-    ("__attrs_attrs__", _attrs),
-    ("__struct_fields__", _struct),
-    ("__pydantic_validator__", _pydantic),
-)
+_DESCRIBE: Final[dict[str, Describe]] = {
+    "dataclass": _dataclass,
+    "attrs": _attrs,
+    "struct": _struct,
+    "pydantic": _pydantic,
+}

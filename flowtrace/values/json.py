@@ -1,4 +1,4 @@
-"""JSON as orjson writes and reads it, and which Python values it holds as they are."""
+"""JSON by orjson: reading it, writing it, and finding out whether a value is JSON as it is."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Fragment: Final = orjson.Fragment
 JSONError: Final = orjson.JSONEncodeError
 SORTED_KEYS: Final = orjson.OPT_SORT_KEYS
 dumps: Final = orjson.dumps
-"""What orjson has to offer to the hot path, where even a call in between would count."""
+"""orjson's own function, for the hot path: one more call would be too slow there."""
 _CANONICAL: Final = EXACT_TYPES | SORTED_KEYS
 LONG_TEXT: Final = 4096
 # Types by their ids: a metaclass may have an __eq__ and a __hash__ of its own.
 SCALARS: Final = frozenset(map(id, (str, int, float, bool, type(None))))
 CONTAINERS: Final = frozenset(map(id, (dict, list, tuple)))
-_MANY: Final = 1000  # items, from which on it is worth while to look for a shorter way
+_MANY: Final = 1000  # from so many items on, a quick look at all of them pays
 _JSON_TYPES: Final = SCALARS | CONTAINERS
 
 
 def plain(value: object) -> bytes | None:
-    """Return the canonical bytes of a value that JSON holds as it is; None for any other value.
+    """Return the canonical bytes of a value of exact JSON types; None for any other value.
 
-    Also None for a value that holds one container in two places: `encode` sets bounds to what that becomes.
+    Also None for a value that holds one container twice: `encode` limits how large that becomes.
     """
     try:
         return orjson.dumps(value, None, _CANONICAL) if is_tree(value) else None
@@ -40,10 +40,10 @@ def plain(value: object) -> bytes | None:
 
 
 def tree_bytes(tree: object) -> bytes:
-    """Return the canonical bytes of what was read from JSON: it is known to be a tree of exact types.
+    """Return the canonical bytes of a value that was read from JSON, so that it is a tree of exact types.
 
     Raises:
-        TypeError: it can't be written, for example since it is nested more than orjson writes (254 levels).
+        TypeError: it can't be written, for example since it is nested deeper than orjson writes (254 levels).
     """
     return orjson.dumps(tree, None, _CANONICAL)
 
@@ -52,7 +52,7 @@ def loads(data: bytes) -> Any:
     """Return the JSON-like objects of canonical bytes, or of any JSON document.
 
     Raises:
-        ValueError: the bytes are not JSON, or nested more than orjson reads (1,024 levels).
+        ValueError: the bytes are not JSON, or nested deeper than orjson reads (1,024 levels).
     """
     return orjson.loads(data)
 
@@ -77,7 +77,7 @@ def _escaped(document: Any) -> Any:
 
 
 def dumps_each(items: Collection[object]) -> list[bytes]:
-    """Return the bytes of each of many scalars by one call: a line break can stand between them, but in none."""
+    """Return the bytes of each of many scalars with one call: line breaks separate them, and no scalar contains one."""
     if not items:
         return []
     lines = orjson.dumps(list(items), option=orjson.OPT_INDENT_2)
@@ -85,7 +85,7 @@ def dumps_each(items: Collection[object]) -> list[bytes]:
 
 
 def is_tree(value: object) -> bool:
-    """Tell whether a value has exact JSON types alone, and no container or long text in two places.
+    """Return True if a value has only exact JSON types, and holds no container or long text twice.
 
     Each container is looked at once, without a copy of it.
     """
@@ -113,9 +113,10 @@ def is_tree(value: object) -> bool:
 
 
 def _has_numbers_alone(mapping: dict[Any, Any]) -> bool:
-    """Tell, where it is quickly seen, that a dict's values are numbers: a dict of atoms can be compared to its maximum.
+    """Return True if a quick look shows that all values of a dict are numbers.
 
-    The garbage collector does not track a dict of atoms, and among those only numbers compare with a number.
+    The garbage collector does not track a dict of atoms; and among atoms, only numbers compare with a number, as `max`
+    does with each of them.
     """
     if is_tracked(mapping):
         return False
@@ -127,7 +128,7 @@ def _has_numbers_alone(mapping: dict[Any, Any]) -> bool:
 
 
 def keys_of(tree: object) -> Iterator[str]:
-    """Give the keys of all mappings in a value of exact JSON types."""
+    """Yield the keys of all mappings in a value of exact JSON types."""
     todo: list[Any] = [(tree,)]
     while todo:
         items = todo.pop()

@@ -1,9 +1,9 @@
-"""Python values from their canonical JSON, by the annotations of who takes them.
+"""Python values from their canonical JSON and the annotations of the parameters that take them.
 
-Canonical JSON tags what JSON can't hold, so that most values say themselves what they are. The annotation decides what
-the JSON leaves open: whether an array was a tuple, and which class a tag may mean. Nothing is imported, unpickled or
-evaluated here, and a trace can't choose a class: one that a tag names is used where it is the annotation's own, a
-loaded subclass of that, or where ``find_class`` knows it.
+Canonical JSON tags what JSON can't hold, so that most values have their type with them. The annotation decides the
+rest: whether an array was a tuple, and which class a tag may name. Nothing is imported, unpickled or evaluated here. A
+trace can't choose a class: a tag may name the annotation's class, a loaded subclass of it, or one that ``find_class``
+returns.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from flowtrace.values.annotations import (
     MAPPINGS,
     ROWS,
     Bindings,
-    arms,
     class_below,
-    fitting_arm,
+    fitting_member,
     hints_of,
     is_typed_dict,
+    members,
     shape,
     substitute,
     takes_items_of,
 )
+from flowtrace.values.forms import TAG
 from flowtrace.values.rebuild_builtin import BASES, STANDARD, path
-from flowtrace.values.rebuild_records import MAKERS, is_of_kind, member, restore_private, set_attributes
+from flowtrace.values.rebuild_records import MAKERS, enum_member, is_of_kind, restore_private, set_attributes
 
-TAG: Final = "$py"
 FindClass = Callable[[str], type | None]
 _DICTS: Final = {
     f"collections:{cls.__name__}": cls
@@ -59,14 +59,14 @@ _MUTABLE: Final = (list, set, deque, bytearray)
 
 
 def rebuild(content: object, hint: Any = Any) -> Any:
-    """Return the Python value that canonical JSON stands for.
+    """Return the Python value of canonical JSON.
 
     Args:
         content: JSON-like objects, as `json.loads` makes them of canonical JSON.
         hint: an annotation; it names the classes that may be used.
 
     Returns:
-        The value; its canonical bytes are those of ``content``, where the classes have not changed since.
+        The value; its canonical bytes are those of ``content``, unless its classes have changed since.
 
     Raises:
         RebuildError: the content is opaque, cut or malformed, or needs a class that the annotation does not name.
@@ -79,10 +79,10 @@ def _no_class(_name: str) -> type | None:
 
 
 class Rebuilder:
-    """Rebuilds values, and remembers what it has learnt about classes.
+    """Rebuilds values, and remembers the annotations of their classes.
 
     Args:
-        find_class: returns the class that stands under ``module:qualname`` where it may be used, else None.
+        find_class: returns the class with a name ``module:qualname`` if it may be used, else None.
         null_is_nan: take null for NaN where the annotation is ``float``: both have the same canonical bytes.
     """
 
@@ -92,7 +92,7 @@ class Rebuilder:
         self._hints: dict[int, tuple[type, dict[str, Any]]] = {}
 
     def rebuild(self, content: Any, hint: Any = Any) -> Any:
-        """Return the value that canonical JSON stands for; see `flowtrace.values.rebuild.rebuild`."""
+        """Return the Python value of canonical JSON; see `flowtrace.values.rebuild.rebuild`."""
         try:
             return self._value(content, hint)
         except RecursionError:
@@ -114,10 +114,10 @@ class Rebuilder:
         except RebuildError as error:
             raise error.inside(token) from None
 
-    # --- what JSON holds as it is
+    # --- plain JSON
 
     def _mapping(self, content: dict[str, Any], hint: Any) -> dict[str, Any]:
-        hint = fitting_arm(content, hint, self.null_is_nan)
+        hint = fitting_member(content, hint, self.null_is_nan)
         origin, arguments = shape(hint)
         if is_typed_dict(origin):
             hints = self._fields_of(origin, dict(zip(_parameters(origin), arguments, strict=False)))
@@ -126,7 +126,7 @@ class Rebuilder:
         return {key: self._inside(key, item, inner) for key, item in content.items()}
 
     def _array(self, content: list[Any], hint: Any) -> Any:
-        hint = fitting_arm(content, hint, self.null_is_nan)
+        hint = fitting_member(content, hint, self.null_is_nan)
         origin, arguments = shape(hint)
         items = self._items(content, origin, arguments)
         return tuple(items) if origin is tuple else items
@@ -145,7 +145,7 @@ class Rebuilder:
         ]
 
     def _frozen(self, token: object, content: Any, hint: Any = Any) -> Any:
-        """Return a value for a place that only hashable values can stand in: an array there was a tuple."""
+        """Return a set item or a key, which must be hashable: an array was a tuple there."""
         return _hashable(self._inside(token, content, hint))
 
     # --- tagged forms
@@ -154,7 +154,7 @@ class Rebuilder:
         kind = content[TAG]
         make = self._KINDS.get(kind) if isinstance(kind, str) else None
         if make is None:
-            reason = _HOPELESS.get(kind) if isinstance(kind, str) else None
+            reason = _IMPOSSIBLE.get(kind) if isinstance(kind, str) else None
             raise RebuildError(reason or f"{kind!r:.80} is no form that can be rebuilt")
         try:
             return make(self, content, hint)
@@ -164,17 +164,17 @@ class Rebuilder:
             raise RebuildError(f"this {kind} can't be rebuilt: {type(error).__name__}: {error}") from error
 
     def _class(self, name: Any, hint: Any, base: type) -> tuple[type, Bindings]:
-        """Return the class that a tag names, and what the annotation says of its type parameters.
+        """Return the class that a tag names, and the types that the annotation binds its parameters to.
 
         Args:
             name: ``module:qualname``.
-            hint: the annotation of its place.
+            hint: the annotation of the value.
             base: what it must derive from.
         """
         if not isinstance(name, str):
             raise RebuildError("it does not name its class")
-        for arm in arms(hint):
-            origin, arguments = shape(arm)
+        for member in members(hint):
+            origin, arguments = shape(member)
             found = class_below(origin, name)
             if found is not None and inherits(found, base):
                 return found, dict(zip(_parameters(found), arguments, strict=False))
@@ -184,15 +184,13 @@ class Rebuilder:
         raise RebuildError(f"the class {name:.200} is not the annotation's, nor in a module that may be used")
 
     def _fields_of(self, cls: type, bindings: Bindings) -> dict[str, Any]:
-        known = self._hints.get(id(cls))
-        if known is None:
-            known = self._hints[id(cls)] = (cls, hints_of(cls))
-        if not bindings:
-            return known[1]
-        return {name: substitute(hint, bindings) for name, hint in known[1].items()}
+        if id(cls) not in self._hints:
+            self._hints[id(cls)] = (cls, hints_of(cls))  # the class too: while it lives, no other one has its id
+        hints = self._hints[id(cls)][1]
+        return {name: substitute(hint, bindings) for name, hint in hints.items()} if bindings else hints
 
     def _subclass_of(self, content: dict[str, Any], hint: Any, base: type, value: Any) -> Any:
-        """Return a value in the subclass that its tag names; without one, as it is."""
+        """Return a value as one of the subclass that its tag names; as it is where the tag names none."""
         if "class" not in content:
             return value
         cls, _ = self._class(content["class"], hint, base)
@@ -209,7 +207,7 @@ class Rebuilder:
             set_attributes(instance, self._named(content["state"], {}))
 
     def _named(self, content: dict[str, Any], hints: dict[str, Any]) -> dict[str, Any]:
-        """Return the values of fields by name, without those that were not set."""
+        """Return the values of fields by name, but for those that were not set."""
         return {
             name: self._inside(name, item, hints.get(name, Any))
             for name, item in content.items()
@@ -223,13 +221,13 @@ class Rebuilder:
         return self._subclass_of(content, hint, BASES[kind], value) if kind in BASES else value
 
     def _path(self, content: dict[str, Any], hint: Any) -> Any:
-        wanted = [shape(arm).origin for arm in arms(hint)]
+        wanted = [shape(member).origin for member in members(hint)]
         return path(content, next((cls for cls in wanted if isinstance(cls, type) and cls is not type(None)), None))
 
     def _rows(self, content: dict[str, Any], hint: Any) -> Any:
         """A set, a frozenset, a deque, or a list or tuple of a subclass."""
         base = _CONTAINERS[content[TAG]]
-        hint = next((arm for arm in arms(hint) if takes_items_of(shape(arm).origin, base)), Any)
+        hint = next((member for member in members(hint) if takes_items_of(shape(member).origin, base)), Any)
         origin, arguments = shape(hint)
         if base in (set, frozenset):
             inner = arguments[0] if arguments else Any
@@ -240,7 +238,7 @@ class Rebuilder:
         return self._subclass_of(content, hint, base, values)
 
     def _dict(self, content: dict[str, Any], hint: Any) -> Any:
-        hint = next((arm for arm in arms(hint) if takes_items_of(shape(arm).origin, dict)), Any)
+        hint = next((member for member in members(hint) if takes_items_of(shape(member).origin, dict)), Any)
         _, arguments = shape(hint)
         keys, values = arguments if len(arguments) == 2 else (Any, Any)
         pairs = {
@@ -288,7 +286,7 @@ class Rebuilder:
 
     def _enum(self, content: dict[str, Any], hint: Any) -> Any:
         cls, _ = self._record_class(content, hint)
-        return member(cls, content["name"], self._value(content["value"], Any))
+        return enum_member(cls, content["name"], self._value(content["value"], Any))
 
     def _namespace(self, content: dict[str, Any], hint: Any) -> Any:
         base = types.SimpleNamespace
@@ -312,19 +310,19 @@ class Rebuilder:
 
     def _type(self, content: dict[str, Any], hint: Any) -> type:
         name = content["class"]
-        for arm in arms(hint):
-            origin, arguments = shape(arm)
+        for member in members(hint):
+            origin, arguments = shape(member)
             found = class_below(shape(arguments[0]).origin, name) if origin is type and arguments else None
             if found is not None:
                 return found
-        # who takes a class will call it, so that being defined in a usable module is not enough
+        # a function that takes a class will call it, so that it is not enough if its module may be used
         if name not in _PLAIN_TYPES:
             raise RebuildError(f"the class {name!s:.200} is an argument, and the annotation does not name it")
         return _PLAIN_TYPES[name]
 
     def _codec(self, content: dict[str, Any], _hint: Any) -> Any:
-        for cls, codec in codecs.registered_codecs().values():
-            if class_name(cls) == content["class"]:
+        for codec in codecs.REGISTERED.values():
+            if class_name(codec.cls) == content["class"]:
                 return codec.decode(self._inside("value", content["value"], Any))
         raise RebuildError(f"no codec is registered for {content['class']!s:.200}")
 
@@ -348,7 +346,7 @@ def _parameters(cls: Any) -> tuple[Any, ...]:
 
 
 def _parts_of(value: Any, base: type) -> tuple[Any, ...]:
-    """Return what a class's own ``__new__`` makes an equal value of."""
+    """Return the arguments with which a class's own ``__new__`` makes an equal value."""
     if base.__module__ == "datetime":
         return tuple(value.__reduce_ex__(4)[1])
     return () if base in _MUTABLE else (value,)
@@ -358,7 +356,7 @@ def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if type(value) in (list, tuple) else value
 
 
-_HOPELESS: Final = {
+_IMPOSSIBLE: Final = {
     "opaque": "its content was not recorded: it is opaque",
     "cut": "its content was not recorded: it was cut",
     "cycle": "it holds itself, which can't be rebuilt",

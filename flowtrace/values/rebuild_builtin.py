@@ -1,7 +1,7 @@
 """Values of the built-in types and of the standard library, from their forms in `flowtrace.values.forms_builtin`.
 
-Each function takes the members of a tagged object; those that were tagged themselves are values again. What is wrong
-with one comes out as an exception of any kind, which `flowtrace.values.rebuild` turns into its own.
+Each function takes the members of a tagged object, of which those that were tagged are values already. Any exception
+means that they are malformed; `flowtrace.values.rebuild` makes a RebuildError of it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import base64
 import datetime
 import decimal
 import fractions
-import ipaddress
 import math
 import pathlib
 import re
@@ -20,24 +19,21 @@ import zoneinfo
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from flowtrace.host.objects import class_name
+from flowtrace.values.forms_builtin import ADDRESSES
+
 T = TypeVar("T")
 Members = dict[str, Any]
 _OFFSET: Final = re.compile(r"UTC(?:([+-])(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{6}))?)?)?", re.ASCII)
-_ADDRESSES: Final = {
-    f"ipaddress:{cls.__name__}": cls
-    for cls in (
-        *(ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network),
-        *(ipaddress.IPv6Network, ipaddress.IPv4Interface, ipaddress.IPv6Interface),
-    )
-}
+_ADDRESSES: Final = {class_name(cls): cls for cls in ADDRESSES}
 
 
-def _number(value: Any) -> Any:
-    """Return a part of a number: null stands for NaN where only a number can be."""
+def _or_nan(value: Any) -> Any:
+    """Return a part of a number: null is NaN where only a number can be."""
     return math.nan if value is None else value
 
 
-def _text(members: Members) -> str:
+def _string(members: Members) -> str:
     if "surrogates" in members:
         return _decoded(members["surrogates"]).decode("utf-8", "surrogatepass")
     return _exact(members["value"], str)
@@ -47,11 +43,11 @@ def _integer(members: Members) -> int:
     return int(members["hex"], 16) if "hex" in members else _exact(members["value"], int)
 
 
-def _real(members: Members) -> float:
-    return _exact(_number(members["value"]), float)
+def _float(members: Members) -> float:
+    return _exact(_or_nan(members["value"]), float)
 
 
-def _data(members: Members) -> bytes:
+def _bytes(members: Members) -> bytes:
     if "base64" not in members:
         raise ValueError(f"of {members['size']} bytes only the hash was kept")
     return _decoded(members["base64"])
@@ -69,7 +65,7 @@ def _exact(value: Any, kind: type[T]) -> T:
 
 
 def _complex(members: Members) -> complex:
-    return complex(_number(members["real"]), _number(members["imag"]))
+    return complex(_or_nan(members["real"]), _or_nan(members["imag"]))
 
 
 def _memoryview(members: Members) -> memoryview[Any]:
@@ -102,12 +98,10 @@ def _pattern(members: Members) -> re.Pattern[Any]:
 
 
 def _zone_of(members: Members) -> datetime.tzinfo | None:
-    """Return the zone that a moment or a zone tells of; None for a naive moment."""
-    if isinstance(members.get("zone"), datetime.tzinfo):
-        known: datetime.tzinfo = members["zone"]
-        return known
+    """Return the zone of a moment, or the one that a zone's members say; None for a naive moment."""
     if "zone" in members:
-        return zoneinfo.ZoneInfo(_exact(members["zone"], str))
+        zone = members["zone"]
+        return zone if isinstance(zone, datetime.tzinfo) else zoneinfo.ZoneInfo(_exact(zone, str))
     if "offset" not in members:
         return None
     found = _OFFSET.fullmatch(members["offset"])
@@ -141,7 +135,7 @@ def _timedelta(members: Members) -> datetime.timedelta:
     return datetime.timedelta(members["days"], members["seconds"], members["microseconds"])
 
 
-# --- other libraries: theirs only where the program has loaded them
+# --- values of other libraries, which the program must have loaded
 
 
 def _library(name: str) -> Any:
@@ -178,11 +172,11 @@ STANDARD: Final[dict[str, Callable[[Members], Any]]] = {
     "date": lambda members: datetime.date.fromisoformat(members["value"]),
     "time": _time,
     "timedelta": _timedelta,
-    "str": _text,
+    "str": _string,
     "int": _integer,
-    "float": _real,
-    "bytes": _data,
-    "bytearray": lambda members: bytearray(_data(members)),
+    "float": _float,
+    "bytes": _bytes,
+    "bytearray": lambda members: bytearray(_bytes(members)),
     "ellipsis": lambda _: ...,
     "notimplemented": lambda _: NotImplemented,
     "numpy.scalar": _numpy_scalar,
@@ -192,7 +186,7 @@ STANDARD: Final[dict[str, Callable[[Members], Any]]] = {
     "pandas.na": lambda _: _library("pandas").NA,
     "pandas.nat": lambda _: _library("pandas").NaT,
 }
-"""What makes the value of each kind that holds no other values."""
+"""Functions that make a value, by kind, for the kinds that are no containers."""
 
 BASES: Final[dict[str, type]] = {
     "str": str,
@@ -208,11 +202,11 @@ BASES: Final[dict[str, type]] = {
     "time": datetime.time,
     "timedelta": datetime.timedelta,
 }
-"""The class of each kind that may have subclasses."""
+"""The classes, by kind, that may have subclasses."""
 
 
 def path(members: Members, wanted: Any) -> pathlib.PurePath:
-    """Return a path: of the class that the annotation names, or else one that reaches files, where this system can.
+    """Return a path: a pure one where the annotation names that or the path is of another system, else a concrete one.
 
     Args:
         members: flavour and text.

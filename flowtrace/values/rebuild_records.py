@@ -1,7 +1,7 @@
-"""Records again: instances of enums, dataclasses, attrs classes, msgspec structs and pydantic models.
+"""Records from their forms: enum members, dataclasses, attrs instances, msgspec structs and pydantic models.
 
-They are put together as they were recorded. No ``__init__`` of the user's runs, since it might refuse or change a state
-that the instance had reached later; a field that the class has got since then takes its default.
+They are restored as they were recorded. No ``__init__`` of the program runs, since it might refuse or change a state
+that the instance reached later. A field that the class did not have then takes its default.
 """
 
 from __future__ import annotations
@@ -13,19 +13,13 @@ from dataclasses import fields as fields_of
 from typing import Any, Final
 
 from flowtrace.host.objects import MISSING, class_attribute, inherits
+from flowtrace.values.forms_records import MARKS
 
 Fields = dict[str, Any]
-MARKS: Final = {
-    "dataclass": "__dataclass_fields__",
-    "attrs": "__attrs_attrs__",
-    "struct": "__struct_fields__",
-    "pydantic": "__pydantic_validator__",
-}
-"""What the class of each kind of record is marked with."""
 
 
 def is_of_kind(kind: str, cls: type) -> bool:
-    """Tell whether a class makes records of a kind, so that no other class can be named in its place."""
+    """Return True if a class makes records of a kind: a trace can name no other class for it."""
     if kind == "enum":
         return inherits(cls, enum.Enum)
     if kind == "namedtuple":
@@ -33,7 +27,7 @@ def is_of_kind(kind: str, cls: type) -> bool:
     return class_attribute(cls, MARKS[kind]) is not MISSING
 
 
-def member(cls: type[enum.Enum], name: Any, value: Any) -> enum.Enum:
+def enum_member(cls: type[enum.Enum], name: Any, value: Any) -> enum.Enum:
     """Return a member of an enum by its name; a combination of flags by its value."""
     if isinstance(name, str) and name in cls.__members__:
         return cls.__members__[name]
@@ -43,15 +37,15 @@ def member(cls: type[enum.Enum], name: Any, value: Any) -> enum.Enum:
 
 
 def set_attributes(instance: Any, attributes: Fields) -> None:
-    """Set attributes past whatever the class has put before that: it may be frozen."""
+    """Set attributes without the class's own ``__setattr__``: it may be frozen."""
     for name, value in attributes.items():
         object.__setattr__(instance, name, value)
 
 
 def _dataclass(cls: Any, fields: Fields, unset: Set[str]) -> Any:
-    known = {item.name: item for item in fields_of(cls)}
-    _refuse_unknown(fields, known)
-    new = [item for name, item in known.items() if name not in fields and name not in unset]
+    declared = {item.name: item for item in fields_of(cls)}
+    _refuse_unknown(fields, declared)
+    new = [item for name, item in declared.items() if name not in fields and name not in unset]
     return _bare_instance(
         cls, fields | {item.name: _default(item.name, item.default, item.default_factory) for item in new}
     )
@@ -66,9 +60,9 @@ def _default(name: str, default: Any, factory: Any) -> Any:
 
 
 def _attrs(cls: Any, fields: Fields, unset: Set[str]) -> Any:
-    known = {item.name: item for item in cls.__attrs_attrs__}
-    _refuse_unknown(fields, known)
-    new = [item for name, item in known.items() if name not in fields and name not in unset]
+    declared = {item.name: item for item in cls.__attrs_attrs__}
+    _refuse_unknown(fields, declared)
+    new = [item for name, item in declared.items() if name not in fields and name not in unset]
     return _bare_instance(cls, fields | {item.name: _attrs_default(item.name, item.default) for item in new})
 
 
@@ -104,12 +98,12 @@ def _pydantic(cls: Any, fields: Fields, _unset: Set[str]) -> Any:
 
 
 def restore_private(instance: Any, state: Fields) -> None:
-    """Put back what a pydantic model keeps in private attributes."""
+    """Restore the private attributes of a pydantic model."""
     object.__setattr__(instance, "__pydantic_private__", state)
 
 
-def _refuse_unknown(fields: Fields, known: Any) -> None:
-    gone = [name for name in fields if name not in known]
+def _refuse_unknown(fields: Fields, declared: Any) -> None:
+    gone = [name for name in fields if name not in declared]
     if gone:
         raise ValueError(f"it has no field {gone[0]!r} any more")
 
@@ -126,4 +120,4 @@ MAKERS: Final[dict[str, Callable[[Any, Fields, Set[str]], Any]]] = {
     "struct": _struct,
     "pydantic": _pydantic,
 }
-"""What makes a record of each kind: takes the class, its fields, and the names of those that were not set."""
+"""Functions that make a record, by kind: they take the class, its fields, and the names of those that were not set."""

@@ -1,4 +1,4 @@
-"""Takes secrets out of the texts of errors, which may quote them: values that were hidden, and what looks like one."""
+"""Scrubbing: replacing secrets in the texts of errors, both values that were hidden and what looks like a secret."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from flowtrace.values.redaction import MARKER, SecretNames
 
 LONGEST_TEXT: Final = 8192  # characters of an error's text, and so of a secret that it may hold
 EVERYTHING: Final = ""
-"""Stands for secrets that are not all known: it is in every text."""
-_SHORTEST: Final = 4  # shorter ones, and short numbers, are looked for as whole words; single characters not at all
-_SHORTEST_BESIDE: Final = 8  # for a key, for an object's attribute, for a variable: most are ordinary words
+"""Used where there are too many secrets to list: it is in every text."""
+_SHORTEST: Final = 4  # shorter ones, and short numbers, must match a complete word; a single character is no secret
+_SHORTEST_BESIDE: Final = 8  # of a key, an attribute of an object, a variable: most shorter ones are ordinary words
 _MOST_TEXTS: Final = 1000
 _MOST_PARTS: Final = 20_000
 _DEEPEST_OBJECT: Final = 3
@@ -45,11 +45,11 @@ _PATTERNS: Final = (
 
 
 def texts_in(hidden: Iterable[object], secret: SecretNames) -> tuple[str, ...]:
-    """Return the texts by which hidden values would be known again. Never raises an Exception.
+    """Return the texts by which hidden values can be recognized. Never raises an Exception.
 
     Args:
         hidden: the values. No code of theirs is run.
-        secret: tells which names are secret.
+        secret: the test for secret names.
 
     Returns:
         At most 1,000 texts; `EVERYTHING` where there are more.
@@ -64,14 +64,14 @@ def texts_in(hidden: Iterable[object], secret: SecretNames) -> tuple[str, ...]:
 
 
 def _collect(waiting: deque[tuple[object, int, int]], secret: SecretNames, found: dict[str, None]) -> None:
-    """Walk plain containers wholly, or find too much; and other objects a few levels deep, for what is long enough."""
+    """Add the texts in plain containers, up to the limits, and the longer ones in other objects, a few levels deep."""
     seen: dict[int, object] = {}
     while waiting and len(found) <= _MOST_TEXTS:
         value, depth, shortest = waiting.popleft()
         kind = type(value)
         texts = _texts_of(value, kind)
         if texts is not None:
-            found.update(dict.fromkeys(text[:LONGEST_TEXT] for text in texts if _is_telling(text, shortest, secret)))
+            found.update(dict.fromkeys(text[:LONGEST_TEXT] for text in texts if _is_secret(text, shortest, secret)))
         elif id(value) not in seen:
             seen[id(value)] = value
             if len(seen) > _MOST_PARTS:
@@ -93,8 +93,8 @@ def _texts_of(value: Any, kind: type) -> list[str] | None:
     return None
 
 
-def _is_telling(text: str, shortest: int, secret: SecretNames) -> bool:
-    """Tell whether a text is a secret; an object's attribute may well be the name of one (that of a column, say)."""
+def _is_secret(text: str, shortest: int, secret: SecretNames) -> bool:
+    """Return True if a text is a secret. An attribute of an object may be a mere name, as that of a column."""
     if shortest > _SHORTEST:
         return len(text) >= shortest and not secret(text)
     return len(text) > 1 and text.lower() not in _ORDINARY and not text.isspace()
@@ -128,26 +128,26 @@ def _items_of(value: Any, kind: type) -> list[object]:
     return [int.__int__(value)] if inherits(kind, int) else []
 
 
-def remember(secrets: Iterable[str], known: dict[str, None]) -> None:
-    """Add secrets to those that are known; of more than 1,000 the newest stay, which an error is likelier to quote."""
-    known.update(dict.fromkeys(secrets))
-    while len(known) > _MOST_TEXTS:
-        del known[next(iter(known))]
+def remember(secrets: Iterable[str], kept: dict[str, None]) -> None:
+    """Add secrets to those that are kept: the newest 1,000, which an error is likelier to quote."""
+    kept.update(dict.fromkeys(secrets))
+    while len(kept) > _MOST_TEXTS:
+        del kept[next(iter(kept))]
 
 
 def texts_in_environment(environ: Mapping[str, str], secret: SecretNames) -> tuple[str, ...]:
     """Return the values, of 8 characters and more, of the variables with secret names, and that of the hash key."""
     names = [name for name in environ if name == "FLOWTRACE_HASH_KEY" or secret(name)]
-    found = [environ.get(name, "") for name in names]  # looking into all of them takes longer
+    found = [environ.get(name, "") for name in names]  # to read them all would take longer
     return tuple(text for text in found if len(text) >= _SHORTEST_BESIDE)
 
 
 class Scrubber:
-    """Knows what must not stand in a text.
+    """Replaces secrets in texts by the marker.
 
     Args:
-        texts: known secrets, as `texts_in` gives them.
-        secret: tells which names hide what follows them, as in ``password=...``.
+        texts: the secrets, from `texts_in`.
+        secret: the test for secret names, whose values follow them in a text, as in ``password=...``.
     """
 
     __slots__ = ("_hides_all", "_secret", "_texts")
@@ -166,34 +166,34 @@ class Scrubber:
         return [self.scrubbed(item) for item in value] if type(value) is list else value
 
     def text(self, text: str) -> str:
-        """Return a text in whose place of secrets there is the marker."""
+        """Return a text with the marker for secrets and for what looks like one."""
         if self._hides_all:
             return MARKER
-        text = self.known(text)
+        text = self.without_secrets(text)
         for pattern, marker in _PATTERNS:
             text = pattern.sub(marker, text)
-        return _NAMED.sub(self._named, text)
+        return _NAMED.sub(self._replace_named, text)
 
-    def known(self, text: str) -> str:
-        """Do the same for known secrets alone, and not for what only looks like one."""
+    def without_secrets(self, text: str) -> str:
+        """Return a text with the marker for secrets alone, and not for what only looks like one."""
         if self._hides_all:
             return MARKER
         end = _CUT_OFF.search(text)
         if end is not None:
             start = text[: end.start()]
-            shown = self._whole_hidden(self._without_begun(start))
-            return shown + (end[0] if shown == start else "...")  # how long it was tells how long a secret is
-        return self._whole_hidden(text)
+            shown = self._replace_complete(self._replace_begun(start))
+            return shown + (end[0] if shown == start else "...")  # its length would give away that of a secret
+        return self._replace_complete(text)
 
-    def _whole_hidden(self, text: str) -> str:
+    def _replace_complete(self, text: str) -> str:
         present = {form: _pattern_of(form) for secret in self._texts for form in _spellings(secret) if form in text}
         if not present:
             return text
         longest_first = sorted(present, key=len, reverse=True)
         return re.sub("|".join(present[form] for form in longest_first), MARKER, text)
 
-    def _without_begun(self, text: str) -> str:
-        """Hide a secret of which only the beginning is there, since the text was cut."""
+    def _replace_begun(self, text: str) -> str:
+        """Replace the beginning of a secret at the end of a text that was cut off there."""
         for secret in self._texts:
             start = text.find(secret[0], max(0, len(text) - len(secret)))
             while start >= 0:
@@ -202,7 +202,7 @@ class Scrubber:
                 start = text.find(secret[0], start + 1)
         return text
 
-    def _named(self, found: re.Match[str]) -> str:
+    def _replace_named(self, found: re.Match[str]) -> str:
         name, between, value = found.groups()
         if value == MARKER or not self._secret(name):
             return found[0]
@@ -213,12 +213,12 @@ class Scrubber:
 def _pattern_of(form: str) -> str:
     pattern = re.escape(form)
     is_number = len(form) < _SHORTEST_BESIDE and re.fullmatch(r"[\d.e+-]+", form)
-    is_word = len(form) < _SHORTEST or is_number  # 1234 is no part of 12345
-    return rf"(?<!\w){pattern}(?!\w)" if is_word else pattern
+    needs_bounds = len(form) < _SHORTEST or is_number  # 1234 is no part of 12345
+    return rf"(?<!\w){pattern}(?!\w)" if needs_bounds else pattern
 
 
 def _spellings(secret: str) -> set[str]:
-    """Return how a text may stand in another: as it is, with escapes, in JSON, in a URL."""
+    """Return the spellings of a secret in other texts: as it is, with escapes, in JSON, in a URL."""
     plain = secret.encode("utf-8", "backslashreplace").decode()
     spelt = {plain, repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(plain, ensure_ascii=False)[1:-1]}
     return spelt | {quote(plain), quote(plain, safe=""), quote_plus(plain)}

@@ -1,13 +1,13 @@
-"""A value as bytes, taken while the program waits; what these bytes mean is worked out when they are written.
+"""Snapshots: a small value as bytes, taken while the program waits. They are encoded later, when a trace is written.
 
-Two parts of other libraries copy a value in C, and each in its own way can be kept from running code of the value's:
+Two libraries copy a value in C without running code of its class:
 
-- orjson is the fastest, but takes enums and UUIDs for what they hold. Such an object is one that the garbage collector
-  tracks. What is not tracked has only atoms in it: numbers, texts, and dicts or tuples of them (CPython leaves those
-  alone up to 3.13). What else is an atom is refused by orjson.
-- A pickler refuses whatever is not of an exact built-in type in `reducer_override`, before any code of its class runs
-  and before a byte of its buffer is touched. In fast mode it follows each reference again, as a JSON writer would, so
-  that its output shows in time that a small value would become a huge text.
+- orjson is faster, but would write an enum or a UUID as its content. The garbage collector tracks such an object. An
+  untracked one has only atoms in it: numbers, texts, and dicts or tuples of them (CPython up to 3.13 does not track
+  those). orjson refuses every other atom.
+- A pickler refuses each object that is not of an exact built-in type, in `reducer_override`: before any code of its
+  class runs, and before a byte of its buffer is copied. In fast mode it follows each reference again, as a JSON writer
+  would, so that it stops in time where a small value would become a huge text.
 
 The bytes never leave the process, and hold nothing but built-in types.
 """
@@ -22,26 +22,26 @@ from typing import Any, Final
 from flowtrace.host.signals import let_through
 from flowtrace.values import json
 
-LIGHT: Final = 64 * 1024  # the pickler hands over what it has at this size, and else at the end
+SMALL: Final = 64 * 1024  # a pickler writes its output at once below this size, and in pieces above it
 _PROTOCOL: Final = 5
-FEW: Final = 32  # items of a dict that may all be one long text; tuples may even say one thing a billion times
-_PICKLED: Final = dumps(None, _PROTOCOL)[:1]  # no JSON begins like this
+FEW_ITEMS: Final = 32  # a larger dict goes to the pickler, as each tuple does: all its values may be one long text
+_PICKLED: Final = dumps(None, _PROTOCOL)[:1]  # no JSON begins with this byte
 _dumps: Final = json.dumps
 _OPTIONS: Final = json.EXACT_TYPES
 _tracked: Final = is_tracked
 
 
 class TooLargeError(Exception):
-    """The value is not light."""
+    """The value is not small."""
 
 
 class _Memory:
-    """A file that keeps one small write."""
+    """A file that takes one small write."""
 
     __slots__ = ("data",)
 
     def write(self, data: bytes) -> None:
-        if len(data) >= LIGHT:
+        if len(data) >= SMALL:
             raise TooLargeError
         self.data = data
 
@@ -55,32 +55,33 @@ class _Refusing(Pickler):
         raise TypeError
 
 
-_Camera = tuple[Callable[[Any], None], _Memory]
-resting: Final[list[_Camera]] = []
-"""Picklers and their files, used again and again. One in use is never here: neither threads nor finalizers share it."""
+_PicklerAndFile = tuple[Callable[[Any], None], _Memory]
+IDLE_PICKLERS: Final[list[_PicklerAndFile]] = []
+"""Process-global: picklers to use again. One in use is not in the list, so that no thread or finalizer shares it."""
 
 
-def _new_camera() -> _Camera:
+def _new_pickler() -> _PicklerAndFile:
     memory = _Memory()
-    pickler = _Refusing(memory, _PROTOCOL, buffer_callback=_refuse)  # a PickleBuffer comes by another way
+    # `buffer_callback` for a PickleBuffer, which `reducer_override` does not see
+    pickler = _Refusing(memory, _PROTOCOL, buffer_callback=_refuse)
     pickler.fast = True
     return pickler.dump, memory
 
 
 def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> bytes | None:
-    """Return the snapshot of a call's arguments; None where they are not light, or not of built-in types.
+    """Return the snapshot of a call's arguments; None where they are not small, or not of built-in types.
 
-    It is that of a pair, or of the positional arguments alone where there is one argument, as in most calls.
+    The snapshot is of the pair of both; of the positional arguments alone where there is only one argument.
 
     Args:
         args: positional arguments.
         kwargs: keyword arguments.
-        limit: how many bytes the snapshot may have.
+        limit: the most bytes that the snapshot may have.
     """
     if _tracked(kwargs):
         return take_pickled((args, kwargs), limit)
     for value in args:
-        if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW):
+        if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW_ITEMS):
             return take_pickled((args, kwargs), limit)
     try:
         data = _dumps(args if len(args) == 1 and not kwargs else (args, kwargs), None, _OPTIONS)
@@ -90,14 +91,14 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
     return data if len(data) <= limit else None
 
 
-def take(value: object, limit: int) -> bytes | None:
-    """Return the snapshot of a value; None where it is not light, or not of exact built-in types alone.
+def take_value(value: object, limit: int) -> bytes | None:
+    """Return the snapshot of a value; None where it is not small, or not of exact built-in types alone.
 
     Args:
         value: anything.
-        limit: how many bytes the snapshot may have.
+        limit: the most bytes that the snapshot may have.
     """
-    if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW):
+    if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW_ITEMS):
         return take_pickled(value, limit)
     try:
         data = _dumps(value, None, _OPTIONS)
@@ -108,12 +109,12 @@ def take(value: object, limit: int) -> bytes | None:
 
 
 def take_pickled(value: object, limit: int) -> bytes | None:
-    """Do what `take` does for values that orjson is not to see, or has refused."""
+    """Do the same as `take_value` for a value that orjson must not see, or has refused."""
     try:
-        camera = resting.pop() if resting else _new_camera()
-        camera[0](value)
-        data = camera[1].data
-        resting.append(camera)
+        pickle, file = idle = IDLE_PICKLERS.pop() if IDLE_PICKLERS else _new_pickler()
+        pickle(value)
+        data = file.data
+        IDLE_PICKLERS.append(idle)
     except Exception as error:
         let_through(error)
         return None
@@ -121,11 +122,7 @@ def take_pickled(value: object, limit: int) -> bytes | None:
 
 
 def restore(snapshot: bytes) -> Any:
-    """Return an equal value; its tuples may have become lists.
-
-    Args:
-        snapshot: bytes that were taken here.
-    """
+    """Return a value that is equal to the one in a snapshot, but for tuples that may have become lists."""
     if snapshot[:1] == _PICKLED:
-        return loads(snapshot)  # noqa: S301  # made here, of built-in types alone, and never out of this process
+        return loads(snapshot)  # noqa: S301  # made by this module, of built-in types alone
     return json.loads(snapshot)

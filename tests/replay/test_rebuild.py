@@ -30,7 +30,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrace import FlowtraceError, RebuildError, canonical_bytes, hash_value, register_codec
-from flowtrace.values.codecs import registered_codecs
+from flowtrace.values.codecs import REGISTERED
 from flowtrace.values.rebuild import Rebuilder, rebuild
 from tests.ids import stable_repr
 
@@ -266,7 +266,7 @@ def test_a_registered_codec_decodes():
     try:
         assert rebuild(content_of(Money(5)), Any).cents == 5
     finally:
-        registered_codecs().pop(id(Money))
+        REGISTERED.pop(id(Money))
 
 
 def test_forward_references_that_only_type_checkers_know_count_as_anything():
