@@ -75,7 +75,7 @@ def hash_bytes(data: bytes | bytearray, key: bytes | None = None) -> Digest:
 
 
 _IDLE_HASHERS: Final = [blake3()]
-"""Process-global: plain hashers to use again, as a new one takes longer than a short hash. One in use is not here."""
+"""Plain hashers to use again, since a new one takes longer than the hash of a short text. One in use is not here."""
 
 
 def hash_raw(data: bytes, key: bytes | None = None) -> bytes:

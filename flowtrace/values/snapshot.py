@@ -57,7 +57,7 @@ class _Refusing(Pickler):
 
 _PicklerAndFile = tuple[Callable[[Any], None], _Memory]
 IDLE_PICKLERS: Final[list[_PicklerAndFile]] = []
-"""Process-global: picklers to use again. One in use is not in the list, so that no thread or finalizer shares it."""
+"""Process-global: picklers to use again; one in use is not here, so that no thread or finalizer shares it."""
 
 
 def _new_pickler() -> _PicklerAndFile:
