@@ -8,10 +8,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 
-class Listeners:
+class Listeners(NamedTuple):
     """The functions that our hooks call.
 
     Attributes:
@@ -19,11 +19,8 @@ class Listeners:
         at_exit: runs when the interpreter exits.
     """
 
-    __slots__ = ("at_exit", "uncaught")
-
-    def __init__(self, uncaught: Callable[[BaseException], None], at_exit: Callable[[], None]) -> None:
-        self.uncaught = uncaught
-        self.at_exit = at_exit
+    uncaught: Callable[[BaseException], None]
+    at_exit: Callable[[], None]
 
 
 class _State:

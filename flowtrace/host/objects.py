@@ -5,7 +5,7 @@ All is read through the accessors of `type` itself, and through attributes that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
@@ -16,36 +16,22 @@ NO_RECEIVERS: Final = frozenset(
 )
 """Ids of classes that have no methods of a program. Ids, since a metaclass may have a `__hash__` of its own."""
 MISSING: Final = object()
-_mro = type.__dict__["__mro__"].__get__
 _bases = type.__dict__["__bases__"].__get__
-_namespace = type.__dict__["__dict__"].__get__
 _qualname = type.__dict__["__qualname__"].__get__
 _module = type.__dict__["__module__"].__get__
-_subclasses = type.__dict__["__subclasses__"]
 
-
-def mro(cls: type) -> tuple[type, ...]:
-    """Return a class and its bases in the order in which the interpreter searches them."""
-    found: tuple[type, ...] = _mro(cls)
-    return found
+mro: Final[Callable[[type], tuple[type, ...]]] = type.__dict__["__mro__"].__get__
+"""Return a class and its bases in the order in which the interpreter searches them."""
+namespace_of: Final[Callable[[type], Mapping[str, Any]]] = type.__dict__["__dict__"].__get__
+"""Return the attributes that a class itself defines, by name."""
+direct_subclasses: Final[Callable[[type], list[type]]] = type.__dict__["__subclasses__"]
+"""Return the classes that were derived from a class and still exist."""
 
 
 def first_base(cls: type) -> type:
     """Return the first class that a class was derived from."""
-    found: tuple[type, ...] = _bases(cls)
-    return found[0]
-
-
-def direct_subclasses(cls: type) -> list[type]:
-    """Return the classes that were derived from a class and still exist."""
-    found: list[type] = _subclasses(cls)
-    return found
-
-
-def namespace_of(cls: type) -> Mapping[str, Any]:
-    """Return the attributes that a class itself defines, by name."""
-    found: Mapping[str, Any] = _namespace(cls)
-    return found
+    bases: tuple[type, ...] = _bases(cls)
+    return bases[0]
 
 
 def inherits(cls: type, base: type) -> bool:

@@ -22,8 +22,8 @@ MUTED: Final[list[str]] = []
 HOME_PID: Final = os.getpid()
 """The process that imported flowtrace; its forks have other ids."""
 
-_TRUE: Final = ("1", "true", "yes", "on")
-_FALSE: Final = ("0", "false", "no", "off")
+TRUE: Final = ("1", "true", "yes", "on")
+FALSE: Final = ("0", "false", "no", "off")
 
 
 def turn_on() -> None:
@@ -63,12 +63,12 @@ def may_be_on() -> bool:
 
 def environment_may_enable() -> bool:
     """Return False if the environment does not ask for tracing; `settings` reads the details, and loads modules."""
-    if _variable("FLOWTRACE_DISABLED") in _TRUE:
+    if _variable("FLOWTRACE_DISABLED") in TRUE:
         return False
     if _variable("FLOWTRACE_DUMP_SIGNAL"):  # also where nothing is traced: without a handler, the signal would kill
         return True
     mode = _variable("FLOWTRACE_MODE")
-    return mode not in _FALSE and bool(mode or _variable("FLOWTRACE_OUT") or _variable("FLOWTRACE_BLACKBOX"))
+    return mode not in FALSE and bool(mode or _variable("FLOWTRACE_OUT") or _variable("FLOWTRACE_BLACKBOX"))
 
 
 def _variable(name: str) -> str:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from flowtrace.host.switch import FALSE, TRUE
+
 LARGEST_NUMBER: Final = 2**31 - 1
 PLACEHOLDERS: Final = ("pid", "run_id", "flow_id", "timestamp")
-_TRUE: Final = frozenset({"1", "true", "yes", "on"})
-_FALSE: Final = frozenset({"0", "false", "no", "off"})
 # Python and terminals give them no meaning; a handler for another one would change how a program is ended or stopped.
 _FREE_SIGNALS: Final = ("USR1", "USR2", "RTMIN", "RTMAX")
 
@@ -57,8 +57,8 @@ class Kind:
 
 def _boolean_from_text(text: str) -> bool:
     text = text.lower()
-    if text in _TRUE or text in _FALSE:
-        return text in _TRUE
+    if text in TRUE or text in FALSE:
+        return text in TRUE
     raise ValueError(text)
 
 
@@ -90,7 +90,7 @@ def _check_count(value: object) -> int:
 
 def _mode_from_text(text: str) -> TraceMode:
     text = text.lower()
-    return _check_mode(text in _TRUE if text in _TRUE or text in _FALSE else text)
+    return _check_mode(text in TRUE if text in TRUE or text in FALSE else text)
 
 
 def _check_mode(value: Any) -> TraceMode:

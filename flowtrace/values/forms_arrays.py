@@ -46,13 +46,13 @@ def _numpy_item(exact: Any, numpy: Any) -> object:
         return str(exact.item())
     item = exact.item()
     if exact.dtype.names:
-        return HashOf(_fields(exact.dtype, item, 0))
+        return HashOf(_structured(exact.dtype, item, 0))
     if _is_padded(exact, numpy):
         return str(item)
     return item if type(item) in (bool, int, float, str, bytes, complex) else exact.tobytes()
 
 
-def _fields(dtype: Any, content: Any, levels: int) -> object:
+def _structured(dtype: Any, content: Any, levels: int) -> object:
     """Return items of a structured dtype, to be split into fields where a field's name hides it.
 
     Args:
@@ -62,7 +62,7 @@ def _fields(dtype: Any, content: Any, levels: int) -> object:
     """
     if not (names := _names_of(dtype)):
         return content
-    return NamedParts(names, content, lambda: _field_by_field(dtype, content, levels))
+    return NamedParts(names, content, lambda: _split_fields(dtype, content, levels))
 
 
 def _names_of(dtype: Any) -> list[str]:
@@ -70,14 +70,14 @@ def _names_of(dtype: Any) -> list[str]:
     return [name for own in dtype.names or () for name in (own, *_names_of(dtype[own]))]
 
 
-def _field_by_field(dtype: Any, content: Any, levels: int) -> object:
+def _split_fields(dtype: Any, content: Any, levels: int) -> object:
     dtype, levels = dtype.base, levels + len(dtype.shape)
     if not dtype.names or (levels and type(content) is not list):  # an array in a field splits its own fields
         return content
     if levels:
-        return [_field_by_field(dtype, item, levels - 1) for item in content]
+        return [_split_fields(dtype, item, levels - 1) for item in content]
     pairs = zip(dtype.names, content, strict=True)
-    return tuple(Labelled(name, WrittenAs(item, _field_by_field(dtype[name], item, 0))) for name, item in pairs)
+    return tuple(Labelled(name, WrittenAs(item, _split_fields(dtype[name], item, 0))) for name, item in pairs)
 
 
 def _is_padded(array: Any, numpy: Any) -> bool:
@@ -91,7 +91,7 @@ def _ndarray(value: Any, numpy: Any) -> Form:
     base = numpy.asarray(value)
     fields: dict[str, object] = {"dtype": base.dtype.str, "shape": list(base.shape)}
     if base.dtype.hasobject or base.dtype.names:  # a buffer of pointers, or with padding between the fields
-        fields |= {"dtype": str(base.dtype), "items": HashOf(_fields(base.dtype, base.tolist(), base.ndim))}
+        fields |= {"dtype": str(base.dtype), "items": HashOf(_structured(base.dtype, base.tolist(), base.ndim))}
     elif _is_padded(base, numpy):
         fields["items"] = HashOf([str(item) for item in base.ravel().tolist()])
     else:

@@ -146,15 +146,7 @@ def _fraction(value: fractions.Fraction, cls: type) -> Form:
     return _with_class("fraction", value, fields, fractions.Fraction)
 
 
-def _uuid(value: uuid.UUID, cls: type) -> Form:
-    return Tag("uuid", [("value", uuid.UUID.__str__(value))])
-
-
-def _address(value: Any, cls: type) -> Form:
-    return Tag("ip", [("class", class_name(cls)), ("value", str(value))])
-
-
-def _parts(base: type, value: object, names: str) -> list[int]:
+def _integers_of(base: type, value: object, names: str) -> list[int]:
     return [class_attribute(base, name).__get__(value) for name in names.split()]
 
 
@@ -173,7 +165,7 @@ def _zone(zone: object) -> dict[str, object]:
 
 def _moment(value: Any, base: type, names: str) -> Form:
     """A date and time or a time of day: naive text, and its zone. The two folds of a repeated hour differ."""
-    naive = base(*_parts(base, value, names))
+    naive = base(*_integers_of(base, value, names))
     fields = {"value": naive.isoformat(), **_zone(base.__dict__["tzinfo"].__get__(value))}
     if base.__dict__["fold"].__get__(value):
         fields["fold"] = 1
@@ -189,12 +181,12 @@ def _time(value: datetime.time, cls: type) -> Form:
 
 
 def _date(value: datetime.date, cls: type) -> Form:
-    exact = datetime.date(*_parts(datetime.date, value, "year month day"))
+    exact = datetime.date(*_integers_of(datetime.date, value, "year month day"))
     return _with_class("date", value, {"value": exact.isoformat()}, datetime.date)
 
 
 def _timedelta(value: datetime.timedelta, cls: type) -> Form:
-    days, seconds, micros = _parts(datetime.timedelta, value, "days seconds microseconds")
+    days, seconds, micros = _integers_of(datetime.timedelta, value, "days seconds microseconds")
     fields: dict[str, object] = {"days": days, "microseconds": micros, "seconds": seconds}
     return _with_class("timedelta", value, fields, datetime.timedelta)
 
@@ -210,18 +202,6 @@ def _path(value: pathlib.PurePath, cls: type) -> Form:
     return Tag("path", [("flavour", flavour), ("value", pathlib.PurePath.__str__(value))])
 
 
-def _range(value: range, cls: type) -> Form:
-    return Tag("range", [("start", value.start), ("step", value.step), ("stop", value.stop)])
-
-
-def _slice(value: Any, cls: type) -> Form:
-    return Tag("slice", [("start", value.start), ("step", value.step), ("stop", value.stop)])
-
-
-def _pattern(value: re.Pattern[Any], cls: type) -> Form:
-    return Tag("pattern", [("flags", value.flags), ("pattern", value.pattern)])
-
-
 def _namespace(value: types.SimpleNamespace, cls: type) -> Form:
     return _with_class("namespace", value, {"fields": dict(instance_dict(value))}, types.SimpleNamespace)
 
@@ -235,10 +215,6 @@ def _exception(value: BaseException, cls: type) -> Form:
     return Tag("exception", sorted(fields.items()))
 
 
-def _type(value: type, cls: type) -> Form:
-    return Tag("type", [("class", class_name(value))])
-
-
 def _function(value: Any, cls: type) -> Form:
     """A function has its name as content; one without a name of its own (a lambda, a local one) is opaque."""
     module, name = value.__module__, value.__qualname__
@@ -247,33 +223,30 @@ def _function(value: Any, cls: type) -> Form:
     return Tag("function", [("name", f"{module}:{name}")])
 
 
-def _module(value: types.ModuleType, cls: type) -> Form:
-    return Tag("module", [("name", value.__name__)])
-
-
-def _singleton(kind: str) -> Describe:
-    return lambda value, cls: Tag(kind)
+def _bounds(value: Any, cls: type) -> Form:
+    """A range or a slice."""
+    return Tag(cls.__name__, [("start", value.start), ("step", value.step), ("stop", value.stop)])
 
 
 _CONTEXT: Final = frozenset({"obj"})  # of an AttributeError: the object that lacks it, which may be any
 _EXACT_TYPES: Final[dict[type, Describe]] = {
     memoryview: _memoryview,
     array.array: _array,
-    range: _range,
-    slice: _slice,
-    re.Pattern: _pattern,
+    range: _bounds,
+    slice: _bounds,
+    re.Pattern: lambda value, _: Tag("pattern", [("flags", value.flags), ("pattern", value.pattern)]),
     types.FunctionType: _function,
     types.BuiltinFunctionType: _function,
-    types.ModuleType: _module,
-    type(...): _singleton("ellipsis"),
-    type(NotImplemented): _singleton("notimplemented"),
-    uuid.UUID: _uuid,
+    types.ModuleType: lambda value, _: Tag("module", [("name", value.__name__)]),
+    type(...): lambda *_: Tag("ellipsis"),
+    type(NotImplemented): lambda *_: Tag("notimplemented"),
+    uuid.UUID: lambda value, _: Tag("uuid", [("value", uuid.UUID.__str__(value))]),
     datetime.timezone: _timezone,
     zoneinfo.ZoneInfo: _timezone,
     pathlib.PurePosixPath: _path,
     pathlib.PureWindowsPath: _path,
     type(pathlib.Path()): _path,
-    **dict.fromkeys(ADDRESSES, _address),
+    **dict.fromkeys(ADDRESSES, lambda value, cls: Tag("ip", [("class", class_name(cls)), ("value", str(value))])),
 }
 _BASES: Final[tuple[tuple[type, Describe], ...]] = (
     (str, _string),
@@ -296,7 +269,7 @@ _BASES: Final[tuple[tuple[type, Describe], ...]] = (
     (datetime.timedelta, _timedelta),
     (types.SimpleNamespace, _namespace),
     (BaseException, _exception),
-    (type, _type),
+    (type, lambda value, _: Tag("type", [("class", class_name(value))])),
 )
 # by id, since a metaclass may have an __eq__ and a __hash__ of its own
 EXACT: Final = {id(cls): describe for cls, describe in (*_BASES, *_EXACT_TYPES.items())}

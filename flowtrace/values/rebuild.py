@@ -224,7 +224,7 @@ class Rebuilder:
         wanted = [shape(member).origin for member in members(hint)]
         return path(content, next((cls for cls in wanted if isinstance(cls, type) and cls is not type(None)), None))
 
-    def _rows(self, content: dict[str, Any], hint: Any) -> Any:
+    def _collection(self, content: dict[str, Any], hint: Any) -> Any:
         """A set, a frozenset, a deque, or a list or tuple of a subclass."""
         base = _CONTAINERS[content[TAG]]
         hint = next((member for member in members(hint) if takes_items_of(shape(member).origin, base)), Any)
@@ -328,7 +328,7 @@ class Rebuilder:
 
     _KINDS: ClassVar[Mapping[str, Callable[[Any, dict[str, Any], Any], Any]]] = {
         **dict.fromkeys(STANDARD, _standard),
-        **dict.fromkeys(_CONTAINERS, _rows),
+        **dict.fromkeys(_CONTAINERS, _collection),
         **dict.fromkeys(MAKERS, _record),
         "dict": _dict,
         "namedtuple": _namedtuple,

@@ -64,34 +64,10 @@ def _exact(value: Any, kind: type[T]) -> T:
     return exact
 
 
-def _complex(members: Members) -> complex:
-    return complex(_or_nan(members["real"]), _or_nan(members["imag"]))
-
-
 def _memoryview(members: Members) -> memoryview[Any]:
     view: memoryview[Any] = memoryview(_exact(members["data"], bytes))
     form, shape = members["format"], members["shape"]
     return view if (form, shape) == ("B", [len(view)]) else view.cast("B").cast(form, shape)
-
-
-def _decimal(members: Members) -> decimal.Decimal:
-    return decimal.Decimal(_exact(members["value"], str))
-
-
-def _fraction(members: Members) -> fractions.Fraction:
-    return fractions.Fraction(_exact(members["numerator"], int), _exact(members["denominator"], int))
-
-
-def _address(members: Members) -> Any:
-    return _ADDRESSES[members["class"]](_exact(members["value"], str))
-
-
-def _range(members: Members) -> range:
-    return range(members["start"], members["stop"], members["step"])
-
-
-def _pattern(members: Members) -> re.Pattern[Any]:
-    return re.compile(members["pattern"], members["flags"])
 
 
 # --- times
@@ -131,10 +107,6 @@ def _time(members: Members) -> datetime.time:
     return naive.replace(tzinfo=_zone_of(members), fold=members.get("fold", 0))
 
 
-def _timedelta(members: Members) -> datetime.timedelta:
-    return datetime.timedelta(members["days"], members["seconds"], members["microseconds"])
-
-
 # --- values of other libraries, which the program must have loaded
 
 
@@ -158,20 +130,20 @@ def _timestamp(members: Members) -> Any:
 
 
 STANDARD: Final[dict[str, Callable[[Members], Any]]] = {
-    "complex": _complex,
+    "complex": lambda members: complex(_or_nan(members["real"]), _or_nan(members["imag"])),
     "memoryview": _memoryview,
-    "decimal": _decimal,
-    "fraction": _fraction,
+    "decimal": lambda members: decimal.Decimal(_exact(members["value"], str)),
+    "fraction": lambda members: fractions.Fraction(*(_exact(members[n], int) for n in ("numerator", "denominator"))),
     "uuid": lambda members: uuid.UUID(members["value"]),
-    "ip": _address,
-    "range": _range,
+    "ip": lambda members: _ADDRESSES[members["class"]](_exact(members["value"], str)),
+    "range": lambda members: range(members["start"], members["stop"], members["step"]),
     "slice": lambda members: slice(members["start"], members["stop"], members["step"]),
-    "pattern": _pattern,
+    "pattern": lambda members: re.compile(members["pattern"], members["flags"]),
     "zone": _zone,
     "datetime": _datetime,
     "date": lambda members: datetime.date.fromisoformat(members["value"]),
     "time": _time,
-    "timedelta": _timedelta,
+    "timedelta": lambda members: datetime.timedelta(members["days"], members["seconds"], members["microseconds"]),
     "str": _string,
     "int": _integer,
     "float": _float,

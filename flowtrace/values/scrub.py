@@ -77,7 +77,7 @@ def _collect(waiting: deque[tuple[object, int, int]], secret: SecretNames, found
             if len(seen) > _MOST_PARTS:
                 found[EVERYTHING] = None
                 return
-            waiting += _parts(value, kind, depth, shortest, secret)
+            waiting += _children(value, kind, depth, shortest, secret)
 
 
 def _texts_of(value: Any, kind: type) -> list[str] | None:
@@ -100,7 +100,7 @@ def _is_secret(text: str, shortest: int, secret: SecretNames) -> bool:
     return len(text) > 1 and text.lower() not in _ORDINARY and not text.isspace()
 
 
-def _parts(value: Any, kind: type, depth: int, shortest: int, secret: SecretNames) -> list[tuple[object, int, int]]:
+def _children(value: Any, kind: type, depth: int, shortest: int, secret: SecretNames) -> list[tuple[object, int, int]]:
     if inherits(kind, dict):
         pairs = pairs_of(value)
         return [(key, depth, _SHORTEST_BESIDE) for key, _ in pairs] + [(item, depth, shortest) for _, item in pairs]
