@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flowtrace.cli.program import program_environment
+from flowtrace.cli.run import program_environment
 from flowtrace.instrument.autotrace import AutoTracer, Patterns, install
 from flowtrace.settings.kinds import PATTERNS, TraceMode, ValidationMode
 from flowtrace.settings.variables import Parsed, Problem, parse

@@ -1,4 +1,4 @@
-"""The frame of the command line: which commands there are, and how each of them ends."""
+"""The command line itself: its commands, and how an error of any of them becomes an exit code."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from click.shell_completion import CompletionItem
 from flowtrace.cli.common import EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_USAGE, say
 from flowtrace.errors import FlowtraceError
 
-# Each command is `command` in `flowtrace.cli.<name>`; its line stands here so that the list imports none of them.
+# Each command is `command` in `flowtrace.cli.<name>`; its summary is here, so that the list imports none of them.
 COMMANDS: Final = {
     "run": "Run a program with tracing on.",
     "show": "Show a trace: its steps as a tree, and what failed.",
     "replay": "Call a trace's functions again, and compare.",
     "diff": "Name the first difference between two traces.",
-    "check": "Run a program several times: does it do the same each time?",
+    "check": "Run a program several times, and compare the runs.",
     "validate": "Check trace files against the format.",
-    "recover": "Make a trace of what a dead process left behind.",
-    "doctor": "Show the configuration in force, and what is wrong with it.",
+    "recover": "Make a trace from the ring file of a dead process.",
+    "doctor": "Show the active configuration, and the problems in it.",
     "schema": "Print the JSON Schema of the trace file.",
 }
 
 
 class _Commands(click.Group):
-    """Loads a command when it is called."""
+    """Imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in COMMANDS if find_spec(f"{__package__}.{name}") is not None]
@@ -53,9 +53,9 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             code = super().invoke(ctx)
-            sys.stdout.flush()  # a closed pipe is noticed here, not when the interpreter ends
+            sys.stdout.flush()  # notices a closed pipe here instead of when the interpreter ends
         except BrokenPipeError:
-            return _end_of_pipe()
+            return _discard_output()
         return code
 
 
@@ -72,7 +72,7 @@ def _show_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool)
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Print the version."
 )
 def app() -> None:
-    """Record what a program's functions did, and find out why one of them failed.
+    """Record the calls of a program's functions, and find out why one of them failed.
 
     TRACE, in the commands below, is a trace file, a folder (the newest trace in it), or - for standard input.
 
@@ -92,7 +92,7 @@ def app() -> None:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run a command, and turn however it ends into an exit code; bad input becomes one line on standard error."""
+    """Run a command, and return its exit code; an error of the user's becomes one line on standard error."""
     try:
         code = app.main(argv, prog_name="flowtrace", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -103,8 +103,8 @@ def run(argv: Sequence[str] | None = None) -> int:
         say(str(error))
         return EXIT_USAGE
     except OSError as error:
-        place = f"{error.filename}: " if error.filename is not None else ""
-        say(f"{place}{error.strerror or error}")
+        file = f"{error.filename}: " if error.filename is not None else ""
+        say(f"{file}{error.strerror or error}")
         return EXIT_USAGE
     except RecursionError:
         say("the input is nested too deeply")
@@ -113,12 +113,12 @@ def run(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def _end_of_pipe() -> int:
-    """Let what is still in the buffer go nowhere: the interpreter flushes it when it ends."""
+def _discard_output() -> int:
+    """Discard the output that is still buffered, which the interpreter would write to the closed pipe at its end."""
     try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
     except (OSError, ValueError):
         pass
     return EXIT_PIPE_CLOSED

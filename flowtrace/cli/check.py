@@ -1,4 +1,4 @@
-"""`flowtrace check`: does a program do the same each time?"""
+"""`flowtrace check`: run a program several times, and compare the runs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,13 @@ from flowtrace.cli.common import (
     EXIT_OK,
     Line,
     UnreadableError,
-    harmless,
     json_option,
-    make_console,
-    print_json,
-    print_lines,
+    print_result,
+    printable,
+    several,
 )
-from flowtrace.cli.differences import first_lines, note_lines, several
-from flowtrace.cli.program import (
-    ProgramCommand,
-    auto_option,
-    program_argument,
-    program_environment,
-    python_command,
-)
+from flowtrace.cli.diff import first_lines, note_lines
+from flowtrace.cli.run import ProgramCommand, auto_option, program_argument, program_environment, python_command
 from flowtrace.settings.kinds import LARGEST_NUMBER
 from flowtrace.settings.variables import parse
 
@@ -42,10 +35,14 @@ if TYPE_CHECKING:
 
 _STEPS: Final = 100_000
 _BYTES: Final = 1 << 28  # 256 MiB of captured values
-_WHOLE: Final = "program.json"
+_RUN_FILE: Final = "program.json"
 _MEMORY: Final = "/dev/shm"  # noqa: S108  # the folder made in it has a random name and belongs to us alone
-_OWN: Final = frozenset({"output changed", "error appeared", "error vanished", "error changed"}) | frozenset(
-    {"state delta changed", "validation issues changed", "code changed"}
+# Kinds of divergence that are the node's own doing; for any other, the step that it was called in has to be looked at.
+_OWN_KINDS: Final = frozenset(
+    {
+        *("output changed", "error appeared", "error vanished", "error changed"),
+        *("state delta changed", "validation issues changed", "code changed"),
+    }
 )
 
 
@@ -53,10 +50,10 @@ class _Run(NamedTuple):
     """One run of the program.
 
     Attributes:
-        name: what to call it.
+        name: such as ``run 1``.
         exit_code: as a shell would have it.
-        trace: all that it did.
-        path: beside which its payload files are.
+        trace: all of its steps.
+        path: the trace's file, in the folder of its payload files.
     """
 
     name: str
@@ -84,43 +81,40 @@ class _Run(NamedTuple):
 def command(
     runs: int, quiet: bool, keep: str | None, as_json: bool, auto: tuple[str, ...], program: tuple[str, ...]
 ) -> int:
-    """Run a Python program several times, and name the first node that does not do the same each time.
+    """Run a Python program several times, and name the first node that is not deterministic.
 
-    Each run is a fresh process in the same folder and environment, in mode `always`, with captured values and, unless
-    FLOWTRACE_BUFFER_SIZE says otherwise, room for 100,000 steps; nothing is done about the seed of hashes or of random
-    numbers. The first run is compared with each of the others. What the
-    program prints in its first run goes to standard error. It reads standard input only where that is a file.
+    Each run is a new process in the same folder and environment, in mode `always`, with captured values and, unless
+    FLOWTRACE_BUFFER_SIZE is set, room for 100,000 steps. The seeds of hashes and of random numbers are not fixed. The
+    first run is compared with each of the others. The output of the first run goes to standard error. The program
+    reads standard input only if that is a file.
 
-    Ends with 0 where all runs did the same, and with 1 where they did not, or ended with different exit codes.
+    Exit code 0: all runs are the same; 1: they differ, or ended with different exit codes.
     """
     if keep is not None and os.path.lexists(keep) and os.listdir(keep):
-        raise UnreadableError(f"{keep}: is not empty; the traces would mix with what is in it")
-    with tempfile.TemporaryDirectory(dir=_quick_folder()) as name:
+        raise UnreadableError(f"{keep}: is not empty; the traces would mix with the files in it")
+    with tempfile.TemporaryDirectory(dir=_memory_folder()) as name:
         folder = Path(name)
         done = [_run(folder, number, program, auto, quiet or number > 1) for number in range(1, runs + 1)]
         diffs = [_compare(done[0], other) for other in done[1:]]
         if keep is not None:
-            shutil.copytree(folder, keep, ignore=_not_kept, dirs_exist_ok=True)
+            shutil.copytree(folder, keep, ignore=_single_traces, dirs_exist_ok=True)
     same_end = len({run.exit_code for run in done}) == 1
     is_good = same_end and all(result.exit_code == 0 for result in diffs)
-    if as_json:
-        print_json(_document(done, diffs, is_good))
-    else:
-        print_lines(make_console(), _lines(done, diffs, is_good, program))
+    print_result(as_json, lambda: _document(done, diffs, is_good), lambda _: _lines(done, diffs, is_good, program))
     return EXIT_OK if is_good else EXIT_DIFFERS
 
 
-def _quick_folder() -> str | None:
-    """Return a folder in memory, if there is one with room: each flow and each outermost call is a file of its own."""
+def _memory_folder() -> str | None:
+    """Return a folder in memory, if there is one with room, since each flow and outermost call writes its own file."""
     if "TMPDIR" not in os.environ and os.path.isdir(_MEMORY) and os.access(_MEMORY, os.W_OK):
         return _MEMORY if shutil.disk_usage(_MEMORY).free >= 4 * _BYTES else None
     return None
 
 
-def _not_kept(folder: str, names: list[str]) -> set[str]:
-    """Leave the traces of single flows and calls behind, but not the payload files."""
+def _single_traces(folder: str, names: list[str]) -> set[str]:
+    """Return the traces of single flows and calls, which are not kept: the trace of the run has their steps."""
     is_run = os.path.basename(folder).startswith("run-")
-    return {name for name in names if is_run and name.endswith(".json") and name != _WHOLE}
+    return {name for name in names if is_run and name.endswith(".json") and name != _RUN_FILE}
 
 
 def _run(folder: Path, number: int, program: tuple[str, ...], auto: tuple[str, ...], quiet: bool) -> _Run:
@@ -138,7 +132,7 @@ def _run(folder: Path, number: int, program: tuple[str, ...], auto: tuple[str, .
     trace = gather(map(load_trace, sorted(own.glob("*.json"))), outside)
     if not trace.steps:
         raise UnreadableError(_nothing_recorded(exit_code, environment))
-    path = str(own / _WHOLE)
+    path = str(own / _RUN_FILE)
     write_atomically(path, pretty(to_document(trace)))
     return _Run(name, exit_code, trace, path)
 
@@ -156,26 +150,26 @@ def _environment(environ: Mapping[str, str], folder: Path, auto: tuple[str, ...]
     return program_environment({**room, **environ, **every}, mode="always", out=out, capture=True, auto=auto)
 
 
-def _execute(words: list[str], environment: dict[str, str], quiet: bool) -> int:
-    """Run a program; where standard input is a file, it begins at the same place each time."""
+def _execute(arguments: list[str], environment: dict[str, str], quiet: bool) -> int:
+    """Run a program; if standard input is a file, each run reads it from the same position."""
     sys.stdout.flush()
     sys.stderr.flush()
     output = subprocess.DEVNULL if quiet else sys.stderr.fileno()
-    place = _place_in_input()
-    done = subprocess.run(  # noqa: S603  # it is there to run what the user names
-        words,
+    position = _position_in_input()
+    done = subprocess.run(  # noqa: S603  # the user names the program
+        arguments,
         env=environment,
-        stdin=subprocess.DEVNULL if place is None else sys.stdin.fileno(),
+        stdin=subprocess.DEVNULL if position is None else sys.stdin.fileno(),
         stdout=output,
         stderr=output,
         check=False,
     )
-    if place is not None:
-        os.lseek(sys.stdin.fileno(), place, os.SEEK_SET)
+    if position is not None:
+        os.lseek(sys.stdin.fileno(), position, os.SEEK_SET)
     return done.returncode if done.returncode >= 0 else 128 - done.returncode
 
 
-def _place_in_input() -> int | None:
+def _position_in_input() -> int | None:
     try:
         descriptor = sys.stdin.fileno()
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -192,12 +186,12 @@ def _compare(first: _Run, other: _Run) -> TraceDiff:
     return compare(*(Side(run.trace, run.name, run.path) for run in (first, other)))
 
 
-# --- what is said
+# --- the report
 
 
 def _culprit(first: Divergence) -> str | None:
-    """Return the node that is not deterministic; None where that is code outside any node."""
-    return first.node_id if first.kind in _OWN else first.inside
+    """Return the node that is not deterministic; None if it is code outside any node."""
+    return first.node_id if first.kind in _OWN_KINDS else first.inside
 
 
 def _document(done: list[_Run], diffs: list[TraceDiff], is_good: bool) -> dict[str, Any]:
@@ -214,7 +208,7 @@ def _lines(done: list[_Run], diffs: list[TraceDiff], is_good: bool, program: tup
     verdict, style = ("deterministic", "bold green") if is_good else ("not deterministic", "bold red")
     steps = {len(run.trace.steps) for run in done}
     count = several(steps.pop(), "step") if len(steps) == 1 else "different numbers of steps"
-    yield [(verdict, style), (f"  {len(done)} runs of {harmless(' '.join(program))}, {count}", "dim")]
+    yield [(verdict, style), (f"  {len(done)} runs of {printable(' '.join(program))}, {count}", "dim")]
     codes = [run.exit_code for run in done]
     if len(set(codes)) > 1:
         yield [(f"exit codes: {', '.join(map(str, codes))}", "red")]
@@ -224,26 +218,26 @@ def _lines(done: list[_Run], diffs: list[TraceDiff], is_good: bool, program: tup
     if shown is None:
         yield from note_lines(diffs[0])
         return
-    yield from _first(shown)
+    yield from _first_difference(shown)
     for result in diffs:
         if result is not shown:
-            yield [(f"{result.b}: ", "dim"), (_short(result), "")]
+            yield [(f"{result.b}: ", "dim"), (_summary(result), "")]
 
 
-def _first(result: TraceDiff) -> Iterator[Line]:
+def _first_difference(result: TraceDiff) -> Iterator[Line]:
     if result.first is None:
         yield [(f"{result.a} and {result.b} can't be compared", "red")]
         yield from note_lines(result)
         return
     culprit = _culprit(result.first)
-    name = "code outside any node" if culprit is None else harmless(culprit)
+    name = "code outside any node" if culprit is None else printable(culprit)
     yield [("first node that is not deterministic: ", ""), (name, "bold red")]
     yield []
     yield [(f"A is {result.a}, B is {result.b}", "dim")]
     yield from first_lines(result)
 
 
-def _short(result: TraceDiff) -> str:
+def _summary(result: TraceDiff) -> str:
     if result.first is None:
         return f"{result.verdict} as {result.a}" if result.exit_code == 0 else str(result.verdict)
-    return f"{several(result.total, 'divergence')}, the first at {harmless(result.first.node_id)}"
+    return f"{several(result.total, 'divergence')}, the first at {printable(result.first.node_id)}"

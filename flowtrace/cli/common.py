@@ -1,4 +1,4 @@
-"""What the commands share: the TRACE argument, exit codes, and output that is right for where it goes."""
+"""Shared by the commands: exit codes, the TRACE argument, and output that is safe for a terminal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EXIT_INTERRUPTED: Final = 130
 EXIT_PIPE_CLOSED: Final = 141
 MAX_TRACE_BYTES: Final = 1 << 28  # 256 MiB: no recorder writes that much, and reading takes several times as much
 Line = list[tuple[str, str]]
-"""Pieces of text, harmless already, with their styles."""
+"""Pieces of printable text with their styles."""
 _CHUNK: Final = 1000
 _UNSEEN: Final = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 _UNBOUNDED: Final = 100_000  # columns, where no terminal sets a limit
@@ -43,7 +43,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class UnreadableError(FlowtraceError):
-    """An input that is no file, or too large to be read."""
+    """An input that is not a file, or too large to be read."""
 
 
 # --- commands
@@ -61,7 +61,7 @@ class Command(click.Command):
         self.examples = [line.strip() for line in examples.strip().splitlines()]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples, each whole on its line."""
+        """Write each example on one line, without wrapping it."""
         with formatter.section("Examples"):
             for line in self.examples:
                 formatter.write(f"{'':{formatter.current_indent}}{line}\n")
@@ -80,7 +80,7 @@ class TraceSource:
     """Where a trace is read from.
 
     Attributes:
-        name: what to call it in messages; not made harmless for a terminal yet.
+        name: its name in messages; may hold unprintable characters.
         path: the file; None for standard input.
     """
 
@@ -96,7 +96,8 @@ class TraceSource:
         """
         if self.path is None:
             return self._bounded(sys.stdin.buffer.read(MAX_TRACE_BYTES + 1))
-        if not _can_end(self.path.stat().st_mode):
+        mode = self.path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):  # a shell's <(...) is a pipe; a device may have no end
             raise UnreadableError(f"{self.name}: is not a file")
         with self.path.open("rb") as file:
             return self._bounded(file.read(MAX_TRACE_BYTES + 1))
@@ -118,11 +119,6 @@ class TraceSource:
         return data
 
 
-def _can_end(mode: int) -> bool:
-    """Tell whether reading a file of this kind comes to an end: a regular file, or a pipe such as ``<(...)`` makes."""
-    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
-
-
 class _TraceType(_ParamType):
     """A path, a folder, or ``-``."""
 
@@ -137,10 +133,10 @@ class _TraceType(_ParamType):
         if path.is_dir():
             found = newest_trace(path)
             if found is None:
-                self.fail(f"there is no trace in the folder '{harmless(value)}'", param, ctx)
+                self.fail(f"there is no trace in the folder '{printable(value)}'", param, ctx)
             path = found
         elif not path.exists():
-            self.fail(f"there is no file '{harmless(value)}'", param, ctx)
+            self.fail(f"there is no file '{printable(value)}'", param, ctx)
         return TraceSource(str(path), path)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -151,9 +147,9 @@ TRACE: Final = _TraceType()
 
 
 def newest_trace(folder: Path) -> Path | None:
-    """Return the file of a folder, not of those inside it, that was written last among those that may be a trace.
+    """Return the newest file of a folder that may be a trace; folders inside it are not searched.
 
-    A trace that turns out to be broken is not passed over: the older one beside it would be taken for the newest.
+    A broken trace counts, too: otherwise an older one would be taken for the newest.
     """
     files = [path for path in folder.glob("*.json") if path.is_file()]
     files.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
@@ -171,7 +167,7 @@ def _may_be_trace(path: Path) -> bool:
 
 @contextmanager
 def collector_off() -> Generator[None]:
-    """Keep the garbage collector off in a ``with`` block: a large trace is many objects, none of them garbage."""
+    """Turn the garbage collector off in a ``with`` block: a large trace is many objects, and none is garbage."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -184,11 +180,11 @@ def collector_off() -> Generator[None]:
 # --- output
 
 
-def harmless(text: str) -> str:
-    r"""Return text on one line, without what a terminal would act on or hide.
+def printable(text: str) -> str:
+    r"""Return text on one line, without characters that a terminal would obey or hide.
 
-    Control characters, ANSI escapes, marks that change the direction of text and other characters that can't be seen
-    become Python's escapes, such as ``\x1b``.
+    Control characters, ANSI escapes, marks that change the direction of text and other invisible characters become
+    Python's escapes, such as ``\x1b``.
     """
     if text.isprintable():
         return text
@@ -197,31 +193,43 @@ def harmless(text: str) -> str:
     )
 
 
-def harmless_lines(text: str) -> list[str]:
-    """Return text line by line, each as `harmless` makes it."""
-    return [harmless(line.removesuffix("\r")) for line in text.split("\n")]
+def printable_lines(text: str) -> list[str]:
+    """Return the lines of a text, each made `printable`."""
+    return [printable(line.removesuffix("\r")) for line in text.split("\n")]
+
+
+def shortened(text: str, length: int) -> str:
+    """Return text made `printable`; where it is longer than a number of characters, its beginning and its length."""
+    return printable(text) if len(text) <= length else f"{printable(text[:length])}... ({len(text):,} characters)"
+
+
+def several(count: int, noun: str) -> str:
+    """Return a number with its noun, which is in the plural for any number but 1."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def say(message: str) -> None:
-    """Print one line about ourselves on standard error."""
-    click.echo(f"flowtrace: {harmless(message)}", err=True)
+    """Print a line of flowtrace's own on standard error."""
+    click.echo(f"flowtrace: {printable(message)}", err=True)
 
 
 def make_console() -> Console:
     """Return a console on standard output, in the terminal's colours and width.
 
-    ``NO_COLOR``, ``FORCE_COLOR`` and ``COLUMNS`` count; without a terminal and ``COLUMNS`` lines are as long as they
-    are. Text from a trace must go through `harmless`; rich's markup is not interpreted.
+    ``NO_COLOR``, ``FORCE_COLOR`` and ``COLUMNS`` count; without a terminal and ``COLUMNS``, lines have no limit. Text
+    from a trace must go through `printable`; rich's markup is not interpreted.
     """
     from rich.console import Console
 
     class PipeConsole(Console):
-        """Leaves a closed pipe to the frame of the command line."""
+        """Leaves a closed pipe to `flowtrace.cli.app`."""
 
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
-    keep_output_alive()
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:  # escape a character that the encoding does not have, instead of failing
+        reconfigure(errors="backslashreplace")
     console = PipeConsole(markup=False, emoji=False, highlight=False, soft_wrap=False)
     if not os.environ.get("COLUMNS", "").isdigit() and not sys.stdout.isatty():
         console.width = _UNBOUNDED
@@ -229,12 +237,12 @@ def make_console() -> Console:
 
 
 def print_lines(console: Console, lines: Iterable[Line]) -> None:
-    """Print lines as they are, many at a time: one that is too long is the terminal's to wrap."""
+    """Print lines, many at a time; the terminal wraps those that are too long."""
     from rich.segment import Segment, Segments
 
     end = Segment.line()
-    waiting = iter(lines)
-    while chunk := list(islice(waiting, _CHUNK)):
+    remaining = iter(lines)
+    while chunk := list(islice(remaining, _CHUNK)):
         pieces: list[Segment] = []
         for line in chunk:
             pieces += [Segment(text, console.get_style(style) if style else None) for text, style in line]
@@ -242,18 +250,20 @@ def print_lines(console: Console, lines: Iterable[Line]) -> None:
         console.print(Segments(pieces), soft_wrap=True, end="")
 
 
-def keep_output_alive() -> None:
-    """Let standard output escape what its encoding does not have, instead of failing."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
+def print_result(as_json: bool, document: Callable[[], object], lines: Callable[[Console], Iterable[Line]]) -> None:
+    """Print the result of a command, as JSON for machines or as lines for people."""
+    if as_json:
+        print_json(document())
+    else:
+        console = make_console()
+        print_lines(console, lines(console))
 
 
 def print_json(document: object) -> None:
     """Print a JSON-like document as UTF-8 in the layout of the trace file, with a newline at its end.
 
-    What a terminal would act on is escaped, as JSON allows. A document that is nested deeper than the writer of that
-    layout goes is printed on one line, in ASCII.
+    Characters that a terminal would obey are escaped, as JSON allows. A document that is nested too deeply for that
+    layout is printed on one line, in ASCII.
     """
     import json
 

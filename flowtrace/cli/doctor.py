@@ -1,4 +1,4 @@
-"""`flowtrace doctor`: what is in force, where it comes from, and what is wrong with it."""
+"""`flowtrace doctor`: the active settings, the variable that each comes from, and the problems in them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ from flowtrace.cli.common import (
     EXIT_OK,
     Command,
     Line,
-    harmless,
     json_option,
-    make_console,
-    print_json,
-    print_lines,
+    print_result,
+    printable,
 )
 from flowtrace.settings import variables
 from flowtrace.settings.config import TraceConfig
@@ -46,27 +44,24 @@ _VALUE_WIDTH: Final = 40
 )
 @json_option
 def command(as_json: bool) -> int:
-    """Show the configuration that this environment makes, and what is wrong with it.
+    """Show the configuration that flowtrace reads from this environment, and the problems in it.
 
-    Tells for each setting which variable it comes from, tries whether the trace file can be written (and leaves
-    nothing behind), and lists the versions of what flowtrace works with. Exit code 1: something is wrong.
+    Shows the variable that each setting comes from, checks that the trace file can be written (and leaves no file
+    behind), and lists the installed versions of flowtrace's dependencies. Exit code 1: there is a problem.
     """
     found = examine(os.environ)
-    if as_json:
-        print_json(found)
-    else:
-        print_lines(make_console(), _lines(found))
+    print_result(as_json, lambda: found, lambda _: _lines(found))
     return EXIT_DIFFERS if found["problems"] else EXIT_OK
 
 
 def examine(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return what is in force in an environment, as a JSON-like document.
+    """Return the settings of an environment and the problems in them, as a JSON-like document.
 
     Args:
         environ: the variables.
 
     Returns:
-        ``tracing`` (the mode in force), ``why``, ``settings``, ``output``, ``problems``, ``versions``, ``extras``.
+        ``tracing`` (the active mode), ``why``, ``settings``, ``output``, ``problems``, ``versions``, ``extras``.
     """
     parsed = variables.parse(environ)
     mode = TraceMode.OFF if parsed.disabled else parsed.config["mode"]
@@ -105,7 +100,7 @@ def _why(parsed: variables.Parsed) -> str:
 
 
 def _settings(parsed: variables.Parsed, environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return every setting with its value, and the variable that it comes from or None for a default."""
+    """Return every setting with its value, and the variable that it comes from; None if it is a default."""
     config = TraceConfig(**parsed.config)
     others = {"disabled": parsed.disabled, "auto": parsed.auto, **parsed.context}
     sources = dict(parsed.sources)
@@ -131,18 +126,18 @@ def _row(setting: str, value: object, variable: str, source: str | None, default
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    known = [variable.name.removeprefix(_PREFIX) for variable in variables.VARIABLES]
+    names = [variable.name.removeprefix(_PREFIX) for variable in variables.VARIABLES]
     problems: list[dict[str, Any]] = []
     for name in sorted(environ):
-        if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in known:
-            near = get_close_matches(name.removeprefix(_PREFIX), known, 1)
+        if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in names:
+            near = get_close_matches(name.removeprefix(_PREFIX), names, 1)
             hint = f": did you mean {_PREFIX}{near[0]}?" if near else ""
             problems.append({"variable": name, "value": None, "message": f"is no variable of flowtrace{hint}"})
     return problems
 
 
 def _try_output(template: str) -> dict[str, Any]:
-    """Write an empty file where the trace would go, under another name, and take it and its new folders away again."""
+    """Write an empty file under another name in the folder of the trace, and remove it and new folders again."""
     rendered = files.render_path(template, run_id="0" * 32, flow_id="process", timestamp=_EPOCH)
     path = os.path.abspath(rendered)
     missing = list(_missing_folders(path))
@@ -163,7 +158,7 @@ def _try_output(template: str) -> dict[str, Any]:
 
 
 def _missing_folders(path: str) -> Iterator[str]:
-    """Return the folders on the way to a file that are not there, innermost first."""
+    """Return the folders of a path that do not exist, innermost first."""
     folder = os.path.dirname(path)
     while not os.path.lexists(folder):
         yield folder
@@ -205,42 +200,42 @@ def _lines(found: dict[str, Any]) -> Iterator[Line]:
     output = found["output"]
     yield [("tracing is ", ""), (found["tracing"], "bold"), (f": {found['why']}", "")]
     verdict = "can be written" if output["writable"] else output["reason"]
-    yield [("trace file ", ""), (harmless(output["path"]), "bold"), (f" {verdict}", _verdict(output["writable"]))]
+    yield [("trace file ", ""), (printable(output["path"]), "bold"), (f" {verdict}", _style(output["writable"]))]
     yield []
     yield from _setting_lines(found["settings"])
     yield []
-    yield [(_joined(found["versions"]), "")]
-    yield from ([(f"extra {extra}: {_joined(versions)}", "")] for extra, versions in found["extras"].items())
-    yield [(harmless(sys.executable), "dim")]
+    yield [(_version_list(found["versions"]), "")]
+    yield from ([(f"extra {extra}: {_version_list(versions)}", "")] for extra, versions in found["extras"].items())
+    yield [(printable(sys.executable), "dim")]
     yield []
     if not found["problems"]:
-        yield [("nothing is wrong", _verdict(True))]
+        yield [("no problems", _style(True))]
     for problem in found["problems"]:
         subject = " = ".join(filter(None, (problem["variable"], problem["value"])))
-        yield [(f"! {harmless(subject)} {problem['message']}", "bold red")]
+        yield [(f"! {printable(subject)} {problem['message']}", "bold red")]
 
 
-def _verdict(good: bool) -> str:
+def _style(good: bool) -> str:
     return "green" if good else "red"
 
 
 def _setting_lines(rows: list[dict[str, Any]]) -> Iterator[Line]:
-    shown = [(row, _shown(row)) for row in rows]
-    width = max(len(text) for _, text in shown if len(text) <= _VALUE_WIDTH)
-    for row, text in shown:
+    values = [(row, _value_text(row)) for row in rows]
+    width = max(len(text) for _, text in values if len(text) <= _VALUE_WIDTH)
+    for row, text in values:
         source = f"from {row['source']}" if row["source"] else f"default ({row['variable']})"
         style = "" if row["source"] else "dim"
         yield [(f"  {row['setting']:<16} ", ""), (f"{text:<{width}}  ", "bold"), (source, style)]
 
 
-def _shown(row: dict[str, Any]) -> str:
+def _value_text(row: dict[str, Any]) -> str:
     value = row["value"]
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):
         value = ",".join(value) or None
-    return harmless(str(row["default"] if value is None else value))
+    return printable(str(row["default"] if value is None else value))
 
 
-def _joined(versions: dict[str, str | None]) -> str:
+def _version_list(versions: dict[str, str | None]) -> str:
     return ", ".join(f"{name} {found or '(not installed)'}" for name, found in versions.items())

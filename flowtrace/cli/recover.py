@@ -1,4 +1,4 @@
-"""`flowtrace recover`: a trace of what a dead process left in its black box."""
+"""`flowtrace recover`: a trace from the black box of a dead process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from flowtrace.cli.common import EXIT_OK, Command, harmless, json_option, print_json
+from flowtrace.cli.common import EXIT_OK, Command, json_option, print_json, printable
 
 
 @click.command(
@@ -21,10 +21,10 @@ from flowtrace.cli.common import EXIT_OK, Command, harmless, json_option, print_
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the trace there.")
 @json_option
 def command(ring: Path, out: Path | None, as_json: bool) -> int:
-    """Make a trace of a ring file (FLOWTRACE_BLACKBOX) that a dead process left behind.
+    """Make a trace from the ring file (FLOWTRACE_BLACKBOX) of a dead process.
 
-    Steps that ran when the process ended stand under in_flight, with the error process_died. Without --out the trace is
-    printed; with it, a line that says how many steps it has, or with --json the same as JSON. RING stays as it is.
+    Steps that were running when the process ended are under in_flight, with the error process_died. Without --out the
+    trace is printed; with --out, the number of its steps, with --json as JSON. RING is not changed.
     """
     from flowtrace.blackbox.recover import recover
     from flowtrace.trace.files import write_atomically
@@ -40,5 +40,5 @@ def command(ring: Path, out: Path | None, as_json: bool) -> int:
     if as_json:
         print_json(found)
     else:
-        click.echo(f"{harmless(str(out))}: {found['steps']} finished steps, {found['in_flight']} in flight")
+        click.echo(f"{printable(str(out))}: {found['steps']} finished steps, {found['in_flight']} in flight")
     return EXIT_OK

@@ -1,4 +1,4 @@
-"""`flowtrace replay`: the functions of a trace are called again, and what comes of it is compared."""
+"""`flowtrace replay`: call the functions of a trace again, and compare the outcomes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from flowtrace.cli.common import (
-    TRACE,
-    Command,
-    TraceSource,
-    harmless,
-    json_option,
-    make_console,
-    print_json,
-)
-from flowtrace.cli.program import auto_option
+from flowtrace.cli.common import TRACE, Command, Line, TraceSource, json_option, print_result, printable, shortened
+from flowtrace.cli.run import auto_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,16 +19,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flowtrace.replaying.report import ReplayReport, StepReplay
-    from flowtrace.trace.model import Hash
 
-Line = list[tuple[str, str]]
-"""Pieces of text with their styles; the texts are harmless."""
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _ID_LENGTH: Final = 16
 _VALUE_WIDTH: Final = 160
 _TEXT_LENGTH: Final = 500
-_SHORT: Final = 16  # hex digits of a hash
-_MARKS: Final = {True: ("✓", "✗", "-"), False: (".", "X", "-")}
+_HASH_DIGITS: Final = 16
+_MARKS: Final = {True: ("✓", "✗", "-"), False: (".", "X", "-")}  # by whether the output is Unicode
 
 
 @click.command(
@@ -53,14 +42,12 @@ _MARKS: Final = {True: ("✓", "✗", "-"), False: (".", "X", "-")}
 )
 @click.option("--step", "steps", metavar="STEP", multiple=True, help="Only this step: its number, step id or node id.")
 @click.option("--until-failure/--all", default=None, help="Stop after the first failed step (default), or go on.")
+@click.option("--compare-hashes/--no-compare-hashes", default=True, help="Compare outputs, too, or only errors.")
 @click.option(
-    "--compare-hashes/--no-compare-hashes", default=True, help="Compare outputs, or only see whether it fails."
+    "--import", "imports", metavar="MODULE", multiple=True, help="Also use this module, which is outside the folder."
 )
 @click.option(
-    "--import", "imports", metavar="MODULE", multiple=True, help="A module outside the folder to be used too."
-)
-@click.option(
-    "--folder", default=".", metavar="FOLDER", help="Modules and scripts under it may be loaded (default: .)."
+    "--folder", default=".", metavar="FOLDER", help="The folder whose modules and scripts may be loaded (default: .)."
 )
 @click.option("--receiver", metavar="MODULE:FACTORY", help="A function that makes the `self` of instance methods.")
 @click.option(
@@ -73,41 +60,38 @@ _MARKS: Final = {True: ("✓", "✗", "-"), False: (".", "X", "-")}
 @auto_option
 @click.option("--pdb", "debug", is_flag=True, help="Open the debugger where a replayed step raises its error.")
 @click.option("--emit-test", metavar="FILE", help="Write a pytest test that reproduces the step.")
-@click.option("--expect-fixed", is_flag=True, help="That test passes once the recorded behaviour is gone.")
+@click.option("--expect-fixed", is_flag=True, help="Write a test that passes once the step is fixed.")
 @json_option
 @click.argument("trace", type=TRACE)
 def command(trace: TraceSource, as_json: bool, auto: tuple[str, ...], debug: bool, **options: Any) -> int:
-    """Call the functions of a TRACE again with their captured inputs, and compare what comes of it.
+    """Call the functions of a TRACE again with their captured inputs, and compare the outcomes.
 
-    Each captured step is replayed by itself, in the order in which the steps ended, so that the first failed step is
-    the innermost one. A step calls its child nodes again, as any call of it does.
+    Each captured step is replayed by itself, in the order in which the steps ended, so the first failed step is the
+    innermost one. A step calls its child nodes again, as any call of it does.
 
-    Only functions with the decorator are called, and only from modules whose files lie under the folder, or which
-    --import names. What they print goes to standard error.
+    Only decorated functions are called, and only those of modules under the folder or named by --import. Their output
+    goes to standard error.
     """
     if options["expect_fixed"] and options["emit_test"] is None:
-        raise click.UsageError("--expect-fixed is about the test that --emit-test writes")
+        raise click.UsageError("--expect-fixed needs --emit-test")
     if debug and trace.path is None:
-        raise click.UsageError("--pdb reads from standard input, and so does the trace -")
-    steps = [_step(text) for text in options.pop("steps")] or None
+        raise click.UsageError("--pdb reads from standard input, so the trace can't be -")
+    steps = [_step_choice(text) for text in options.pop("steps")] or None
     loaded = trace.load()
     _trace_automatically(auto)
     from flowtrace import replay
 
-    beside = None if trace.path is None else trace.path.resolve().parent
-    watch = _debugger() if debug else None
+    payloads = None if trace.path is None else trace.path.resolve().parent
+    on_error = _debugger() if debug else None
     folder = options.pop("folder")
     with redirect_stdout(sys.stderr):
-        report = replay(loaded, steps=steps, working_folder=folder, payloads=beside, on_error=watch, **options)
+        report = replay(loaded, steps=steps, working_folder=folder, payloads=payloads, on_error=on_error, **options)
     report.trace = trace.name
-    if as_json:
-        print_json(report.document())
-    else:
-        _print(make_console(), report, options["emit_test"])
+    print_result(as_json, report.document, lambda console: _lines(console, report, options["emit_test"]))
     return report.exit_code
 
 
-def _step(text: str) -> int | str:
+def _step_choice(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdigit() and len(text) < _ID_LENGTH else text
 
 
@@ -119,10 +103,10 @@ def _trace_automatically(auto: tuple[str, ...]) -> None:
 
 
 def _debugger() -> Callable[[StepReplay, BaseException], None]:
-    """Return what opens the debugger on an error; it talks to the real standard output."""
+    """Return a function that opens the debugger on an error; it writes to the real standard output."""
     terminal = sys.stdout
 
-    def watch(result: StepReplay, error: BaseException) -> None:
+    def open_debugger(result: StepReplay, error: BaseException) -> None:
         import pdb
 
         traceback = error.__traceback__
@@ -130,60 +114,48 @@ def _debugger() -> Callable[[StepReplay, BaseException], None]:
             traceback = traceback.tb_next
         if traceback is None:
             traceback = error.__traceback__
-        kind = type(error).__qualname__
-        terminal.write(f"step {result.number}, {harmless(result.step.node_id)}: {kind}: {harmless(_cut(str(error)))}\n")
+        line = f"{type(error).__qualname__}: {shortened(str(error), _TEXT_LENGTH)}"
+        terminal.write(f"step {result.number}, {printable(result.step.node_id)}: {line}\n")
         debugger = pdb.Pdb(stdout=terminal)
         debugger.reset()
         debugger.interaction(None, traceback)
 
-    return watch
+    return open_debugger
 
 
 # --- the report for people
 
 
-def _print(console: Console, report: ReplayReport, test: str | None) -> None:
-    from rich.segment import Segment, Segments
-
-    is_unicode = console.encoding.lower().startswith("utf")
-    pieces: list[Any] = []
-    for line in _lines(report, test, _MARKS[is_unicode], min(console.width, _VALUE_WIDTH)):
-        pieces += [Segment(text, console.get_style(style) if style else None) for text, style in line]
-        pieces.append(Segment.line())
-    console.print(Segments(pieces), soft_wrap=True, end="")
-
-
-def _lines(report: ReplayReport, test: str | None, marks: tuple[str, str, str], room: int) -> Iterator[Line]:
+def _lines(console: Console, report: ReplayReport, test: str | None) -> Iterator[Line]:
     from flowtrace.replaying.report import ReplayOutcome
 
+    marks = _MARKS[console.encoding.lower().startswith("utf")]
     width = max((len(str(item.number)) for item in report.steps), default=1)
-    names = max((len(harmless(item.step.node_id)) for item in report.steps), default=0)
+    names = max((len(printable(item.step.node_id)) for item in report.steps), default=0)
     for item in report.steps:
         skipped = item.outcome is ReplayOutcome.SKIPPED
         mark = marks[2] if skipped else marks[0] if item.is_as_recorded else marks[1]
         style = "yellow" if skipped else "green" if item.is_as_recorded else "bold red"
-        name = harmless(item.step.node_id)
+        name = printable(item.step.node_id)
         yield [
             (f"{item.number:>{width}} ", "dim"),
             (f"{mark} ", style),
             (f"{name:<{min(names, 60)}}  ", ""),
             (str(item.outcome).replace("_", " "), style),
-            (_more(item), ""),
+            (_reason(item), ""),
         ]
-        yield from _below(item, " " * (width + 3), room)
+        yield from _details(item, " " * (width + 3), min(console.width, _VALUE_WIDTH))
     yield from _verdict(report, test)
 
 
-def _more(item: StepReplay) -> str:
-    if item.reason:
-        return f": {harmless(_cut(item.reason))}"
-    if item.error is None:
-        return ""
-    kind = item.error.details.get("type") if isinstance(item.error.details, dict) else None
-    return f": {harmless(_cut(f'{kind}: {item.error.message}' if kind else item.error.message))}"
+def _reason(item: StepReplay) -> str:
+    from flowtrace.replaying.report import error_line
+
+    text = item.reason or (error_line(item.error) if item.error is not None else "")
+    return f": {shortened(text, _TEXT_LENGTH)}" if text else ""
 
 
-def _below(item: StepReplay, indent: str, room: int) -> Iterator[Line]:
+def _details(item: StepReplay, indent: str, width: int) -> Iterator[Line]:
     from flowtrace.replaying.report import ReplayOutcome
 
     if item.outcome is ReplayOutcome.DIFFERENT_OUTPUT:
@@ -192,26 +164,20 @@ def _below(item: StepReplay, indent: str, room: int) -> Iterator[Line]:
             ("replayed", item.output_hash, item.output_json),
         )
         for label, found, value in sides:
-            yield [(indent, ""), (f"{label} ", "dim"), (_hash(found), ""), (_value(value, room - len(indent) - 30), "")]
+            digits = "" if found is None else printable(found.value[:_HASH_DIGITS])
+            yield [(indent, ""), (f"{label} ", "dim"), (digits, ""), (_json(value, width - len(indent) - 30), "")]
     if item.code_changed and not item.is_as_recorded:
-        yield [(indent, ""), ("the function's code is another one than the recorded", "yellow")]
+        yield [(indent, ""), ("the function's code has changed since it was recorded", "yellow")]
     for note in item.notes:
-        yield [(indent, ""), (f"note: {harmless(note)}", "yellow")]
+        yield [(indent, ""), (f"note: {printable(note)}", "yellow")]
 
 
-def _hash(found: Hash | None) -> str:
-    return "" if found is None else harmless(found.value[:_SHORT])
-
-
-def _value(value: Any, room: int) -> str:
+def _json(value: Any, width: int) -> str:
     from flowtrace.trace.model import UnsetType
     from flowtrace.values.json import plain
 
     data = None if isinstance(value, UnsetType) else plain(value)
-    if data is None:
-        return ""
-    text = harmless(data.decode())
-    return f"  {text}" if len(text) <= max(room, 20) else f"  {text[: max(room, 20)]}... ({len(text)} characters)"
+    return "" if data is None else f"  {shortened(data.decode(), max(width, 20))}"
 
 
 def _verdict(report: ReplayReport, test: str | None) -> Iterator[Line]:
@@ -226,13 +192,9 @@ def _verdict(report: ReplayReport, test: str | None) -> Iterator[Line]:
     ]
     verdict = ", ".join(text for text in counts if not text.startswith("0 ")) or "no steps"
     if report.exit_code and same == len(replayed):
-        verdict += "; no step that had failed was replayed" if replayed else "; nothing was replayed"
+        verdict += "; no failed step was replayed" if replayed else "; nothing was replayed"
     if report.exit_code and report.python:
-        verdict += f"; {harmless(report.python)}"
+        verdict += f"; {printable(report.python)}"
     yield [(verdict, "bold red" if report.exit_code else "bold green")]
     if test is not None:
-        yield [(f"the test is in {harmless(str(Path(test)))}", "")]
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _TEXT_LENGTH else f"{text[:_TEXT_LENGTH]}... ({len(text)} characters)"
+        yield [(f"the test is in {printable(str(Path(test)))}", "")]

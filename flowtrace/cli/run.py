@@ -1,22 +1,185 @@
-"""`flowtrace run`: an unchanged program, with tracing on."""
+"""`flowtrace run`: an unchanged program, with tracing on. Also the program argument of `check`, and `--auto`."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-from flowtrace.cli.program import (
-    ProgramCommand,
-    auto_option,
-    program_argument,
-    program_environment,
-    python_command,
-)
-from flowtrace.settings.kinds import TraceMode
+from flowtrace.cli.common import Command, printable
+from flowtrace.errors import ConfigError
+from flowtrace.settings.kinds import PATH, PATTERNS, TraceMode
+from flowtrace.settings.variables import parse
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_MODULE_OR_CODE: Final = ("-m", "-c")
+_OPTIONS_WITH_VALUE: Final = ("--check-hash-based-pycs",)
+_AUTOSTART: Final = str(Path(__file__).resolve().parent / "autostart")
+
+
+class ProgramCommand(Command):
+    """A command with options of its own, followed by a Python command line whose options belong to the program."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command's own options, and leave the program's as they are."""
+        at = self._program_index(ctx, args)
+        if at < len(args):
+            end = at + 1 if args[at] == "--" else at
+            args = [*args[:at], "--", *args[end:]]
+        return super().parse_args(ctx, args)
+
+    def _program_index(self, ctx: click.Context, args: Sequence[str]) -> int:
+        options = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
+        with_value = {name for option in options if not option.is_flag for name in option.opts}
+        at = 0
+        while at < len(args) and args[at].startswith("-") and args[at] not in ("-", "--"):
+            if args[at].startswith(_MODULE_OR_CODE):
+                break
+            at += 2 if args[at] in with_value else 1
+        return at
+
+
+def _complete_files(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="file")]
+
+
+def _check_program(_ctx: click.Context, _parameter: click.Parameter, program: tuple[str, ...]) -> tuple[str, ...]:
+    first = program[0] if program else ""
+    if not first:
+        raise click.UsageError("name a program to run: SCRIPT, -m MODULE or -c CODE")
+    if len(program) == 1 and first in _MODULE_OR_CODE:
+        raise click.UsageError(f"{first} needs a value")
+    return program
+
+
+def program_argument(function: _F) -> _F:
+    """Add the arguments after ``python``, which a `ProgramCommand` gets as ``program``."""
+    return click.argument(
+        "program",
+        metavar="SCRIPT|-m MODULE|-c CODE [ARGS]...",
+        nargs=-1,
+        type=click.UNPROCESSED,
+        callback=_check_program,
+        shell_complete=_complete_files,
+    )(function)
+
+
+def _check_patterns(_ctx: click.Context, _parameter: click.Parameter, texts: Sequence[str]) -> tuple[str, ...]:
+    try:
+        patterns = tuple(pattern for text in texts for pattern in PATTERNS.from_text(text))
+    except ValueError as error:
+        raise click.BadParameter(f"'{printable(str(error))}' is not usable: it takes {PATTERNS.accepts}") from None
+    if "__main__" in {pattern.partition(".")[0] for pattern in patterns}:
+        raise click.BadParameter(
+            "the functions of the script itself can't be traced this way, since it is never imported:"
+            " decorate them, or move them into a module"
+        )
+    return patterns
+
+
+def auto_option(function: _F) -> _F:
+    """Add ``--auto``, which the command gets as the tuple ``auto``."""
+    return click.option(
+        "--auto",
+        metavar="PATTERN",
+        multiple=True,
+        callback=_check_patterns,
+        help="Trace undecorated functions of modules that are imported: 'pkg.nodes.*' is everything in pkg.nodes and"
+        " below it, 'pkg.nodes.load_*' some of its functions. May be given more than once.",
+    )(function)
+
+
+def python_command(program: Sequence[str]) -> list[str]:
+    """Return the command line that runs a program with this Python and its options.
+
+    Args:
+        program: the arguments after ``python``.
+
+    Raises:
+        UsageError: the interpreter does not know its own path.
+    """
+    if not sys.executable:
+        raise click.UsageError("this Python does not know its own path, so it can't run a program")
+    return [sys.executable, *interpreter_options(sys.orig_argv[1:]), *program]
+
+
+def interpreter_options(arguments: Sequence[str]) -> list[str]:
+    """Return the options at the beginning of a Python command line, up to its script, ``-m`` or ``-c``.
+
+    See https://docs.python.org/3/using/cmdline.html.
+
+    Args:
+        arguments: those after ``python``, such as ``sys.orig_argv[1:]``.
+    """
+    options: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in ("-", "--") or not argument.startswith("-"):
+            break
+        # -bm MODULE is -b and -m; the first of m, c, X and W takes the rest as its value
+        last = "" if argument.startswith("--") else next((letter for letter in argument if letter in "mcXW"), "")
+        own = argument[: argument.index(last)] if last in ("m", "c") else argument
+        options += [own] if len(own) > 1 else []
+        if last in ("m", "c"):
+            break
+        if argument in _OPTIONS_WITH_VALUE or (last and argument.index(last) == len(argument) - 1):
+            options += [next(rest, "")]
+    return options
+
+
+def program_environment(
+    environ: Mapping[str, str],
+    *,
+    mode: str | None = None,
+    out: str | None = None,
+    capture: bool = False,
+    auto: Sequence[str] = (),
+) -> dict[str, str]:
+    """Return an environment in which a program is traced.
+
+    Args:
+        environ: the environment without tracing.
+        mode: when a trace is written; None means ``FLOWTRACE_MODE`` if that is on or always, else on.
+        out: the trace file; None means ``FLOWTRACE_OUT``, else ``trace.json`` in the current working folder.
+        capture: keep inputs and outputs.
+        auto: patterns of undecorated functions to trace, added to those of ``FLOWTRACE_AUTO``.
+
+    Raises:
+        ConfigError: ``out`` can't be the path of a file.
+    """
+    parsed = parse(environ)
+    result = dict(environ)
+    set_mode = parsed.config["mode"]
+    result["FLOWTRACE_MODE"] = mode or (TraceMode.ON if set_mode is TraceMode.OFF else set_mode).value
+    if out is not None or "out_path" not in parsed.config:
+        result["FLOWTRACE_OUT"] = _checked_path(out or "trace.json")
+    if capture:
+        result |= {"FLOWTRACE_CAPTURE_INPUTS": "1", "FLOWTRACE_CAPTURE_OUTPUTS": "1"}
+    patterns = dict.fromkeys((*parsed.auto, *auto))
+    if patterns:
+        result["FLOWTRACE_AUTO"] = ",".join(patterns)
+        result["PYTHONPATH"] = os.pathsep.join(filter(None, (_AUTOSTART, environ.get("PYTHONPATH"))))
+    return result
+
+
+def _checked_path(out: str) -> str:
+    """Return the absolute path of a trace file, which holds even if the program changes its working folder."""
+    try:
+        path = os.path.abspath(str(PATH.check(out)))
+    except ValueError:
+        raise ConfigError(f"the trace file '{out}' is not usable: it takes {PATH.accepts}") from None
+    if os.path.isdir(path):
+        raise ConfigError(f"the trace file '{out}' is a folder: it takes a file path")
+    return path
+
+
+# --- the command
 
 
 @click.command(
@@ -33,7 +196,7 @@ from flowtrace.settings.kinds import TraceMode
     "--mode", type=click.Choice([mode.value for mode in TraceMode]), help="When a trace is written; default: on."
 )
 @click.option("--out", metavar="PATH", help="The trace file; default: FLOWTRACE_OUT, or else trace.json.")
-@click.option("--capture", is_flag=True, help="Keep inputs and outputs beside their hashes.")
+@click.option("--capture", is_flag=True, help="Keep inputs and outputs, not only their hashes.")
 @auto_option
 @program_argument
 def command(
@@ -41,11 +204,11 @@ def command(
 ) -> NoReturn:
     """Run a Python program with tracing on.
 
-    The program runs as `python SCRIPT`, `python -m MODULE` or `python -c CODE` would run it: its arguments, input,
-    output, signals, tracebacks and exit code are its own. Options go before it; what comes after it is its own too.
+    The program runs as with `python SCRIPT`, `python -m MODULE` or `python -c CODE`: its arguments, input, output,
+    signals, tracebacks and exit code are its own. Options go before the program; arguments after it are passed to it.
 
-    It is this Python that runs it: where the command `flowtrace` is installed apart from the program, use
-    `python -m flowtrace run`.
+    The Python that runs `flowtrace` runs the program, too: if `flowtrace` is installed in another environment than the
+    program, use `python -m flowtrace run`.
     """
     environment = program_environment(os.environ, mode=mode, out=out, capture=capture, auto=auto)
     if "FLOWTRACE_AUTO" in environment and (sys.flags.ignore_environment or sys.flags.no_site):
@@ -53,8 +216,8 @@ def command(
     become(python_command(program), environment)
 
 
-def become(words: list[str], environment: dict[str, str]) -> NoReturn:
+def become(arguments: list[str], environment: dict[str, str]) -> NoReturn:
     """Turn this process into another program; where the system can't do that, run it and end with its exit code."""
     if sys.platform == "win32":
-        sys.exit(subprocess.call(words, env=environment))  # noqa: S603  # it is there to run what the user names
-    os.execve(words[0], words, environment)  # noqa: S606  # no shell is wanted
+        sys.exit(subprocess.call(arguments, env=environment))  # noqa: S603  # the user names the program
+    os.execve(arguments[0], arguments, environment)  # noqa: S606  # no shell is wanted

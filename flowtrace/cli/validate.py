@@ -1,4 +1,4 @@
-"""`flowtrace validate`: is a file a trace, and does it agree with itself?"""
+"""`flowtrace validate`: check that files are traces, and consistent."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from flowtrace.cli.common import (
     Line,
     TraceSource,
     UnreadableError,
-    harmless,
     json_option,
-    make_console,
-    print_json,
-    print_lines,
+    print_result,
+    printable,
+    several,
 )
-from flowtrace.cli.differences import several
 
 if TYPE_CHECKING:
     from flowtrace.trace.rules import Finding
@@ -45,18 +43,18 @@ _STYLES: Final = {"error": "bold red", "warning": "yellow", "note": "dim"}
     "--convert",
     metavar="OUT",
     type=click.Path(dir_okay=False),
-    help="Write the trace that a flat one-step record becomes to this file.",
+    help="Convert a flat one-step record to a trace in this file.",
 )
 @json_option
 @click.argument("traces", metavar="TRACE...", nargs=-1, required=True, type=TRACE)
 def command(strict: bool, convert: str | None, as_json: bool, traces: tuple[TraceSource, ...]) -> int:
-    """Check that each TRACE is a version 1 trace file and agrees with itself.
+    """Check that each TRACE is a version 1 trace file without contradictions.
 
-    Each finding has its place as a JSON Pointer. Hashes are computed again where the values were captured; payload
-    files are read only inside the folder of their trace. Flat one-step records, as component test tools write them, are
-    checked too, and can be converted.
+    Each finding has its location as a JSON Pointer. Hashes of captured values are computed again; payload files are
+    read only inside the folder of their trace. Flat one-step records, as component test tools write them, are checked,
+    too, and can be converted.
 
-    Ends with 1 where there is an error, and with 2 where a file can't be read at all.
+    Exit code 1: there is an error; 2: a file can't be read at all.
     """
     from flowtrace.trace.validate import check
 
@@ -70,12 +68,11 @@ def command(strict: bool, convert: str | None, as_json: bool, traces: tuple[Trac
         checked.append((source, check(source.data(), source.name, path)))
     if convert is not None:
         _convert(*checked[0], convert)
-    if as_json:
-        print_json({"files": [_document(source, found, strict) for source, found in checked]})
-    else:
-        console = make_console()
-        for source, found in checked:
-            print_lines(console, _lines(source, found))
+    print_result(
+        as_json,
+        lambda: {"files": [_document(source, found, strict) for source, found in checked]},
+        lambda _: (line for source, found in checked for line in _lines(source, found)),
+    )
     return EXIT_OK if all(_is_good(found, strict) for _, found in checked) else EXIT_DIFFERS
 
 
@@ -94,7 +91,7 @@ def _convert(source: TraceSource, checked: Checked, out: str) -> None:
         return
     try:
         write_atomically(out, pretty(to_document(checked.trace)))
-    except OSError as error:  # it names the temporary file
+    except OSError as error:  # its message has the name of the temporary file
         raise UnreadableError(f"{out}: {error.strerror}") from error
 
 
@@ -115,7 +112,7 @@ def _lines(source: TraceSource, checked: Checked) -> Iterator[Line]:
     steps = f"  {several(len(checked.trace.steps), 'step')}" if checked.trace is not None else ""
     verdict = ", ".join(counts) or "valid"
     style = "bold red" if not checked.is_valid else "yellow" if counts else "green"
-    yield [(harmless(source.name), "bold"), (": ", ""), (verdict, style), (steps, "dim")]
+    yield [(printable(source.name), "bold"), (": ", ""), (verdict, style), (steps, "dim")]
     width = max((len(finding.code) for finding in checked.findings), default=0)
     for finding in checked.findings:
         yield _finding(finding, width)
@@ -125,6 +122,6 @@ def _finding(finding: Finding, width: int) -> Line:
     return [
         (f"  {finding.severity:<8}", _STYLES[finding.severity]),
         (f"{finding.code:<{width}}  ", "dim"),
-        (harmless(finding.pointer) or "(whole document)", "bold"),
-        (f"  {harmless(finding.message)}", ""),
+        (printable(finding.pointer) or "(whole document)", "bold"),
+        (f"  {printable(finding.message)}", ""),
     ]

@@ -78,7 +78,7 @@ def test_the_first_node_that_is_not_deterministic_is_named():
         "first divergence: c.roll, call 1, inside c.game: output changed",
         "  same input, same code: it is not deterministic",
         "  step            A /steps/1   B /steps/1",
-        "  output          1 place differs",
+        "  output          1 value differs",
     ]
     assert done.stdout.splitlines()[8].startswith("                  /rolled  ")
 
@@ -269,7 +269,7 @@ def test_modules_options_and_patterns_are_passed_on():
 @pytest.mark.parametrize(
     ("arguments", "variables", "complaint"),
     [
-        ((), {}, "Error: what is to run? Give a SCRIPT, -m MODULE or -c CODE"),
+        ((), {}, "Error: name a program to run: SCRIPT, -m MODULE or -c CODE"),
         (("-n", "1", "program.py"), {}, "Error: Invalid value for '-n': 1 is not in the range x>=2."),
         (
             ("--quiet", "-c", "import sys; sys.exit(4)"),

@@ -110,17 +110,17 @@ def test_full_shows_every_divergence_with_its_values():
     done = flowtrace("diff", "--full", "a.json", "b.json")
     assert done.stdout.splitlines()[3:15] == [
         "first divergence: c.node, call 1: output changed",
-        "  same input; the traces don't tell whether the code is the same",
+        "  same input; the traces don't show if the code is the same",
         "  step            A /steps/0   B /steps/0",
-        "  output          1 place differs",
-        '                  (the whole)  0 -> {"y":0}',
+        "  output          1 value differs",
+        '                  (complete value)  0 -> {"y":0}',
         "",
         "the others, in the order of execution",
         "c.node, call 2: output changed",
-        "  same input; the traces don't tell whether the code is the same",
+        "  same input; the traces don't show if the code is the same",
         "  step            A /steps/1   B /steps/1",
-        "  output          1 place differs",
-        '                  (the whole)  1 -> {"y":1}',
+        "  output          1 value differs",
+        '                  (complete value)  1 -> {"y":1}',
     ]
 
 
@@ -130,7 +130,7 @@ def test_what_can_not_be_compared_is_told():
     assert (done.returncode, done.stdout) == (
         0,
         "same as far as can be compared  1 step compared\nA a.json   B a.json\n\n"
-        "not compared, or not wholly\n"
+        "not compared, or only in part\n"
         "  equal hashes over opaque parts: the values may differ there (1: /steps/0)\n",
     )
     write("b.json", step("c.node", input_hash=hash_of(None, "blake3-keyed")))

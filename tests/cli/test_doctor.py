@@ -144,7 +144,7 @@ def test_the_command_says_that_nothing_is_wrong(tmp_path):
     assert lines[:2] == ["tracing is on: FLOWTRACE_OUT is set", f"trace file {tmp_path / 'trace.json'} can be written"]
     assert "  buffer_size      7                   from FLOWTRACE_BUFFER_SIZE" in lines
     assert "  capture_inputs   off                 default (FLOWTRACE_CAPTURE_INPUTS)" in lines
-    assert lines[-1] == "nothing is wrong"
+    assert lines[-1] == "no problems"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -270,10 +270,10 @@ def test_a_device_and_a_file_beyond_measure_are_refused(tmp_path, monkeypatch):
 
 @given(st.text())
 def test_harmless_text_has_nothing_that_a_terminal_acts_on(text):
-    shown = common.harmless(text)
+    shown = common.printable(text)
     assert shown.isprintable()
     assert not {unicodedata.category(character) for character in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
-    assert common.harmless(shown) == shown
+    assert common.printable(shown) == shown
     assert (shown == text) == text.isprintable()
 
 
@@ -288,11 +288,11 @@ def test_harmless_text_has_nothing_that_a_terminal_acts_on(text):
     ],
 )
 def test_control_characters_become_escapes(text, shown):
-    assert common.harmless(text) == shown
+    assert common.printable(text) == shown
 
 
 def test_lines_stay_lines():
-    assert common.harmless_lines("one\r\ntwo\x1b\n") == ["one", "two\\x1b", ""]
+    assert common.printable_lines("one\r\ntwo\x1b\n") == ["one", "two\\x1b", ""]
 
 
 PRINT = (

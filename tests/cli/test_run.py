@@ -12,8 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from flowtrace.cli.program import interpreter_options, program_environment
-from flowtrace.cli.run import command
+from flowtrace.cli.run import command, interpreter_options, program_environment
 from flowtrace.errors import ConfigError
 from tests.cli.commands import SCRIPT, call, flowtrace_process
 
@@ -193,8 +192,8 @@ def test_a_trace_file_that_can_not_be_one_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ((), "Error: what is to run? Give a SCRIPT, -m MODULE or -c CODE"),
-        (("--capture",), "Error: what is to run? Give a SCRIPT, -m MODULE or -c CODE"),
+        ((), "Error: name a program to run: SCRIPT, -m MODULE or -c CODE"),
+        (("--capture",), "Error: name a program to run: SCRIPT, -m MODULE or -c CODE"),
         (("-m",), "Error: -m needs a value"),
         (("--mode", "loud", "x.py"), "Error: Invalid value for '--mode': 'loud' is not one of 'off', 'on', 'always'."),
         (("--out",), "Error: Option '--out' requires an argument."),

@@ -90,7 +90,7 @@ def test_fuel_economy_through_the_real_command_line():
     assert re.fullmatch(r'       output \[\{"Acceleration":12,.*… \([0-9]+ characters\)', found[8])
     assert flowtrace("show", "out").stdout.splitlines()[2:] == found[2:]
     piped = flowtrace("show", "-", stdin=Path("out/t.json").read_text()).stdout.splitlines()
-    assert piped[2:] == [*found[2:8], "         where the trace lies is not known", *found[9:]]
+    assert piped[2:] == [*found[2:8], "         the folder of the trace is not known", *found[9:]]
 
 
 def record(program):
@@ -282,7 +282,7 @@ def test_many_issues_and_pointers_are_counted():
     document = trace(step("a", validation_issues=issues, opaque=[f"/p{at}" for at in range(8)]))
     found = [line.strip() for line in lines(document)[-7:]]
     assert found == [
-        *(f"! c{at} at (whole payload): m" for at in range(5)),
+        *(f"! c{at} at (complete payload): m" for at in range(5)),
         "and 2 more issues",
         "opaque /p0, /p1, /p2, /p3, /p4 and 3 more",
     ]
