@@ -1,4 +1,4 @@
-"""3,376 US airports through a flow in mode `always`: the buffer keeps the last 20 steps and counts the others.
+"""3,376 US airports through a flow in mode `always`: the buffer keeps the last 20 steps, and the others are counted.
 
 python examples/airports.py [TRACE]
 """

@@ -1,9 +1,9 @@
 """The fuel consumption of 406 real cars, and where it breaks: some cars have no figure.
 
     python examples/fuel_economy.py                                    # a traceback, and nothing on disk
-    FLOWTRACE_OUT=artifacts/trace.json python examples/fuel_economy.py # the same, and a file that tells where and why
+    FLOWTRACE_OUT=artifacts/trace.json python examples/fuel_economy.py # the same, and a file that shows where and why
 
-Apart from the decorators and the `with flow(...)` line, nothing here knows of tracing.
+Only the decorators and the `with flow(...)` line have to do with tracing.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -30,8 +30,8 @@ from flowtrace.settings.kinds import LARGEST_NUMBER
 from flowtrace.settings.variables import parse
 
 if TYPE_CHECKING:
+    from flowtrace.comparing.evidence import Side
     from flowtrace.comparing.result import Divergence, TraceDiff
-    from flowtrace.trace.model import Trace
 
 _STEPS: Final = 100_000
 _BYTES: Final = 1 << 28  # 256 MiB of captured values
@@ -44,22 +44,6 @@ _OWN_KINDS: Final = frozenset(
         *("state delta changed", "validation issues changed", "code changed"),
     }
 )
-
-
-class _Run(NamedTuple):
-    """One run of the program.
-
-    Attributes:
-        name: such as ``run 1``.
-        exit_code: as a shell would have it.
-        trace: all of its steps.
-        path: the trace's file, in the folder of its payload files.
-    """
-
-    name: str
-    exit_code: int
-    trace: Trace
-    path: str
 
 
 @click.command(
@@ -90,17 +74,24 @@ def command(
 
     Exit code 0: all runs are the same; 1: they differ, or ended with different exit codes.
     """
+    from flowtrace.comparing.diff import compare
+
     if keep is not None and os.path.lexists(keep) and os.listdir(keep):
         raise UnreadableError(f"{keep}: is not empty; the traces would mix with the files in it")
     with tempfile.TemporaryDirectory(dir=_memory_folder()) as name:
         folder = Path(name)
         done = [_run(folder, number, program, auto, quiet or number > 1) for number in range(1, runs + 1)]
-        diffs = [_compare(done[0], other) for other in done[1:]]
+        codes, sides = [code for code, _ in done], [side for _, side in done]
+        diffs = [compare(sides[0], other) for other in sides[1:]]
         if keep is not None:
             shutil.copytree(folder, keep, ignore=_single_traces, dirs_exist_ok=True)
-    same_end = len({run.exit_code for run in done}) == 1
-    is_good = same_end and all(result.exit_code == 0 for result in diffs)
-    print_result(as_json, lambda: _document(done, diffs, is_good), lambda _: _lines(done, diffs, is_good, program))
+    is_good = len(set(codes)) == 1 and all(result.exit_code == 0 for result in diffs)
+    steps = [len(side.trace.steps) for side in sides]
+    print_result(
+        as_json,
+        lambda: _document(codes, steps, diffs, is_good),
+        lambda _: _lines(codes, steps, diffs, is_good, program),
+    )
     return EXIT_OK if is_good else EXIT_DIFFERS
 
 
@@ -117,14 +108,15 @@ def _single_traces(folder: str, names: list[str]) -> set[str]:
     return {name for name in names if is_run and name.endswith(".json") and name != _RUN_FILE}
 
 
-def _run(folder: Path, number: int, program: tuple[str, ...], auto: tuple[str, ...], quiet: bool) -> _Run:
+def _run(folder: Path, number: int, program: tuple[str, ...], auto: tuple[str, ...], quiet: bool) -> tuple[int, Side]:
+    """Run the program once; return its exit code, and the trace of all of its steps."""
+    from flowtrace.comparing.evidence import Side
     from flowtrace.comparing.gather import gather
     from flowtrace.settings.config import TraceContext
     from flowtrace.trace.files import write_atomically
     from flowtrace.trace.model import load_trace, to_document
     from flowtrace.values.json import pretty
 
-    name = f"run {number}"
     own = folder / f"run-{number}"
     environment = _environment(os.environ, own, auto)
     exit_code = _execute(python_command(program), environment, quiet)
@@ -134,7 +126,7 @@ def _run(folder: Path, number: int, program: tuple[str, ...], auto: tuple[str, .
         raise UnreadableError(_nothing_recorded(exit_code, environment))
     path = str(own / _RUN_FILE)
     write_atomically(path, pretty(to_document(trace)))
-    return _Run(name, exit_code, trace, path)
+    return exit_code, Side(trace, f"run {number}", path)
 
 
 def _nothing_recorded(exit_code: int, environment: Mapping[str, str]) -> str:
@@ -179,13 +171,6 @@ def _position_in_input() -> int | None:
     return None
 
 
-def _compare(first: _Run, other: _Run) -> TraceDiff:
-    from flowtrace.comparing.diff import compare
-    from flowtrace.comparing.evidence import Side
-
-    return compare(*(Side(run.trace, run.name, run.path) for run in (first, other)))
-
-
 # --- the report
 
 
@@ -194,22 +179,22 @@ def _culprit(first: Divergence) -> str | None:
     return first.node_id if first.kind in _OWN_KINDS else first.inside
 
 
-def _document(done: list[_Run], diffs: list[TraceDiff], is_good: bool) -> dict[str, Any]:
+def _document(codes: list[int], steps: list[int], diffs: list[TraceDiff], is_good: bool) -> dict[str, Any]:
     first = next((result.first for result in diffs if result.first is not None), None)
     return {
         "deterministic": is_good,
         "node": None if first is None else _culprit(first),
-        "runs": [{"exit_code": run.exit_code, "steps": len(run.trace.steps)} for run in done],
+        "runs": [{"exit_code": code, "steps": count} for code, count in zip(codes, steps, strict=True)],
         "diffs": [result.to_json() for result in diffs],
     }
 
 
-def _lines(done: list[_Run], diffs: list[TraceDiff], is_good: bool, program: tuple[str, ...]) -> Iterator[Line]:
+def _lines(
+    codes: list[int], steps: list[int], diffs: list[TraceDiff], is_good: bool, program: tuple[str, ...]
+) -> Iterator[Line]:
     verdict, style = ("deterministic", "bold green") if is_good else ("not deterministic", "bold red")
-    steps = {len(run.trace.steps) for run in done}
-    count = several(steps.pop(), "step") if len(steps) == 1 else "different numbers of steps"
-    yield [(verdict, style), (f"  {len(done)} runs of {printable(' '.join(program))}, {count}", "dim")]
-    codes = [run.exit_code for run in done]
+    count = several(steps[0], "step") if len(set(steps)) == 1 else "different numbers of steps"
+    yield [(verdict, style), (f"  {len(codes)} runs of {printable(' '.join(program))}, {count}", "dim")]
     if len(set(codes)) > 1:
         yield [(f"exit codes: {', '.join(map(str, codes))}", "red")]
     elif codes[0]:

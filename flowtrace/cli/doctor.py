@@ -91,7 +91,7 @@ def _why(parsed: variables.Parsed) -> str:
     if parsed.disabled:
         return "FLOWTRACE_DISABLED is set, and wins over everything"
     if "mode" in parsed.sources:
-        return "FLOWTRACE_MODE says so"
+        return "FLOWTRACE_MODE is set"
     if "out_path" in parsed.sources:
         return "FLOWTRACE_OUT is set"
     if "blackbox" in parsed.sources:
@@ -132,7 +132,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[dict[str, Any]]:
         if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in names:
             near = get_close_matches(name.removeprefix(_PREFIX), names, 1)
             hint = f": did you mean {_PREFIX}{near[0]}?" if near else ""
-            problems.append({"variable": name, "value": None, "message": f"is no variable of flowtrace{hint}"})
+            problems.append({"variable": name, "value": None, "message": f"is not a variable of flowtrace{hint}"})
     return problems
 
 

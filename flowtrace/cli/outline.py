@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from flowtrace.trace.model import Step, StepError, Trace
-
-FAILED: Final = "failed"
-OK: Final = "ok"
-RUNNING: Final = "running"
+    from flowtrace.trace.model import Step, Trace
 
 
 class Entry(NamedTuple):
@@ -19,11 +15,11 @@ class Entry(NamedTuple):
         step: its record.
         pointer: JSON Pointer of the record in the trace.
         number: index in ``steps``; None for a step that was still running.
-        state: FAILED, OK or RUNNING.
-        depth: 0 for a step without a parent here.
+        state: ``failed``, ``ok`` or ``running``.
+        depth: number of steps above it in the tree.
         is_last: whether no sibling follows it.
-        parent: the entry of the step that it was called in; None without one here.
-        lost_parent: whether it had a parent that is not in the trace: it rolled out of the buffer.
+        parent: the entry of the step that called it; None if there is none in the trace.
+        lost_parent: whether the step that called it is missing: the buffer was full.
     """
 
     step: Step
@@ -36,37 +32,36 @@ class Entry(NamedTuple):
     lost_parent: bool
 
 
-class _Located(NamedTuple):
-    """A step with its location in the file, as in `Entry`."""
-
-    step: Step
-    pointer: str
-    number: int | None
-
-
 def outline(trace: Trace) -> list[Entry]:
     """Return every step of a trace once, each after its parent, siblings in the order in which they began."""
-    located = [_Located(step, f"/steps/{at}", at) for at, step in enumerate(trace.steps)]
-    located += [_Located(step, f"/in_flight/{at}", None) for at, step in enumerate(trace.in_flight)]
     by_id: dict[str, int] = {}
-    for at, found in enumerate(located):
-        if found.step.step_id is not None:
-            by_id.setdefault(found.step.step_id, at)
+    entries = [_entry(step, f"/steps/{at}", at) for at, step in enumerate(trace.steps)]
+    entries += [_entry(step, f"/in_flight/{at}", None) for at, step in enumerate(trace.in_flight)]
+    for at, entry in enumerate(entries):
+        if entry.step.step_id is not None:
+            by_id.setdefault(entry.step.step_id, at)
     children: dict[int | None, list[int]] = {None: []}
-    for at, found in enumerate(located):
-        parent = by_id.get(found.step.parent_step_id or "")
+    for at, entry in enumerate(entries):
+        parent = by_id.get(entry.step.parent_step_id or "")
         children.setdefault(None if parent == at else parent, []).append(at)
+        if parent is None and entry.step.parent_step_id is not None:
+            entries[at] = entry._replace(lost_parent=True)
     for siblings in children.values():
-        if all(located[at].step.started_at for at in siblings):
-            siblings.sort(key=lambda at: located[at].step.started_at or "")
-    return _walk(located, children, by_id)
+        if all(entries[at].step.started_at for at in siblings):
+            siblings.sort(key=lambda at: entries[at].step.started_at or "")
+    return _in_tree_order(entries, children)
 
 
-def _walk(located: list[_Located], children: dict[int | None, list[int]], by_id: dict[str, int]) -> list[Entry]:
+def _entry(step: Step, pointer: str, number: int | None) -> Entry:
+    state = "failed" if step.error is not None else "running" if number is None else "ok"
+    return Entry(step, pointer, number, state, depth=0, is_last=True, parent=None, lost_parent=False)
+
+
+def _in_tree_order(entries: list[Entry], children: dict[int | None, list[int]]) -> list[Entry]:
     """Go through the tree without recursion; of steps that are each other's parents, the first becomes a root."""
-    entries: list[Entry] = []
+    ordered: list[Entry] = []
     seen: set[int] = set()
-    for start in (children[None], range(len(located))):
+    for start in (children[None], range(len(entries))):
         roots = [at for at in start if at not in seen]
         waiting: list[tuple[int, Entry | None, bool]] = [(at, None, at == roots[-1]) for at in reversed(roots)]
         while waiting:
@@ -74,24 +69,17 @@ def _walk(located: list[_Located], children: dict[int | None, list[int]], by_id:
             if at in seen:
                 continue
             seen.add(at)
-            entry = _entry(located[at], parent, is_last, by_id)
-            entries.append(entry)
+            depth = 0 if parent is None else parent.depth + 1
+            entry = entries[at]._replace(depth=depth, is_last=is_last, parent=parent)
+            ordered.append(entry)
             inner = [child for child in children.get(at, ()) if child not in seen]
             waiting += [(child, entry, child == inner[-1]) for child in reversed(inner)]
-    return entries
-
-
-def _entry(found: _Located, parent: Entry | None, is_last: bool, by_id: dict[str, int]) -> Entry:
-    step = found.step
-    state = FAILED if step.error is not None else RUNNING if found.number is None else OK
-    lost = step.parent_step_id is not None and step.parent_step_id not in by_id
-    depth = 0 if parent is None else parent.depth + 1
-    return Entry(step, found.pointer, found.number, state, depth, is_last, parent, lost)
+    return ordered
 
 
 def origin(entries: list[Entry]) -> Entry | None:
     """Return the step where the last failure of a trace began: the innermost step that failed with it."""
-    failed = [entry for entry in entries if entry.state == FAILED]
+    failed = [entry for entry in entries if entry.state == "failed"]
     if not failed:
         return None
     last_child: dict[str, Entry] = {}
@@ -109,63 +97,3 @@ def origin(entries: list[Entry]) -> Entry | None:
 def _finished(entry: Entry) -> int:
     """Return the rank of a step in the order in which steps finished, which is that of the file."""
     return -1 if entry.number is None else entry.number
-
-
-class Details(NamedTuple):
-    """The details of an error, as far as they have the form that flowtrace writes.
-
-    Attributes:
-        type: the exception's type, or "".
-        causes: "caused by" or "while handling", and the exception, nearest first.
-        notes: texts added with ``add_note``.
-        exceptions: those of a group.
-        frames: file, line and function, outermost first; a text in place of frames that were left out.
-    """
-
-    type: str
-    causes: list[str]
-    notes: list[str]
-    exceptions: list[str]
-    frames: list[tuple[str, int, str] | str]
-
-
-def details_of(error: StepError) -> Details:
-    """Return the details of an error; anything in another form than flowtrace's is ignored."""
-    found = error.details if isinstance(error.details, dict) else {}
-    causes = [
-        f"{'while handling' if item.get('relation') == 'context' else 'caused by'} {_error_line(item)}"
-        for item in _dicts(found.get("causes"))
-    ]
-    notes = [note for note in _list(found.get("notes")) if isinstance(note, str)]
-    exceptions = [_error_line(item) for item in _dicts(found.get("exceptions"))]
-    frames = [_frame(item) for item in _dicts(found.get("frames"))]
-    return Details(_text_or_empty(found.get("type")), causes, notes, exceptions, frames)
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [item for item in _list(value) if isinstance(item, dict)]
-
-
-def _text_or_empty(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _error_line(error: dict[str, Any]) -> str:
-    kind, message = _text_or_empty(error.get("type")), _text_or_empty(error.get("message"))
-    return f"{kind}: {message}" if kind and message else kind or message
-
-
-def _frame(frame: dict[str, Any]) -> tuple[str, int, str] | str:
-    left_out = frame.get("left_out")
-    if isinstance(left_out, int):
-        return f"({left_out} frames left out)"
-    line = frame.get("line")
-    return (
-        _text_or_empty(frame.get("file")),
-        line if isinstance(line, int) else 0,
-        _text_or_empty(frame.get("function")),
-    )

@@ -23,8 +23,8 @@ from flowtrace.cli.common import EXIT_OK, Command, json_option, print_json, prin
 def command(ring: Path, out: Path | None, as_json: bool) -> int:
     """Make a trace from the ring file (FLOWTRACE_BLACKBOX) of a dead process.
 
-    Steps that were running when the process ended are under in_flight, with the error process_died. Without --out the
-    trace is printed; with --out, the number of its steps, with --json as JSON. RING is not changed.
+    Steps that were running when the process ended are under in_flight, with the error process_died. Without --out,
+    prints the trace; with --out, the number of its steps, which --json prints as JSON. RING is not changed.
     """
     from flowtrace.blackbox.recover import recover
     from flowtrace.trace.files import write_atomically

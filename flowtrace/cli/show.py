@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
@@ -20,7 +20,7 @@ from flowtrace.cli.common import (
     printable_lines,
     several,
 )
-from flowtrace.cli.outline import Entry, details_of, origin, outline
+from flowtrace.cli.outline import Entry, origin, outline
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,21 +60,18 @@ class _PayloadFiles:
         Args:
             relative: the file's path, as it stands in the trace.
         """
-        if relative not in self._read:
-            self._read[relative] = self._load(relative)
-        return self._read[relative]
-
-    def _load(self, relative: str) -> tuple[Any, str]:
         from flowtrace.trace.payload_files import MAX_SHOWN_BYTES, NotCapturedError, from_file
 
         if self._folder is None:
             return None, "the folder of the trace is not known"
-        try:
-            value, size = from_file(relative, self._folder, min(MAX_SHOWN_BYTES, self._bytes_left))
-        except NotCapturedError as error:
-            return None, str(error)
-        self._bytes_left -= size
-        return value, ""
+        if relative not in self._read:
+            try:
+                value, size = from_file(relative, self._folder, min(MAX_SHOWN_BYTES, self._bytes_left))
+                self._read[relative] = value, ""
+                self._bytes_left -= size
+            except NotCapturedError as error:
+                self._read[relative] = None, str(error)
+        return self._read[relative]
 
 
 class Marks(NamedTuple):
@@ -203,7 +200,7 @@ class _View:
                 inner += "   " if entry.is_last else self.marks.bar
             guides[entry.pointer] = inner
             yield self._step_line(entry, above)
-            yield from self._details(entry, f"{'':{self.number_width}}   {inner}  ")
+            yield from self._step_details(entry, f"{'':{self.number_width}}   {inner}  ")
 
     # --- the head
 
@@ -232,7 +229,7 @@ class _View:
     def _verdict(self, failed: Entry) -> Iterator[Line]:
         error = failed.step.error
         assert error is not None
-        kind = details_of(error).type
+        kind = _text(_details(error), "type")
         message = self._message_lines(error.message)[0]
         number = "" if failed.number is None else f" #{failed.number}"
         text = f"{_short_name(kind)}: {message}" if kind else message
@@ -284,7 +281,7 @@ class _View:
 
     # --- the details below a step
 
-    def _details(self, entry: Entry, indent: str) -> Iterator[Line]:
+    def _step_details(self, entry: Entry, indent: str) -> Iterator[Line]:
         step = entry.step
         if step.error is not None:
             yield from self._error(step.error, indent, self.full or self._is_origin(entry))
@@ -319,19 +316,25 @@ class _View:
             yield [(indent, ""), (f"and {several(len(items) - _LISTED, f'more {noun}')}", "dim")]
 
     def _error(self, error: StepError, indent: str, in_detail: bool) -> Iterator[Line]:
-        details = details_of(error)
-        kind = f"{printable(details.type)}: " if details.type else ""
+        details = _details(error)
         code = "" if error.code == "node_error" else f" ({printable(error.code)})"
         first, *rest = self._message_lines(error.message)
-        yield [(indent, ""), (f"{kind}{first}{code}", "red")]
+        kind = printable(_text(details, "type"))
+        yield [(indent, ""), (f"{kind}: {first}{code}" if kind else f"{first}{code}", "red")]
         if not in_detail:
             return
         yield from ([(indent, ""), (line, "red")] for line in rest)
-        for line in (*(f"with {part}" for part in details.exceptions), *details.causes):
-            yield from ([(indent, ""), (f"  {text}", "red")] for text in self._message_lines(line))
-        for note in details.notes:
+        related = [("with", item) for item in _items(details, "exceptions")]
+        related += [
+            ("while handling" if item.get("relation") == "context" else "caused by", item)
+            for item in _items(details, "causes")
+        ]
+        for relation, item in related:
+            line = ": ".join(filter(None, (_text(item, "type"), _text(item, "message"))))
+            yield from ([(indent, ""), (f"  {text}", "red")] for text in self._message_lines(f"{relation} {line}"))
+        for note in _items(details, "notes", str):
             yield from ([(indent, ""), (f"  note: {text}", "yellow")] for text in self._message_lines(note))
-        yield from self._frames(details.frames, indent)
+        yield from ([(indent, ""), _frame(item)] for item in _items(details, "frames"))
 
     def _message_lines(self, text: str) -> list[str]:
         """Return the lines of a message, cut to what fits a screen."""
@@ -339,16 +342,6 @@ class _View:
         if len(text) > _TEXT_LENGTH and not self.full:
             lines[-1] += f"{self.marks.cut} ({len(text):,} characters)"
         return lines
-
-    def _frames(self, frames: Iterable[tuple[str, int, str] | str], indent: str) -> Iterator[Line]:
-        for frame in frames:
-            if isinstance(frame, str):
-                yield [(indent, ""), (f"  {frame}", "dim")]
-                continue
-            file, line, function = frame
-            theirs = any(part in file.replace("\\", "/") for part in _LIBRARIES)
-            text = f"  at {_short_name(file)}:{line} in {_short_name(function)}"
-            yield [(indent, ""), (text, "dim" if theirs else "")]
 
     def _value(self, label: str, value: object, indent: str) -> Iterator[Line]:
         from flowtrace.values.json import plain
@@ -365,6 +358,32 @@ class _View:
 def _short_name(text: str) -> str:
     """Return a name made `printable`, cut where it is longer than any real name."""
     return printable(text) if len(text) <= _NAME_LENGTH else printable(text[:_NAME_LENGTH]) + "..."
+
+
+def _details(error: StepError) -> dict[str, Any]:
+    return error.details if isinstance(error.details, dict) else {}
+
+
+def _text(found: dict[str, Any], name: str) -> str:
+    """Return a text of an error's details; empty where it has another form than flowtrace's."""
+    value = found.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _items(found: dict[str, Any], name: str, kind: type = dict) -> list[Any]:
+    """Return the items of a list in an error's details, without those of another form than flowtrace's."""
+    items = found.get(name)
+    return [item for item in items if isinstance(item, kind)] if isinstance(items, list) else []
+
+
+def _frame(frame: dict[str, Any]) -> tuple[str, str]:
+    left_out, line, file = frame.get("left_out"), frame.get("line"), _text(frame, "file")
+    if isinstance(left_out, int):
+        return f"  ({left_out} frames left out)", "dim"
+    is_library = any(part in file.replace("\\", "/") for part in _LIBRARIES)
+    number = line if isinstance(line, int) else 0
+    text = f"  at {_short_name(file)}:{number} in {_short_name(_text(frame, 'function'))}"
+    return text, "dim" if is_library else ""
 
 
 def _values(step: Step) -> Iterator[tuple[str, object]]:

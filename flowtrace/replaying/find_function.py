@@ -16,7 +16,7 @@ import sys
 import sysconfig
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MethodType, ModuleType
 from typing import Any, Final, NamedTuple
@@ -274,7 +274,7 @@ class Resolver:
         self._check_paths(name, [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ()))
         if qualname is not None and spec.has_location and not defines(str(spec.origin), qualname):
             raise NotFoundError(f"the module {name} has no {qualname:.200}")
-        guarded(f"the module {name}", lambda: importlib.import_module(name))
+        guarded(f"the module {name}", partial(importlib.import_module, name))
 
     def _check(self, name: str, module: ModuleType) -> None:
         if name in self._imports:
@@ -323,7 +323,7 @@ def _import_named(name: str) -> None:
     if _MODULE.fullmatch(name) is None:
         raise ReplayError(f"{name!r} is not the name of a module")
     try:
-        guarded(f"the module {name}", lambda: importlib.import_module(name))
+        guarded(f"the module {name}", partial(importlib.import_module, name))
     except NotFoundError as error:
         raise ReplayError(str(error)) from error
 

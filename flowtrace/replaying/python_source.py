@@ -241,12 +241,11 @@ def _constructor_arguments(value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]
     return None
 
 
-def _builtin(_writer: Writer, value: Any) -> str:
-    return repr(value)
-
-
 _WRITERS: Final[dict[type, Callable[[Writer, Any], Source]]] = {
-    **dict.fromkeys((type(None), bool, bytes, bytearray, range, slice, type(...), type(NotImplemented)), _builtin),
+    **dict.fromkeys(
+        (type(None), bool, bytes, bytearray, range, slice, type(...), type(NotImplemented)),
+        lambda _, value: repr(value),
+    ),
     str: lambda _, value: quoted(value),
     int: lambda _, value: repr(value) if -(2**64) < value < 2**64 else hex(value),  # digits are limited, hex is not
     float: lambda _, value: repr(value) if math.isfinite(value) else f'float("{value}")',

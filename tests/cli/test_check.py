@@ -249,7 +249,7 @@ def test_the_traces_can_be_kept_and_compared_again():
     )
     assert len(list(Path("kept").rglob("*.json"))) == 4
     again = flowtrace_process("check", "--keep", "kept", "program.py")
-    complaint = "flowtrace: kept: is not empty; the traces would mix with what is in it\n"
+    complaint = "flowtrace: kept: is not empty; the traces would mix with the files in it\n"
     assert (again.returncode, again.stdout, again.stderr) == (2, "", complaint)
 
 

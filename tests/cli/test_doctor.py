@@ -62,7 +62,7 @@ def test_a_setting_names_the_variable_that_it_comes_from():
     [
         ({}, "off", "neither FLOWTRACE_OUT nor FLOWTRACE_MODE is set"),
         ({"FLOWTRACE_OUT": "a.json"}, "on", "FLOWTRACE_OUT is set"),
-        ({"FLOWTRACE_OUT": "a.json", "FLOWTRACE_MODE": "always"}, "always", "FLOWTRACE_MODE says so"),
+        ({"FLOWTRACE_OUT": "a.json", "FLOWTRACE_MODE": "always"}, "always", "FLOWTRACE_MODE is set"),
         (
             {"FLOWTRACE_MODE": "always", "FLOWTRACE_DISABLED": "yes"},
             "off",
@@ -89,11 +89,11 @@ def test_bad_values_and_unknown_names_are_problems():
             "value": "-3",
             "message": "counts as unset: it takes a whole number from 0 to 2147483647",
         },
-        {"variable": "FLOWTRACE_COLOUR", "value": None, "message": "is no variable of flowtrace"},
+        {"variable": "FLOWTRACE_COLOUR", "value": None, "message": "is not a variable of flowtrace"},
         {
             "variable": "FLOWTRACE_OUTPUT",
             "value": None,
-            "message": "is no variable of flowtrace: did you mean FLOWTRACE_OUT?",
+            "message": "is not a variable of flowtrace: did you mean FLOWTRACE_OUT?",
         },
     ]
 
