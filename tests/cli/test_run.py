@@ -204,7 +204,7 @@ def test_a_trace_file_that_can_not_be_one_is_refused(tmp_path):
         ),
         (
             ("--auto", "__main__.*", "x.py"),
-            "Error: Invalid value for '--auto': the functions of the script itself can't be traced in this way, since"
+            "Error: Invalid value for '--auto': the functions of the script itself can't be traced this way, since"
             " it is never imported: decorate them, or move them into a module",
         ),
     ],
