@@ -70,7 +70,7 @@ class AllowedFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.path.realpath(path)
         if not os.path.isdir(self.path):
-            raise ReplayError(f"the working folder {self.path!r} is no folder")
+            raise ReplayError(f"the working folder {self.path!r} is not a folder")
 
     def holds(self, path: str) -> bool:
         """Return True if a file is in the folder, and not part of an installed library or a virtual environment."""

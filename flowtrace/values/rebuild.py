@@ -155,7 +155,7 @@ class Rebuilder:
         make = self._KINDS.get(kind) if isinstance(kind, str) else None
         if make is None:
             reason = _IMPOSSIBLE.get(kind) if isinstance(kind, str) else None
-            raise RebuildError(reason or f"{kind!r:.80} is no form that can be rebuilt")
+            raise RebuildError(reason or f"{kind!r:.80} is not a form that can be rebuilt")
         try:
             return make(self, content, hint)
         except (RebuildError, RecursionError):
@@ -260,7 +260,7 @@ class Rebuilder:
         fields = self._named(content["fields"], self._fields_of(cls, bindings))
         made_of: Any = cls
         if set(fields) - set(made_of._fields):
-            raise ValueError("its fields are others now")
+            raise ValueError("its fields have changed")
         defaults = made_of._field_defaults
         return tuple.__new__(cls, [fields[name] if name in fields else defaults[name] for name in made_of._fields])
 
@@ -268,7 +268,7 @@ class Rebuilder:
         cls, bindings = self._class(content.get("class"), hint, object)
         kind = content[TAG]
         if not is_of_kind(kind, cls):
-            raise RebuildError(f"{class_name(cls)} is no {kind} any more")
+            raise RebuildError(f"{class_name(cls)} is not a {kind} any more")
         return cls, bindings
 
     def _record(self, content: dict[str, Any], hint: Any) -> Any:

@@ -82,7 +82,7 @@ def _zone_of(members: Members) -> datetime.tzinfo | None:
         return None
     found = _OFFSET.fullmatch(members["offset"])
     if found is None:
-        raise ValueError(f"{members['offset']!r:.40} is no offset from UTC")
+        raise ValueError(f"{members['offset']!r:.40} is not an offset from UTC")
     sign, *amounts = found.groups()
     hours, minutes, seconds, micros = (int(amount or 0) for amount in amounts)
     offset = datetime.timedelta(hours=hours, minutes=minutes, seconds=seconds, microseconds=micros)

@@ -382,7 +382,7 @@ def test_classes_come_from_usable_modules_only_and_are_made_without_running_thei
         ("dataclass", ":"),
     ]:
         assert named(kind, name) == refused.format(name)
-    assert named("dataclass", f"{nodes.__name__}:Plain") == f"at /x: {nodes.__name__}:Plain is no dataclass any more"
+    assert named("dataclass", f"{nodes.__name__}:Plain") == f"at /x: {nodes.__name__}:Plain is not a dataclass any more"
     assert named("type", f"{nodes.__name__}:Plain").endswith("is an argument, and the annotation does not name it")
     assert nodes.MADE == []
 

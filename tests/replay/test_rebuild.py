@@ -311,8 +311,8 @@ REFUSED = [
         Any,
         "this bytes can't be rebuilt: ValueError: of 99999 bytes only",
     ),
-    ({"$py": "no such kind"}, Any, "'no such kind' is no form that can be rebuilt"),
-    ({"$py": ["a"]}, Any, "['a'] is no form that can be rebuilt"),
+    ({"$py": "no such kind"}, Any, "'no such kind' is not a form that can be rebuilt"),
+    ({"$py": ["a"]}, Any, "['a'] is not a form that can be rebuilt"),
     ({"$py": "bytes", "base64": "!"}, Any, "this bytes can't be rebuilt: Error: "),
     ({"$py": "decimal", "value": 1.5}, Any, "this decimal can't be rebuilt: TypeError: a value of type str"),
     (
@@ -326,7 +326,7 @@ REFUSED = [
     ({"$py": "set", "items": [{"a": 1}]}, Any, "this set can't be rebuilt: TypeError: unhashable type: 'dict'"),
     ({"$py": "codec", "class": "a:b", "value": 1}, Any, "no codec is registered for a:b"),
     ({"$py": "dataclass", "class": f"{__name__}:Point", "fields": {}}, Any, f"the class {__name__}:Point is not the"),
-    ({"$py": "dataclass", "class": f"{__name__}:Loaded", "fields": {}}, Loaded, f"{__name__}:Loaded is no dataclass"),
+    ({"$py": "dataclass", "class": f"{__name__}:Loaded", "fields": {}}, Loaded, f"{__name__}:Loaded is not a dataclass"),
     (
         {"$py": "dataclass", "class": f"{__name__}:Point", "fields": {"z": 1}},
         Point,

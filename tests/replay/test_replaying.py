@@ -581,7 +581,7 @@ def test_what_is_no_trace_is_refused(tmp_path):
         replay("t.json")
     with pytest.raises(FileNotFoundError):
         replay("nowhere.json")
-    with pytest.raises(ReplayError, match=r"the working folder '.*nowhere' is no folder"):
+    with pytest.raises(ReplayError, match=r"the working folder '.*nowhere' is not a folder"):
         (tmp_path / "t.json").write_text(
             '{"trace_version":1,"pack":{"pack_ref":"p"},"flow":{"id":"f","version":"1"},"steps":[]}'
         )
