@@ -37,8 +37,8 @@ from flowtrace.values.redaction import MARKER, NO_NAMES, Redactor, SecretNames, 
 from flowtrace.values.scrub import texts_in
 
 MAX_OPEN: Final = 200_000  # levels; only a codec that never ends goes deeper
-# A small value may hold one container a billion times. Writing a container again costs its bytes, and the time of so
-# many more for each one in it; beyond the limit, it is cut. Every small value stays below.
+# A value that is small in memory may hold one container a billion times. Writing a container again counts its bytes,
+# and REPEAT_COST for each container in it; when the sum passes the limit, the rest is cut.
 MAX_REPEATED: Final = 1 << 20
 REPEAT_COST: Final = 32
 MAX_POINTERS: Final = 1000

@@ -71,7 +71,9 @@ def _collect(waiting: deque[tuple[object, int, int]], secret: SecretNames, found
         kind = type(value)
         texts = _texts_of(value, kind)
         if texts is not None:
-            found.update(dict.fromkeys(text[:LONGEST_TEXT] for text in texts if _is_secret(text, shortest, secret)))
+            found.update(
+                dict.fromkeys(text[:LONGEST_TEXT] for text in texts if _is_worth_hiding(text, shortest, secret))
+            )
         elif id(value) not in seen:
             seen[id(value)] = value
             if len(seen) > _MOST_PARTS:
@@ -93,7 +95,7 @@ def _texts_of(value: Any, kind: type) -> list[str] | None:
     return None
 
 
-def _is_secret(text: str, shortest: int, secret: SecretNames) -> bool:
+def _is_worth_hiding(text: str, shortest: int, secret: SecretNames) -> bool:
     """Return True if a text is a secret. An attribute of an object may be a mere name, as that of a column."""
     if shortest > _SHORTEST:
         return len(text) >= shortest and not secret(text)
