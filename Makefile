@@ -20,8 +20,9 @@ SOURCES := pyproject.toml $(wildcard README.md LICENSE) \
 WHEEL = dist/flowtrace-*.whl
 TRACE := artifacts/trace.json
 
-# -qq leaves errors to be seen and no more.
-pip = $(1)/bin/python -m pip install -qq
+# One pip, the build environment's, installs into all of them: a pip of its own would cost each several seconds.
+# -qq leaves errors to be seen and no more. --no-compile: what is imported is compiled then, and that is a small part.
+pip = $(BUILD)/bin/python -m pip --python $(1)/bin/python install -qq --no-compile
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Says that the theme's makers work on something else than MkDocs; no news for a build.
@@ -139,12 +140,20 @@ pyright: $(DEV)/.groups
 # --- environments and the wheel --------------------------------------------------------------
 # Each step leaves an empty file behind, so that the next run skips it while nothing has changed.
 
-# A virtual environment with a pip that knows --group.
-%/.ready:
-	@$(if $(VERSION),,echo 'flowtrace needs Python 3.11 or newer; "$(PYTHON)" is not (set PYTHON=...)' >&2; exit 1)
+VENV = @$(if $(VERSION),,echo 'flowtrace needs Python 3.11 or newer; "$(PYTHON)" is not (set PYTHON=...)' >&2; exit 1)
+
+# A pip that knows --group (25.1 or newer), for itself and all the others.
+$(BUILD)/.ready:
+	$(VENV)
+	@echo 'setting up $(BUILD)'
+	@$(PYTHON) -m venv --clear $(BUILD)
+	@$(BUILD)/bin/python -m pip install --help | grep -q -e --group || $(call pip,$(BUILD)) --upgrade pip
+	@touch $@
+
+%/.ready: | $(BUILD)/.ready
+	$(VENV)
 	@echo 'setting up $*'
-	@$(PYTHON) -m venv --clear $*
-	@$(call pip,$*) --upgrade pip
+	@$(PYTHON) -m venv --clear --without-pip $*
 	@touch $@
 
 dist/.built: $(SOURCES) | $(BUILD)/.ready
@@ -155,7 +164,7 @@ dist/.built: $(SOURCES) | $(BUILD)/.ready
 
 # The test environment holds the wheel itself, never a link to the source folder ...
 $(TEST)/.wheel: dist/.built | $(TEST)/.ready
-	@$(call pip,$(TEST)) --force-reinstall --no-deps $(WHEEL)
+	@$(call pip,$(TEST)) --force-reinstall --no-deps --compile $(WHEEL)
 	@touch $@
 
 # ... and what the wheel and its tests need.
