@@ -21,16 +21,24 @@ MEMORY = Path("/dev/shm")
 
 def pytest_configure(config):
     """Let pytest's base folder be in memory, where there is a file system for that with room."""
+    config.addinivalue_line("markers", "disk: is about disks, so its folder is not in memory")
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 2 << 30:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
+@pytest.fixture(scope="session")
+def disk_folder():
+    """The base folder of the tests that are about disks: where temporary files are by default."""
+    with tempfile.TemporaryDirectory(prefix="flowtrace-tests-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def no_planted_secret_is_on_the_disk(tmp_path_factory):
-    """Look at every byte that any test wrote, once all have run."""
-    folder = tmp_path_factory.getbasetemp()
+def no_planted_secret_is_on_the_disk(tmp_path_factory, disk_folder):
+    """Look at every byte that any test wrote, once all have run. Each worker of pytest-xdist has folders of its own."""
+    folders = [tmp_path_factory.getbasetemp(), disk_folder]
     yield
-    found = secrets_scan.scan(folder)
+    found = [path for folder in folders for path in secrets_scan.scan(folder)]
     assert not found, f"planted secrets were written to {[str(path) for path in found]}"
 
 
@@ -38,9 +46,10 @@ _NUMBERS = itertools.count()
 
 
 @pytest.fixture
-def tmp_path(tmp_path_factory, request):
+def tmp_path(tmp_path_factory, disk_folder, request):
     """As pytest's own, which reads the names of all its folders before and after each test: ten thousand by the end."""
-    folder = tmp_path_factory.getbasetemp() / request.path.stem / f"{next(_NUMBERS)}-{request.function.__name__[:40]}"
+    base = disk_folder if request.node.get_closest_marker("disk") else tmp_path_factory.getbasetemp()
+    folder = base / request.path.stem / f"{next(_NUMBERS)}-{request.function.__name__[:40]}"
     folder.mkdir(parents=True)
     return folder
 
@@ -58,12 +67,3 @@ def pristine(monkeypatch, tmp_path):
         yield
     structlog.reset_defaults()
     logging.setLoggerClass(logger_class)  # structlog's LoggerFactory puts one in that finds callers in its own way
-
-
-@pytest.fixture
-def fast_folder():
-    """A folder in memory where there is one: for tests that write many files, not for those about disks."""
-    parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
-        yield Path(folder)
-        assert not secrets_scan.scan(folder)

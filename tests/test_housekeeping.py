@@ -516,17 +516,17 @@ PROGRAM = """
 
 
 @pytest.mark.parametrize("template", ["{run_id}.json", "{pid}/{run_id}/t.json"])
-def test_threads_of_many_processes_keep_the_limit_together(fast_folder, template):
-    script = fast_folder / "program.py"
+def test_threads_of_many_processes_keep_the_limit_together(tmp_path, template):
+    script = tmp_path / "program.py"
     script.write_text(re.sub("^    ", "", PROGRAM, flags=re.MULTILINE))
     environment = os.environ | {
-        "FLOWTRACE_OUT": str(fast_folder / "out" / template),
+        "FLOWTRACE_OUT": str(tmp_path / "out" / template),
         "FLOWTRACE_MAX_FILES": "10",
         "FLOWTRACE_CAPTURE_INPUTS": "1",
         "FLOWTRACE_MAX_VALUE_BYTES": "100",
     }
-    (fast_folder / "out").mkdir()
-    (fast_folder / "out/mine.json").write_text("{}")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.json").write_text("{}")
     running = [
         subprocess.Popen([sys.executable, "-W", "error", script], env=environment, stderr=subprocess.PIPE)
         for _ in range(4)
@@ -534,12 +534,12 @@ def test_threads_of_many_processes_keep_the_limit_together(fast_folder, template
     outputs = [process.communicate(timeout=120)[1] for process in running]
     assert [process.returncode for process in running] == [0] * 4
     assert outputs == [b""] * 4
-    traces = [path for path in (fast_folder / "out").rglob("*.json") if path.parent.suffix != ".payloads"]
-    traces.remove(fast_folder / "out/mine.json")
+    traces = [path for path in (tmp_path / "out").rglob("*.json") if path.parent.suffix != ".payloads"]
+    traces.remove(tmp_path / "out/mine.json")
     assert len(traces) == 10
     assert [validate(path) for path in traces] == [[]] * 10
-    assert len(list((fast_folder / "out").rglob("*.payloads"))) == 10
-    assert [path for path in (fast_folder / "out").glob("*/*") if path.is_dir() and not any(path.iterdir())] == []
+    assert len(list((tmp_path / "out").rglob("*.payloads"))) == 10
+    assert [path for path in (tmp_path / "out").glob("*/*") if path.is_dir() and not any(path.iterdir())] == []
 
 
 # --- what a path can be

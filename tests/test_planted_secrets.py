@@ -6,8 +6,10 @@ import dataclasses
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -270,36 +272,37 @@ def test_the_search_finds_a_secret_in_every_form_and_place(tmp_path):
         path.unlink()
 
 
-def test_a_session_that_wrote_a_secret_fails(tmp_path):
+@pytest.mark.parametrize(
+    ("mark", "folder", "options"),
+    [
+        ("", "base", []),
+        ("", "base/popen-gw0", ["-p", "xdist.plugin", "-n1"]),
+        ("import pytest\n@pytest.mark.disk\n", "disk/flowtrace-tests-*", []),
+    ],
+    ids=["one process", "a worker", "on a disk"],
+)
+def test_a_session_that_wrote_a_secret_fails(tmp_path, mark, folder, options):
     test = tmp_path / "test_it.py"
     test.write_text(
         "from tests.conftest import *\nfrom tests.secrets_scan import planted\n"
-        "def test_leak(tmp_path):\n    (tmp_path / 'file').write_text(planted('leak'))\n"
+        f"{mark}def test_leak(tmp_path):\n    (tmp_path / 'file').write_text(planted('leak'))\n"
     )
-    path = tmp_path / "path"
-    path.mkdir()
-    (path / "tests").symlink_to(Path(__file__).parent)  # alone: not the package that lies beside it
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        *("--rootdir", str(tmp_path), "-c", os.devnull),
-    ]
+    for name in ("path", "disk"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "path" / "tests").symlink_to(Path(__file__).parent)  # alone: not the package that lies beside it
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
     done = subprocess.run(
-        [*command, f"--basetemp={tmp_path / 'inner'}", str(test)],
+        [*command, "-c", os.devnull, f"--basetemp={tmp_path / 'base'}", *options, str(test)],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(path)},
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "path"), "TMPDIR": str(tmp_path / "disk")},
         capture_output=True,
         text=True,
         check=False,
     )
-    leaked = tmp_path / "inner" / "test_it" / "0-test_leak" / "file"
     assert done.returncode == 1
-    assert f"planted secrets were written to ['{leaked}']" in done.stdout
-    leaked.unlink()
+    (leaked,) = re.findall(r"planted secrets were written to \['(.*)'\]", done.stdout)
+    assert fnmatch(leaked, f"{tmp_path}/{folder}/test_it/0-test_leak/file")
+    Path(leaked).unlink(missing_ok=True)
 
 
 # --- any value

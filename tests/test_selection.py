@@ -73,7 +73,6 @@ def run(monkeypatch):
     Path("test_sample.py").write_text(textwrap.dedent(TESTS))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
-
     def run_pytest(*arguments):
         command = [sys.executable, "-m", "pytest", "-v", "-p", "xdist.plugin", "-c", "/dev/null", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)

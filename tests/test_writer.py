@@ -19,6 +19,8 @@ from flowtrace.trace import files
 from flowtrace.trace.files import is_child_process, render_path, write_atomically, write_payload
 from flowtrace.values.digest import hash_bytes
 
+pytestmark = pytest.mark.disk
+
 RUN = {"run_id": "a" * 32, "flow_id": "f", "timestamp": "2023-11-14T22:13:20.123456Z"}
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user or to mount")
 NOBODY = 65534

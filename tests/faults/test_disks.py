@@ -6,6 +6,8 @@ import pytest
 
 from tests.faults.scenario import ROOT, mounted, survive
 
+pytestmark = pytest.mark.disk
+
 FILL = """
     filler = out.parent / "filler"
     with filler.open("wb", buffering=0) as file:

@@ -7,6 +7,8 @@ import pytest
 from tests.faults.scenario import OUT, PARTS, survive
 from tests.programs import run_program
 
+pytestmark = pytest.mark.disk
+
 
 def test_no_descriptors_left(tmp_path):
     begin = """

@@ -10,6 +10,8 @@ from flowtrace import load_trace
 from tests.faults.scenario import OUT, PARTS, survive
 from tests.programs import run_program
 
+pytestmark = pytest.mark.disk
+
 GONE = "os.rename(out, 'kept.json')"
 BACK = "os.rename('kept.json', out)"
 FAULTS = {

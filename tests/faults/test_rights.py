@@ -9,6 +9,8 @@ import pytest
 
 from tests.faults.scenario import NOBODY, ROOT, survive
 
+pytestmark = pytest.mark.disk
+
 # The program becomes nobody for good; what root has to do in between, a helper does that was started before.
 PREPARE = f"""
     helper = subprocess.Popen(["/bin/sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -14,7 +14,10 @@ from tests.faults.scenario import OUT, PARTS, survive
 from tests.programs import run_program
 
 COMPILER = shutil.which("gcc") or shutil.which("cc")
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C compiler, for a library that makes calls fail")
+pytestmark = [
+    pytest.mark.disk,
+    pytest.mark.skipif(COMPILER is None, reason="needs a C compiler, for a library that makes calls fail"),
+]
 STEER = """
     import ctypes, errno
     break_call = ctypes.CDLL(None).break_call
