@@ -326,7 +326,11 @@ REFUSED = [
     ({"$py": "set", "items": [{"a": 1}]}, Any, "this set can't be rebuilt: TypeError: unhashable type: 'dict'"),
     ({"$py": "codec", "class": "a:b", "value": 1}, Any, "no codec is registered for a:b"),
     ({"$py": "dataclass", "class": f"{__name__}:Point", "fields": {}}, Any, f"the class {__name__}:Point is not the"),
-    ({"$py": "dataclass", "class": f"{__name__}:Loaded", "fields": {}}, Loaded, f"{__name__}:Loaded is not a dataclass"),
+    (
+        {"$py": "dataclass", "class": f"{__name__}:Loaded", "fields": {}},
+        Loaded,
+        f"{__name__}:Loaded is not a dataclass",
+    ),
     (
         {"$py": "dataclass", "class": f"{__name__}:Point", "fields": {"z": 1}},
         Point,
