@@ -1,4 +1,4 @@
-"""Trace files under a template: at most so many of one's own are kept, and nobody else's is ever touched."""
+"""Trace files of a template: only the newest are kept, and files that flowtrace did not write are never removed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ from hypothesis import strategies as st
 
 import flowtrace
 from flowtrace import flow, load_trace, traced_node, validate
-from flowtrace.trace import ownership, retention
-from flowtrace.trace.files import rendered_paths
-from flowtrace.trace.ownership import Folder, Template, says_it_is_own
-from flowtrace.trace.retention import Keeper
+from flowtrace.trace import files, retention
+from flowtrace.trace.files import Folder, rendered_paths
+from flowtrace.trace.retention import Retention, TemplatePaths
 from tests.faults.scenario import ROOT
 from tests.programs import run_program
 
@@ -42,7 +41,7 @@ def fail_often(times, start=0, value=None):
             fail(number, value)
 
 
-def told(folder, pattern="*.json"):
+def numbers(folder, pattern="*.json"):
     """Return the messages of the failures in a folder's traces, in the order of their numbers."""
     return sorted(int(load_trace(path).steps[-1].error.message) for path in folder.glob(pattern))
 
@@ -59,13 +58,13 @@ def contents(folder):
     return found
 
 
-@pytest.fixture(params=[True, False], ids=["walk", "by path"])
-def walks(request, monkeypatch):
-    """Either way of getting at files."""
-    monkeypatch.setattr(ownership, "_WALKS", request.param)
+@pytest.fixture(params=[True, False], ids=["held", "by path"])
+def holds_folders(request, monkeypatch):
+    """Both ways to reach files: from a folder that is held open, and by their paths."""
+    monkeypatch.setattr(files, "_HOLDS_FOLDERS", request.param)
 
 
-@pytest.mark.usefixtures("walks")
+@pytest.mark.usefixtures("holds_folders")
 @pytest.mark.parametrize(
     "template",
     [
@@ -82,8 +81,8 @@ def walks(request, monkeypatch):
 def test_the_oldest_go_first(tmp_path, template):
     with flowtrace.override(mode="on", out_path=tmp_path / template, max_files=5):
         fail_often(12)
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert sorted(int(load_trace(path).steps[-1].error.message) for path in files) == [7, 8, 9, 10, 11]
+    found = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(int(load_trace(path).steps[-1].error.message) for path in found) == [7, 8, 9, 10, 11]
     empty = [path for path in tmp_path.rglob("*") if path.is_dir() and not any(path.iterdir())]
     assert empty == []
 
@@ -91,13 +90,13 @@ def test_the_oldest_go_first(tmp_path, template):
 def test_one_is_enough(tmp_path):
     with flowtrace.override(mode="on", out_path=tmp_path / "{run_id}.json", max_files=1):
         fail_often(3)
-    assert told(tmp_path) == [2]
+    assert numbers(tmp_path) == [2]
 
 
 def test_the_default_is_a_hundred(tmp_path):
     with flowtrace.override(mode="on", out_path=tmp_path / "{run_id}.json"):
         fail_often(105)
-    assert told(tmp_path) == list(range(5, 105))
+    assert numbers(tmp_path) == list(range(5, 105))
 
 
 def test_a_path_without_a_placeholder_stays(tmp_path):
@@ -108,7 +107,7 @@ def test_a_path_without_a_placeholder_stays(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["trace.7.json", "trace.json"]
 
 
-def test_files_that_dump_was_told_to_write_are_no_concern_of_the_limit(tmp_path):
+def test_files_that_dump_wrote_do_not_count(tmp_path):
     with flowtrace.override(mode="on", out_path=tmp_path / "{run_id}.json", max_files=2):
         for number in range(4):
             flowtrace.dump(tmp_path / f"dump-{number}.json")
@@ -136,10 +135,10 @@ def test_earlier_processes_files_count_too(tmp_path):
     for start in (0, 3, 6):
         environment = {"FLOWTRACE_OUT": f"{out}/{{run_id}}.json", "FLOWTRACE_MAX_FILES": "4"}
         run_program(tmp_path, program, arguments=[str(start), str(start + 3)], **environment)
-    assert told(out) == [5, 6, 7, 8]
+    assert numbers(out) == [5, 6, 7, 8]
 
 
-def test_a_bad_number_is_told_and_counts_as_unset(tmp_path):
+def test_a_bad_number_is_reported_and_counts_as_unset(tmp_path):
     program = """
         from flowtrace import traced_node
 
@@ -164,7 +163,7 @@ def test_a_bad_number_is_told_and_counts_as_unset(tmp_path):
 
 
 def hostile(folder, own):
-    """Fill a folder with what looks like a trace of ours and is none, and return what is there."""
+    """Fill a folder with what opened like a trace of ours and is none, and return what is there."""
     outside = folder.parent / "outside"
     outside.mkdir()
     (outside / "secret.json").write_bytes(own)
@@ -228,7 +227,7 @@ def own(tmp_path):
     return data
 
 
-@pytest.mark.usefixtures("walks")
+@pytest.mark.usefixtures("holds_folders")
 def test_nothing_that_flowtrace_did_not_write_is_removed(tmp_path, own):
     folder = tmp_path / "out"
     folder.mkdir()
@@ -242,7 +241,7 @@ def test_nothing_that_flowtrace_did_not_write_is_removed(tmp_path, own):
     assert sorted(int(load_trace(folder / name).steps[-1].error.message) for name in new) == [17, 18, 19]
 
 
-@pytest.mark.usefixtures("walks")
+@pytest.mark.usefixtures("holds_folders")
 def test_nothing_is_removed_through_a_link_in_the_place_of_a_run_folder(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -258,7 +257,7 @@ def test_nothing_is_removed_through_a_link_in_the_place_of_a_run_folder(tmp_path
     assert sorted(int(load_trace(path / "trace.json").steps[-1].error.message) for path in real) == [5, 6]
 
 
-@pytest.mark.usefixtures("walks")
+@pytest.mark.usefixtures("holds_folders")
 def test_a_folder_that_holds_something_else_stays(tmp_path):
     with flowtrace.override(mode="on", out_path=tmp_path / "{run_id}/trace.json", max_files=1):
         fail_often(1)
@@ -269,7 +268,7 @@ def test_a_folder_that_holds_something_else_stays(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_the_traces_of_another_program_are_not_ones_own(tmp_path):
+def test_the_traces_of_another_program_do_not_count(tmp_path):
     for pack in ("a", "b"):
         with flowtrace.override(mode="on", out_path=tmp_path / "{run_id}.json", max_files=3):
             for number in range(5):
@@ -279,7 +278,7 @@ def test_the_traces_of_another_program_are_not_ones_own(tmp_path):
     assert sorted(packs) == ["a"] * 3 + ["b"] * 3
 
 
-def test_a_crowd_of_other_files_does_not_push_ones_own_out(tmp_path):
+def test_many_other_files_do_not_push_traces_out(tmp_path):
     for number in range(300):
         (tmp_path / f"data-{number}.json").write_text("{}")
     with flowtrace.override(mode="on", out_path=tmp_path / "{flow_id}.json", max_files=4):
@@ -294,23 +293,23 @@ def test_a_huge_folder_is_not_listed_with_every_write(tmp_path, monkeypatch):
     for number in range(2000):
         (tmp_path / f"{number}.txt").touch()
     listings = []
-    plainly = Template.files
-    monkeypatch.setattr(Template, "files", lambda self: listings.append(1) or plainly(self))
+    plainly = TemplatePaths.files
+    monkeypatch.setattr(TemplatePaths, "files", lambda self: listings.append(1) or plainly(self))
     with flowtrace.override(mode="on", out_path=tmp_path / "{run_id}.json", max_files=10):
         fail_often(100)
-    assert told(tmp_path) == list(range(90, 100))
+    assert numbers(tmp_path) == list(range(90, 100))
     assert len(listings) <= 1 + 100 // (2000 // retention.NAMES_A_WRITE)
 
 
-def test_files_are_looked_into_only_where_there_may_be_too_many(tmp_path, monkeypatch):
-    looks = []
+def test_files_are_opened_only_where_there_may_be_too_many(tmp_path, monkeypatch):
+    opened = []
     plainly = Folder.read
-    monkeypatch.setattr(Folder, "read", lambda self, name: looks.append(name) or plainly(self, name))
+    monkeypatch.setattr(Folder, "read", lambda self, name, limit: opened.append(name) or plainly(self, name, limit))
     with flowtrace.override(mode="on", out_path=tmp_path / "{run_id}.json", max_files=10):
         fail_often(10)
-        assert looks == []
+        assert opened == []
         fail_often(1)
-    assert len(looks) == 1
+    assert len(opened) == 1
 
 
 # --- payload files
@@ -326,11 +325,11 @@ def capturing(tmp_path):
         yield folder
 
 
-@pytest.mark.usefixtures("walks")
+@pytest.mark.usefixtures("holds_folders")
 def test_payload_files_go_with_their_trace(capturing):
     fail_often(10, value="x" * 200)
     traces = list(capturing.glob("*.json"))
-    assert told(capturing) == [7, 8, 9]
+    assert numbers(capturing) == [7, 8, 9]
     assert sorted(path.name for path in capturing.iterdir()) == sorted(
         name for path in traces for name in (path.name, f"{path.stem}.payloads")
     )
@@ -368,7 +367,7 @@ def test_a_payload_folder_loses_only_what_is_named_after_its_content(capturing, 
     assert target.read_bytes() == b"1"
 
 
-@pytest.mark.usefixtures("walks")
+@pytest.mark.usefixtures("holds_folders")
 def test_a_link_in_the_place_of_a_payload_folder_is_not_followed(capturing, tmp_path):
     fail_often(1, value="x" * 200)
     (trace,) = capturing.glob("*.json")
@@ -396,7 +395,7 @@ def test_payloads_of_one_path_do_not_grow_without_end(tmp_path):
 
 
 def test_a_payload_that_another_process_needs_again_is_put_back(tmp_path, monkeypatch):
-    keeper = Keeper(str(tmp_path / "{flow_id}.json"), 1)
+    keeping = Retention(str(tmp_path / "{flow_id}.json"), 1)
     with flowtrace.override(mode="on", out_path=tmp_path / "{flow_id}.json", capture_inputs=True, max_value_bytes=100):
         with pytest.raises(ValueError, match="1"), flow("f"):
             fail(1, "x" * 200)
@@ -411,8 +410,10 @@ def test_a_payload_that_another_process_needs_again_is_put_back(tmp_path, monkey
             return done
 
         monkeypatch.setattr(Folder, "remove", remove)
-        keeper._packs.add(pack)
-        keeper._remove(str(tmp_path / "f.json"), Template(str(tmp_path / "{flow_id}.json")))
+        keeping._packs.add(pack)
+        assert keeping._remove_trace(str(tmp_path / "f.json"))
+        keeping._tidy_payloads(str(tmp_path / "f.json"))
+    assert list((tmp_path / "f.payloads").iterdir()) != []
     assert validate(tmp_path / "f.json") == []
 
 
@@ -420,15 +421,16 @@ def test_a_payload_that_another_process_needs_again_is_put_back(tmp_path, monkey
 
 
 @ROOT
-def test_a_file_that_cannot_be_removed_is_told_once_and_stays():
+def test_a_file_that_cannot_be_removed_is_reported_once_and_stays():
     program = """
         import os
         from pathlib import Path
-        from flowtrace import dump, load_trace, log, traced_node
+        from flowtrace import dump, load_trace, traced_node
+        from flowtrace.host import log
 
         dump("first.json")
         load_trace("first.json")
-        log.warn("nobody may not read the modules that this loads")
+        log.warn("another user may not be allowed to read the modules that this loads")
         os.mkdir("runs")
         os.chown("runs", 65534, 65534)
         os.setgroups([])
@@ -462,11 +464,11 @@ def test_a_file_that_cannot_be_removed_is_told_once_and_stays():
     assert done.stderr.count("failed to remove an old trace") == 2  # when it happened, and their number at the end
 
 
-def test_a_fault_of_the_keeper_is_told_once_and_costs_no_trace(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(Template, "files", lambda self: 1 / 0)
+def test_a_fault_in_the_retention_is_reported_once_and_costs_no_trace(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(TemplatePaths, "files", lambda self: 1 / 0)
     with flowtrace.override(mode="on", out_path=tmp_path / "{run_id}.json", max_files=2):
         fail_often(3)
-    assert told(tmp_path) == [0, 1, 2]
+    assert numbers(tmp_path) == [0, 1, 2]
     assert capsys.readouterr().err.count("remove old traces") == 1
 
 
@@ -476,19 +478,19 @@ def test_a_file_that_vanishes_is_no_error(tmp_path, capsys):
         for path in tmp_path.iterdir():
             path.unlink()
         fail_often(3, start=2)
-    assert told(tmp_path) == [3, 4]
+    assert numbers(tmp_path) == [3, 4]
     assert capsys.readouterr().err == ""
 
 
 def test_a_trace_that_is_written_while_another_one_is_removed_is_left_alone(tmp_path):
-    keeper = Keeper(str(tmp_path / "{run_id}.json"), 2)
+    keeping = Retention(str(tmp_path / "{run_id}.json"), 2)
     with flowtrace.override(mode="on", out_path=tmp_path / "{run_id}.json"):
         fail_often(1)
     (path,) = tmp_path.iterdir()
-    keeper._is_busy = True  # as in a signal handler that comes in between
-    keeper.written(str(path), "p")
+    keeping._is_busy = True  # as in a signal handler that comes in between
+    keeping.after_write(str(path), "p")
     assert path.exists()
-    assert keeper._own == {}
+    assert keeping._counted == {}
 
 
 PROGRAM = """
@@ -559,15 +561,12 @@ templates = st.lists(parts.map("".join), min_size=1, max_size=3).map(lambda name
 )
 @settings(suppress_health_check=[HealthCheck.filter_too_much], deadline=None)
 def test_every_path_that_a_template_can_become_is_found_by_it(template, flow_id, pid, run_id):
-    words = {"run_id": run_id, "flow_id": flow_id, "timestamp": "2023-11-14T22:13:20.123456Z"}
-    path, _ = rendered_paths(template, pid=pid, **words)
-    found = Template(template)
-    assert path.startswith(found.base.rstrip("/") + "/")
-    *folders, name = found.parts(path)
-    assert [bool(pattern.fullmatch(part)) for pattern, part in zip(found._folders, folders, strict=True)] == [
-        True
-    ] * len(folders)
-    assert found._name.fullmatch(name)
+    values = {"run_id": run_id, "flow_id": flow_id, "timestamp": "2023-11-14T22:13:20.123456Z"}
+    for path in rendered_paths(template, pid=pid, **values):
+        found = TemplatePaths(template)
+        assert path.startswith(found.base.rstrip("/") + "/")
+        names = found.parts(path)
+        assert [name for pattern, name in zip(found._patterns, names, strict=True) if pattern.fullmatch(name)] == names
 
 
 @given(name=st.text(st.characters(exclude_characters="\0/"), min_size=1, max_size=60))
@@ -589,11 +588,10 @@ def test_no_other_name_passes_for_that_of_a_trace(name):
             },
         }
     )
-    template = Template("/base/{flow_id}-{run_id}.json")
+    paths = TemplatePaths("/base/{flow_id}-{run_id}.json")
     names = (f"f-{ID}.json", f"f-{ID}.7.json")
-    assert says_it_is_own(data, f"/base/{name}", template, {"p"}) is (name in names)
-    assert [says_it_is_own(data, f"/base/{own}", template, {"p"}) for own in names] == [True, True]
-    assert not says_it_is_own(data, f"/base/{names[0]}", template, {"q"})
+    assert paths.program_of(data, f"/base/{name}") == ("p" if name in names else None)
+    assert [paths.program_of(data, f"/base/{own}") for own in names] == ["p", "p"]
 
 
 def test_a_copy_whose_name_fits_the_template_keeps_its_payloads_too(tmp_path):
@@ -610,25 +608,23 @@ def test_a_copy_whose_name_fits_the_template_keeps_its_payloads_too(tmp_path):
     assert len(list((tmp_path / "f.payloads").iterdir())) <= 4
 
 
-def test_warnings_are_told_without_the_lock(tmp_path, monkeypatch):
+def test_warnings_are_logged_without_the_lock(tmp_path, monkeypatch):
     """A handler of the host's logging may wait for a thread that writes a trace, and so for the lock."""
     free = []
 
     def warn_once(event, cause, **fields):
-        other = Thread(target=lambda: free.append(keeper._lock.acquire(timeout=10)))
+        other = Thread(target=lambda: free.append(keeping._lock.acquire(timeout=10)))
         other.start()
         other.join()
 
     monkeypatch.setattr(retention.log, "warn_once", warn_once)
-    keeper = Keeper(str(tmp_path / "{run_id}.json"), 1)
-    monkeypatch.setattr(Keeper, "_remove", lambda *_: (_ for _ in ()).throw(PermissionError(13, "no")))
+    keeping = Retention(str(tmp_path / "{run_id}.json"), 1)
+    keeping._writes_until_listing = 100
+    monkeypatch.setattr(Retention, "_remove_trace", lambda *_: (_ for _ in ()).throw(PermissionError(13, "no")))
     for number in range(2):
         path = tmp_path / f"{number:032x}.json"
         path.touch()
-        keeper._packs.add("p")
-        keeper._note(str(path))
-    keeper._pause = 100
-    keeper.written(str(path), "p")
+        keeping.after_write(str(path), "p")
     assert free == [True]
 
 
@@ -652,12 +648,12 @@ def test_a_timeout_that_an_alarm_raises_meanwhile_arrives(tmp_path, monkeypatch,
     try:
         with flowtrace.override(mode="on", out_path=tmp_path / template, max_files=1):
             fail_often(1)
-            tidy = Keeper._tidy
-            monkeypatch.setattr(Keeper, "_tidy", lambda *arguments: armed.append(1) or tidy(*arguments))
+            tidy = Retention._tidy
+            monkeypatch.setattr(Retention, "_tidy", lambda *arguments: armed.append(1) or tidy(*arguments))
             monkeypatch.setattr(os, place, call)
             with pytest.raises(TimeoutError, match="the host's"):
                 fail(1)
-            monkeypatch.setattr(Keeper, "_tidy", tidy)
+            monkeypatch.setattr(Retention, "_tidy", tidy)
             fail_often(2, start=2)
     finally:
         signal.signal(signal.SIGUSR1, before)

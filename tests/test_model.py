@@ -226,11 +226,11 @@ def test_an_issue_takes_positional_fields_and_is_immutable():
 
 
 def schema_file():
-    return json.loads((Path(model.__file__).parent / "trace-v1.schema.json").read_bytes())
+    return json.loads((Path(flowtrace.__file__).parent / "trace-v1.schema.json").read_bytes())
 
 
 def test_the_schema_in_the_package_is_the_generated_one():
-    path = Path(model.__file__).parent / "trace-v1.schema.json"
+    path = Path(flowtrace.__file__).parent / "trace-v1.schema.json"
     assert path.read_bytes() == pretty(json_schema()) + b"\n"
 
 

@@ -31,7 +31,6 @@ from flowtrace.trace.model import (
     parse_trace,
 )
 from flowtrace.trace.model import Step as StepRecord
-from flowtrace.trace.ownership import pattern_of
 from flowtrace.values.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
 from flowtrace.values.json import loads, pretty, tree_bytes
 
@@ -253,7 +252,7 @@ def names_of(template: str, before: str) -> re.Pattern[str]:
         before: pattern of the text before the suffix.
     """
     stem, suffix = os.path.splitext(template)
-    return re.compile(pattern_of(stem) + before + re.escape(suffix))
+    return re.compile(files.pattern_of(stem) + before + re.escape(suffix))
 
 
 def _make_room(newest: str, template: str) -> None:

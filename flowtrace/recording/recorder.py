@@ -22,7 +22,8 @@ from flowtrace.recording.step import Step, new_step
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
 from flowtrace.trace import files
 from flowtrace.trace.model import ValidationIssue
-from flowtrace.trace.retention import Keeper
+from flowtrace.trace.payload_files import write_payload
+from flowtrace.trace.retention import Retention
 from flowtrace.values.digest import Digest
 
 UNKNOWN = "unknown"
@@ -65,7 +66,7 @@ class TraceRecorder:
         self.is_always = self.config.mode is TraceMode.ALWAYS
         self.policy = Policy(config)
         self._out = os.path.join(_working_folder(), config.out_path)
-        self._keeper = Keeper(self._out, config.max_files)
+        self._retention = Retention(self._out, config.max_files)
         self.has_own_file = "{run_id}" in self._out
         self._begin(CLOCK.now())
 
@@ -96,7 +97,7 @@ class TraceRecorder:
         run.is_always = self.is_always
         run.policy = self.policy
         run._out = self._out
-        run._keeper = self._keeper
+        run._retention = self._retention
         run.has_own_file = self.has_own_file
         run._begin(CLOCK.now() if started is None else started)
         return run
@@ -110,7 +111,7 @@ class TraceRecorder:
     def forget_lock(self) -> None:
         """Make a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._writing = RLock()
-        self._keeper.forget_lock()
+        self._retention.forget_lock()
 
     # --- the observer protocol
 
@@ -351,7 +352,7 @@ class TraceRecorder:
                 stored: dict[str, bytes] = {}
                 self._write_files(target, self._render(target, outcome, ended, stored), stored, in_turn)
                 if path is None:
-                    self._keeper.written(target, self.context.pack_ref, stored)
+                    self._retention.after_write(target, self.context.pack_ref, bool(stored))
         except Exception as error:
             self._warn_of_failed_write(target, error)
         else:
@@ -369,9 +370,9 @@ class TraceRecorder:
     def _store(self, target: str, digest: str, data: bytes) -> str | None:
         try:
             try:
-                return files.write_payload(target, digest, data)
+                return write_payload(target, digest, data)
             except FileNotFoundError:  # as above
-                return files.write_payload(target, digest, data)
+                return write_payload(target, digest, data)
         except OSError as error:
             self._warn_of_failed_write(target, error)
             return None

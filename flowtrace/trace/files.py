@@ -1,6 +1,7 @@
-"""Opening what somebody else may have put there: no link is followed, no pipe is waited for, and its owner is asked.
+"""Files and their names: what a path template gives, writing a file in one step, and opening one that is to be trusted.
 
-Files: path templates, the atomic write, payload files beside the trace.
+Other programs and users may have put something at our paths. So no link is followed where we write or remove, no pipe
+is waited for, and a file counts as ours only if it belongs to the user that this process runs as.
 """
 
 from __future__ import annotations
@@ -11,33 +12,38 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from types import TracebackType
+from typing import Final, NamedTuple
 
+from flowtrace.host.signals import let_through
 from flowtrace.host.switch import HOME_PID
-from flowtrace.trace import files
 
-_FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-FOLDER: Final = _FLAGS | getattr(os, "O_DIRECTORY", 0)
-FILE: Final = _FLAGS | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not wait for its writer
-
-
-def is_ours(status: os.stat_result) -> bool:
-    """Tell whether something is a regular file of the user that this process runs as."""
-    return stat.S_ISREG(status.st_mode) and (not hasattr(os, "geteuid") or status.st_uid == os.geteuid())
-
-
-_NO_FSYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EROFS})
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 _USER: Final = getattr(os, "geteuid", None)
+_READ: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+FOLDER: Final = _READ | getattr(os, "O_DIRECTORY", 0)
+FILE: Final = _READ | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not wait for its writer
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 _UNNAMED: Final = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC if hasattr(os, "O_TMPFILE") else None
-InTurn = Callable[[Callable[[], None]], bool]
+_NO_FSYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EROFS})
+_HOLDS_FOLDERS: Final = {os.open, os.stat, os.unlink, os.rmdir} <= os.supports_dir_fd and os.listdir in os.supports_fd
 _LONGEST_NAME_KEPT: Final = 80  # in bytes, as file systems count
+
+PLACEHOLDERS: Final = {
+    "{pid}": "[0-9]+",
+    "{run_id}": "[0-9a-f]{32}",
+    "{flow_id}": r"[\w.-]+",
+    "{timestamp}": r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z",
+}
+InTurn = Callable[[Callable[[], None]], bool]
+
+
+# --- path templates
 
 
 def is_child_process() -> bool:
-    """Tell whether this process was forked from, or started by multiprocessing for, another one."""
+    """Return True if this process was forked from, or started by multiprocessing for, another one."""
     if os.getpid() != HOME_PID:
         return True
     multiprocessing = sys.modules.get("multiprocessing")
@@ -48,7 +54,7 @@ def is_child_process() -> bool:
 
 
 def render_path(template: str, *, run_id: str, flow_id: str, timestamp: str) -> str:
-    """Return the path that a template stands for in this process.
+    """Return the path that a template gives in this process.
 
     A child process adds its pid before the suffix, unless ``{pid}`` is in the template: it must not write over the
     file of its parent.
@@ -56,7 +62,7 @@ def render_path(template: str, *, run_id: str, flow_id: str, timestamp: str) -> 
     Args:
         template: a path with any of ``{pid} {run_id} {flow_id} {timestamp}``.
         run_id: 32 hex digits.
-        flow_id: the flow's name; what can't safely stand in a file name becomes ``_``.
+        flow_id: the flow's name; characters that are not safe in a file name become ``_``.
         timestamp: RFC 3339 text of the run's start.
     """
     of_parent, of_child = rendered_paths(template, pid=os.getpid(), run_id=run_id, flow_id=flow_id, timestamp=timestamp)
@@ -64,23 +70,17 @@ def render_path(template: str, *, run_id: str, flow_id: str, timestamp: str) -> 
 
 
 def rendered_paths(template: str, *, pid: int, run_id: str, flow_id: str, timestamp: str) -> tuple[str, str]:
-    """Return the path that a template stands for in a process, and in one that is another one's child.
-
-    Args:
-        template: see `render_path`, as are the others.
-        pid: the process.
-        run_id: 32 hex digits.
-        flow_id: the flow's name.
-        timestamp: RFC 3339 text of the run's start.
-    """
-    words = {
+    """Return the path that a template gives in a process of its own, and in a child process; see `render_path`."""
+    values = {
         "{pid}": str(pid),
         "{run_id}": run_id,
         "{flow_id}": _file_name(flow_id),
         "{timestamp}": re.sub("[-:]", "", timestamp),
     }
-    path = re.sub(r"\{\w+\}", lambda found: words.get(found[0], found[0]), template)
-    stem, suffix = os.path.splitext(path)
+    stem, suffix = (
+        re.sub(r"\{\w+\}", lambda found: values.get(found[0], found[0]), text) for text in os.path.splitext(template)
+    )
+    path = stem + suffix
     return path, path if "{pid}" in template else f"{stem}.{pid}{suffix}"
 
 
@@ -89,36 +89,163 @@ def _file_name(text: str) -> str:
     return name.decode(errors="ignore") or "_"
 
 
-def at_once(place: Callable[[], None]) -> bool:
+def pattern_of(text: str) -> str:
+    """Return the regular expression for the names that a part of a template can give."""
+    return "".join(PLACEHOLDERS.get(piece) or re.escape(piece) for piece in re.split(r"(\{\w+\})", text))
+
+
+# --- opening what may not be ours
+
+
+def is_ours(status: os.stat_result) -> bool:
+    """Return True for a regular file of the user that this process runs as."""
+    return stat.S_ISREG(status.st_mode) and (_USER is None or status.st_uid == _USER())
+
+
+class Stamp(NamedTuple):
+    """A file's identity and version: it changes when the file does. Stamps sort by age, the oldest first."""
+
+    changed: int
+    inode: int
+    size: int
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Return the stamp of a file."""
+    return Stamp(status.st_mtime_ns, status.st_ino, status.st_size)
+
+
+def read_up_to(limit: int, descriptor: int) -> bytes:
+    """Return the content of an open file, but no more than ``limit`` bytes of it."""
+    chunks: list[bytes] = []
+    while limit > 0 and (chunk := os.read(descriptor, min(limit, 1 << 20))):
+        chunks.append(chunk)
+        limit -= len(chunk)
+    return b"".join(chunks)
+
+
+class Folder:
+    """A folder that is held open, so that nobody can swap it for a link while files in it are looked at and removed.
+
+    Where the system can't open a name inside an open folder, the path is checked for links once, at the start.
+
+    Args:
+        base: a folder, which may itself be reached through links.
+        parts: the names of the folders to go down from there; none of them may be a link.
+
+    Attributes:
+        path: the path of the folder.
+
+    Raises:
+        OSError: it does not exist, is not a folder, or is reached through a link.
+    """
+
+    def __init__(self, base: str, parts: Sequence[str] = ()) -> None:
+        self.path = os.path.join(base, *parts)
+        self._descriptor = _open_folder(base, parts) if _HOLDS_FOLDERS else None
+        if self._descriptor is None:
+            os.stat(self.path)
+            if os.path.realpath(self.path) != os.path.join(os.path.realpath(base), *parts):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self.path)
+
+    def __enter__(self) -> Folder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    def names(self) -> list[str]:
+        """Return the names of everything in it."""
+        return os.listdir(self.path if self._descriptor is None else self._descriptor)
+
+    def status(self, name: str) -> os.stat_result:
+        """Return the status of a file in it, without following a link."""
+        return os.stat(self._locate(name), dir_fd=self._descriptor, follow_symlinks=False)
+
+    def open(self, name: str) -> int:
+        """Open a file in it for reading, and return the descriptor; a link is an error."""
+        path = self._locate(name)
+        if self._descriptor is None and os.path.islink(path):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        return os.open(path, FILE, dir_fd=self._descriptor)
+
+    def read(self, name: str, limit: int) -> tuple[bytes, Stamp] | None:
+        """Return a file's content and its stamp; None where it is not a regular file of ours, or is too large."""
+        if not is_ours(self.status(name)):  # asked before it is opened: opening a device may have an effect
+            return None
+        descriptor = self.open(name)
+        try:
+            status = os.fstat(descriptor)
+            if not is_ours(status) or status.st_size > limit:
+                return None
+            return read_up_to(limit, descriptor), stamp_of(status)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, name: str, stamp: Stamp) -> bool:
+        """Remove a file if it still has this stamp, and return True if it had."""
+        if stamp_of(self.status(name)) != stamp:
+            return False
+        os.unlink(self._locate(name), dir_fd=self._descriptor)
+        return True
+
+    def remove_if_empty(self, name: str) -> None:
+        """Remove a folder in it, if it is empty and can be removed."""
+        try:
+            os.rmdir(self._locate(name), dir_fd=self._descriptor)
+        except OSError as error:
+            let_through(error)
+
+    def _locate(self, name: str) -> str:
+        return os.path.join(self.path, name) if self._descriptor is None else name
+
+
+def _open_folder(base: str, parts: Sequence[str]) -> int:
+    descriptor = os.open(base or ".", FOLDER & ~getattr(os, "O_NOFOLLOW", 0))
+    for part in parts:
+        try:
+            inner = os.open(part, FOLDER, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor = inner
+    return descriptor
+
+
+# --- writing in one step
+
+
+def at_once(put_in_place: Callable[[], None]) -> bool:
     """Put a new file in its place, whatever else is written there."""
-    place()
+    put_in_place()
     return True
 
 
 def write_atomically(path: str, data: bytes, in_turn: InTurn = at_once) -> None:
-    """Replace a file's content in one step: a reader sees the old content or the new, whole, never anything else.
+    """Replace a file's content in one step: a reader sees all of the old content or all of the new one.
 
-    The bytes go to a new file of mode 0600 in the same folder, to the disk, and then under the name; missing folders
-    are made with mode 0700. On failure the new file is removed and the old content stays. On Linux the new file has no
-    name until it is whole, so that even a killed process leaves no piece of it; where an older file is replaced, the
-    whole new one has a temporary name for the moment between two system calls.
+    The bytes are written to a new file of mode 0600 in the same folder and flushed to the disk; then the file gets its
+    name. Missing folders are made with mode 0700. On failure the new file is removed and the old content stays. On
+    Linux the new file has no name until it is complete, so that even a killed process leaves no piece of it; where an
+    older file is replaced, the new one has a temporary name for the moment between two system calls.
 
     Args:
         path: the file.
         data: its new content.
-        in_turn: calls what puts the new file in its place, and returns true; or returns false, and the file is dropped.
+        in_turn: is given a function that puts the new file in its place; it either calls it and returns True, or
+            returns False, and the new file is dropped.
 
     Raises:
-        OSError: the file can't be written, or the path is something else than a file.
+        OSError: the file can't be written, or the path belongs to something other than a file.
     """
     folder = os.path.dirname(path) or "."
-    _make_folders(folder)
+    make_folders(folder)
     refuse_special_file(path)
     temporary = temporary_beside(path)
     try:
         written = _write_unnamed(folder, path, temporary, data, in_turn)
         if not written:
-            _fill(os.open(temporary, _CREATE, 0o600), data)
+            _write_and_close(os.open(temporary, _CREATE, 0o600), data)
         if written != path and not in_turn(partial(os.replace, temporary, path)):
             os.unlink(temporary)
     except FileExistsError:  # what has the temporary name is not ours to remove
@@ -131,84 +258,28 @@ def write_atomically(path: str, data: bytes, in_turn: InTurn = at_once) -> None:
 
 
 def temporary_beside(path: str) -> str:
-    """Return a name that nothing has, in the folder of a path, for a file that is to take that path's place."""
+    """Return an unused name in the folder of a path, for a file that is going to replace the one at that path."""
     folder, name = os.path.split(path)
     name = os.fsdecode(os.fsencode(name)[:_LONGEST_NAME_KEPT])
     return os.path.join(folder or ".", f".{name}.{os.getpid()}.{os.urandom(6).hex()}.tmp")
 
 
-def write_payload(trace_path: str, digest: str, data: bytes) -> str:
-    """Write a payload that is too large for the trace into a file beside it, named after its hash, once.
-
-    Args:
-        trace_path: the trace file.
-        digest: hex hash of the payload.
-        data: the payload's canonical JSON.
-
-    What is there under its name already counts only where it says the same and is nobody else's: a link, or a file
-    that others may read or write, is replaced.
-
-    Returns:
-        The payload file's path, relative to the folder of the trace, with forward slashes.
-
-    Raises:
-        OSError: the file can't be written, or the payloads' folder is a link or somebody else's.
-    """
-    folder = payload_folder(trace_path)
-    relative = f"{folder}/{digest}.json"
-    parent = os.path.dirname(trace_path)
-    path = os.path.join(parent, folder, f"{digest}.json")
-    _make_folders(os.path.dirname(path))
-    _refuse_foreign_folder(os.path.dirname(path), parent or ".")
-    if not _is_written(path, data):
-        write_atomically(path, data)
-    return relative
-
-
-def payload_folder(trace_path: str) -> str:
-    """Return the name of the folder beside a trace that its payload files are in."""
-    return os.path.splitext(os.path.basename(trace_path))[0] + ".payloads"
-
-
-def _refuse_foreign_folder(folder: str, parent: str) -> None:
-    """Refuse a folder that somebody else put there, to see or to change what is written into it."""
-    status = os.lstat(folder)
-    if not stat.S_ISDIR(status.st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, "is a link or no folder", folder)
-    if _USER is not None and status.st_uid not in (_USER(), os.stat(parent).st_uid):
-        raise PermissionError(errno.EPERM, "is the folder of another user", folder)
-
-
-def _is_written(path: str, data: bytes) -> bool:
-    """Tell whether a file holds these bytes, is no link, and is the user's own alone."""
-    try:
-        descriptor = os.open(path, files.FILE)
-    except OSError:
-        return False
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not files.is_ours(status) or status.st_size != len(data):
-            return False
-        if _USER is not None and stat.S_IMODE(status.st_mode) & 0o077:
-            return False
-        return file.read(len(data) + 1) == data
-
-
-def _make_folders(folder: str) -> None:
+def make_folders(folder: str) -> None:
+    """Make a folder, and those above it that are missing, with mode 0700."""
     if os.path.isdir(folder):
         return
     parent = os.path.dirname(folder)
     if parent and parent != folder:
-        _make_folders(parent)
-    with contextlib.suppress(FileExistsError):  # another process was quicker, or it is no folder: open() will tell
+        make_folders(parent)
+    with contextlib.suppress(FileExistsError):  # another process was quicker; if it is no folder, open() will fail
         os.mkdir(folder, 0o700)
 
 
 def refuse_special_file(path: str) -> None:
-    """Refuse to put a file in the place of a folder, a device or a pipe (``/dev/null``, say).
+    """Refuse to replace a folder, a device or a pipe (``/dev/null``, say) by a file.
 
     Raises:
-        OSError: something else than a file has this path.
+        OSError: there is something other than a file at this path.
     """
     try:
         mode = os.stat(path).st_mode
@@ -221,10 +292,11 @@ def refuse_special_file(path: str) -> None:
 
 
 def _write_unnamed(folder: str, path: str, temporary: str, data: bytes, in_turn: InTurn) -> str:
-    """Write a file that gets a name when it is whole: that of the path if it is free, else the temporary one.
+    """Write a file that gets a name when it is complete: that of the path if it is free, else the temporary one.
 
     Returns:
-        That name, or that of the path where it was dropped; ``""`` where the system or the file system can't do that.
+        That name, or that of the path where the file was dropped; ``""`` where the system or the file system has no
+        files without a name.
     """
     if _UNNAMED is None:
         return ""
@@ -244,11 +316,11 @@ def _write_unnamed(folder: str, path: str, temporary: str, data: bytes, in_turn:
             return temporary
         return ""
 
-    return _fill(descriptor, data, finish)
+    return _write_and_close(descriptor, data, finish)
 
 
-def _fill(descriptor: int, data: bytes, finish: Callable[[], str] = lambda: "") -> str:
-    """Write to a new file, down to the disk, and close it; what ``finish`` says is returned."""
+def _write_and_close(descriptor: int, data: bytes, finish: Callable[[], str] = lambda: "") -> str:
+    """Write to a new file, flush it to the disk, call ``finish``, close the file, and return what that returned."""
     try:
         _write_all(descriptor, data)
         _flush_to_disk(descriptor)
@@ -280,7 +352,7 @@ def _flush_to_disk(descriptor: int) -> None:
 
 
 def _flush_folder(folder: str) -> None:
-    """Make the new name durable too. The file is in place already: a folder that can't be synced is no failure."""
+    """Flush the new name to the disk too. The file is in place already, so a folder without fsync is no failure."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:

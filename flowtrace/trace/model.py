@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast, get_args, get_type_hints
+from typing import Any, Final, Literal, TypeVar, cast, get_args, get_type_hints
 
 import msgspec
 from msgspec import UNSET as UNSET
@@ -22,6 +22,9 @@ from flowtrace.errors import TraceFileError
 from flowtrace.host.signals import let_through
 
 TRACE_VERSION: Final = 1
+INPUT: Final = "/invocation_json/payload"  # pointers in a step's opaque and redacted begin with one of these three
+OUTPUT: Final = "/output_json"
+STATE_DELTA: Final = "/state_delta"
 _EXTRA: Final = "(fields unknown to this version of flowtrace)"  # no real field has this name
 Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 _RecordT = TypeVar("_RecordT", bound="Record")
@@ -221,6 +224,11 @@ class Trace(Record, kw_only=True):
     dropped_steps: int | None = None
 
 
+def is_within(pointer: str, part: str) -> bool:
+    """Return True if a JSON Pointer leads to a part of a step, or into it."""
+    return pointer == part or pointer.startswith(f"{part}/")
+
+
 def checked(record: _RecordT) -> _RecordT:
     """Return a record, made anew with every field of the kind that it should be.
 
@@ -383,49 +391,37 @@ def _holds_record(hint: Any) -> bool:
     return any(map(_holds_record, get_args(hint))) or (isinstance(hint, type) and issubclass(hint, Record))
 
 
-class _Packed(Struct):
+class _PackOrigin(Struct):
     pack_ref: str
 
 
-class _Named(Struct):
+class _FlowOrigin(Struct):
     id: str
 
 
-class _Ran(Struct):
+class _RunOrigin(Struct):
     id: str
     started_at: str
-    outcome: str
     pid: int
-    host: str
-    python: str
 
 
-class Facts(Struct):
-    """What tells where a trace file comes from: the core's envelope and the run block that only flowtrace writes.
+class Origin(Struct):
+    """The fields that say which program and which run wrote a trace; the other fields are skipped, so this is fast."""
 
-    Attributes:
-        trace_version: 1.
-        runner_version: version of flowtrace.
-        pack: with ``pack_ref``, the program.
-        flow: with ``id``.
-        run: with ``id``, ``started_at`` and ``pid``.
-    """
-
-    trace_version: int
+    trace_version: Literal[1]
     runner_version: str
-    pack: _Packed
-    flow: _Named
-    run: _Ran
+    pack: _PackOrigin
+    flow: _FlowOrigin
+    run: _RunOrigin
 
 
-def facts_of(data: bytes) -> Facts | None:
-    """Return the facts in the bytes of a file, without looking at its steps; None where it is no trace of flowtrace."""
+def origin_of(data: bytes) -> Origin | None:
+    """Return where the content of a file comes from; None where it is not a trace that flowtrace wrote."""
     try:
-        facts = msgspec.json.decode(data, type=Facts)
+        return msgspec.json.decode(data, type=Origin)
     except (ValueError, RecursionError) as error:
         let_through(error)
         return None
-    return facts if facts.trace_version == TRACE_VERSION else None
 
 
 def json_schema() -> dict[str, Any]:

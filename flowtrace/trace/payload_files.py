@@ -1,162 +1,189 @@
-"""Reading the payload files beside a trace. A trace may come from anywhere, so the paths in it are not trusted.
+"""Captured values: in the trace itself, or, where they are large, in payload files beside it.
 
-The captured values of a step: from the trace itself, or from the payload files beside it.
+A payload file holds one value as canonical JSON and is named after the hash of its content, so that equal values are
+one file. A trace may come from anywhere: a reader does not trust the paths in it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from flowtrace.errors import PayloadFileError
-from flowtrace.trace import files
-from flowtrace.trace.model import UNSET, Step
+from flowtrace.trace.files import FILE, Folder, is_ours, make_folders, read_up_to, write_atomically
+from flowtrace.trace.model import INPUT, UNSET, Step, is_within
 from flowtrace.values.digest import hash_bytes
+from flowtrace.values.encode import TAG
 from flowtrace.values.json import loads
 
 MAX_PAYLOAD_BYTES: Final = 1 << 28  # 256 MiB: a recorder keeps no more of one value than its whole buffer
-MAX_SHOWN_BYTES: Final = 1 << 22  # 4 MiB, of a file that somebody looks into
-MAX_ALL_SHOWN_BYTES: Final = 1 << 26  # 64 MiB, of all files of one look
+MAX_SHOWN_BYTES: Final = 1 << 22  # 4 MiB, of a file that is shown or compared
+MAX_ALL_SHOWN_BYTES: Final = 1 << 26  # 64 MiB, of all such files of a trace
 _LONGEST_PATH: Final = 1024
-_NAME: Final = re.compile(r"([0-9a-f]{64})\.json", re.ASCII)
-_WALKS: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
+PAYLOAD_NAME: Final = re.compile(r"([0-9a-f]{64})\.json", re.ASCII)
+
+
+# --- writing
+
+
+def payload_folder(trace_path: str) -> str:
+    """Return the name of the folder beside a trace that its payload files are in."""
+    return os.path.splitext(os.path.basename(trace_path))[0] + ".payloads"
+
+
+def write_payload(trace_path: str, digest: str, data: bytes) -> str:
+    """Write a payload file, unless it is there already.
+
+    A file that is there already counts only if it holds the same bytes and belongs to this user alone: a link, or a
+    file that others may read or write, is replaced.
+
+    Args:
+        trace_path: the trace file.
+        digest: hex hash of the payload.
+        data: the payload's canonical JSON.
+
+    Returns:
+        The payload file's path, relative to the folder of the trace, with forward slashes.
+
+    Raises:
+        OSError: the file can't be written, or the folder for payload files is a link or belongs to another user.
+    """
+    name = payload_folder(trace_path)
+    parent = os.path.dirname(trace_path)
+    folder = os.path.join(parent, name)
+    path = os.path.join(folder, f"{digest}.json")
+    make_folders(folder)
+    _refuse_foreign_folder(folder, parent or ".")
+    if not _is_written(path, data):
+        write_atomically(path, data)
+    return f"{name}/{digest}.json"
+
+
+def _refuse_foreign_folder(folder: str, parent: str) -> None:
+    """Refuse a folder that another user put there to see or to change what is written into it."""
+    status = os.lstat(folder)
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "is a link or no folder", folder)
+    if hasattr(os, "geteuid") and status.st_uid not in (os.geteuid(), os.stat(parent).st_uid):
+        raise PermissionError(errno.EPERM, "is the folder of another user", folder)
+
+
+def _is_written(path: str, data: bytes) -> bool:
+    """Return True if a file holds these bytes, is not a link, and can be read and written by its owner alone."""
+    try:
+        descriptor = os.open(path, FILE)
+    except OSError:
+        return False
+    try:
+        status = os.fstat(descriptor)
+        if not is_ours(status) or status.st_size != len(data):
+            return False
+        if hasattr(os, "geteuid") and stat.S_IMODE(status.st_mode) & 0o077:
+            return False
+        return read_up_to(len(data) + 1, descriptor) == data
+    finally:
+        os.close(descriptor)
+
+
+# --- reading
+
+
+class _RefusedError(Exception):
+    """A payload file is not read; the text says why."""
 
 
 def read_payload(
     trace_path: str | os.PathLike[str], relative: str, *, pointer: str = "", limit: int = MAX_PAYLOAD_BYTES
 ) -> bytes:
-    """Return the content of a payload file, which may only be a regular file in or below the folder of its trace.
+    """Return the content of a payload file, which must be a regular file in or below the folder of its trace.
 
-    What the file is called after its hash is not looked at here; see `holds_what_its_name_says`.
+    The content is not compared with the hash in the file's name here; `holds_what_its_name_says` does that.
 
     Args:
         trace_path: the trace file.
-        relative: the path that stands in the trace, relative to the trace's folder, with forward slashes.
-        pointer: JSON Pointer of the place where that path stands, for the error.
-        limit: read no more bytes than this.
+        relative: the path as the trace gives it: relative to the trace's folder, with forward slashes.
+        pointer: JSON Pointer of that path in the trace, for the error.
+        limit: refuse a file with more bytes than this.
 
     Raises:
         PayloadFileError: the path leads out of the folder or through a symbolic link, or there is no readable file
-            of that size behind it.
+            of at most that size.
     """
     name = os.fspath(trace_path)
-    reader = _Reader(name, relative, pointer, limit)
-    return reader.read(os.path.dirname(os.path.abspath(name)))
+    try:
+        return _read_below(os.path.dirname(os.path.abspath(name)), _parts_of(relative), limit)
+    except _RefusedError as error:
+        reason = f"the payload file {relative[:200]!r} {error}"
+        raise PayloadFileError(name, pointer, reason) from None
 
 
 def holds_what_its_name_says(relative: str, data: bytes) -> bool | None:
-    """Tell whether a payload file's content has the hash that the file is named after.
+    """Return True if a payload file's content has the hash that the file is named after.
 
     Args:
-        relative: the file's path, as it stands in the trace.
+        relative: the file's path as the trace gives it.
         data: its content.
 
     Returns:
-        None where the name is no hash, so that there is nothing to compare.
+        None where the name is not a hash, so that there is nothing to compare.
     """
-    name = _NAME.fullmatch(relative.rpartition("/")[2])
+    name = PAYLOAD_NAME.fullmatch(relative.rpartition("/")[2])
     return None if name is None else hash_bytes(data).value == name[1]
 
 
-class _Reader:
-    def __init__(self, trace_path: str, relative: str, pointer: str, limit: int) -> None:
-        self._trace_path = trace_path
-        self._relative = relative
-        self._pointer = pointer
-        self._limit = limit
-
-    def read(self, folder: str) -> bytes:
-        parts = self._parts()
-        try:
-            descriptor = _walk(folder, parts) if _WALKS else _open_by_path(folder, parts)
-            if descriptor is None:
-                self._refuse("is reached through a symbolic link, which may lead anywhere")
-            try:
-                return self._content(descriptor)
-            finally:
-                os.close(descriptor)
-        except (OSError, ValueError) as error:
-            if isinstance(error, PayloadFileError):
-                raise
-            self._refuse(f"can't be read: {getattr(error, 'strerror', None) or error}")
-
-    def _parts(self) -> list[str]:
-        text = self._relative
-        parts = text.split("/")
-        if len(text) > _LONGEST_PATH or not text.isprintable() or any(character in text for character in '\\:*?"<>|'):
-            self._refuse("is not the path of a payload file")
-        if any(part in ("", ".", "..") for part in parts):
-            self._refuse("is not a path that stays below the trace's folder")
-        return parts
-
-    def _content(self, descriptor: int) -> bytes:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            self._refuse("is not a file")
-        chunks: list[bytes] = []
-        left = self._limit + 1
-        while left > 0 and (chunk := os.read(descriptor, min(left, 1 << 20))):
-            chunks.append(chunk)
-            left -= len(chunk)
-        if left <= 0:
-            self._refuse(f"is larger than {self._limit} bytes")
-        return b"".join(chunks)
-
-    def _refuse(self, reason: str) -> NoReturn:
-        shown = f"{self._relative[:200]!r}"
-        raise PayloadFileError(self._trace_path, self._pointer, f"the payload file {shown} {reason}") from None
+def _parts_of(relative: str) -> list[str]:
+    if len(relative) > _LONGEST_PATH or not relative.isprintable() or re.search(r'[\\:*?"<>|]', relative):
+        raise _RefusedError("is not the path of a payload file")
+    parts = relative.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        raise _RefusedError("is not a path that stays below the trace's folder")
+    return parts
 
 
-def _walk(folder: str, parts: list[str]) -> int | None:
-    """Open a file from folder to folder, so that nobody can put a link in between; None where there is one."""
-    *folders, last = parts
-    here = os.open(folder, files.FOLDER & ~os.O_NOFOLLOW)
+def _read_below(base: str, parts: list[str], limit: int) -> bytes:
     try:
-        for part in folders:
-            if _is_link(part, here):
-                return None
-            following = os.open(part, files.FOLDER, dir_fd=here)
-            os.close(here)
-            here = following
-        return None if _is_link(last, here) else os.open(last, files.FILE, dir_fd=here)
-    finally:
-        os.close(here)
+        with Folder(base, parts[:-1]) as folder:
+            descriptor = folder.open(parts[-1])
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise _RefusedError("is not a file")
+            data = read_up_to(limit + 1, descriptor)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        path = os.path.join(os.path.realpath(base), *parts)
+        if os.path.realpath(path) != path:
+            raise _RefusedError("is reached through a symbolic link, which may lead anywhere") from error
+        raise _RefusedError(f"can't be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(data) > limit:
+        raise _RefusedError(f"is larger than {limit} bytes")
+    return data
 
 
-def _is_link(name: str, folder: int) -> bool:
-    """Tell which error to give; O_NOFOLLOW is what keeps a link from being followed."""
-    return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-
-
-def _open_by_path(folder: str, parts: list[str]) -> int | None:
-    """Do the same where a system can't open a name inside an open folder."""
-    path = os.path.join(os.path.realpath(folder), *parts)
-    return os.open(path, files.FILE) if os.path.realpath(path) == path else None
-
-
-_PLACE: Final = "/invocation_json/payload"
+# --- the captured values of a step
 
 
 class NotCapturedError(Exception):
-    """A step's input can't be had from the trace; the text says why."""
+    """The trace does not have a value; the text says why."""
 
 
 def captured_input(step: Step, folder: str | None) -> dict[str, Any]:
-    """Return what a step's function was called with, as JSON-like objects by the names of the parameters.
+    """Return the arguments that a step's function was called with, as JSON-like objects by parameter name.
 
     Args:
         step: the step.
-        folder: where the trace lies, and its payload files; None where that is not known.
+        folder: the folder of the trace and its payload files; None where it is not known.
 
     Raises:
-        NotCapturedError: it was not captured, not whole, or its payload file can't be trusted.
+        NotCapturedError: they were not captured, only in part, or their payload file can't be trusted.
     """
     for what, pointers in (("redacted", step.redacted), ("opaque", step.opaque)):
-        found = [pointer for pointer in pointers if pointer == _PLACE or pointer.startswith(_PLACE + "/")]
-        if found:
-            raise NotCapturedError(f"its input is {what} at {found[0].removeprefix(_PLACE) or 'its root'}")
+        found = next((pointer for pointer in pointers if is_within(pointer, INPUT)), None)
+        if found is not None:
+            raise NotCapturedError(f"its input is {what} at {found.removeprefix(INPUT) or 'its root'}")
     if step.invocation_path is not None:
         payload = _from_file("input", step.invocation_path, folder)
     elif isinstance(step.invocation_json, dict):
@@ -165,20 +192,20 @@ def captured_input(step: Step, folder: str | None) -> dict[str, Any]:
         raise NotCapturedError("its input was not captured")
     if not isinstance(payload, dict):
         raise NotCapturedError("its input is not an object of parameters")
-    if payload.get("$py") == "cut":
+    if payload.get(TAG) == "cut":
         raise NotCapturedError(f"its input was cut: {payload.get('reason')}")
     return payload
 
 
 def captured_output(step: Step, folder: str | None) -> Any:
-    """Return what a step's function gave back, as JSON-like objects; ``UNSET`` where that was not captured.
+    """Return the result of a step's function, as JSON-like objects; ``UNSET`` where it was not captured.
 
     Args:
         step: the step.
-        folder: where the trace lies, and its payload files; None where that is not known.
+        folder: the folder of the trace and its payload files; None where it is not known.
 
     Raises:
-        NotCapturedError: its payload file can't be trusted, or is not there.
+        NotCapturedError: its payload file can't be trusted, or does not exist.
     """
     if step.output_path is None or step.output_json is not UNSET:
         return step.output_json
@@ -187,7 +214,7 @@ def captured_output(step: Step, folder: str | None) -> Any:
 
 def _from_file(what: str, relative: str, folder: str | None) -> Any:
     if folder is None:
-        raise NotCapturedError(f"its {what} is in the file {relative}, and where the trace lies is not known")
+        raise NotCapturedError(f"its {what} is in the file {relative}, and the folder of the trace is not known")
     return from_file(relative, folder)[0]
 
 
@@ -195,12 +222,12 @@ def from_file(relative: str, folder: str, limit: int = MAX_PAYLOAD_BYTES) -> tup
     """Return the value in a payload file, and the file's size in bytes.
 
     Args:
-        relative: the file's path, as it stands in the trace.
-        folder: where the trace lies.
-        limit: read no more bytes than this.
+        relative: the file's path as the trace gives it.
+        folder: the folder of the trace.
+        limit: refuse a file with more bytes than this.
 
     Raises:
-        NotCapturedError: the file can't be trusted, or is not there.
+        NotCapturedError: the file can't be trusted, or does not exist.
     """
     try:
         data = read_payload(os.path.join(folder, "trace"), relative, limit=limit)
@@ -212,3 +239,39 @@ def from_file(relative: str, folder: str, limit: int = MAX_PAYLOAD_BYTES) -> tup
         return loads(data), len(data)
     except ValueError as error:
         raise NotCapturedError(f"the payload file {relative!r:.200} can't be read: {error}") from error
+
+
+class PayloadValues:
+    """The values in the payload files of a trace that is shown or compared.
+
+    Each file is read once, and no more bytes of all of them than a reader needs.
+
+    Args:
+        trace_path: the trace file; None where it is not known.
+    """
+
+    def __init__(self, trace_path: str | os.PathLike[str] | None) -> None:
+        self._folder = None if trace_path is None else os.path.dirname(os.path.abspath(trace_path))
+        self._bytes_left = MAX_ALL_SHOWN_BYTES
+        self._found: dict[str, tuple[Any, str]] = {}
+
+    def value(self, relative: str) -> tuple[Any, str]:
+        """Return the value in a payload file and ``""``, or None and why there is none.
+
+        Args:
+            relative: the file's path as the trace gives it.
+        """
+        found = self._found.get(relative)
+        if found is None:
+            found = self._found[relative] = self._read(relative)
+        return found
+
+    def _read(self, relative: str) -> tuple[Any, str]:
+        if self._folder is None:
+            return None, "the folder of the trace is not known"
+        try:
+            value, size = from_file(relative, self._folder, min(MAX_SHOWN_BYTES, self._bytes_left))
+        except NotCapturedError as error:
+            return None, str(error)
+        self._bytes_left -= size
+        return value, ""

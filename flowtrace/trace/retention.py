@@ -1,271 +1,325 @@
-"""How many trace files are kept: of one's own at most so many, the oldest go first, and nobody else's is touched.
+"""How many trace files are kept, where each run has a file of its own.
+
+The rule: of the traces that this program wrote to the paths of one template, the newest ``max_files`` stay; each older
+one goes, with the payload files that no other file names and with the folders that are empty then. A file is removed
+only if it is a regular file of this user, reached through no link, whose own content says, byte for byte as flowtrace
+writes it, that this program wrote it to exactly this path. Processes do not wait for each other: a file that is gone
+already is no error, and a payload file that another process needs again is put back.
 
 Looking costs little: a folder is listed again after a number of writes that grows with what is in it, and files are
-looked into only where there may be too many.
+opened only where there may be too many.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cached_property
 from threading import RLock
 from typing import Final
 
 from flowtrace.host import log
 from flowtrace.host.signals import let_through
-from flowtrace.trace.files import payload_folder, write_payload
-from flowtrace.trace.ownership import Folder, Stamp, Template, is_untouched, says_it_is_own, stamp_of
+from flowtrace.trace.files import PLACEHOLDERS, Folder, Stamp, is_ours, pattern_of, rendered_paths, stamp_of
+from flowtrace.trace.model import origin_of
+from flowtrace.trace.payload_files import PAYLOAD_NAME, payload_folder, write_payload
 from flowtrace.values.digest import hash_bytes
-from flowtrace.values.json import plain
+from flowtrace.values.json import loads, plain, pretty
 
 NAMES_A_WRITE: Final = 64  # listed, on average
-_FAR_FROM_FULL: Final = 1000  # files for which there is room
-_MOST_LOOKED_INTO: Final = 1000  # files, after one listing
-_MOST_VERDICTS: Final = 10_000
+_MOST_OPENED: Final = 1000  # files, after one listing
+_MOST_SIBLINGS: Final = 200  # files that are searched for the payload files they name
 _MOST_PACKS: Final = 1000
-_MOST_SIBLINGS: Final = 200  # files that are searched for payloads which they share
-_PAYLOAD: Final = re.compile(r"([0-9a-f]{64})\.json", re.ASCII)
+_MAX_BYTES: Final = 1 << 28  # 256 MiB, of a file that is opened
 
 
-class Keeper:
-    """Keeps the files few that are written to the paths of one template.
+class TemplatePaths:
+    """The paths that a template can give.
+
+    Args:
+        template: an absolute path with placeholders. The files of child processes, which add their pids, count too.
+
+    Attributes:
+        base: the folder that all paths are in: the part of the template before its first placeholder.
+        entries: how many names were looked at in the last listing.
+    """
+
+    def __init__(self, template: str) -> None:
+        self.template = template
+        self.entries = 0
+        *folders, name = template.split(os.sep)
+        fixed = next((at for at, part in enumerate(folders) if any(map(part.__contains__, PLACEHOLDERS))), len(folders))
+        self.base = os.sep.join(folders[:fixed]) or os.sep
+        stem, suffix = os.path.splitext(name)
+        child = "" if "{pid}" in template else r"(?:\.[0-9]+)?"
+        patterns = [*map(pattern_of, folders[fixed:]), pattern_of(stem) + child + pattern_of(suffix)]
+        self._patterns = [re.compile(pattern) for pattern in patterns]
+
+    def parts(self, path: str) -> list[str]:
+        """Return the names of the folders from the base down to a path, and of the file."""
+        return os.path.relpath(path, self.base).split(os.sep)
+
+    def files(self) -> Iterator[tuple[str, Stamp]]:
+        """Yield the path and the stamp of every regular file of ours that may be one of the template's."""
+        self.entries = 0
+        yield from self._files_in(self.base, self._patterns)
+
+    def _files_in(self, folder: str, patterns: list[re.Pattern[str]]) -> Iterator[tuple[str, Stamp]]:
+        found: list[os.DirEntry[str]] = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    self.entries += 1
+                    if patterns[0].fullmatch(entry.name) and entry.path != self.template:
+                        found.append(entry)
+        except OSError as error:
+            let_through(error)
+        for entry in found:
+            if len(patterns) > 1:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self._files_in(entry.path, patterns[1:])
+                continue
+            with suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                if is_ours(status):
+                    yield entry.path, stamp_of(status)
+
+    def program_of(self, data: bytes, path: str) -> str | None:
+        """Return the ``pack_ref`` of the program that wrote a trace to a path of this template.
+
+        Args:
+            data: the content of the file.
+            path: where it was found.
+
+        Returns:
+            None where the content is not such a trace, or says that it was written to another path.
+        """
+        origin = origin_of(data) if data.startswith(b'{\n  "trace_version": 1,\n') else None
+        if origin is None:
+            return None
+        run = origin.run
+        values = {"run_id": run.id, "flow_id": origin.flow.id, "timestamp": run.started_at}
+        return origin.pack.pack_ref if path in rendered_paths(self.template, pid=run.pid, **values) else None
+
+
+class Retention:
+    """Keeps the newest trace files of one template.
 
     Args:
         template: an absolute path.
-        most: how many files are kept.
+        max_files: how many are kept.
     """
 
-    def __init__(self, template: str, most: int) -> None:
-        self._text = _plain(template)
-        self._most = most
-        self._template: Template | None = None
-        self._packs: set[str] = set()
-        self._own: dict[str, Stamp] = {}
-        self._verdicts: dict[str, tuple[Stamp, bool]] = {}
+    def __init__(self, template: str, max_files: int) -> None:
+        self._template = _as_listed(template)
+        self._max_files = max_files
+        self._packs: set[str] = set()  # of the programs whose traces this process writes
+        self._counted: dict[str, Stamp] = {}  # the traces that count towards the limit
+        self._checked: dict[str, tuple[Stamp, str | None]] = {}  # which program the content of a file names
         self._writes = 0
-        self._pause = 1
+        self._writes_until_listing = 1
         self._is_busy = False
-        self._refusals: list[tuple[str, OSError]] = []
+        self._not_removed: list[tuple[str, OSError]] = []
         self._lock = RLock()
+
+    @cached_property
+    def _paths(self) -> TemplatePaths:
+        return TemplatePaths(self._template)
 
     def forget_lock(self) -> None:
-        """Make a new lock: in a forked child the old one may be held by a thread that is not there."""
+        """Make a new lock: in a forked child the old one may be held by a thread that does not exist there."""
         self._lock = RLock()
         self._is_busy = False
 
-    def written(self, path: str, pack_ref: str, stored: Collection[str] = ()) -> None:
-        """Remove what is too much, now that a trace was written. Never raises an Exception.
+    def after_write(self, path: str, pack_ref: str, has_payloads: bool = False) -> None:
+        """Remove what is over the limit, now that a trace was written. Never raises an Exception.
 
         Args:
             path: the trace file.
-            pack_ref: whose it is.
-            stored: hashes of the payloads that were put beside it.
+            pack_ref: the program that wrote it.
+            has_payloads: payload files were written beside it.
         """
         try:
             with self._lock:
-                if not self._is_busy:  # a signal handler that writes a trace may come in between
+                if not self._is_busy:  # a signal handler may write a trace while this is at work in the same thread
                     self._is_busy = True
                     try:
-                        self._tidy(_plain(path), pack_ref, stored)
+                        self._tidy(_as_listed(path), pack_ref, has_payloads)
                     finally:
                         self._is_busy = False
-                refusals, self._refusals = self._refusals, []
-            self._tell(refusals)  # without the lock: a handler of the host's logging may wait for another thread
+                not_removed, self._not_removed = self._not_removed, []
+            self._warn(not_removed)  # without the lock: a log handler of the program may wait for another thread
         except Exception as error:
             log.internal_fault("remove old traces", error)
 
-    def _tidy(self, path: str, pack_ref: str, stored: Collection[str]) -> None:
-        varies = path != self._text
-        if not varies and not stored:  # a plain path, as most are: there is nothing to look for
-            return
-        template = self._template = self._template or Template(self._text)
-        if pack_ref not in self._packs:
+    def _warn(self, not_removed: list[tuple[str, OSError]]) -> None:
+        for path, error in not_removed:
+            cause = ("remove", self._template, error.errno)
+            reason = error.strerror or type(error).__qualname__
+            log.warn_once("failed to remove an old trace", cause, path=path, errno=error.errno, reason=reason)
+
+    def _tidy(self, path: str, pack_ref: str, has_payloads: bool) -> None:
+        if path != self._template:
             if len(self._packs) >= _MOST_PACKS:
                 self._packs.clear()
             self._packs.add(pack_ref)
-            self._verdicts.clear()
-        if varies:
-            self._note(path)
-            self._writes += 1
-            if self._writes >= self._pause:
-                self._list(template)
-            if len(self._own) > self._most:
-                self._let_go(len(self._own) - self._most, path, template)
-        if stored:
+            self._count(path, pack_ref)
+            self._remove_oldest(but=path)
+        if has_payloads:
             try:
-                self._prune(path, template, stored)
-            except OSError as error:  # another process removed its trace, say
+                self._tidy_payloads(path)
+            except OSError as error:  # another process removed the trace and its folder, say
                 let_through(error)
 
-    def _note(self, path: str) -> None:
-        try:
+    # --- which traces count
+
+    def _count(self, path: str, pack_ref: str) -> None:
+        with suppress(FileNotFoundError):
             stamp = stamp_of(os.lstat(path))
-        except FileNotFoundError:
-            return
-        self._own[path] = stamp
-        self._verdicts[path] = (stamp, True)
+            self._counted[path] = stamp
+            self._checked[path] = (stamp, pack_ref)
+        self._writes += 1
+        if self._writes >= self._writes_until_listing:
+            self._list()
 
-    # --- which files there are
-
-    def _list(self, template: Template) -> None:
-        found = dict(template.files())
+    def _list(self) -> None:
+        found = dict(self._paths.files())
         self._writes = 0
-        self._pause = max(1, template.entries // NAMES_A_WRITE, (self._most - len(found)) // _FAR_FROM_FULL)
-        known = self._verdicts if len(self._verdicts) < _MOST_VERDICTS else {}
-        self._verdicts = {path: known[path] for path in found.keys() & known.keys()}
-        if len(found) > self._most:
-            left = [_MOST_LOOKED_INTO]
-            found = {path: stamp for path, stamp in found.items() if self._is_own(path, stamp, template, left)}
-        self._own = found
+        self._writes_until_listing = max(1, self._paths.entries // NAMES_A_WRITE)
+        self._checked = {path: self._checked[path] for path in found.keys() & self._checked.keys()}
+        if len(found) > self._max_files:
+            unchecked = [path for path, stamp in found.items() if not self._is_checked(path, stamp)]
+            for path in unchecked[:_MOST_OPENED]:
+                self._checked[path] = (found[path], self._program_of(path))
+            found = {path: stamp for path, stamp in found.items() if self._is_own(path, stamp)}
+        self._counted = found
 
-    def _is_own(self, path: str, stamp: Stamp, template: Template, left: list[int]) -> bool:
-        known = self._verdicts.get(path)
-        if known is None or known[0] != stamp:
-            if not left[0]:
-                return False
-            left[0] -= 1
-            known = self._verdicts[path] = (stamp, self._look_into(path, template))
-        return known[1]
+    def _is_checked(self, path: str, stamp: Stamp) -> bool:
+        return path in self._checked and self._checked[path][0] == stamp
 
-    def _look_into(self, path: str, template: Template) -> bool:
-        *parts, name = template.parts(path)
+    def _is_own(self, path: str, stamp: Stamp) -> bool:
+        return self._is_checked(path, stamp) and self._checked[path][1] in self._packs
+
+    def _program_of(self, path: str) -> str | None:
+        *parts, name = self._paths.parts(path)
         try:
-            with Folder(template.base, parts) as folder:
-                content = folder.read(name)
+            with Folder(self._paths.base, parts) as folder:
+                found = folder.read(name, _MAX_BYTES)
         except OSError as error:
             let_through(error)
-            return False
-        return content is not None and says_it_is_own(content[0], path, template, self._packs)
+            return None
+        return None if found is None else self._paths.program_of(found[0], path)
 
-    # --- what goes
+    # --- which traces go
 
-    def _let_go(self, count: int, but: str, template: Template) -> None:
-        oldest = sorted((stamp, path) for path, stamp in self._own.items() if path != but)
-        for stamp, path in oldest[:count]:
-            del self._own[path]
+    def _remove_oldest(self, but: str) -> None:
+        surplus = max(len(self._counted) - self._max_files, 0)
+        oldest = sorted((stamp, path) for path, stamp in self._counted.items() if path != but)
+        for stamp, path in oldest[:surplus]:
+            del self._counted[path]
             try:
-                self._remove(path, template)
+                if self._remove_trace(path):
+                    self._tidy_payloads(path)
+                else:
+                    self._checked[path] = (stamp, None)
             except FileNotFoundError:  # another process was quicker
                 continue
             except OSError as error:
                 let_through(error)
-                self._refusals.append((path, error))
-                self._verdicts[path] = (stamp, False)
+                self._not_removed.append((path, error))
+                self._checked[path] = (stamp, None)
 
-    def _tell(self, refusals: list[tuple[str, OSError]]) -> None:
-        for path, error in refusals:
-            cause = ("remove", self._text, error.errno)
-            reason = error.strerror or type(error).__qualname__
-            log.warn_once("failed to remove an old trace", cause, path=path, errno=error.errno, reason=reason)
-
-    def _remove(self, path: str, template: Template) -> None:
-        """Remove a trace with its payload files, and the folders that are empty then."""
-        *parts, name = template.parts(path)
-        with Folder(template.base, parts) as folder:
-            content = folder.read(name)
-            if content is None or not self._may_go(content[0], path, template):
-                self._verdicts[path] = (stamp_of(folder.status(name)), False)
-                return
-            if folder.remove(name, content[1]):
-                self._verdicts.pop(path, None)
-                self._remove_payloads(folder, path)
-        self._remove_empty(parts, template)
-
-    def _remove_empty(self, parts: list[str], template: Template) -> None:
-        for at in range(len(parts) - 1, -1, -1):
-            with Folder(template.base, parts[:at]) as above:
-                above.remove_folder(parts[at])
-
-    def _may_go(self, data: bytes, path: str, template: Template) -> bool:
-        return says_it_is_own(data, path, template, self._packs) and is_untouched(data)
+    def _remove_trace(self, path: str) -> bool:
+        *parts, name = self._paths.parts(path)
+        with Folder(self._paths.base, parts) as folder:
+            found = folder.read(name, _MAX_BYTES)
+            if found is None or self._paths.program_of(found[0], path) not in self._packs or _was_edited(found[0]):
+                return False
+            return folder.remove(name, found[1])
 
     # --- payload files
 
-    def _remove_payloads(self, folder: Folder, path: str) -> None:
-        """Remove what only the trace at a path needed, which is gone."""
-        within = payload_folder(path)
-        try:
-            payloads = folder.inner(within)
-        except OSError as error:  # there is none, or it is a link
-            let_through(error)
-            return
-        with payloads:
-            needed = self._needed(folder, path)
-            if needed is None:
+    def _tidy_payloads(self, path: str) -> None:
+        """Remove the payload files of a path that no file names: all where its trace is gone, else the oldest."""
+        *parts, name = self._paths.parts(path)
+        with Folder(self._paths.base, parts) as folder:
+            kept = self._max_files if name in folder.names() else 0
+            try:
+                self._remove_payloads(folder, path, kept)
+            except OSError as error:  # there are none, or their folder is a link
+                let_through(error)
+            folder.remove_if_empty(payload_folder(path))
+        for at in reversed(range(len(parts))):
+            with Folder(self._paths.base, parts[:at]) as above:
+                above.remove_if_empty(parts[at])
+
+    def _remove_payloads(self, folder: Folder, path: str, kept: int) -> None:
+        with Folder(folder.path, [payload_folder(path)]) as payloads:
+            names = [name for name in payloads.names() if PAYLOAD_NAME.fullmatch(name)]
+            named = self._named_payloads(folder, path) if len(names) > kept else None
+            if named is None:
                 return
-            for name in sorted(payloads.names()):
-                if name not in needed and not folder.has(os.path.basename(path)):
-                    self._remove_payload(payloads, name, folder, path)
-        folder.remove_folder(within)
+            names.sort(key=lambda name: _age(payloads, name))
+            for name in names[: len(names) - kept]:
+                if name not in named:
+                    _remove_payload(payloads, name, folder, path)
 
-    def _prune(self, path: str, template: Template, stored: Collection[str]) -> None:
-        """Keep the payload files few of traces that were written over one another."""
-        *parts, name = template.parts(path)
-        with Folder(template.base, parts) as folder:
-            if folder.has(name):
-                with folder.inner(payload_folder(path)) as payloads:
-                    self._prune_folder(payloads, folder, path, {f"{digest}.json" for digest in stored})
-                return
-            self._remove_payloads(folder, path)  # another process removed the trace while these were looked after
-        self._remove_empty(parts, template)
-
-    def _prune_folder(self, payloads: Folder, folder: Folder, path: str, fresh: set[str]) -> None:
-        names = [name for name in payloads.names() if _PAYLOAD.fullmatch(name)]
-        needed = self._needed(folder, path) if len(names) > self._most else None
-        if needed is None:
-            return
-        aged = sorted((_age(payloads, name), name) for name in names)
-        for _, name in aged[: len(names) - self._most]:
-            if name not in needed | fresh:
-                self._remove_payload(payloads, name, folder, path)
-
-    def _needed(self, folder: Folder, path: str) -> set[str] | None:
-        """Return the payload files of a path that some file in its folder names; None where that can't be told."""
-        suffix = os.path.splitext(path)[1]
-        stem = os.path.splitext(os.path.basename(path))[0]
-        siblings = [name for name in folder.names() if name.endswith(suffix) or name.startswith(f"{stem}.")]
-        others = [name for name in siblings if not self._is_another(folder, name, stem)]
+    def _named_payloads(self, folder: Folder, path: str) -> set[str] | None:
+        """Return the payload files of a path that some file beside it names; None where there are too many files."""
+        stem, suffix = os.path.splitext(os.path.basename(path))
+        names = [name for name in folder.names() if name.endswith(suffix) or name.startswith(f"{stem}.")]
+        others = [name for name in names if os.path.splitext(name)[0] == stem or not self._is_own_trace(folder, name)]
         if len(others) > _MOST_SIBLINGS:
             return None
-        return set().union(*(_named_in(folder, name, path) for name in others))
+        return set().union(*(_payloads_named_in(folder, name, path) for name in others))
 
-    def _is_another(self, folder: Folder, name: str, stem: str) -> bool:
-        """Tell whether a file is one of our traces, whose payload files are elsewhere."""
+    def _is_own_trace(self, folder: Folder, name: str) -> bool:
+        """Return True for a trace at the path that it was written to: its payload files are in a folder of its own."""
         path = os.path.join(folder.path, name)
-        is_own = self._verdicts.get(path) == (self._own.get(path), True)
-        return os.path.splitext(name)[0] != stem and is_own
-
-    def _remove_payload(self, payloads: Folder, name: str, folder: Folder, path: str) -> None:
-        """Remove a payload file, and put it back where a trace that needs it was written in the meantime."""
-        found = _PAYLOAD.fullmatch(name)
-        try:
-            content = payloads.read(name) if found is not None else None
-            if found is None or content is None or hash_bytes(content[0]).value != found[1]:
-                return
-            payloads.remove(name, content[1])
-        except OSError as error:  # it is gone, or stays
-            let_through(error)
-            return
-        if name in _named_in(folder, os.path.basename(path), path):
-            write_payload(path, found[1], content[0])
+        with suppress(FileNotFoundError):
+            return path in self._checked and self._is_own(path, stamp_of(folder.status(name)))
+        return False
 
 
-def _plain(path: str) -> str:
-    """Return a path as listings of its folders give it."""
+def _as_listed(path: str) -> str:
+    """Return a path without empty and ``.`` parts, as listings of its folders give it."""
     return re.sub(r"/(?:\.?/)+", "/", path)
 
 
-def _named_in(folder: Folder, name: str, path: str) -> set[str]:
-    """Return the payload files of a path that a file names, whatever else it holds."""
+def _was_edited(data: bytes) -> bool:
+    """Return True if a trace does not have exactly the layout that flowtrace writes, which few editors keep."""
     try:
-        content = folder.read(name)
+        return pretty(loads(data)) != data
+    except (ValueError, TypeError, RecursionError) as error:
+        let_through(error)
+        return True
+
+
+def _remove_payload(payloads: Folder, name: str, folder: Folder, path: str) -> None:
+    """Remove a payload file that is named after its content, unless the trace that was just written needs it again."""
+    try:
+        found = payloads.read(name, _MAX_BYTES)
+        if found is None or f"{hash_bytes(found[0]).value}.json" != name or not payloads.remove(name, found[1]):
+            return
+    except OSError as error:  # it is gone already, or can't be removed
+        let_through(error)
+        return
+    if name in _payloads_named_in(folder, os.path.basename(path), path):
+        write_payload(path, name.removesuffix(".json"), found[0])
+
+
+def _payloads_named_in(folder: Folder, name: str, path: str) -> set[str]:
+    """Return the payload files of a path that a file names, whatever kind of file it is."""
+    try:
+        found = folder.read(name, _MAX_BYTES)
     except OSError as error:
         let_through(error)
         return set()
     start = (plain(payload_folder(path)) or b'""')[1:-1]
-    found = re.findall(re.escape(start) + rb"/([0-9a-f]{64}\.json)", content[0]) if content is not None else []
-    return {digest.decode() for digest in found}
+    names = re.findall(re.escape(start) + rb"/([0-9a-f]{64}\.json)", found[0]) if found is not None else []
+    return {payload.decode() for payload in names}
 
 
 def _age(folder: Folder, name: str) -> int:

@@ -353,7 +353,7 @@ def test_a_large_input_comes_from_its_payload_file(shop):
     assert outcomes(replay(trace)) == [("handle", "same_output", "")]
     assert outcomes(replay(flowtrace.load_trace(trace), payloads="traces")) == [("handle", "same_output", "")]
     (item,) = replay(flowtrace.load_trace(trace)).steps
-    assert item.reason.endswith("and where the trace lies is not known")
+    assert item.reason.endswith("and the folder of the trace is not known")
 
 
 @pytest.mark.parametrize(
