@@ -260,6 +260,12 @@ def test_what_no_module_has_under_its_name_arrives_working_and_undecorated(name,
     assert not isinstance(arrived, TracedFunction)
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("name", list(UNNAMED))
+def test_a_pickle_names_no_module_of_flowtrace(name, protocol, mode):
+    assert b"flowtrace" not in pickle.dumps(UNNAMED[name], protocol).replace(__name__.encode(), b"")
+
+
 def test_a_decorated_builtin_arrives_as_the_builtin(mode):
     assert in_c(as_builtin, 5) is len
 
