@@ -35,14 +35,8 @@ from flowtrace.blackbox.slot_records import NodeEntry, NodeTable, about_of, delt
 from flowtrace.host import log
 from flowtrace.host.clock import CLOCK
 from flowtrace.host.signals import let_through
-from flowtrace.recording.call_values import (
-    Snapshot,
-    Stream,
-    canonical_input,
-    canonical_output,
-    snapshot_call,
-    snapshot_output,
-)
+from flowtrace.recording import call_values
+from flowtrace.recording.call_values import Snapshot, Stream
 from flowtrace.recording.node import Node, Policy, bind
 from flowtrace.recording.state import STATE, release
 from flowtrace.recording.step import Step
@@ -166,7 +160,7 @@ class BlackBox:
             pass
         except Exception as error:
             log.internal_fault("take the arguments of a call for the black box", error)
-        return snapshot_call(node, args, kwargs, bound, self._policy)
+        return call_values.snapshot_call(node, args, kwargs, bound, self._policy)
 
     def start(self, step: Step) -> None:
         """Write that a step runs."""
@@ -193,7 +187,7 @@ class BlackBox:
 
     def end(self, step: Step, output: object) -> None:
         """Take the result of a function, and write that its step has ended well."""
-        step.output = snapshot_output(step.node, output, self._policy)
+        step.output = call_values.snapshot_output(step.node, output, self._policy)
         self.finish(step)
 
     def finish(self, step: Step) -> None:
@@ -208,7 +202,7 @@ class BlackBox:
         data: bytes | None = None
         digest, flags = b"", 0
         if step.output is not None:
-            output = canonical_output(step.node, step.output, self._policy)
+            output = call_values.canonical_output(step.node, step.output, self._policy)
             if isinstance(step.output, Stream):
                 step.output = output  # a stream has one end
             remember(output.secrets, self._secrets)
@@ -230,7 +224,7 @@ class BlackBox:
         """Write a step that began, or ended, before this box was there, and maybe under other rules of redaction."""
         step.slot = None
         if isinstance(step.input, bytes) and step.input[0] == _OBJECT:
-            step.input = canonical_input(step.node, step.input, step.bound, self._policy)
+            step.input = call_values.canonical_input(step.node, step.input, step.bound, self._policy)
         self.start(step)
         if step.ended:
             self.finish(step)
@@ -288,7 +282,7 @@ class BlackBox:
         data = self._json_if_open(bind(node, args, kwargs, bound), entry, args)
         if data is not None and len(data) <= self._policy.max_value_bytes:
             return data
-        return snapshot_call(node, args, kwargs, bound, self._policy)
+        return call_values.snapshot_call(node, args, kwargs, bound, self._policy)
 
     def _json_if_open(self, value: Any, entry: NodeEntry, parts: tuple[Any, ...]) -> bytes | None:
         """Return the canonical bytes of a plain JSON value; None where it is other, may hide something, or is large.
@@ -318,7 +312,7 @@ class BlackBox:
         return False
 
     def _encoded_input(self, step: Step, entry: NodeEntry) -> tuple[bytes, int, int, int]:
-        given = canonical_input(step.node, step.input, step.bound, self._policy)
+        given = call_values.canonical_input(step.node, step.input, step.bound, self._policy)
         remember(given.secrets, self._secrets)
         digest, flags = digest_of(given)
         return fitted(digest, flags, given.data if entry.captures else None, about_of(given, entry.captures))

@@ -84,10 +84,6 @@ class _Pending:
     def end(self, step: Step, output: object) -> None:
         """Make the box; it adopts the step, which began before it."""
         step.output = snapshot_output(step.node, output, self._recorder.policy)
-        self.finish(step)
-
-    def finish(self, step: Step) -> None:
-        """Make the box; it adopts the step, which began before it."""
         self.adopt(step)
 
     def adopt(self, step: Step) -> None:
@@ -95,6 +91,8 @@ class _Pending:
         box = self._made()
         if box is not None:
             box.adopt(step)
+
+    finish = adopt
 
     def _made(self) -> BlackBox | None:
         with _state.lock:
@@ -196,9 +194,8 @@ def _make(recorder: TraceRecorder, template: str) -> RingFile:
             _warn_of(path, error)
             waiting, is_gone = waiting + 1, False
         if waiting > _MOST_WAITING:
-            raise RingFileError(
-                path, f"waits, as {waiting - 1} more do, for its trace to be written: no new one is made"
-            )
+            reason = f"waits, as {waiting - 1} more do, for its trace to be written: no new one is made"
+            raise RingFileError(path, reason)
         if not is_gone:
             stem, suffix = os.path.splitext(path)
             path = f"{stem}.{os.getpid()}{suffix}"
@@ -218,9 +215,8 @@ def _waits(path: str, recorder: TraceRecorder) -> bool:
 
 
 def _warn_of(path: str, error: _NotWrittenError) -> None:
-    log.warn_once(
-        "failed to write the trace of a process that died", ("dead", str(error)), path=path, reason=str(error)
-    )
+    reason = str(error)
+    log.warn_once("failed to write the trace of a process that died", ("dead", reason), path=path, reason=reason)
 
 
 def _found(template: str) -> list[str]:
@@ -274,9 +270,7 @@ def _header(recorder: TraceRecorder) -> dict[str, Any]:
         "python": platform.python_version(),
         "identity": ring_file.identity(pid),
     }
-    shown = {
-        name: text and text.encode("utf-8", "backslashreplace").decode()[:_LONGEST] for name, text in texts.items()
-    }
+    cut = {name: text and text.encode("utf-8", "backslashreplace").decode()[:_LONGEST] for name, text in texts.items()}
     numbers = {
         "pid": pid,
         "started": recorder.started,
@@ -285,5 +279,4 @@ def _header(recorder: TraceRecorder) -> dict[str, Any]:
         "max_value_bytes": recorder.config.max_value_bytes,
         "steps_before": min((step.number for step in _steps_of(recorder)), default=CLOCK.steps_begun() + 1) - 1,
     }
-    captures = {"captures_outputs": recorder.config.capture_outputs}
-    return shown | numbers | captures
+    return cut | numbers | {"captures_outputs": recorder.config.capture_outputs}

@@ -15,22 +15,7 @@ from flowtrace.host.clock import rfc3339, step_id
 from flowtrace.host.signals import let_through
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.to_records import cut, json_of
-from flowtrace.trace import files
-from flowtrace.trace.model import (
-    TRACE_VERSION,
-    Code,
-    Flow,
-    Hash,
-    Pack,
-    Run,
-    StepError,
-    Trace,
-    ValidationIssue,
-    checked,
-    new_document,
-    parse_trace,
-)
-from flowtrace.trace.model import Step as StepRecord
+from flowtrace.trace import files, model
 from flowtrace.values.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
 from flowtrace.values.json import loads, pretty, tree_bytes
 
@@ -48,7 +33,7 @@ _ID: Final = "[0-9a-f]{8}"
 _LATEST: Final = 253_402_300_799 * 1_000_000_000  # the end of the year 9999, in ns
 
 
-def recover(path: str | os.PathLike[str]) -> Trace:
+def recover(path: str | os.PathLike[str]) -> model.Trace:
     """Read what a process left in its black box; the file stays as it is.
 
     Args:
@@ -65,7 +50,7 @@ def recover(path: str | os.PathLike[str]) -> Trace:
     return trace_of(ring_file.read(os.fspath(path)))
 
 
-def trace_of(content: Content) -> Trace:
+def trace_of(content: Content) -> model.Trace:
     """Return the trace of a ring file's content."""
     header = content.header
     ended = [(start, end) for start, end in content.steps if end is not None]
@@ -78,12 +63,14 @@ def trace_of(content: Content) -> Trace:
     steps = [_step(content, start, end, 0) for start, end in ended]
     in_flight = [_step(content, start, None, stopped - start.fields[2]) for start in running]
     kept = [step for step in steps if step is not None]
-    return Trace(
-        trace_version=TRACE_VERSION,
+    return model.Trace(
+        trace_version=model.TRACE_VERSION,
         runner_version=_text_in(header, "runner_version") or None,
         git_sha=_text_in(header, "git_sha") or None,
-        pack=Pack(pack_ref=_text_in(header, "pack_ref"), resolved_digest=_text_in(header, "resolved_digest") or None),
-        flow=Flow(id=_text_in(header, "flow_id"), version=_text_in(header, "flow_version")),
+        pack=model.Pack(
+            pack_ref=_text_in(header, "pack_ref"), resolved_digest=_text_in(header, "resolved_digest") or None
+        ),
+        flow=model.Flow(id=_text_in(header, "flow_id"), version=_text_in(header, "flow_version")),
         steps=kept,
         run=_run(content),
         in_flight=[step for step in in_flight if step is not None],
@@ -102,10 +89,10 @@ def started_at(header: dict[str, Any]) -> str:
     return _moment(header, _number_in(header, "started"))
 
 
-def _run(content: Content) -> Run:
+def _run(content: Content) -> model.Run:
     header = content.header
     run_id = _text_in(header, "run_id")
-    return Run(
+    return model.Run(
         id=run_id if _RUN_ID.fullmatch(run_id) else "0" * 32,
         started_at=started_at(header),
         outcome="snapshot" if content.is_clean or ring_file.is_alive(header) else "interrupted",
@@ -115,23 +102,23 @@ def _run(content: Content) -> Run:
     )
 
 
-def _step(content: Content, start: SlotRecord, end: SlotRecord | None, running: int) -> StepRecord | None:
+def _step(content: Content, start: SlotRecord, end: SlotRecord | None, running: int) -> model.Step | None:
     """Return a step's record; None where the content of the file makes none."""
     try:
-        return checked(_record(content, start, end, running))
+        return model.checked(_record(content, start, end, running))
     except Exception as error:
         let_through(error)
         return None
 
 
-def _record(content: Content, start: SlotRecord, end: SlotRecord | None, running: int) -> StepRecord:
+def _record(content: Content, start: SlotRecord, end: SlotRecord | None, running: int) -> model.Step:
     number, parent, started, thread, node = start.fields
     about = content.nodes.get(node, {})
     start = _with_payload(start, about)
     node_id, component, operation = about.get("names") or (_UNKNOWN, _UNKNOWN, _UNKNOWN)
     duration = max(0, running if end is None else end.fields[1])
     code = about.get("code")
-    record = StepRecord(
+    record = model.Step(
         node_id=node_id,
         component_id=component,
         operation=operation,
@@ -142,7 +129,7 @@ def _record(content: Content, start: SlotRecord, end: SlotRecord | None, running
         started_at=_moment(content.header, started),
         duration_ns=duration,
         thread=f"thread-{thread}",
-        code=Code(**code) if isinstance(code, dict) else None,
+        code=model.Code(**code) if isinstance(code, dict) else None,
         opaque=[_INPUT + pointer for pointer in start.about.get("opaque", ())],
         redacted=[_INPUT + pointer for pointer in start.about.get("redacted", ())],
     )
@@ -150,7 +137,7 @@ def _record(content: Content, start: SlotRecord, end: SlotRecord | None, running
         payload = _value_or_cut(content, start)
         record.invocation_json = {"component_id": component, "operation": operation, "payload": payload}
     if end is None:
-        record.error = StepError(code="process_died", message=_MESSAGE, details=None)
+        record.error = model.StepError(code="process_died", message=_MESSAGE, details=None)
     else:
         _add_end(record, content, end)
     return record
@@ -166,7 +153,7 @@ def _with_payload(start: SlotRecord, about: dict[str, Any]) -> SlotRecord:
     return start._replace(data=tree_bytes({name: loads(start.data)[0]}))
 
 
-def _add_end(record: StepRecord, content: Content, end: SlotRecord) -> None:
+def _add_end(record: model.Step, content: Content, end: SlotRecord) -> None:
     about = end.about
     if end.flags & AS_TAKEN:
         end = end._replace(data=tree_bytes(loads(end.data)))
@@ -178,17 +165,17 @@ def _add_end(record: StepRecord, content: Content, end: SlotRecord) -> None:
             record.output_json = _value_or_cut(content, end)
     if "failure" in about:
         code, message, details = about["failure"]
-        record.error = StepError(code=code, message=message, details=details)
-    record.validation_issues = [ValidationIssue(*issue) for issue in about.get("issues", ())]
+        record.error = model.StepError(code=code, message=message, details=details)
+    record.validation_issues = [model.ValidationIssue(*issue) for issue in about.get("issues", ())]
     if "state_delta" in about:
         algorithm, value = about["state_delta"]
         record.redacted += [_STATE_DELTA + pointer for pointer in about.get("redacted_delta", ())]
-        record.state_delta_hash = Hash(algorithm=algorithm, value=value)
+        record.state_delta_hash = model.Hash(algorithm=algorithm, value=value)
 
 
-def _hash_of(record: SlotRecord) -> Hash:
+def _hash_of(record: SlotRecord) -> model.Hash:
     algorithm = KEYED_ALGORITHM if record.flags & IS_KEYED else ALGORITHM
-    return Hash(algorithm=algorithm, value=record.digest.hex() or hash_bytes(record.data).value)
+    return model.Hash(algorithm=algorithm, value=record.digest.hex() or hash_bytes(record.data).value)
 
 
 def _value_or_cut(content: Content, record: SlotRecord) -> Any:
@@ -217,7 +204,7 @@ def _moment(header: dict[str, Any], now: int) -> str:
 # --- the file
 
 
-def write(recorder: TraceRecorder, trace: Trace, header: dict[str, Any]) -> str:
+def write(recorder: TraceRecorder, trace: model.Trace, header: dict[str, Any]) -> str:
     """Write a dead process's trace beside ours, with its run in the name, and remove the oldest such traces.
 
     Args:
@@ -236,7 +223,7 @@ def write(recorder: TraceRecorder, trace: Trace, header: dict[str, Any]) -> str:
     run_id = trace.run.id if trace.run else ""
     stem, suffix = os.path.splitext(files.render_path(template, run_id=run_id, flow_id=flow_id, timestamp=started))
     path = f"{stem}.recovered.{run_id[:8]}{suffix}"
-    files.write_atomically(path, pretty(new_document(trace)))
+    files.write_atomically(path, pretty(model.new_document(trace)))
     try:
         _make_room(path, os.path.basename(recorder.config.out_path))
     except OSError as error:
@@ -282,9 +269,9 @@ def _is_unchanged(path: str) -> bool:
             return False
         data = file.read(LARGEST)
     try:
-        trace = parse_trace(data)
+        trace = model.parse_trace(data)
     except ValueError:
         return False
     run_id = trace.run.id if trace.run else ""
     named = os.path.splitext(path)[0].endswith(f".recovered.{run_id[:8]}")
-    return named and pretty(new_document(trace)) == data
+    return named and pretty(model.new_document(trace)) == data

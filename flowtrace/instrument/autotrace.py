@@ -21,7 +21,7 @@ from flowtrace.settings import variables
 
 _NEVER: Final = sys.stdlib_module_names | {"flowtrace", "wrapt", "orjson", "blake3", "structlog", "msgspec"}
 _WILD: Final = frozenset("*?[")
-# A lazy module would load, and a metaclass could answer, if they were asked as usual.
+# Looking at a lazy module in the usual way would load it.
 _namespace_of_module: Final[Callable[[ModuleType], dict[str, Any]]] = vars(ModuleType)["__dict__"].__get__
 
 

@@ -136,7 +136,7 @@ class _Options:
     def _subject(self, target: Any, *, is_static: bool = False) -> Subject:
         from flowtrace.recording.node import Node
 
-        function = target.__func__ if _is_descriptor(target) else target
+        function = target.__func__ if isinstance(target, classmethod | staticmethod) else target
         component = self.component or text_attribute(function, "__module__") or "unknown"
         operation = self.operation or text_attribute(function, "__qualname__") or type(function).__qualname__
         is_static = is_static or isinstance(target, staticmethod)
@@ -151,10 +151,6 @@ class _Options:
             expected_errors=self.expected_errors,
         )
         return node_subject(node)
-
-
-def _is_descriptor(target: Any) -> bool:
-    return isinstance(target, classmethod | staticmethod)
 
 
 def _with_attributes(new: Any, old: Any) -> Any:

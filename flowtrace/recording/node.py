@@ -14,18 +14,7 @@ from flowtrace.trace.model import Code
 from flowtrace.values.digest import derive_key
 from flowtrace.values.redaction import SecretNames, secret_names
 
-_FIXED: Final = (
-    type(None),
-    bool,
-    int,
-    float,
-    complex,
-    str,
-    bytes,
-    type,
-    FunctionType,
-    BuiltinFunctionType,
-)
+_FIXED: Final = (type(None), bool, int, float, complex, str, bytes, type, FunctionType, BuiltinFunctionType)
 _VARIABLE: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
@@ -156,11 +145,7 @@ _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSIT
 
 
 def bind(
-    node: Node,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    bound: bool,
-    defaults: Sequence[Any] = (),
+    node: Node, args: Sequence[Any], kwargs: Mapping[str, Any], bound: bool, defaults: Sequence[Any] = ()
 ) -> dict[str, Any]:
     """Return the object of a call's parameters, defaults included, receiver left out.
 

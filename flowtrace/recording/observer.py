@@ -29,38 +29,19 @@ class NodeEvent:
 
 @runtime_checkable
 class ExecutionObserver(Protocol):
-    """Something to which the execution of nodes is reported."""
+    """Something to which the execution of nodes is reported: for each, the same `NodeEvent` object in every call."""
 
     def on_node_start(self, event: NodeEvent) -> None:
-        """A node starts.
-
-        Args:
-            event: the execution; the same object in every call that reports it.
-        """
+        """A node starts."""
 
     def on_node_end(self, event: NodeEvent, output: Any) -> None:
-        """A node ended well.
-
-        Args:
-            event: the execution; the same object in every call that reports it.
-            output: its result.
-        """
+        """A node ended well, with a result."""
 
     def on_node_error(self, event: NodeEvent, error: BaseException | str) -> None:
-        """A node failed.
-
-        Args:
-            event: the execution; the same object in every call that reports it.
-            error: what it raised, or the text of it.
-        """
+        """A node failed, with what it raised or the text of that."""
 
     def on_validation(self, event: NodeEvent, issues: Sequence[ValidationIssue]) -> None:
-        """A running node's payload was validated.
-
-        Args:
-            event: the execution; the same object in every call that reports it.
-            issues: what was found.
-        """
+        """A running node's payload was validated, with these issues."""
 
 
 class FanOutObserver:

@@ -116,38 +116,19 @@ class TraceRecorder:
     # --- the observer protocol
 
     def on_node_start(self, event: NodeEvent) -> None:
-        """Note that a node starts, with the hash of its payload as it is now.
-
-        Args:
-            event: the execution; pass the same object to the calls that follow.
-        """
+        """Note that a node starts, with its payload as it is now; the calls that follow take the same event."""
         self._guarded("record the start of a node", self._start, event)
 
     def on_node_end(self, event: NodeEvent, output: Any) -> None:
-        """Record that a node ended well. One that has not started is recorded with duration 0.
-
-        Args:
-            event: the execution.
-            output: its result, any value with a canonical form.
-        """
+        """Record that a node ended well, with a result; one that has not started is recorded with duration 0."""
         self._guarded("record the end of a node", self._end, event, output)
 
     def on_node_error(self, event: NodeEvent, error: BaseException | str) -> None:
-        """Record that a node failed, and write the trace at once.
-
-        Args:
-            event: the execution.
-            error: what it raised, or the text of it.
-        """
+        """Record that a node failed, with its exception or the text of that, and write the trace at once."""
         self._guarded("record the error of a node", self._error, event, error)
 
     def on_validation(self, event: NodeEvent, issues: Sequence[ValidationIssue]) -> None:
-        """Attach validation issues to a node that has started; for any other node they are dropped.
-
-        Args:
-            event: the execution.
-            issues: what was found.
-        """
+        """Attach validation issues to a node that has started; for any other node they are dropped."""
         self._guarded("record validation issues", self._validation, event, issues)
 
     def flush_success(self) -> None:
@@ -188,13 +169,8 @@ class TraceRecorder:
             return False
         scrubber = to_records.scrubber_of([step, *self._in_flight()], self.policy)
         for issue in [to_records.scrubbed_issue(issue, scrubber) for issue in step.issues]:
-            log.warn(
-                "validation issue",
-                node_id=step.node.node_id,
-                code=issue.code,
-                path=issue.path,
-                message=issue.message,
-            )
+            about = {"code": issue.code, "path": issue.path, "message": issue.message}
+            log.warn("validation issue", node_id=step.node.node_id, **about)
         return self.config.validation is ValidationMode.ERROR
 
     def snapshot(self, path: str | None = None) -> str | None:
@@ -336,13 +312,7 @@ class TraceRecorder:
         reported = [step for _, step in self._events.values()]
         return [step for step in running() if self.is_process_wide or step.run is self] + reported
 
-    def _write(
-        self,
-        outcome: str,
-        ended: bool,
-        path: str | None,
-        in_turn: files.InTurn = files.at_once,
-    ) -> str | None:
+    def _write(self, outcome: str, ended: bool, path: str | None, in_turn: files.InTurn = files.at_once) -> str | None:
         target = path or "(unknown)"
         try:
             target = path or self.path()
