@@ -423,10 +423,12 @@ def test_threads(tmp_path):
 
 def test_thirty_kills_at_random_moments_tear_nothing(tmp_path):
     program = """
-        print("ready", flush=True)
         @traced_node
         def nest(depth, text):
             return nest(depth - 1, text) if depth else [text]
+        for _ in range(30):
+            nest(0, "")
+        print("ready", flush=True)
         while True:
             for depth in range(5):
                 nest(depth, "x" * (depth * 700))

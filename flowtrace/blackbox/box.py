@@ -264,9 +264,8 @@ class BlackBox:
             return self._reserve.pop() if self._reserve else self.free.popleft()
         except IndexError:
             if self._is_open:
-                log.warn_once(
-                    "black box has no room for more steps in flight", ("black box", "full"), path=self._file.path
-                )
+                path = self._file.path
+                log.warn_once("black box has no room for more steps in flight", ("black box", "full"), path=path)
             return None
 
     def _hashed(self, data: bytes, keep: bool) -> tuple[bytes, int, int, int]:

@@ -32,7 +32,7 @@ _LAST: Final = -100  # after everything else that multiprocessing does at a work
 
 
 class _NotWrittenError(Exception):
-    """A dead process's trace could not be written."""
+    """A dead process's trace could not be written; a warning says why."""
 
 
 class _State:
@@ -190,8 +190,7 @@ def _make(recorder: TraceRecorder, template: str) -> RingFile:
     if os.path.lexists(path):
         try:
             is_gone = _is_gone(path, recorder)
-        except _NotWrittenError as error:
-            _warn_of(path, error)
+        except _NotWrittenError:
             waiting, is_gone = waiting + 1, False
         if waiting > _MOST_WAITING:
             reason = f"waits, as {waiting - 1} more do, for its trace to be written: no new one is made"
@@ -206,17 +205,11 @@ def _waits(path: str, recorder: TraceRecorder) -> bool:
     """Make a trace of what may be another dead process's ring file; return True if that could not be written."""
     try:
         _is_gone(path, recorder)
-    except _NotWrittenError as error:
-        _warn_of(path, error)
+    except _NotWrittenError:
         return True
     except (OSError, RingFileError) as error:  # not ours: it only has such a name
         let_through(error)
     return False
-
-
-def _warn_of(path: str, error: _NotWrittenError) -> None:
-    reason = str(error)
-    log.warn_once("failed to write the trace of a process that died", ("dead", reason), path=path, reason=reason)
 
 
 def _found(template: str) -> list[str]:
@@ -239,11 +232,11 @@ def _is_gone(path: str, recorder: TraceRecorder) -> bool:
     """
     with ring_file.taken_from_the_dead(path) as content:
         if content is not None:
-            _write_trace(content, recorder)
+            _write_trace(path, content, recorder)
     return content is not None
 
 
-def _write_trace(content: ring_file.Content, recorder: TraceRecorder) -> None:
+def _write_trace(path: str, content: ring_file.Content, recorder: TraceRecorder) -> None:
     trace = recover.trace_of(content)
     if content.is_clean or not (trace.steps or trace.in_flight):
         return
@@ -251,7 +244,9 @@ def _write_trace(content: ring_file.Content, recorder: TraceRecorder) -> None:
         target = recover.write(recorder, trace, content.header)
     except OSError as error:
         let_through(error)
-        raise _NotWrittenError(error.strerror or str(error)) from error
+        reason = error.strerror or str(error)
+        log.warn_once("failed to write the trace of a process that died", ("dead", reason), path=path, reason=reason)
+        raise _NotWrittenError from error
     log.warn("made a trace of a process that died", path=target, pid=content.header.get("pid"))
 
 

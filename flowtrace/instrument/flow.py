@@ -111,19 +111,8 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
         """Return the scope that this ``with`` entered: one flow object may be entered in many threads and tasks."""
         here = get_ident()
         entered = [at for at, (thread, _) in enumerate(self._entered) if thread == here]
-        if not entered:
-            return None
-        for at in reversed(entered):
-            if self._is_mine(self._entered[at][1]):
-                return self._entered.pop(at)[1]
-        return self._entered.pop(entered[-1])[1]
-
-    def _is_mine(self, scope: Scope | None) -> bool:
-        if scope is None:
-            return True
-        from flowtrace.recording.current import encloses
-
-        return encloses(scope)
+        around = [at for at in entered if _encloses(self._entered[at][1])]
+        return self._entered.pop((around or entered)[-1])[1] if entered else None
 
     def _context_in(self, outer: TraceContext) -> TraceContext:
         from flowtrace.settings.config import TraceContext
@@ -135,6 +124,14 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
             flow_version=version,
             resolved_digest=resolved_digest or outer.resolved_digest,
         )
+
+
+def _encloses(scope: Scope | None) -> bool:
+    if scope is None:
+        return True
+    from flowtrace.recording.current import encloses
+
+    return encloses(scope)
 
 
 class _NoStep:

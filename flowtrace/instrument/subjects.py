@@ -155,18 +155,7 @@ def node_subject(node: Node) -> Subject:
     """Return a node as the wrappers see it: its calls become steps."""
     from flowtrace.recording import hot_path
 
-    return Subject(
-        node,
-        begin=hot_path.begin,
-        prepare=hot_path.prepare,
-        start=hot_path.start,
-        suspend=hot_path.suspend,
-        resume=hot_path.resume,
-        emit=hot_path.emit,
-        end=hot_path.end,
-        end_stream=hot_path.end_stream,
-        fail=hot_path.fail,
-    )
+    return Subject(node, **{name: getattr(hot_path, name) for name in _FUNCTIONS})
 
 
 def flow_subject(make_scope: Callable[[], Scope | None]) -> Subject:

@@ -60,10 +60,13 @@ def _driven(kind: type, drive: Callable[..., Any], subject: Subject) -> Wrapper:
         try:
             body = wrapped(*args, **kwargs)
         except BaseException as error:
-            _fail_unstarted(subject, step, error)
+            subject.start(step)  # it made no body: its arguments did not fit
+            subject.fail(step, error)
             raise
         if type(body) is not kind:
-            return _end_unstarted(subject, step, body)
+            subject.start(step)  # it made something else: another decorator is between us and the code
+            subject.end(step, body)
+            return body
         if unstarted is not None:
             unstarted.body = body
         driver: Any = drive(subject, step, unstarted or body)
@@ -90,19 +93,6 @@ def _flags(function: Any) -> int:
     except Exception:  # no code, or an object that answers for attributes in its own way
         return 0
     return flags if type(flags) is int else 0
-
-
-def _fail_unstarted(subject: Subject, step: Any, error: BaseException) -> None:
-    """Record a call that made no body: its arguments did not fit."""
-    subject.start(step)
-    subject.fail(step, error)
-
-
-def _end_unstarted(subject: Subject, step: Any, result: Any) -> Any:
-    """Record a call whose result is no such body: another decorator is between us and the code."""
-    subject.start(step)
-    subject.end(step, result)
-    return result
 
 
 class _Unstarted:

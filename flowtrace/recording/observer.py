@@ -32,16 +32,35 @@ class ExecutionObserver(Protocol):
     """Something to which the execution of nodes is reported: for each, the same `NodeEvent` object in every call."""
 
     def on_node_start(self, event: NodeEvent) -> None:
-        """A node starts."""
+        """A node starts.
+
+        Args:
+            event: the execution.
+        """
 
     def on_node_end(self, event: NodeEvent, output: Any) -> None:
-        """A node ended well, with a result."""
+        """A node ended well.
+
+        Args:
+            event: the execution.
+            output: its result.
+        """
 
     def on_node_error(self, event: NodeEvent, error: BaseException | str) -> None:
-        """A node failed, with what it raised or the text of that."""
+        """A node failed.
+
+        Args:
+            event: the execution.
+            error: its exception, or the text of that.
+        """
 
     def on_validation(self, event: NodeEvent, issues: Sequence[ValidationIssue]) -> None:
-        """A running node's payload was validated, with these issues."""
+        """A running node's payload was validated.
+
+        Args:
+            event: the execution.
+            issues: what was found.
+        """
 
 
 class FanOutObserver:

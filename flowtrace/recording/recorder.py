@@ -116,19 +116,38 @@ class TraceRecorder:
     # --- the observer protocol
 
     def on_node_start(self, event: NodeEvent) -> None:
-        """Note that a node starts, with its payload as it is now; the calls that follow take the same event."""
+        """Note that a node starts, with the hash of its payload as it is now.
+
+        Args:
+            event: the execution; pass the same object to the calls that follow.
+        """
         self._guarded("record the start of a node", self._start, event)
 
     def on_node_end(self, event: NodeEvent, output: Any) -> None:
-        """Record that a node ended well, with a result; one that has not started is recorded with duration 0."""
+        """Record that a node ended well. One that has not started is recorded with duration 0.
+
+        Args:
+            event: the execution.
+            output: its result, any value with a canonical form.
+        """
         self._guarded("record the end of a node", self._end, event, output)
 
     def on_node_error(self, event: NodeEvent, error: BaseException | str) -> None:
-        """Record that a node failed, with its exception or the text of that, and write the trace at once."""
+        """Record that a node failed, and write the trace at once.
+
+        Args:
+            event: the execution.
+            error: its exception, or the text of that.
+        """
         self._guarded("record the error of a node", self._error, event, error)
 
     def on_validation(self, event: NodeEvent, issues: Sequence[ValidationIssue]) -> None:
-        """Attach validation issues to a node that has started; for any other node they are dropped."""
+        """Attach validation issues to a node that has started; for any other node they are dropped.
+
+        Args:
+            event: the execution.
+            issues: what was found.
+        """
         self._guarded("record validation issues", self._validation, event, issues)
 
     def flush_success(self) -> None:
@@ -151,17 +170,13 @@ class TraceRecorder:
 
     # --- steps and files
 
-    def add(self, step: Step) -> None:
-        """Keep a finished step, and let the oldest ones go that are too many."""
-        self.buffer.add(step)
-
     def add_flow_error(self, error: BaseException | str) -> None:
         """Add the step that stands for a failure outside any node."""
         node = Node(UNKNOWN, UNKNOWN, UNKNOWN, capture_inputs=False)
         step = self._step_of(node, None)
         step.ended = step.started
         step.failure = failure.describe(error, "flow_error")
-        self.add(step)
+        self.buffer.add(step)
 
     def has_issues(self, step: Step) -> bool:
         """Return True if validation issues make a step count as failed; log them unless validation is off."""
@@ -263,7 +278,7 @@ class TraceRecorder:
             processor.adopt(step)
         elif processor is not None:
             processor.finish(step)
-        self.add(step)
+        self.buffer.add(step)
 
     def _new_step(self, event: NodeEvent) -> Step:
         node = Node(event.component_id, event.operation or UNKNOWN, event.node_id)
