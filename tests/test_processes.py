@@ -554,11 +554,11 @@ import os
 import signal
 import threading
 import flowtrace
-from flowtrace.instrument import class_methods as methods
+from flowtrace.instrument import class_methods
 
 flowtrace.configure(mode="on")
 flowtrace.configure(mode="off")
-LOCK = methods._locks[0]
+LOCK = class_methods._state.lock
 """
     goes_on = """
 child = os.fork()
@@ -604,19 +604,20 @@ print(child)
     assert [step.operation for step in traces(tmp_path)[f"{child}.json"].steps] == ["two"]
 
 
-def test_a_child_forked_while_tracing_is_off_can_switch_it_on_whatever_lock_a_late_call_held(tmp_path):
+@pytest.mark.parametrize("lock", ["lock", "buffer_lock"])
+def test_a_child_forked_while_tracing_is_off_can_switch_it_on_whatever_lock_a_late_call_held(lock, tmp_path):
     program = """
 import os
 import signal
 import threading
 import warnings
 import flowtrace
-from flowtrace.recording import process as runtime
+from flowtrace.recording.state import STATE
 
 warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads
 flowtrace.configure(mode="on")
 flowtrace.configure(mode="off")
-LOCK = runtime._lock
+LOCK = STATE.LOCK_NAME
 """
     goes_on = """
 child = os.fork()
@@ -628,7 +629,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 done.set()
 thread.join()
 """
-    done = run_program(tmp_path, program, HELD, goes_on)
+    done = run_program(tmp_path, program.replace("LOCK_NAME", lock), HELD, goes_on)
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
