@@ -1,9 +1,9 @@
-"""Matches the steps of two traces that are the same call: the trees of their steps, side by side.
+"""Which step of one trace is which of another: the trees of their steps, laid side by side.
 
 Steps are matched below the same parent and by the same node: first those with the same input, in the order in which
 they began, then the others between them. Where this order means nothing, as between threads, those with the same calls
-inside them are matched first. Traces of the v1 core alone have neither parents nor times; there the order in the file
-decides.
+inside them come first of all. Traces of the v1 core alone have neither parents nor times; there the order in the file
+is all there is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MICROSECOND: Final = 1_000  # nanoseconds
 
 
 @dataclass(slots=True, eq=False)
-class TreeStep:
+class Place:
     """A step in the tree of its trace.
 
     Attributes:
@@ -34,7 +34,7 @@ class TreeStep:
         started: when it began, in ns; None where the trace does not say.
         parent: the step that it was called in, if that is in the trace.
         children: the steps that were called in it, in the order in which they began.
-        is_loose: it ran at the same time as a sibling, or in another thread than its parent: its order means nothing.
+        is_loose: it ran beside a sibling, or in another thread than its parent, so that its order means nothing.
         inside: the same number for steps with the same input and the same calls inside them, in whatever order.
     """
 
@@ -42,14 +42,14 @@ class TreeStep:
     pointer: str
     finished: int | None
     started: int | None
-    parent: TreeStep | None = None
-    children: list[TreeStep] = field(default_factory=list)
+    parent: Place | None = None
+    children: list[Place] = field(default_factory=list)
     is_loose: bool = False
     inside: int = 0
 
     @property
     def node(self) -> tuple[str, str, str]:
-        """The node that was called."""
+        """What was called."""
         return self.step.node_id, self.step.component_id, self.step.operation
 
 
@@ -66,79 +66,79 @@ class Pair:
         children: the pairs of the steps inside both.
     """
 
-    a: TreeStep | None
-    b: TreeStep | None
+    a: Place | None
+    b: Place | None
     occurrence: int = 1
     is_moved: bool = False
     is_rolled_out: bool = False
     children: list[Pair] = field(default_factory=list)
 
     @property
-    def either(self) -> TreeStep:
+    def either(self) -> Place:
         """The step of A, or else that of B."""
-        item = self.a or self.b
-        assert item is not None
-        return item
+        place = self.a or self.b
+        assert place is not None
+        return place
 
 
-def tree(trace: Trace) -> list[TreeStep]:
+def tree(trace: Trace) -> list[Place]:
     """Return the outermost steps of a trace, in the order in which they began, with those inside them."""
     dropped = dropped_of(trace)
-    items = [_tree_step(step, f"/steps/{at}", dropped + at) for at, step in enumerate(trace.steps)]
-    items += [_tree_step(step, f"/in_flight/{at}", None) for at, step in enumerate(trace.in_flight)]
-    by_id: dict[str, TreeStep] = {}
-    for item in items:
-        if item.step.step_id is not None:
-            by_id.setdefault(item.step.step_id, item)
-    inner: dict[int, list[TreeStep]] = {}
-    roots: list[TreeStep] = []
-    for item in items:
-        parent = by_id.get(item.step.parent_step_id or "")
-        if parent is None or parent is item:
-            roots.append(item)
+    places = [_place(step, f"/steps/{at}", dropped + at) for at, step in enumerate(trace.steps)]
+    places += [_place(step, f"/in_flight/{at}", None) for at, step in enumerate(trace.in_flight)]
+    by_id: dict[str, Place] = {}
+    for place in places:
+        if place.step.step_id is not None:
+            by_id.setdefault(place.step.step_id, place)
+    inner: dict[int, list[Place]] = {}
+    roots: list[Place] = []
+    for place in places:
+        parent = by_id.get(place.step.parent_step_id or "")
+        if parent is None or parent is place:
+            roots.append(place)
         else:
-            inner.setdefault(id(parent), []).append(item)
-    _add_children(roots, items, inner)
-    for siblings in (roots, *(item.children for item in items if item.children)):
+            inner.setdefault(id(parent), []).append(place)
+    _grow(roots, places, inner)
+    for siblings in (roots, *(place.children for place in places if place.children)):
         _put_in_order(siblings)
-    _number_by_content(roots)
+    _look_inside(roots)
     return roots
 
 
-def _number_by_content(roots: list[TreeStep]) -> None:
+def _look_inside(roots: list[Place]) -> None:
     waiting = list(roots)
-    outer_first: list[TreeStep] = []
+    outer_first: list[Place] = []
     while waiting:
-        item = waiting.pop()
-        outer_first.append(item)
-        waiting += item.children
-    for item in reversed(outer_first):
-        item.inside = hash((item.node, _input(item), *sorted(child.inside for child in item.children)))
+        place = waiting.pop()
+        outer_first.append(place)
+        waiting += place.children
+    for place in reversed(outer_first):
+        place.inside = hash((place.node, _input(place), *sorted(child.inside for child in place.children)))
 
 
-def _add_children(roots: list[TreeStep], items: list[TreeStep], inner: dict[int, list[TreeStep]]) -> None:
-    """Add every step to the children of its parent; of steps that are each other's parents, one becomes outermost."""
+def _grow(roots: list[Place], places: list[Place], inner: dict[int, list[Place]]) -> None:
+    """Hang every step below its parent; of steps that claim to be inside each other, one becomes outermost."""
     seen: set[int] = set()
-    for start in (list(roots), items):
+    for start in (list(roots), places):
         for root in start:
             if id(root) in seen:
                 continue
             seen.add(id(root))
-            if start is items:
+            if start is places:
                 roots.append(root)
             waiting = [root]
             while waiting:
-                item = waiting.pop()
-                for child in inner.get(id(item), ()):
+                place = waiting.pop()
+                for child in inner.get(id(place), ()):
                     if id(child) not in seen:
                         seen.add(id(child))
-                        child.parent = item
-                        item.children.append(child)
+                        child.parent = place
+                        place.children.append(child)
                         waiting.append(child)
 
 
 def bounded(number: int) -> int:
-    """Return a number of a trace, at least 0 and at most 2**63 - 1: a broken trace may hold any."""
+    """Return a number of a trace, at least 0 and no larger than any that is meant."""
     return min(max(number, 0), _LARGEST)
 
 
@@ -147,46 +147,46 @@ def dropped_of(trace: Trace) -> int:
     return bounded(trace.dropped_steps or 0)
 
 
-def _tree_step(step: Step, pointer: str, finished: int | None) -> TreeStep:
-    return TreeStep(step, pointer, finished, parse_timestamp(step.started_at))
+def _place(step: Step, pointer: str, finished: int | None) -> Place:
+    return Place(step, pointer, finished, parse_timestamp(step.started_at))
 
 
-def _put_in_order(siblings: list[TreeStep]) -> None:
-    """Sort siblings by their start, and note which of them ran at the same time as others."""
-    if all(item.started is not None for item in siblings):
-        siblings.sort(key=lambda item: (item.started or 0, item.step.step_id or ""))
+def _put_in_order(siblings: list[Place]) -> None:
+    """Sort siblings by their beginnings, and note which of them ran beside others."""
+    if all(place.started is not None for place in siblings):
+        siblings.sort(key=lambda place: (place.started or 0, place.step.step_id or ""))
     parent = siblings[0].parent if siblings else None
     home = parent.step.thread if parent is not None else None
-    threads = {item.step.thread for item in siblings}
-    last: TreeStep | None = None
-    for item in siblings:
-        item.is_loose = item.step.thread != home if parent is not None else len(threads) > 1
-        if last is not None and _ran_beside(last, item):
-            last.is_loose = item.is_loose = True
-        if last is None or _end(item) > _end(last):
-            last = item
+    threads = {place.step.thread for place in siblings}
+    last: Place | None = None
+    for place in siblings:
+        place.is_loose = place.step.thread != home if parent is not None else len(threads) > 1
+        if last is not None and _ran_beside(last, place):
+            last.is_loose = place.is_loose = True
+        if last is None or _end(place) > _end(last):
+            last = place
 
 
-def _ran_beside(earlier: TreeStep, later: TreeStep) -> bool:
+def _ran_beside(earlier: Place, later: Place) -> bool:
     # times are cut to whole microseconds, so that steps in a row may seem to overlap by less than one
     return later.started is not None and later.started + MICROSECOND < _end(earlier)
 
 
-def _end(item: TreeStep) -> int:
-    return (item.started or 0) + bounded(item.step.duration_ns or 0)
+def _end(place: Place) -> int:
+    return (place.started or 0) + bounded(place.step.duration_ns or 0)
 
 
 def align(a: Trace, b: Trace) -> list[Pair]:
     """Return the outermost steps of two traces side by side, with the pairs inside them, in the order of A.
 
-    A step that is only in B comes after the one that it follows there.
+    A step that is in B alone comes after what it follows there.
     """
     windows = (dropped_of(a), dropped_of(b))
     pairs: list[Pair] = []
     waiting = [(tree(a), tree(b), pairs)]
     while waiting:
         ours, theirs, into = waiting.pop()
-        into += _matched(ours, theirs, windows)
+        into += _laid_side_by_side(ours, theirs, windows)
         waiting += [
             (pair.a.children, pair.b.children, pair.children)
             for pair in into
@@ -206,11 +206,11 @@ def walk(pairs: Iterable[Pair]) -> Iterator[tuple[Pair, bool]]:
             waiting += [(child, False) for child in reversed(pair.children)]
 
 
-def _matched(ours: list[TreeStep], theirs: list[TreeStep], windows: tuple[int, int]) -> list[Pair]:
+def _laid_side_by_side(ours: list[Place], theirs: list[Place], windows: tuple[int, int]) -> list[Pair]:
     groups: dict[tuple[str, str, str], tuple[list[int], list[int]]] = {}
     for side, siblings in enumerate((ours, theirs)):
-        for at, item in enumerate(siblings):
-            groups.setdefault(item.node, ([], []))[side].append(at)
+        for at, place in enumerate(siblings):
+            groups.setdefault(place.node, ([], []))[side].append(at)
     matches: list[tuple[int, int]] = []
     for positions_a, positions_b in groups.values():
         matches += _Group(ours, theirs, windows).match(positions_a, positions_b)
@@ -222,24 +222,24 @@ def _matched(ours: list[TreeStep], theirs: list[TreeStep], windows: tuple[int, i
         pair = Pair(ours[at_a], theirs[at_b])
         pair.is_moved = number not in in_order and not (ours[at_a].is_loose or theirs[at_b].is_loose)
         counterpart[at_a] = pairs_of_b[at_b] = pair
-    found = [counterpart.get(at) or _alone(item, None, windows) for at, item in enumerate(ours)]
-    merged = _merged(found, [pairs_of_b.get(at) or _alone(None, item, windows) for at, item in enumerate(theirs)])
-    return _numbered(merged)
+    found = [counterpart.get(at) or _alone(place, None, windows) for at, place in enumerate(ours)]
+    merged = _merged(found, [pairs_of_b.get(at) or _alone(None, place, windows) for at, place in enumerate(theirs)])
+    return _counted(merged)
 
 
-def _alone(a: TreeStep | None, b: TreeStep | None, windows: tuple[int, int]) -> Pair:
+def _alone(a: Place | None, b: Place | None, windows: tuple[int, int]) -> Pair:
     pair = Pair(a, b)
     pair.is_rolled_out = _may_be_gone(pair.either, windows[1] if a is not None else windows[0])
     return pair
 
 
-def _may_be_gone(item: TreeStep, window: int) -> bool:
-    """Return True if a step's counterpart would be among the first ``window`` steps, which the other trace dropped."""
-    return item.finished is not None and item.finished < window
+def _may_be_gone(place: Place, window: int) -> bool:
+    """Tell whether a step's counterpart would be among the first ``window`` steps, which the other trace dropped."""
+    return place.finished is not None and place.finished < window
 
 
 def _merged(pairs_a: list[Pair], pairs_b: list[Pair]) -> list[Pair]:
-    """Return all pairs in the order of A, with those that are only in B after the ones that they follow there."""
+    """Return all pairs in the order of A, with those of B alone after what they follow in B."""
     following: dict[int, list[Pair]] = {}
     last = 0
     for pair in pairs_b:
@@ -254,13 +254,13 @@ def _merged(pairs_a: list[Pair], pairs_b: list[Pair]) -> list[Pair]:
     return merged
 
 
-def _numbered(pairs: list[Pair]) -> list[Pair]:
-    """Number the calls of each node, on each side separately."""
+def _counted(pairs: list[Pair]) -> list[Pair]:
+    """Number the calls of each node, on each side apart."""
     counts: dict[tuple[bool, tuple[str, str, str]], int] = {}
     for pair in pairs:
-        for is_a, item in ((False, pair.b), (True, pair.a)):
-            if item is not None:
-                key = (is_a, item.node)
+        for is_a, place in ((False, pair.b), (True, pair.a)):
+            if place is not None:
+                key = (is_a, place.node)
                 pair.occurrence = counts[key] = counts.get(key, 0) + 1
     return pairs
 
@@ -268,13 +268,13 @@ def _numbered(pairs: list[Pair]) -> list[Pair]:
 class _Group:
     """The calls of one node below one parent, on both sides."""
 
-    def __init__(self, ours: list[TreeStep], theirs: list[TreeStep], windows: tuple[int, int]) -> None:
+    def __init__(self, ours: list[Place], theirs: list[Place], windows: tuple[int, int]) -> None:
         self._ours = ours
         self._theirs = theirs
         self._windows = windows
 
     def match(self, at_a: list[int], at_b: list[int]) -> list[tuple[int, int]]:
-        """Return the pairs of positions in A and in B."""
+        """Return which position in A is which in B."""
         keys = (_inside, _input) if self._any_loose(at_a, at_b) else (_input,)
         same: list[tuple[int, int]] = []
         for key in keys:
@@ -292,7 +292,7 @@ class _Group:
     def _any_loose(self, at_a: list[int], at_b: list[int]) -> bool:
         return any(self._ours[at].is_loose for at in at_a) or any(self._theirs[at].is_loose for at in at_b)
 
-    def _by(self, key: Callable[[TreeStep], Hashable], at_a: list[int], at_b: list[int]) -> list[tuple[int, int]]:
+    def _by(self, key: Callable[[Place], Hashable], at_a: list[int], at_b: list[int]) -> list[tuple[int, int]]:
         waiting: dict[Hashable, deque[int]] = {}
         for at in self._kept_first(at_b, self._theirs):
             waiting.setdefault(key(self._theirs[at]), deque()).append(at)
@@ -303,22 +303,22 @@ class _Group:
                 found.append((at, candidates.popleft()))
         return found
 
-    def _kept_first(self, positions: list[int], siblings: list[TreeStep]) -> list[int]:
+    def _kept_first(self, positions: list[int], siblings: list[Place]) -> list[int]:
         """Put the steps that both traces can hold before those that only one can."""
         window = max(self._windows)
         return sorted(positions, key=lambda at: _may_be_gone(siblings[at], window))
 
 
-def _inside(item: TreeStep) -> int:
-    return item.inside
+def _inside(place: Place) -> int:
+    return place.inside
 
 
 def _without(positions: list[int], taken: set[int]) -> list[int]:
     return [at for at in positions if at not in taken]
 
 
-def _input(item: TreeStep) -> tuple[str, str]:
-    return item.step.input_hash.algorithm, item.step.input_hash.value
+def _input(place: Place) -> tuple[str, str]:
+    return place.step.input_hash.algorithm, place.step.input_hash.value
 
 
 def _between(same: list[tuple[int, int]], rest_a: list[int], rest_b: list[int]) -> list[tuple[int, int]]:
@@ -346,10 +346,10 @@ def _longest_rising(values: Sequence[int]) -> set[int]:
     tail_at: list[int] = []
     before: list[int] = []
     for at, value in enumerate(values):
-        length = bisect_left(tails, value)
-        before.append(tail_at[length - 1] if length else -1)
-        tails[length : length + 1] = [value]
-        tail_at[length : length + 1] = [at]
+        place = bisect_left(tails, value)
+        before.append(tail_at[place - 1] if place else -1)
+        tails[place : place + 1] = [value]
+        tail_at[place : place + 1] = [at]
     found: set[int] = set()
     at = tail_at[-1] if tail_at else -1
     while at >= 0:

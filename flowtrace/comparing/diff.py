@@ -1,4 +1,4 @@
-"""Compares two traces: the first step that differs, and the kind of the difference."""
+"""Comparing two traces: which step differs first, and what kind of difference that is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowtrace.comparing.align import Pair, TreeStep, align, bounded, dropped_of, walk
+from flowtrace.comparing.align import Pair, Place, align, bounded, dropped_of, walk
 from flowtrace.comparing.evidence import Evidence, Side, code_text
 from flowtrace.comparing.result import Aspect, Cause, CodeChange, Divergence, DivergenceKind, Group, Timing, TraceDiff
 from flowtrace.trace import model
@@ -31,9 +31,9 @@ def diff(
 ) -> TraceDiff:
     """Compare two traces step by step.
 
-    Steps are the same call when they have the same node and the same caller, and the same input or else the same
-    position among that node's calls. The order of steps that ran at the same time is no difference, nor are times,
-    hosts and line numbers. Payload files are read where the traces are given as files.
+    Steps are the same call when they have the same node and the same caller, and the same input or else the same place
+    among that node's calls. The order of steps that ran at the same time is no difference, nor are times, hosts and
+    line numbers. Payload files are read where the traces are given as files.
 
     Args:
         a: a trace, or the path of its file.
@@ -73,7 +73,7 @@ class _Open:
     """A pair that has begun.
 
     Attributes:
-        kind: the difference found so far; None for none.
+        kind: what is known to differ already; None for nothing.
         cause: where that comes from.
         aspects: its details.
         has_new_code: the same input went into changed code.
@@ -115,7 +115,7 @@ class _Comparison:
         result.groups = self._groups()
         result.divergences = [self._divergence(*item[1:]) for item in self.found[: self.limit]]
         self._compare_envelopes()
-        self.evidence.note_dropped(result.dropped)
+        self.evidence.tell_of_dropped(result.dropped)
         result.undecided = self.evidence.undecided
         result.doubts = self.evidence.doubts()
         result.code_changes = sorted(self.code_changes.values(), key=lambda change: change.node_id)
@@ -142,7 +142,7 @@ class _Comparison:
         kind = DivergenceKind.MISSING if pair.b is None else DivergenceKind.ADDED
         self.found.append((at, pair, kind, Cause.CALLER, self.evidence.lone_end(pair.a, pair.b)))
 
-    def _has_new_code(self, a: TreeStep, b: TreeStep) -> bool:
+    def _has_new_code(self, a: Place, b: Place) -> bool:
         ours, theirs = a.step.code, b.step.code
         if ours is None or theirs is None or ours.hash is None or theirs.hash is None or ours.hash == theirs.hash:
             return False
@@ -175,22 +175,22 @@ class _Comparison:
         return list(groups.values())
 
     def _divergence(self, pair: Pair, kind: DivergenceKind, cause: Cause, aspects: Iterable[Aspect]) -> Divergence:
-        item = pair.either
+        place = pair.either
         return Divergence(
             kind,
             cause,
-            item.step.node_id,
+            place.step.node_id,
             pair.occurrence,
-            item.parent.step.node_id if item.parent is not None else None,
+            place.parent.step.node_id if place.parent is not None else None,
             *_pointers(pair),
             tuple(self.evidence.with_values(aspect, pair.a, pair.b) for aspect in aspects),
         )
 
     def _compare_code_by_node(self) -> None:
-        """Find changed code by node, where no step has a counterpart."""
+        """Where no step has a counterpart, the nodes that both traces know can still tell of changed code."""
         ours, theirs = ({step.node_id: step for step in trace.steps} for trace in self.evidence.traces)
         for node_id in ours.keys() & theirs.keys():
-            self._has_new_code(TreeStep(ours[node_id], "", None, None), TreeStep(theirs[node_id], "", None, None))
+            self._has_new_code(Place(ours[node_id], "", None, None), Place(theirs[node_id], "", None, None))
 
     def _compare_envelopes(self) -> None:
         ours, theirs = map(_context, self.evidence.traces)
@@ -214,7 +214,7 @@ def _pointers(pair: Pair) -> tuple[str | None, str | None]:
     return pair.a.pointer if pair.a else None, pair.b.pointer if pair.b else None
 
 
-def _kind(a: TreeStep, b: TreeStep, aspect: Aspect) -> DivergenceKind:
+def _kind(a: Place, b: Place, aspect: Aspect) -> DivergenceKind:
     if aspect.what == "state":
         return DivergenceKind.UNFINISHED
     if aspect.what != "error":
@@ -225,8 +225,8 @@ def _kind(a: TreeStep, b: TreeStep, aspect: Aspect) -> DivergenceKind:
 
 
 def _cause(a: model.Step, b: model.Step) -> Cause:
-    is_same_code = a.code is not None and b.code is not None and a.code.hash is not None and a.code.hash == b.code.hash
-    return Cause.NONDETERMINISM if is_same_code else Cause.UNKNOWN
+    known = a.code is not None and b.code is not None and a.code.hash is not None and a.code.hash == b.code.hash
+    return Cause.NONDETERMINISM if known else Cause.UNKNOWN
 
 
 def _context(trace: model.Trace) -> dict[str, str | None]:

@@ -1,11 +1,11 @@
-"""The differences between two steps that are the same call, and the doubts about them. Never a wrong "equal"."""
+"""What two steps that are the same call differ in, and how sure that is. Never a wrong "equal"."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from flowtrace.comparing.align import TreeStep
+from flowtrace.comparing.align import Place
 from flowtrace.comparing.json_changes import changes, is_same
 from flowtrace.comparing.result import Aspect, Doubt
 from flowtrace.errors import PayloadFileError
@@ -15,10 +15,10 @@ from flowtrace.values.digest import KEYED_ALGORITHM
 from flowtrace.values.encode import TAG
 from flowtrace.values.json import loads
 
-MAX_CHANGES: Final = 20  # shown of one value
+MAX_CHANGES: Final = 20  # places shown of one value
 _MAX_EXAMPLES: Final = 5
-_POINTERS: Final = {"input": "/invocation_json/payload", "output": "/output_json", "state_delta": "/state_delta"}
-_DETAILS: Final = ("type", "causes", "notes", "exceptions")  # frames change with every line that is added above them
+_PLACES: Final = {"input": "/invocation_json/payload", "output": "/output_json", "state_delta": "/state_delta"}
+_TOLD: Final = ("type", "causes", "notes", "exceptions")  # frames change with every line that is added above them
 MISSING: Final = object()
 
 _OPAQUE: Final = "equal hashes over opaque parts: the values may differ there"
@@ -34,7 +34,7 @@ class Side(NamedTuple):
     Attributes:
         trace: its records.
         name: what to call it.
-        path: its file, beside which its payload files are; None where it is unknown.
+        path: its file, beside which its payload files are; None where that is not known.
     """
 
     trace: Trace
@@ -62,34 +62,34 @@ class Evidence:
         return self._a.trace, self._b.trace
 
     def doubts(self) -> list[Doubt]:
-        """Return what could not be compared, or only in part."""
+        """Return what could not be compared, or not wholly."""
         return list(self._doubts.values())
 
-    def note_dropped(self, dropped: tuple[int, int]) -> None:
-        """Note that the steps that had rolled out of a buffer were not compared."""
+    def tell_of_dropped(self, dropped: tuple[int, int]) -> None:
+        """Note that what rolled out of a buffer was not compared."""
         if any(dropped):
             self._doubts[_DROPPED] = Doubt(_DROPPED, max(dropped))
 
-    def input(self, a: TreeStep, b: TreeStep) -> Aspect | None:
-        """Return how the inputs differ; None where no difference is certain."""
+    def input(self, a: Place, b: Place) -> Aspect | None:
+        """Return how the inputs differ; None where no difference is known."""
         return self._hashes("input", a, b, a.step.input_hash, b.step.input_hash)
 
-    def ends(self, a: TreeStep, b: TreeStep) -> list[Aspect]:
-        """Return how the ends of two steps differ, the most important difference first."""
+    def ends(self, a: Place, b: Place) -> list[Aspect]:
+        """Return how the ends of two steps differ, the most telling difference first."""
         ours, theirs = a.step, b.step
         if _state(a) != _state(b) and "running" in (_state(a), _state(b)):
             return [Aspect("state", _state(a), _state(b))]
         found = [_error(ours, theirs), self._output(a, b), self._state_delta(a, b), _issues(ours, theirs)]
         return [aspect for aspect in found if aspect is not None]
 
-    def lone_end(self, a: TreeStep | None, b: TreeStep | None) -> list[Aspect]:
-        """Return the error of a step without a counterpart, if it failed."""
-        ours, theirs = (side and side.step.error and _described(side.step.error) for side in (a, b))
+    def lone_end(self, a: Place | None, b: Place | None) -> list[Aspect]:
+        """Return how a step without a counterpart ended, if that was badly."""
+        ours, theirs = (place and place.step.error and _told(place.step.error) for place in (a, b))
         return [Aspect("error", ours, theirs)] if ours or theirs else []
 
-    def with_values(self, aspect: Aspect, a: TreeStep | None, b: TreeStep | None) -> Aspect:
-        """Add the differences between the captured values."""
-        if aspect.what not in _POINTERS or a is None or b is None:
+    def with_values(self, aspect: Aspect, a: Place | None, b: Place | None) -> Aspect:
+        """Add where the captured values differ."""
+        if aspect.what not in _PLACES or a is None or b is None:
             return aspect
         ours, why = self._value(aspect.what, self._a, a)
         theirs, why_not = self._value(aspect.what, self._b, b)
@@ -99,15 +99,15 @@ class Evidence:
         note = aspect.note or ("" if shown else "the captured values are equal; what differs in them is not shown")
         return replace(aspect, changes=tuple(shown), left_out=left_out, note=note)
 
-    def _output(self, a: TreeStep, b: TreeStep) -> Aspect | None:
+    def _output(self, a: Place, b: Place) -> Aspect | None:
         if a.step.error is not None or b.step.error is not None:
             return None
         return self._hashes("output", a, b, a.step.output_hash, b.step.output_hash)
 
-    def _state_delta(self, a: TreeStep, b: TreeStep) -> Aspect | None:
+    def _state_delta(self, a: Place, b: Place) -> Aspect | None:
         return self._hashes("state_delta", a, b, a.step.state_delta_hash, b.step.state_delta_hash)
 
-    def _hashes(self, what: str, a: TreeStep, b: TreeStep, ours: Hash | None, theirs: Hash | None) -> Aspect | None:
+    def _hashes(self, what: str, a: Place, b: Place, ours: Hash | None, theirs: Hash | None) -> Aspect | None:
         if ours is None and theirs is None:
             return None
         aspect = Aspect(what, _hash_text(ours), _hash_text(theirs))
@@ -122,14 +122,12 @@ class Evidence:
             return aspect
         return self._by_value(what, a, b, replace(aspect, note=_KEYS_MAY_DIFFER), _KEYS_MAY_DIFFER)
 
-    def _by_value(
-        self, what: str, a: TreeStep, b: TreeStep, aspect: Aspect, reason: str = _KINDS_DIFFER
-    ) -> Aspect | None:
+    def _by_value(self, what: str, a: Place, b: Place, aspect: Aspect, reason: str = _KINDS_DIFFER) -> Aspect | None:
         """Compare the captured values themselves, where the hashes say nothing."""
-        is_complete = not _touches(what, a.step.redacted) and not _touches(what, b.step.redacted)
+        whole = not _touches(what, a.step.redacted) and not _touches(what, b.step.redacted)
         ours, _ = self._value(what, self._a, a)
         theirs, _ = self._value(what, self._b, b)
-        if is_complete and ours is not MISSING and theirs is not MISSING:
+        if whole and ours is not MISSING and theirs is not MISSING:
             if not is_same(ours, theirs):
                 return aspect
             self._doubt_equality(what, a, b, Hash(algorithm=KEYED_ALGORITHM, value=""))
@@ -140,28 +138,28 @@ class Evidence:
         self.undecided += 1
         return None
 
-    def _doubt_equality(self, what: str, a: TreeStep, b: TreeStep, found: Hash) -> None:
+    def _doubt_equality(self, what: str, a: Place, b: Place, found: Hash) -> None:
         """Note where equal hashes say little: they cover no opaque part, and hidden ones only with a key."""
         if _touches(what, a.step.opaque) or _touches(what, b.step.opaque):
             self._doubt(_OPAQUE, a)
         if found.algorithm != KEYED_ALGORITHM and (_touches(what, a.step.redacted) or _touches(what, b.step.redacted)):
             self._doubt(_REDACTED, a)
 
-    def _doubt(self, reason: str, example: TreeStep) -> None:
+    def _doubt(self, reason: str, place: Place) -> None:
         doubt = self._doubts.setdefault(reason, Doubt(reason))
         doubt.count += 1
         if len(doubt.examples) < _MAX_EXAMPLES:
-            doubt.examples.append(example.pointer)
+            doubt.examples.append(place.pointer)
 
-    def _value(self, what: str, side: Side, item: TreeStep) -> tuple[Any, str]:
-        """Return a captured value, or MISSING and the reason."""
-        step = item.step
+    def _value(self, what: str, side: Side, place: Place) -> tuple[Any, str]:
+        """Return a captured value, or MISSING and why."""
+        step = place.step
         if what == "output":
             if step.output_path is not None and step.output_json is UNSET:
-                return self._from_file(side, f"{item.pointer}/output_path", step.output_path)
+                return self._from_file(side, f"{place.pointer}/output_path", step.output_path)
             value: Any = step.output_json
         elif what == "input" and step.invocation_path is not None:
-            return self._from_file(side, f"{item.pointer}/invocation_path", step.invocation_path)
+            return self._from_file(side, f"{place.pointer}/invocation_path", step.invocation_path)
         elif what == "input" and isinstance(step.invocation_json, dict):
             value = step.invocation_json.get("payload", UNSET)
         else:
@@ -189,29 +187,27 @@ class Evidence:
 
 
 def _touches(what: str, pointers: list[str]) -> bool:
-    """Return True if some pointers lead into a part of a step."""
-    part = _POINTERS.get(what)
-    return part is not None and any(pointer == part or pointer.startswith(f"{part}/") for pointer in pointers)
+    """Tell whether some pointers lead into a part of a step."""
+    place = _PLACES.get(what)
+    return place is not None and any(pointer == place or pointer.startswith(f"{place}/") for pointer in pointers)
 
 
-def _state(item: TreeStep) -> str:
-    if item.step.error is not None:
+def _state(place: Place) -> str:
+    if place.step.error is not None:
         return "failed"
-    return "running" if item.finished is None else "ok"
+    return "running" if place.finished is None else "ok"
 
 
 def _error(a: Step, b: Step) -> Aspect | None:
-    ours, theirs = a.error and _described(a.error), b.error and _described(b.error)
+    ours, theirs = a.error and _told(a.error), b.error and _told(b.error)
     if ours == theirs:
         return None
     return Aspect("error", ours, theirs)
 
 
-def _described(error: StepError) -> dict[str, Any]:
+def _told(error: StepError) -> dict[str, Any]:
     details = error.details if isinstance(error.details, dict) else {}
-    return {"code": error.code, "message": error.message} | {
-        name: details[name] for name in _DETAILS if name in details
-    }
+    return {"code": error.code, "message": error.message} | {name: details[name] for name in _TOLD if name in details}
 
 
 def _issues(a: Step, b: Step) -> Aspect | None:
@@ -231,5 +227,5 @@ def code_text(step: Step) -> str:
     code = step.code
     if code is None:
         return "unknown"
-    location = code.qualname if code.file is None else f"{code.file}:{code.line}"
-    return f"{location} {_hash_text(code.hash) or ''}".rstrip()
+    place = code.qualname if code.file is None else f"{code.file}:{code.line}"
+    return f"{place} {_hash_text(code.hash) or ''}".rstrip()

@@ -64,10 +64,10 @@ def _without_repetition(traces: list[Trace]) -> list[Trace]:
     repeated = {step_id for step_id, count in counts.items() if count > 1}
     if not repeated:
         return traces
-    complete = max(traces, key=lambda trace: len(trace.steps))
-    if {step.step_id for step in complete.steps} == set(counts):
-        return [complete]
-    return [trace for trace in traces if trace is not complete]
+    whole = max(traces, key=lambda trace: len(trace.steps))
+    if {step.step_id for step in whole.steps} == set(counts):
+        return [whole]
+    return [trace for trace in traces if trace is not whole]
 
 
 def _moved(step: Step, process: int, wrapper: str | None) -> Step:

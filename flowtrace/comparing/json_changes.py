@@ -1,7 +1,7 @@
-"""The differences between two JSON values, each with its pointer. Depth costs memory here, not the interpreter's stack.
+"""What differs between two JSON values, place by place. Depth costs memory here, never the interpreter's stack.
 
 A patch library would do for ordinary values; these come from traces, where `1`, `1.0` and `true` are three different
-values, where depth has no bound, and where only the first few differences are wanted.
+values, where depth has no bound, and where only the first few places are wanted.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from flowtrace.values.encode import TAG, canonical_bytes
 from flowtrace.values.json import loads, plain
 
 ABSENT: Final = object()
-_MAX_SEEN: Final = 100_000  # differences; two values with more have nothing in common
+_MAX_SEEN: Final = 100_000  # places; two values that differ in more have nothing in common
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference between two values.
+    """One place in which two values differ.
 
     Attributes:
-        pointer: JSON Pointer (RFC 6901) of the part that differs; ``""`` is the whole value.
+        pointer: JSON Pointer (RFC 6901) of the place; ``""`` is the whole value.
         kind: ``changed``, ``added`` or ``removed``.
         a: the value in A; None where it was added.
         b: the value in B; None where it was removed.
@@ -43,7 +43,7 @@ class Change:
 
 
 def showable(value: Any) -> Any:
-    """Return a value as a document can hold it: a mark in place of one that is nested too deeply."""
+    """Return a value as a document can hold it; one that is nested too deeply only says so."""
     if plain([[[[[[[[value]]]]]]]]) is not None:  # the document around it takes some levels too
         return value
     try:
@@ -54,22 +54,22 @@ def showable(value: Any) -> Any:
 
 
 def is_same(a: Any, b: Any) -> bool:
-    """Return True if two JSON values have the same canonical bytes."""
+    """Tell whether two JSON values have the same canonical bytes."""
     return _bytes(a) == _bytes(b)
 
 
 def changes(a: Any, b: Any, limit: int) -> tuple[list[Change], int]:
-    """Return the differences between two JSON values, in the order of A.
+    """Return where two JSON values differ, in the order of A.
 
     Items of arrays are compared by index, after what both arrays begin and end with.
 
     Args:
         a: a JSON-like value.
         b: another.
-        limit: return at most this many differences.
+        limit: return no more places than this.
 
     Returns:
-        The first differences, and how many more there are (at least).
+        The first places, and how many more there are (at least).
     """
     found: list[Change] = []
     count = 0

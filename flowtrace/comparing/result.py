@@ -1,4 +1,4 @@
-"""The result of comparing two traces: the divergences in the order of execution, and a verdict."""
+"""What a comparison of two traces found: the divergences in the order of execution, and a verdict."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class DivergenceKind(StrEnum):
     """How a step of one trace differs from its counterpart in the other.
 
     ``INPUT``: it was called with something else, so that the difference began before it. ``CODE``: the same input and
-    changed code; its effect is in the aspects, or in steps inside it. ``OUTPUT``, ``ERROR_APPEARED``,
+    changed code; what that led to stands in the aspects, or in steps inside it. ``OUTPUT``, ``ERROR_APPEARED``,
     ``ERROR_VANISHED``, ``ERROR_CHANGED``, ``STATE_DELTA``, ``ISSUES``: the same input, and another end.
     ``UNFINISHED``: it had ended in one trace only. ``MISSING``, ``ADDED``: it is in A, or in B, alone.
-    ``REORDERED``: it has another position among its siblings. ``OUTCOME``: the runs ended in different ways, though
-    no step shows why.
+    ``REORDERED``: it comes at another place among its siblings. ``OUTCOME``: the runs ended in different ways, though
+    no step tells why.
     """
 
     INPUT = "input changed"
@@ -36,7 +36,7 @@ class DivergenceKind(StrEnum):
 
 
 class Cause(StrEnum):
-    """Where a divergence comes from, as far as the traces show it.
+    """Where a divergence comes from, as far as the traces tell.
 
     ``UPSTREAM``: whatever made the input. ``CODE``: the function was changed. ``INSIDE``: a step inside it differs.
     ``NONDETERMINISM``: input and code are the same. ``CALLER``: whatever called the step, or did not.
@@ -52,7 +52,7 @@ class Cause(StrEnum):
 
 
 class Verdict(StrEnum):
-    """The verdict of a comparison.
+    """What a comparison came to.
 
     ``SAME``: no divergence, and everything could be compared. ``SAME_SO_FAR``: no divergence; but values have parts
     that a hash does not cover. ``DIFFERENT``: something diverges. ``NOT_COMPARABLE``: no divergence was found,
@@ -75,7 +75,7 @@ class Aspect:
         a: what it is in A: ``algorithm:hex`` for a hash, JSON for others; None where there is none.
         b: the same for B.
         changes: where the captured values differ, if both were captured.
-        left_out: how many more such differences there are, at least.
+        left_out: how many more such places there are, at least.
         note: why there are no changes to show, or how far they can be trusted.
     """
 
@@ -222,11 +222,11 @@ class Timing:
 
 @dataclass(slots=True)
 class TraceDiff:
-    """The result of comparing two traces.
+    """What a comparison of two traces found.
 
     Attributes:
-        a: the name of the first trace.
-        b: the name of the second trace.
+        a: what the first trace is called.
+        b: what the second trace is called.
         divergences: the first ones, in the order of execution.
         total: how many there are.
         groups: all of them, counted by kind and node, in the order of their first ones.
@@ -234,9 +234,9 @@ class TraceDiff:
         dropped: how many steps had rolled out of the buffer when A, and B, was written.
         rolled_out: steps in A, and in B, whose counterpart may be among those that the other trace dropped.
         undecided: how many hashes could not be compared at all.
-        doubts: what could not be compared, or only in part.
+        doubts: what could not be compared, or not wholly.
         code_changes: every node whose code was changed, whether or not that led to anything.
-        context: the differences between the envelopes, by name: the value in A, and in B.
+        context: what the envelopes say differently, by name: the value in A, and in B.
         timings: the largest differences in duration, where asked for.
     """
 
@@ -261,7 +261,7 @@ class TraceDiff:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict."""
+        """What the comparison came to."""
         if self.total:
             return Verdict.DIFFERENT
         if self.undecided or (not self.compared and any(self.dropped)):
@@ -274,7 +274,7 @@ class TraceDiff:
         return 0 if self.verdict in (Verdict.SAME, Verdict.SAME_SO_FAR) else 1
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON-like objects."""
+        """Return the whole as JSON-like objects."""
         return {
             "a": self.a,
             "b": self.b,
