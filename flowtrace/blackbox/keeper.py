@@ -193,7 +193,7 @@ def _make(recorder: TraceRecorder, template: str) -> RingFile:
         except _NotWrittenError:
             waiting, is_gone = waiting + 1, False
         if waiting > _MOST_WAITING:
-            reason = f"waits, as {waiting - 1} more do, for its trace to be written: no new one is made"
+            reason = f"its trace is still to be written, as those of {waiting - 1} more: no new ring file is made"
             raise RingFileError(path, reason)
         if not is_gone:
             stem, suffix = os.path.splitext(path)

@@ -273,7 +273,7 @@ def taken_from_the_dead(path: str) -> Generator[Content | None]:
     try:
         about = os.fstat(descriptor)
         if not is_ours(about):
-            raise RingFileError(path, "is no file of this user")
+            raise RingFileError(path, "is not a regular file of this user")
         content = None
         if _lock(descriptor) and os.path.samestat(about, os.lstat(path)):
             found = parse(_read(descriptor, path), path)

@@ -118,7 +118,7 @@ def test_no_new_ring_is_made_where_too_many_wait(tmp_path):
         before = names(tmp_path)
         done = run_program(tmp_path, NODES, "assert double(2) == [2, 2]; die()", code=KILLED, **environment)
         assert done.stderr.count("black box can't be used") == 1
-        assert "as 20 more do" in done.stderr
+        assert "as those of 20 more" in done.stderr
         assert names(tmp_path) == before
 
 
