@@ -134,13 +134,34 @@ assert look() == before
 SHARED = {"ContextVar", "Lock", "RLock", "WeakKeyDictionary", "WeakValueDictionary", "defaultdict", "deque", "local"}
 
 
+CHANGES = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
+
+
+def changed_names(tree):
+    """Return the names whose containers some function of a module changes."""
+    changed = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)) if method in CHANGES:
+                changed.add(name)
+            case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()):
+                changed.add(name)
+            case _:
+                pass
+    return changed
+
+
 def shared_names(tree):
-    """Yield the names of a module that are made to change: empty containers, locks, context variables."""
+    """Yield the undocumented names of a module that are made to change: containers, locks, context variables."""
+    changed = changed_names(tree)
     for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
         if not isinstance(node, ast.Assign | ast.AnnAssign):
             continue
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
         match node.value:
             case ast.List(elts=[]) | ast.Dict(keys=[]):
+                pass
+            case ast.List() | ast.Dict() | ast.Set() if target.id in changed:
                 pass
             case ast.Call(func=ast.Name(id="set" | "dict" | "list"), args=[]):
                 pass
@@ -148,7 +169,6 @@ def shared_names(tree):
                 pass
             case _:
                 continue
-        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
         match after:
             case ast.Expr(value=ast.Constant(value=str(text))) if text.startswith("Process-global: "):
                 pass

@@ -75,7 +75,10 @@ def hash_bytes(data: bytes | bytearray, key: bytes | None = None) -> Digest:
 
 
 _IDLE_HASHERS: Final = [blake3()]
-"""Plain hashers to use again, since a new one takes longer than the hash of a short text. One in use is not here."""
+"""Process-global: plain hashers to use again, since a new one takes longer than the hash of a short text.
+
+One in use is not here, so that no thread shares it.
+"""
 
 
 def hash_raw(data: bytes, key: bytes | None = None) -> bytes:
