@@ -18,10 +18,10 @@ def outer(number):
     return inner(number)
 
 
-def outline(whole):
+def outline(joined):
     """Return each step's node with that of the step around it."""
-    by_id = {step.step_id: step.node_id for step in whole.steps}
-    return [(step.node_id, by_id.get(step.parent_step_id)) for step in whole.steps]
+    by_id = {step.step_id: step.node_id for step in joined.steps}
+    return [(step.node_id, by_id.get(step.parent_step_id)) for step in joined.steps]
 
 
 def test_flows_become_steps_around_their_own_and_other_calls_stay_outermost():
@@ -30,8 +30,8 @@ def test_flows_become_steps_around_their_own_and_other_calls_stay_outermost():
         with flow("job", version="2"):
             outer(2)
             inner(3)
-    whole = gather(reversed(recorded.traces), "process")
-    assert outline(whole) == [
+    joined = gather(reversed(recorded.traces), "process")
+    assert outline(joined) == [
         ("c.inner", "c.outer"),
         ("c.outer", None),
         ("c.inner", "c.outer"),
@@ -39,9 +39,9 @@ def test_flows_become_steps_around_their_own_and_other_calls_stay_outermost():
         ("c.inner", "job"),
         ("job", None),
     ]
-    job = whole.steps[-1]
+    job = joined.steps[-1]
     assert (job.component_id, job.operation, job.output_json) == ("flow", "2", "ok")
-    assert validate(whole) == []
+    assert validate(joined) == []
 
 
 def identified(*numbers, pid=1, **fields):
@@ -50,21 +50,21 @@ def identified(*numbers, pid=1, **fields):
     return trace(*steps, run=run("ok") | {"pid": pid} | started, **fields)
 
 
-def test_a_trace_of_the_whole_process_stands_for_the_others():
+def test_a_trace_of_the_process_stands_for_the_others():
     parts = [identified(1), identified(2, 3)]
     assert gather([*parts, identified(1, 2, 3, 4)], "f").steps == identified(1, 2, 3, 4).steps
     assert gather(parts, "f").steps == identified(1, 2, 3).steps
 
 
-def test_a_trace_of_the_whole_process_that_lost_steps_does_not():
+def test_a_trace_of_the_process_that_lost_steps_does_not():
     parts = [identified(1), identified(2, 3)]
     assert gather([*parts, identified(2, 3, dropped=1)], "f").steps == identified(1, 2, 3).steps
 
 
 def test_processes_are_kept_apart():
-    whole = gather([identified(1), identified(1, pid=2)], "f")
-    assert [step.step_id for step in whole.steps] == ["0000000000000001", "0001000000000001"]
-    assert [step.thread for step in whole.steps] == [None, "None of child 1"]
+    joined = gather([identified(1), identified(1, pid=2)], "f")
+    assert [step.step_id for step in joined.steps] == ["0000000000000001", "0001000000000001"]
+    assert [step.thread for step in joined.steps] == [None, "None of child 1"]
 
 
 def test_what_rolled_out_is_added_up():

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 import flowtrace
 from flowtrace import Trace, TraceFileError, ValidationIssue, json_schema, load_trace, testing
-from flowtrace.trace import model
 from flowtrace.trace.model import parse_trace, to_document
 from flowtrace.values.json import pretty
 

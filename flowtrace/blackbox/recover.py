@@ -19,9 +19,6 @@ from flowtrace.trace import files, model
 from flowtrace.values.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
 from flowtrace.values.json import loads, pretty, tree_bytes
 
-_INPUT: Final = "/invocation_json/payload"
-_OUTPUT: Final = "/output_json"
-_STATE_DELTA: Final = "/state_delta"
 _MESSAGE: Final = "the process ended while this step was running"
 _UNKNOWN: Final = "unknown"
 _RUN_ID: Final = re.compile("[0-9a-f]{32}")
@@ -130,8 +127,8 @@ def _record(content: Content, start: SlotRecord, end: SlotRecord | None, running
         duration_ns=duration,
         thread=f"thread-{thread}",
         code=model.Code(**code) if isinstance(code, dict) else None,
-        opaque=[_INPUT + pointer for pointer in start.about.get("opaque", ())],
-        redacted=[_INPUT + pointer for pointer in start.about.get("redacted", ())],
+        opaque=[model.INPUT + pointer for pointer in start.about.get("opaque", ())],
+        redacted=[model.INPUT + pointer for pointer in start.about.get("redacted", ())],
     )
     if start.data or "size" in start.about:
         payload = _value_or_cut(content, start)
@@ -159,8 +156,8 @@ def _add_end(record: model.Step, content: Content, end: SlotRecord) -> None:
         end = end._replace(data=tree_bytes(loads(end.data)))
     if end.data or end.digest:
         record.output_hash = _hash_of(end)
-        record.opaque += [_OUTPUT + pointer for pointer in about.get("opaque", ())]
-        record.redacted += [_OUTPUT + pointer for pointer in about.get("redacted", ())]
+        record.opaque += [model.OUTPUT + pointer for pointer in about.get("opaque", ())]
+        record.redacted += [model.OUTPUT + pointer for pointer in about.get("redacted", ())]
         if end.data or "size" in about:
             record.output_json = _value_or_cut(content, end)
     if "failure" in about:
@@ -169,7 +166,7 @@ def _add_end(record: model.Step, content: Content, end: SlotRecord) -> None:
     record.validation_issues = [model.ValidationIssue(*issue) for issue in about.get("issues", ())]
     if "state_delta" in about:
         algorithm, value = about["state_delta"]
-        record.redacted += [_STATE_DELTA + pointer for pointer in about.get("redacted_delta", ())]
+        record.redacted += [model.STATE_DELTA + pointer for pointer in about.get("redacted_delta", ())]
         record.state_delta_hash = model.Hash(algorithm=algorithm, value=value)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flowtrace.trace.model import Hash, Step, StepError, Trace
+    from flowtrace.trace.payload_files import PayloadValues
 
 _HASH_DIGITS: Final = 8
 _LISTED: Final = 5  # pointers, issues
@@ -38,40 +38,6 @@ _LIBRARIES: Final = ("/site-packages/", "/dist-packages/", "/lib/python3", "<fro
 _TEXT_LENGTH: Final = 2000
 _STATE_STYLES: Final = {"ok": "green", "failed": "bold red", "running": "bold yellow"}
 _OUTCOME_STYLES: Final = {"failed": "bold red", "interrupted": "bold red", "recovered": "yellow", "ok": "green"}
-
-
-class _PayloadFiles:
-    """The payload files of a trace: each is read once, and no more of all of them than people would look at.
-
-    Args:
-        source: the file of the trace.
-    """
-
-    def __init__(self, source: TraceSource) -> None:
-        from flowtrace.trace.payload_files import MAX_ALL_SHOWN_BYTES
-
-        self._folder = None if source.path is None else os.path.dirname(os.path.abspath(source.path))
-        self._bytes_left = MAX_ALL_SHOWN_BYTES
-        self._read: dict[str, tuple[Any, str]] = {}
-
-    def value(self, relative: str) -> tuple[Any, str]:
-        """Return the value in a payload file, and the reason if it can't be read.
-
-        Args:
-            relative: the file's path, as it stands in the trace.
-        """
-        from flowtrace.trace.payload_files import MAX_SHOWN_BYTES, NotCapturedError, from_file
-
-        if self._folder is None:
-            return None, "the folder of the trace is not known"
-        if relative not in self._read:
-            try:
-                value, size = from_file(relative, self._folder, min(MAX_SHOWN_BYTES, self._bytes_left))
-                self._read[relative] = value, ""
-                self._bytes_left -= size
-            except NotCapturedError as error:
-                self._read[relative] = None, str(error)
-        return self._read[relative]
 
 
 class Marks(NamedTuple):
@@ -110,13 +76,15 @@ def command(full: bool, as_json: bool, trace: TraceSource) -> int:
     The number of a step is its index in the file, from 0. A step stands below the one that called it; steps without a
     parent in the file begin at the margin. Hashes are shortened, and captured values are cut to a line.
     """
+    from flowtrace.trace.payload_files import PayloadValues
+
     loaded = trace.load()
     entries = outline(loaded)
     failed = origin(entries)
     print_result(
         as_json,
         lambda: _document(trace.name, loaded, entries, failed),
-        lambda console: _View(console, loaded, entries, failed, full, _PayloadFiles(trace)).lines(trace.name),
+        lambda console: _View(console, loaded, entries, failed, full, PayloadValues(trace.path)).lines(trace.name),
     )
     return EXIT_OK
 
@@ -164,7 +132,7 @@ class _View:
         entries: list[Entry],
         failed: Entry | None,
         full: bool,
-        files: _PayloadFiles,
+        files: PayloadValues,
     ) -> None:
         from rich.cells import cell_len
 

@@ -1,4 +1,4 @@
-"""Comparing two traces: which step differs first, and what kind of difference that is."""
+"""Comparing two traces: the first step that differs, and the kind of difference."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowtrace.comparing.align import Pair, Place, align, bounded, dropped_of, walk
-from flowtrace.comparing.evidence import Evidence, Side, code_text
+from flowtrace.comparing.align import Pair, align, bounded, dropped_of, walk
+from flowtrace.comparing.evidence import Evidence, Side, code_text, error_of_unmatched
 from flowtrace.comparing.result import Aspect, Cause, CodeChange, Divergence, DivergenceKind, Group, Timing, TraceDiff
 from flowtrace.trace import model
 
@@ -31,15 +31,15 @@ def diff(
 ) -> TraceDiff:
     """Compare two traces step by step.
 
-    Steps are the same call when they have the same node and the same caller, and the same input or else the same place
-    among that node's calls. The order of steps that ran at the same time is no difference, nor are times, hosts and
-    line numbers. Payload files are read where the traces are given as files.
+    Steps are the same call if they have the same node and the same caller, and the same input or else the same
+    position among that node's calls. The order of steps that ran at the same time is no difference, nor are times,
+    hosts and line numbers. Payload files are read where the traces are given as files.
 
     Args:
         a: a trace, or the path of its file.
         b: the trace to compare it with.
-        timing: also say where the durations differ most; they never count as divergences.
-        limit: describe no more divergences than this; all are counted.
+        timing: also list where the durations differ most; they never count as divergences.
+        limit: describe at most this many divergences; all are counted.
 
     Returns:
         The divergences in the order of execution, and a verdict.
@@ -70,15 +70,15 @@ def _side(trace: model.Trace | str | os.PathLike[str], name: str) -> Side:
 
 @dataclass(slots=True)
 class _Open:
-    """A pair that has begun.
+    """A pair of calls that have begun and not ended.
 
     Attributes:
-        kind: what is known to differ already; None for nothing.
-        cause: where that comes from.
+        kind: the difference found when they began; None for none.
+        cause: where it comes from.
         aspects: its details.
         has_new_code: the same input went into changed code.
         at: its number in the order of execution.
-        inside: how many divergences there were when it began.
+        earlier: how many divergences there were when they began.
     """
 
     kind: DivergenceKind | None
@@ -86,7 +86,7 @@ class _Open:
     aspects: list[Aspect]
     has_new_code: bool
     at: int
-    inside: int
+    earlier: int
 
 
 @dataclass(slots=True)
@@ -115,18 +115,18 @@ class _Comparison:
         result.groups = self._groups()
         result.divergences = [self._divergence(*item[1:]) for item in self.found[: self.limit]]
         self._compare_envelopes()
-        self.evidence.tell_of_dropped(result.dropped)
+        self.evidence.note_dropped(result.dropped)
         result.undecided = self.evidence.undecided
         result.doubts = self.evidence.doubts()
         result.code_changes = sorted(self.code_changes.values(), key=lambda change: change.node_id)
 
     def _begin(self, pair: Pair, at: int) -> None:
         if pair.a is None or pair.b is None:
-            self._alone(pair, at)
+            self._add_unmatched(pair, at)
             return
         self.result.compared += 1
         given = self.evidence.input(pair.a, pair.b)
-        new_code = self._has_new_code(pair.a, pair.b)
+        new_code = self._has_new_code(pair.a.step, pair.b.step)
         opened = _Open(None, Cause.UNKNOWN, [], new_code and given is None, at, len(self.found))
         if given is not None:
             opened.kind, opened.cause, opened.aspects = DivergenceKind.INPUT, Cause.UPSTREAM, [given]
@@ -134,19 +134,19 @@ class _Comparison:
             opened.kind, opened.cause = DivergenceKind.REORDERED, Cause.CALLER
         self.opened[id(pair)] = opened
 
-    def _alone(self, pair: Pair, at: int) -> None:
+    def _add_unmatched(self, pair: Pair, at: int) -> None:
         if pair.is_rolled_out:
             ours, theirs = self.result.rolled_out
             self.result.rolled_out = (ours + (pair.a is not None), theirs + (pair.b is not None))
             return
         kind = DivergenceKind.MISSING if pair.b is None else DivergenceKind.ADDED
-        self.found.append((at, pair, kind, Cause.CALLER, self.evidence.lone_end(pair.a, pair.b)))
+        self.found.append((at, pair, kind, Cause.CALLER, error_of_unmatched(pair.a, pair.b)))
 
-    def _has_new_code(self, a: Place, b: Place) -> bool:
-        ours, theirs = a.step.code, b.step.code
-        if ours is None or theirs is None or ours.hash is None or theirs.hash is None or ours.hash == theirs.hash:
+    def _has_new_code(self, a: model.Step, b: model.Step) -> bool:
+        ours, theirs = _code_hash(a), _code_hash(b)
+        if ours is None or theirs is None or ours == theirs:
             return False
-        self.code_changes.setdefault(a.step.node_id, CodeChange(a.step.node_id, code_text(a.step), code_text(b.step)))
+        self.code_changes.setdefault(a.node_id, CodeChange(a.node_id, code_text(a), code_text(b)))
         return True
 
     def _end(self, pair: Pair, at: int) -> None:
@@ -154,7 +154,7 @@ class _Comparison:
         if opened is None or pair.a is None or pair.b is None:
             return
         ends = self.evidence.ends(pair.a, pair.b)
-        differs_inside = len(self.found) > opened.inside
+        differs_inside = len(self.found) > opened.earlier
         if opened.has_new_code and (ends or differs_inside):
             code = Aspect("code", code_text(pair.a.step), code_text(pair.b.step))
             self.found.append((opened.at, pair, DivergenceKind.CODE, Cause.CODE, [code, *ends]))
@@ -162,7 +162,7 @@ class _Comparison:
             self.found.append((opened.at, pair, opened.kind, opened.cause, [*opened.aspects, *ends]))
         elif ends:
             cause = Cause.INSIDE if differs_inside else _cause(pair.a.step, pair.b.step)
-            self.found.append((at, pair, _kind(pair.a, pair.b, ends[0]), cause, ends))
+            self.found.append((at, pair, _kind(pair.a.step, pair.b.step, ends[0]), cause, ends))
 
     def _groups(self) -> list[Group]:
         groups: dict[tuple[DivergenceKind, str], Group] = {}
@@ -175,25 +175,25 @@ class _Comparison:
         return list(groups.values())
 
     def _divergence(self, pair: Pair, kind: DivergenceKind, cause: Cause, aspects: Iterable[Aspect]) -> Divergence:
-        place = pair.either
+        call = pair.either
         return Divergence(
             kind,
             cause,
-            place.step.node_id,
+            call.step.node_id,
             pair.occurrence,
-            place.parent.step.node_id if place.parent is not None else None,
+            call.parent.step.node_id if call.parent is not None else None,
             *_pointers(pair),
             tuple(self.evidence.with_values(aspect, pair.a, pair.b) for aspect in aspects),
         )
 
     def _compare_code_by_node(self) -> None:
-        """Where no step has a counterpart, the nodes that both traces know can still tell of changed code."""
+        """Look for changed code in the nodes that are in both traces, where no step has a counterpart."""
         ours, theirs = ({step.node_id: step for step in trace.steps} for trace in self.evidence.traces)
         for node_id in ours.keys() & theirs.keys():
-            self._has_new_code(Place(ours[node_id], "", None, None), Place(theirs[node_id], "", None, None))
+            self._has_new_code(ours[node_id], theirs[node_id])
 
     def _compare_envelopes(self) -> None:
-        ours, theirs = map(_context, self.evidence.traces)
+        ours, theirs = map(_facts_of_run, self.evidence.traces)
         names = {**ours, **theirs}
         self.result.context = {
             name: (ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)
@@ -214,22 +214,26 @@ def _pointers(pair: Pair) -> tuple[str | None, str | None]:
     return pair.a.pointer if pair.a else None, pair.b.pointer if pair.b else None
 
 
-def _kind(a: Place, b: Place, aspect: Aspect) -> DivergenceKind:
+def _kind(a: model.Step, b: model.Step, aspect: Aspect) -> DivergenceKind:
     if aspect.what == "state":
         return DivergenceKind.UNFINISHED
     if aspect.what != "error":
         return _KINDS[aspect.what]
-    if a.step.error is None:
+    if a.error is None:
         return DivergenceKind.ERROR_APPEARED
-    return DivergenceKind.ERROR_VANISHED if b.step.error is None else DivergenceKind.ERROR_CHANGED
+    return DivergenceKind.ERROR_VANISHED if b.error is None else DivergenceKind.ERROR_CHANGED
 
 
 def _cause(a: model.Step, b: model.Step) -> Cause:
-    known = a.code is not None and b.code is not None and a.code.hash is not None and a.code.hash == b.code.hash
-    return Cause.NONDETERMINISM if known else Cause.UNKNOWN
+    is_same_code = _code_hash(a) is not None and _code_hash(a) == _code_hash(b)
+    return Cause.NONDETERMINISM if is_same_code else Cause.UNKNOWN
 
 
-def _context(trace: model.Trace) -> dict[str, str | None]:
+def _code_hash(step: model.Step) -> model.Hash | None:
+    return step.code.hash if step.code is not None else None
+
+
+def _facts_of_run(trace: model.Trace) -> dict[str, str | None]:
     run = trace.run
     return {
         "flow": trace.flow.id,

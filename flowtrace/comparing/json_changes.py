@@ -1,7 +1,7 @@
-"""What differs between two JSON values, place by place. Depth costs memory here, never the interpreter's stack.
+"""The differences between two JSON values, each with its JSON Pointer. Nesting uses memory, never Python's stack.
 
 A patch library would do for ordinary values; these come from traces, where `1`, `1.0` and `true` are three different
-values, where depth has no bound, and where only the first few places are wanted.
+values, where depth has no bound, and where only the first few differences are wanted.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from flowtrace.values.encode import TAG, canonical_bytes
 from flowtrace.values.json import loads, plain
 
 ABSENT: Final = object()
-_MAX_SEEN: Final = 100_000  # places; two values that differ in more have nothing in common
+_MAX_COUNTED: Final = 100_000  # differences; two values with more of them have nothing in common
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One place in which two values differ.
+    """One difference between two values.
 
     Attributes:
-        pointer: JSON Pointer (RFC 6901) of the place; ``""`` is the whole value.
+        pointer: JSON Pointer (RFC 6901) of the part that differs; ``""`` is the complete value.
         kind: ``changed``, ``added`` or ``removed``.
         a: the value in A; None where it was added.
         b: the value in B; None where it was removed.
@@ -33,7 +33,7 @@ class Change:
     b: Any
 
     def to_json(self) -> dict[str, Any]:
-        """Return this as JSON-like objects; what is absent on a side is left out."""
+        """Return this as JSON-like objects, without the side on which the value is absent."""
         found: dict[str, Any] = {"pointer": self.pointer, "kind": self.kind}
         if self.kind != "added":
             found["a"] = showable(self.a)
@@ -43,8 +43,8 @@ class Change:
 
 
 def showable(value: Any) -> Any:
-    """Return a value as a document can hold it; one that is nested too deeply only says so."""
-    if plain([[[[[[[[value]]]]]]]]) is not None:  # the document around it takes some levels too
+    """Return a value that JSON libraries can write: one that is nested too deeply is replaced by a cut value."""
+    if plain([[[[[[[[value]]]]]]]]) is not None:  # the document around it has some levels too
         return value
     try:
         shown = loads(canonical_bytes(value))
@@ -54,8 +54,8 @@ def showable(value: Any) -> Any:
 
 
 def is_same(a: Any, b: Any) -> bool:
-    """Tell whether two JSON values have the same canonical bytes."""
-    return _bytes(a) == _bytes(b)
+    """Return True if two JSON values have the same canonical bytes."""
+    return _canonical(a) == _canonical(b)
 
 
 def changes(a: Any, b: Any, limit: int) -> tuple[list[Change], int]:
@@ -66,15 +66,15 @@ def changes(a: Any, b: Any, limit: int) -> tuple[list[Change], int]:
     Args:
         a: a JSON-like value.
         b: another.
-        limit: return no more places than this.
+        limit: return no more differences than this.
 
     Returns:
-        The first places, and how many more there are (at least).
+        The first differences, and how many more there are (at least).
     """
     found: list[Change] = []
     count = 0
     waiting: list[tuple[str, Any, Any]] = [("", a, b)]
-    while waiting and count < _MAX_SEEN:
+    while waiting and count < _MAX_COUNTED:
         pointer, one, other = waiting.pop()
         if isinstance(one, dict) and isinstance(other, dict):
             waiting += reversed(_members(pointer, one, other))
@@ -104,18 +104,14 @@ def _items(pointer: str, a: list[Any], b: list[Any]) -> list[tuple[str, Any, Any
     start, end = (0, 0) if len(a) == len(b) else _common(a, b)
     inner_a, inner_b = len(a) - end, len(b) - end
     return [
-        (
-            f"{pointer}/{at}",
-            a[at] if at < inner_a else ABSENT,
-            b[at] if at < inner_b else ABSENT,
-        )
+        (f"{pointer}/{at}", a[at] if at < inner_a else ABSENT, b[at] if at < inner_b else ABSENT)
         for at in range(start, max(inner_a, inner_b))
     ]
 
 
 def _common(a: list[Any], b: list[Any]) -> tuple[int, int]:
     """Return how many items two arrays have in common at their beginnings, and at their ends."""
-    ours, theirs = list(map(_bytes, a)), list(map(_bytes, b))
+    ours, theirs = list(map(_canonical, a)), list(map(_canonical, b))
     shorter = min(len(ours), len(theirs))
     start = next((at for at in range(shorter) if ours[at] != theirs[at]), shorter)
     rest = shorter - start
@@ -123,6 +119,6 @@ def _common(a: list[Any], b: list[Any]) -> tuple[int, int]:
     return start, end
 
 
-def _bytes(value: Any) -> bytes:
+def _canonical(value: Any) -> bytes:
     data = plain(value)
     return canonical_bytes(value) if data is None else data

@@ -1,23 +1,39 @@
-"""What a comparison of two traces found: the divergences in the order of execution, and a verdict."""
+"""The result of comparing two traces: the divergences in the order of execution, and a verdict."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from flowtrace.comparing.json_changes import Change, showable
+
+
+class _JsonRecord:
+    __slots__ = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return this as JSON-like objects."""
+        return {item.name: _json(getattr(self, item.name)) for item in fields(cast(Any, self))}
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    if isinstance(value, StrEnum):
+        return str(value)
+    return value.to_json() if isinstance(value, _JsonRecord | Change) else value
 
 
 class DivergenceKind(StrEnum):
     """How a step of one trace differs from its counterpart in the other.
 
     ``INPUT``: it was called with something else, so that the difference began before it. ``CODE``: the same input and
-    changed code; what that led to stands in the aspects, or in steps inside it. ``OUTPUT``, ``ERROR_APPEARED``,
-    ``ERROR_VANISHED``, ``ERROR_CHANGED``, ``STATE_DELTA``, ``ISSUES``: the same input, and another end.
-    ``UNFINISHED``: it had ended in one trace only. ``MISSING``, ``ADDED``: it is in A, or in B, alone.
-    ``REORDERED``: it comes at another place among its siblings. ``OUTCOME``: the runs ended in different ways, though
-    no step tells why.
+    changed code; the aspects, or the steps inside it, show what that led to. ``OUTPUT``, ``ERROR_APPEARED``,
+    ``ERROR_VANISHED``, ``ERROR_CHANGED``, ``STATE_DELTA``, ``ISSUES``: the same input, but it ended differently.
+    ``UNFINISHED``: it had ended in one trace only. ``MISSING``, ``ADDED``: it is only in A, or only in B.
+    ``REORDERED``: its position among its siblings differs. ``OUTCOME``: the runs ended in different ways, though
+    no step shows why.
     """
 
     INPUT = "input changed"
@@ -36,11 +52,11 @@ class DivergenceKind(StrEnum):
 
 
 class Cause(StrEnum):
-    """Where a divergence comes from, as far as the traces tell.
+    """Where a divergence comes from, as far as the traces show.
 
-    ``UPSTREAM``: whatever made the input. ``CODE``: the function was changed. ``INSIDE``: a step inside it differs.
-    ``NONDETERMINISM``: input and code are the same. ``CALLER``: whatever called the step, or did not.
-    ``UNKNOWN``: the traces don't say whether the code is the same.
+    ``UPSTREAM``: the code that made the input. ``CODE``: the function was changed. ``INSIDE``: a step inside it
+    differs. ``NONDETERMINISM``: input and code are the same. ``CALLER``: the code that called the step, or did not.
+    ``UNKNOWN``: the traces don't show if the code is the same.
     """
 
     UPSTREAM = "upstream"
@@ -52,11 +68,11 @@ class Cause(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a comparison came to.
+    """The conclusion of a comparison.
 
-    ``SAME``: no divergence, and everything could be compared. ``SAME_SO_FAR``: no divergence; but values have parts
-    that a hash does not cover. ``DIFFERENT``: something diverges. ``NOT_COMPARABLE``: no divergence was found,
-    because hashes, or all steps, have no counterpart that they could be compared with.
+    ``SAME``: no divergence, and everything could be compared. ``SAME_SO_FAR``: no divergence, but values have parts
+    that a hash does not cover. ``DIFFERENT``: something diverges. ``NOT_COMPARABLE``: no divergence was found, but
+    some hashes could not be compared, or no step had a counterpart.
     """
 
     SAME = "same"
@@ -66,16 +82,16 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Aspect:
+class Aspect(_JsonRecord):
     """One thing about a step that differs.
 
     Attributes:
         what: ``input``, ``output``, ``error``, ``state_delta``, ``validation_issues``, ``code``, ``state`` (failed, ok
             or running) or ``outcome``.
-        a: what it is in A: ``algorithm:hex`` for a hash, JSON for others; None where there is none.
+        a: its value in A: ``algorithm:hex`` for a hash, JSON for others; None where there is none.
         b: the same for B.
         changes: where the captured values differ, if both were captured.
-        left_out: how many more such places there are, at least.
+        left_out: how many more changes there are, at least.
         note: why there are no changes to show, or how far they can be trusted.
     """
 
@@ -88,25 +104,20 @@ class Aspect:
 
     def to_json(self) -> dict[str, Any]:
         """Return this as JSON-like objects."""
-        return {
-            "what": self.what,
-            "a": showable(self.a),
-            "b": showable(self.b),
-            "changes": [change.to_json() for change in self.changes],
-            "left_out": self.left_out,
-            "note": self.note,
-        }
+        changes = [change.to_json() for change in self.changes]
+        values = {"what": self.what, "a": showable(self.a), "b": showable(self.b), "changes": changes}
+        return values | {"left_out": self.left_out, "note": self.note}
 
 
 @dataclass(frozen=True, slots=True)
-class Divergence:
+class Divergence(_JsonRecord):
     """A step that differs.
 
     Attributes:
-        kind: how.
-        cause: where that comes from.
+        kind: how it differs.
+        cause: where the difference comes from.
         node_id: the step's node; the flow's id for an outcome.
-        occurrence: which call of this node it is within its caller, from 1, among those in the trace.
+        occurrence: the number of this call among its caller's calls of the node in the trace, from 1.
         inside: node_id of the step around it, or None.
         a: JSON Pointer of the step in A, or None.
         b: JSON Pointer of the step in B, or None.
@@ -122,22 +133,9 @@ class Divergence:
     b: str | None
     aspects: tuple[Aspect, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return this as JSON-like objects."""
-        return {
-            "kind": str(self.kind),
-            "cause": str(self.cause),
-            "node_id": self.node_id,
-            "occurrence": self.occurrence,
-            "inside": self.inside,
-            "a": self.a,
-            "b": self.b,
-            "aspects": [aspect.to_json() for aspect in self.aspects],
-        }
-
 
 @dataclass(slots=True)
-class Group:
+class Group(_JsonRecord):
     """The divergences of one kind at one node.
 
     Attributes:
@@ -154,32 +152,24 @@ class Group:
     a: str | None
     b: str | None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return this as JSON-like objects."""
-        return {"kind": str(self.kind), "node_id": self.node_id, "count": self.count, "a": self.a, "b": self.b}
-
 
 @dataclass(slots=True)
-class Doubt:
-    """Something that could not be compared.
+class Doubt(_JsonRecord):
+    """A reason why parts of the traces could not be compared.
 
     Attributes:
         reason: why.
         count: how many times.
-        examples: JSON Pointers in A of the first ones.
+        examples: JSON Pointers in A of the first steps.
     """
 
     reason: str
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return this as JSON-like objects."""
-        return {"reason": self.reason, "count": self.count, "examples": self.examples}
-
 
 @dataclass(frozen=True, slots=True)
-class CodeChange:
+class CodeChange(_JsonRecord):
     """A node whose function was changed between the traces.
 
     Attributes:
@@ -192,13 +182,9 @@ class CodeChange:
     a: str
     b: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Return this as JSON-like objects."""
-        return {"node_id": self.node_id, "a": self.a, "b": self.b}
-
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(_JsonRecord):
     """How long the same step took in both traces.
 
     Attributes:
@@ -215,18 +201,14 @@ class Timing:
     a_ns: int
     b_ns: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Return this as JSON-like objects."""
-        return {"node_id": self.node_id, "a": self.a, "b": self.b, "a_ns": self.a_ns, "b_ns": self.b_ns}
-
 
 @dataclass(slots=True)
-class TraceDiff:
-    """What a comparison of two traces found.
+class TraceDiff(_JsonRecord):
+    """The result of comparing two traces.
 
     Attributes:
-        a: what the first trace is called.
-        b: what the second trace is called.
+        a: the name of the first trace.
+        b: the name of the second trace.
         divergences: the first ones, in the order of execution.
         total: how many there are.
         groups: all of them, counted by kind and node, in the order of their first ones.
@@ -234,9 +216,9 @@ class TraceDiff:
         dropped: how many steps had rolled out of the buffer when A, and B, was written.
         rolled_out: steps in A, and in B, whose counterpart may be among those that the other trace dropped.
         undecided: how many hashes could not be compared at all.
-        doubts: what could not be compared, or not wholly.
-        code_changes: every node whose code was changed, whether or not that led to anything.
-        context: what the envelopes say differently, by name: the value in A, and in B.
+        doubts: what could not be compared, or only in part.
+        code_changes: every node whose code was changed, even where that had no effect.
+        context: facts about the runs that differ, by name: the value in A, and in B.
         timings: the largest differences in duration, where asked for.
     """
 
@@ -261,7 +243,7 @@ class TraceDiff:
 
     @property
     def verdict(self) -> Verdict:
-        """What the comparison came to."""
+        """The conclusion of the comparison."""
         if self.total:
             return Verdict.DIFFERENT
         if self.undecided or (not self.compared and any(self.dropped)):
@@ -274,21 +256,13 @@ class TraceDiff:
         return 0 if self.verdict in (Verdict.SAME, Verdict.SAME_SO_FAR) else 1
 
     def to_json(self) -> dict[str, Any]:
-        """Return the whole as JSON-like objects."""
-        return {
-            "a": self.a,
-            "b": self.b,
-            "verdict": str(self.verdict),
-            "first": None if self.first is None else self.first.to_json(),
-            "divergences": [divergence.to_json() for divergence in self.divergences],
-            "total": self.total,
-            "groups": [group.to_json() for group in self.groups],
-            "compared": self.compared,
-            "dropped": {"a": self.dropped[0], "b": self.dropped[1]},
-            "rolled_out": {"a": self.rolled_out[0], "b": self.rolled_out[1]},
-            "undecided": self.undecided,
-            "doubts": [doubt.to_json() for doubt in self.doubts],
-            "code_changes": [change.to_json() for change in self.code_changes],
-            "context": {name: {"a": ours, "b": theirs} for name, (ours, theirs) in self.context.items()},
-            "timings": None if self.timings is None else [timing.to_json() for timing in self.timings],
-        }
+        """Return this as JSON-like objects."""
+        found = _JsonRecord.to_json(self)
+        start = {"a": self.a, "b": self.b, "verdict": str(self.verdict), "first": _json(self.first)}
+        context = {name: _sides(values) for name, values in self.context.items()}
+        sides = {"dropped": _sides(self.dropped), "rolled_out": _sides(self.rolled_out), "context": context}
+        return start | found | sides
+
+
+def _sides(values: tuple[Any, Any]) -> dict[str, Any]:
+    return {"a": values[0], "b": values[1]}

@@ -10,7 +10,7 @@ from types import CodeType, FunctionType
 from typing import Any, Final
 
 from flowtrace.host.signals import let_through
-from flowtrace.trace.model import Code, Hash
+from flowtrace.trace.model import Code, Hash, hash_record
 from flowtrace.values import digest
 
 _DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
@@ -67,8 +67,7 @@ def _code_hash(code: CodeType) -> Hash | None:
         if len(lambdas) != 1:
             return None
         node = lambdas[0]
-    found = digest.hash_bytes(syntax(node).encode("utf-8", "backslashreplace"))
-    return Hash(algorithm=found.algorithm, value=found.value)
+    return hash_record(digest.hash_bytes(syntax(node).encode("utf-8", "backslashreplace")))
 
 
 def syntax(node: Any) -> str:

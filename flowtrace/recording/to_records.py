@@ -18,7 +18,7 @@ from flowtrace.recording.step import Step
 from flowtrace.settings.config import TraceContext
 from flowtrace.settings.variables import git_sha
 from flowtrace.trace import model
-from flowtrace.values.digest import Digest, hash_bytes
+from flowtrace.values.digest import hash_bytes
 from flowtrace.values.encode import encode
 from flowtrace.values.encoded import MAX_DEPTH, Encoded
 from flowtrace.values.forms import Opaque
@@ -27,9 +27,6 @@ from flowtrace.values.scrub import EVERYTHING, Scrubber, texts_in_environment
 
 Store = Callable[[str, bytes], str | None]
 """Writes a payload's bytes beside the trace, named by their hash. Returns the relative path; None where that failed."""
-_INPUT: Final = "/invocation_json/payload"
-_OUTPUT: Final = "/output_json"
-_STATE_DELTA: Final = "/state_delta"
 _NO_FILE: Final = ", and no payload file could be written"
 
 
@@ -186,7 +183,7 @@ def _record(step: Step, shared: _Shared) -> model.Step:
         node_id=node.node_id,
         component_id=node.component,
         operation=node.operation,
-        input_hash=_hash_record(given.digest),
+        input_hash=model.hash_record(given.digest),
         duration_ms=duration // 1_000_000,
         validation_issues=list(step.issues or ()),
         step_id=step_id(step.number),
@@ -195,14 +192,14 @@ def _record(step: Step, shared: _Shared) -> model.Step:
         duration_ns=duration,
         thread=shared.threads.get(step.thread) or f"thread-{step.thread}",
         code=_code_of(node),
-        opaque=[_INPUT + pointer for pointer in given.opaque],
-        redacted=[_INPUT + pointer for pointer in given.redacted],
+        opaque=[model.INPUT + pointer for pointer in given.opaque],
+        redacted=[model.INPUT + pointer for pointer in given.redacted],
     )
     if policy.captures_input(node):
         _add_payload(record, given, policy, shared.store)
     if step.state_delta is not None:
-        record.state_delta_hash = _hash_record(step.state_delta.digest)
-        record.redacted += [_STATE_DELTA + pointer for pointer in step.state_delta.redacted]
+        record.state_delta_hash = model.hash_record(step.state_delta.digest)
+        record.redacted += [model.STATE_DELTA + pointer for pointer in step.state_delta.redacted]
     _add_end(record, step, policy, shared.store)
     _scrub(record, shared.scrubber)
     return record
@@ -249,17 +246,13 @@ def _add_end(record: model.Step, step: Step, policy: Policy, store: Store) -> No
         return
     output = call_values.canonical_output(step.node, step.output, policy)
     step.output = output
-    record.output_hash = _hash_record(output.digest)
-    record.opaque += [_OUTPUT + pointer for pointer in output.opaque]
-    record.redacted += [_OUTPUT + pointer for pointer in output.redacted]
+    record.output_hash = model.hash_record(output.digest)
+    record.opaque += [model.OUTPUT + pointer for pointer in output.opaque]
+    record.redacted += [model.OUTPUT + pointer for pointer in output.redacted]
     if policy.capture_outputs:
         record.output_path = _stored_beside(output, policy, store)
         if record.output_path is None:
             record.output_json = json_or_cut(output, policy, _NO_FILE)
-
-
-def _hash_record(digest: Digest) -> model.Hash:
-    return model.Hash(algorithm=digest.algorithm, value=digest.value)
 
 
 def json_or_cut(encoded: Encoded, policy: Policy, remark: str = "") -> Any:

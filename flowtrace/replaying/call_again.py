@@ -23,7 +23,7 @@ from flowtrace.recording.throttle import Throttle
 from flowtrace.recording.to_records import json_or_cut
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode
 from flowtrace.settings.variables import MIB
-from flowtrace.trace.model import Hash
+from flowtrace.trace.model import Hash, hash_record
 from flowtrace.values.digest import ALGORITHM
 from flowtrace.values.encoded import Encoded
 
@@ -69,7 +69,7 @@ def _input_hash(step: Step, policy: Policy) -> Hash:
 
 def hash_of(encoded: Encoded) -> Hash:
     """Return the hash of a value as a trace has it."""
-    return Hash(algorithm=encoded.digest.algorithm, value=encoded.digest.value)
+    return hash_record(encoded.digest)
 
 
 def is_same_hash(one: Hash, other: Hash) -> bool:

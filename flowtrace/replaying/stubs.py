@@ -19,12 +19,11 @@ from flowtrace.replaying.call_again import ReplayRecorder, code_flags, is_same_h
 from flowtrace.replaying.find_function import Resolver, Target, exception_named
 from flowtrace.replaying.load_script import NotFoundError
 from flowtrace.replaying.report import error_type
-from flowtrace.trace.model import Hash, Step
+from flowtrace.trace.model import OUTPUT, Hash, Step
 from flowtrace.trace.payload_files import NotCapturedError, captured_output
 from flowtrace.values.annotations import hints_of, shape
 from flowtrace.values.rebuild import Rebuilder
 
-_OUTPUT: Final = "/output_json"
 _GENERATOR_TYPES: Final = frozenset(
     {"Iterator", "Iterable", "Generator", "AsyncIterator", "AsyncIterable", "AsyncGenerator"}
 )
@@ -205,13 +204,13 @@ class Stubs:
         return self._output(target, step)
 
     def _output(self, target: Target, step: Step) -> Any:
-        missing = [pointer for pointer in (*step.redacted, *step.opaque) if pointer.startswith(_OUTPUT)]
+        missing = [pointer for pointer in (*step.redacted, *step.opaque) if pointer.startswith(OUTPUT)]
         try:
             content: Any = captured_output(step, self._folder)
         except NotCapturedError as error:
             raise self._no_answer(f"the stub of {step.node_id} has no answer: {error}") from error
         if missing:
-            pointer = missing[0].removeprefix(_OUTPUT) or "its root"
+            pointer = missing[0].removeprefix(OUTPUT) or "its root"
             raise self._no_answer(
                 f"the stub of {step.node_id} has no answer: the recorded output is incomplete at {pointer}"
             )

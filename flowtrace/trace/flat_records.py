@@ -1,4 +1,4 @@
-"""Flat one-step records, as component test tools of the same family write them, turned into traces.
+"""Flat one-step records, which related component test tools write, and their conversion to traces.
 
 Such a record has the version of a trace and the fields of one step, without an envelope::
 
@@ -21,30 +21,30 @@ import re
 from typing import Any, Final
 
 from flowtrace.errors import TraceFileError
-from flowtrace.trace.model import TRACE_VERSION, Flow, Hash, Pack, Step, StepError, Trace
+from flowtrace.trace.model import TRACE_VERSION, Flow, Hash, Pack, Step, StepError, Trace, hash_record
 from flowtrace.values.encode import hash_value
 
 _HASH: Final = re.compile(r"blake3:([0-9a-f]{64})", re.ASCII)
-_KNOWN: Final = frozenset(
+_FIELDS: Final = frozenset(
     {"trace_version", "component_id", "operation", "input_hash", "output_hash", "duration_ms", "error"}
 )
 NO_INPUT: Final = "input_hash is null: the trace has the hash of null in its place"
 
 
 def is_flat(document: dict[str, Any]) -> bool:
-    """Tell whether a version 1 document is a flat record, not a trace."""
+    """Return True if a version 1 document is a flat record, not a trace."""
     return "steps" not in document and "component_id" in document
 
 
 def from_flat(document: dict[str, Any], name: str) -> Trace:
     """Return a flat record as a trace of one step.
 
-    Pack and flow are named after the component. The error becomes a ``node_error``; its code stands as the type in the
-    details, where an exception's class has its place. Fields that the format does not have are kept in the step.
+    Pack and flow are named after the component. The error becomes a ``node_error``, with its code as ``type`` in the
+    details, as for the class of an exception. Fields that the format does not have are kept in the step.
 
     Args:
         document: the record, whose version was checked already.
-        name: what to call it in errors.
+        name: its name in errors.
 
     Raises:
         TraceFileError: a field is missing or has the wrong type.
@@ -55,19 +55,14 @@ def from_flat(document: dict[str, Any], name: str) -> Trace:
         node_id=f"{component}.{operation}",
         component_id=component,
         operation=operation,
-        input_hash=reader.hash("input_hash") or _hash_of_null(),
+        input_hash=reader.hash("input_hash") or hash_record(hash_value(None)),
         output_hash=reader.hash("output_hash"),
-        duration_ms=reader.whole_number("duration_ms"),
+        duration_ms=reader.milliseconds("duration_ms"),
         error=reader.error(),
-        extra={field: value for field, value in document.items() if field not in _KNOWN},
+        extra={field: value for field, value in document.items() if field not in _FIELDS},
     )
     flow = Flow(id=component, version="unknown")
     return Trace(trace_version=TRACE_VERSION, pack=Pack(pack_ref=component), flow=flow, steps=[step])
-
-
-def _hash_of_null() -> Hash:
-    found = hash_value(None)
-    return Hash(algorithm=found.algorithm, value=found.value)
 
 
 class _Reader:
@@ -76,9 +71,9 @@ class _Reader:
         self._name = name
 
     def text(self, field: str) -> str:
-        return self._text(self._document, field, "")
+        return self._text_in(self._document, field, "")
 
-    def whole_number(self, field: str) -> int:
+    def milliseconds(self, field: str) -> int:
         value = self._document.get(field)
         if type(value) is int and value >= 0:
             return value
@@ -99,15 +94,15 @@ class _Reader:
             return None
         if not isinstance(value, dict):
             raise self._refusal("/error", value, "an object with code and message")
-        code, message = self._text(value, "code", "/error"), self._text(value, "message", "/error")
+        code, message = self._text_in(value, "code", "/error"), self._text_in(value, "message", "/error")
         more = {field: item for field, item in value.items() if field not in ("code", "message")}
         return StepError(code="node_error", message=message, details={"type": code, **more})
 
-    def _text(self, owner: dict[str, Any], field: str, place: str) -> str:
+    def _text_in(self, owner: dict[str, Any], field: str, start: str) -> str:
         value = owner.get(field)
         if isinstance(value, str):
             return value
-        raise self._refusal(f"{place}/{field}", value, "text")
+        raise self._refusal(f"{start}/{field}", value, "text")
 
     def _refusal(self, pointer: str, value: object, accepted: str) -> TraceFileError:
         shown = "absent" if value is None else f"{value!r:.60}"

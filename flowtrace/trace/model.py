@@ -1,4 +1,4 @@
-"""The trace file, version 1: typed records, reading, and the JSON Schema.
+"""The records of a trace file, version 1: their fields, reading them, and their JSON Schema.
 
 The fields of the v1 core come first in each record, in the order of the format; everything that flowtrace adds
 comes after them and is optional. Fields that this version does not know are kept in ``extra``.
@@ -20,6 +20,7 @@ from msgspec import UnsetType as UnsetType
 
 from flowtrace.errors import TraceFileError
 from flowtrace.host.signals import let_through
+from flowtrace.values.digest import Digest
 
 TRACE_VERSION: Final = 1
 INPUT: Final = "/invocation_json/payload"  # pointers in a step's opaque and redacted begin with one of these three
@@ -53,11 +54,11 @@ class Hash(Record, kw_only=True):
 
 
 class ValidationIssue(Record, frozen=True):  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
-    """Something that a validator found in a payload.
+    """A problem that a validator found in a payload.
 
     Attributes:
         code: machine-readable kind, such as ``"missing_required_field"``.
-        path: JSON Pointer (RFC 6901) of the place in the payload.
+        path: JSON Pointer (RFC 6901) into the payload.
         message: the same for people.
     """
 
@@ -122,9 +123,9 @@ class Step(Record, kw_only=True):
         output_json: the captured result.
         output_path: payload file beside the trace, for a captured result over the limit.
         opaque: JSON Pointers of the parts of the payload (``/invocation_json/payload...``) and of the
-            result (``/output_json...``) with no honest content.
+            result (``/output_json...``) whose content could not be recorded.
         redacted: JSON Pointers of the parts that were hidden, in the same way; and of those of a state delta
-            (``/state_delta...``), of which only the hash is told.
+            (``/state_delta...``), of which the trace has only the hash.
     """
 
     node_id: str
@@ -151,7 +152,7 @@ class Step(Record, kw_only=True):
 
 
 class Pack(Record, kw_only=True):
-    """What the flow was shipped in.
+    """The program or package that the flow was shipped in.
 
     Attributes:
         pack_ref: name of the program or package.
@@ -163,7 +164,7 @@ class Pack(Record, kw_only=True):
 
 
 class Flow(Record, kw_only=True):
-    """Which flow ran.
+    """The flow that ran.
 
     Attributes:
         id: the flow's name.
@@ -199,14 +200,14 @@ class Run(Record, kw_only=True):
 
 
 class Trace(Record, kw_only=True):
-    """A whole trace file.
+    """The records of a trace file.
 
     Attributes:
         trace_version: 1.
         runner_version: version of the program that wrote the file.
         git_sha: the commit that ran.
-        pack: what the flow was shipped in.
-        flow: which flow ran.
+        pack: the program or package that the flow was shipped in.
+        flow: the flow that ran.
         steps: the last steps, in the order in which they finished.
         run: the execution that the steps belong to.
         in_flight: steps that were still running when the file was written, outermost first.
@@ -230,12 +231,17 @@ def is_within(pointer: str, part: str) -> bool:
 
 
 def checked(record: _RecordT) -> _RecordT:
-    """Return a record, made anew with every field of the kind that it should be.
+    """Return a copy of a record, every field of which has been checked.
 
     Raises:
-        msgspec.ValidationError: some field is not.
+        msgspec.ValidationError: a field has the wrong type.
     """
     return msgspec.convert(msgspec.to_builtins(record), type(record))
+
+
+def hash_record(digest: Digest) -> Hash:
+    """Return a digest as a record."""
+    return Hash(algorithm=digest.algorithm, value=digest.value)
 
 
 def new_document(record: Record) -> dict[str, Any]:
@@ -275,7 +281,7 @@ def load_trace(path: str | os.PathLike[str]) -> Trace:
         Its records; fields unknown to this version are in each record's ``extra``.
 
     Raises:
-        TraceFileError: the file is not JSON, or not a version 1 trace; the error names file and place.
+        TraceFileError: the file is not JSON, or not a version 1 trace; the error names the file and the field.
         OSError: the file can't be read.
     """
     name = os.fspath(path)
@@ -287,7 +293,7 @@ def parse_trace(data: bytes, name: str = "<bytes>") -> Trace:
 
     Args:
         data: the file's content.
-        name: what to call it in errors.
+        name: its name in errors.
 
     Returns:
         Its records, as `load_trace` does.
@@ -303,7 +309,7 @@ def from_document(document: dict[str, Any], name: str = "<document>") -> Trace:
     try:
         trace = msgspec.convert(document, Trace)
     except msgspec.ValidationError as error:
-        pointer, reason = _split(str(error))
+        pointer, reason = _pointer_and_reason(str(error))
         raise TraceFileError(name, pointer, reason) from error
     return _keep_unknown(trace, document)
 
@@ -325,7 +331,7 @@ def parse_document(data: bytes, name: str = "<bytes>") -> dict[str, Any]:
 
 
 def problems(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return where the fields of a trace are wrong, and why: the first place in the envelope, and in each step."""
+    """Return the pointers of wrong fields in a trace, and the reasons: the first in the envelope, and in each step."""
     found = _problem({**document, "steps": [], "in_flight": []}, Trace, "")
     for name in ("steps", "in_flight"):
         steps = document.get(name, [])
@@ -337,12 +343,12 @@ def problems(document: dict[str, Any]) -> list[tuple[str, str]]:
     return found if "steps" in document else [*found, ("", "Object missing required field `steps`")]
 
 
-def _problem(value: object, cls: type[Record], place: str) -> list[tuple[str, str]]:
+def _problem(value: object, cls: type[Record], start: str) -> list[tuple[str, str]]:
     try:
         msgspec.convert(value, cls)
     except msgspec.ValidationError as error:
-        pointer, reason = _split(str(error))
-        return [(place + pointer, reason)]
+        pointer, reason = _pointer_and_reason(str(error))
+        return [(start + pointer, reason)]
     return []
 
 
@@ -356,18 +362,18 @@ def _check_version(document: object, name: str) -> None:
         raise TraceFileError(name, "/trace_version", f"is {found}; this reader takes version {TRACE_VERSION}")
 
 
-def _split(message: str) -> tuple[str, str]:
+def _pointer_and_reason(message: str) -> tuple[str, str]:
     """Turn msgspec's ``Expected ... - at `$.steps[0].x` `` into a JSON Pointer and a reason."""
-    reason, _, place = message.partition(" - at `$")
-    tokens = re.findall(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]", place)
+    reason, _, location = message.partition(" - at `$")
+    tokens = re.findall(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]", location)
     return "".join(f"/{name or index}" for name, index in tokens), reason
 
 
 def _keep_unknown(record: _RecordT, source: dict[str, Any]) -> _RecordT:
-    """Fill ``extra`` of a record, and of those inside it, with what the file had and the records have not."""
-    known, inner = _names(type(record))
-    if not source.keys() <= known:
-        unknown = {key: value for key, value in source.items() if key not in known}
+    """Put the fields of the file that the records do not have into ``extra``, in this record and those inside it."""
+    names, inner = _field_names(type(record))
+    if not source.keys() <= names:
+        unknown = {key: value for key, value in source.items() if key not in names}
         msgspec.structs.force_setattr(record, "extra", unknown)
     for name in inner:
         value = getattr(record, name)
@@ -380,11 +386,11 @@ def _keep_unknown(record: _RecordT, source: dict[str, Any]) -> _RecordT:
 
 
 @lru_cache(maxsize=32)
-def _names(cls: type[Record]) -> tuple[frozenset[str], list[str]]:
-    """Return the fields of a kind of record, and those of them that hold records."""
+def _field_names(cls: type[Record]) -> tuple[frozenset[str], list[str]]:
+    """Return the names of a record's fields, and of those that hold records."""
     hints = get_type_hints(cls)
-    known = [item.name for item in msgspec.structs.fields(cls) if item.name != "extra"]
-    return frozenset(known), [name for name in known if _holds_record(hints[name])]
+    names = [item.name for item in msgspec.structs.fields(cls) if item.name != "extra"]
+    return frozenset(names), [name for name in names if _holds_record(hints[name])]
 
 
 def _holds_record(hint: Any) -> bool:

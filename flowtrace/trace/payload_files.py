@@ -19,7 +19,7 @@ from flowtrace.values.digest import hash_bytes
 from flowtrace.values.encode import TAG
 from flowtrace.values.json import loads
 
-MAX_PAYLOAD_BYTES: Final = 1 << 28  # 256 MiB: a recorder keeps no more of one value than its whole buffer
+MAX_PAYLOAD_BYTES: Final = 1 << 28  # 256 MiB: a recorder keeps no more of one value than fits in its buffer
 MAX_SHOWN_BYTES: Final = 1 << 22  # 4 MiB, of a file that is shown or compared
 MAX_ALL_SHOWN_BYTES: Final = 1 << 26  # 64 MiB, of all such files of a trace
 _LONGEST_PATH: Final = 1024

@@ -117,7 +117,7 @@ class Retention:
         self._max_files = max_files
         self._packs: set[str] = set()  # of the programs whose traces this process writes
         self._counted: dict[str, Stamp] = {}  # the traces that count towards the limit
-        self._checked: dict[str, tuple[Stamp, str | None]] = {}  # which program the content of a file names
+        self._checked: dict[tuple[str, Stamp], str | None] = {}  # which program the content of a file names
         self._writes = 0
         self._writes_until_listing = 1
         self._is_busy = False
@@ -150,15 +150,12 @@ class Retention:
                     finally:
                         self._is_busy = False
                 not_removed, self._not_removed = self._not_removed, []
-            self._warn(not_removed)  # without the lock: a log handler of the program may wait for another thread
+            for old, failure in not_removed:  # without the lock: a log handler may wait for another thread
+                cause = ("remove", self._template, failure.errno)
+                reason = failure.strerror or type(failure).__qualname__
+                log.warn_once("failed to remove an old trace", cause, path=old, errno=failure.errno, reason=reason)
         except Exception as error:
             log.internal_fault("remove old traces", error)
-
-    def _warn(self, not_removed: list[tuple[str, OSError]]) -> None:
-        for path, error in not_removed:
-            cause = ("remove", self._template, error.errno)
-            reason = error.strerror or type(error).__qualname__
-            log.warn_once("failed to remove an old trace", cause, path=path, errno=error.errno, reason=reason)
 
     def _tidy(self, path: str, pack_ref: str, has_payloads: bool) -> None:
         if path != self._template:
@@ -179,7 +176,7 @@ class Retention:
         with suppress(FileNotFoundError):
             stamp = stamp_of(os.lstat(path))
             self._counted[path] = stamp
-            self._checked[path] = (stamp, pack_ref)
+            self._checked[path, stamp] = pack_ref
         self._writes += 1
         if self._writes >= self._writes_until_listing:
             self._list()
@@ -188,19 +185,13 @@ class Retention:
         found = dict(self._paths.files())
         self._writes = 0
         self._writes_until_listing = max(1, self._paths.entries // NAMES_A_WRITE)
-        self._checked = {path: self._checked[path] for path in found.keys() & self._checked.keys()}
+        self._checked = {file: self._checked[file] for file in found.items() & self._checked.keys()}
         if len(found) > self._max_files:
-            unchecked = [path for path, stamp in found.items() if not self._is_checked(path, stamp)]
-            for path in unchecked[:_MOST_OPENED]:
-                self._checked[path] = (found[path], self._program_of(path))
-            found = {path: stamp for path, stamp in found.items() if self._is_own(path, stamp)}
+            unchecked = found.items() - self._checked.keys()
+            for path, stamp in list(unchecked)[:_MOST_OPENED]:
+                self._checked[path, stamp] = self._program_of(path)
+            found = {path: stamp for path, stamp in found.items() if self._checked.get((path, stamp)) in self._packs}
         self._counted = found
-
-    def _is_checked(self, path: str, stamp: Stamp) -> bool:
-        return path in self._checked and self._checked[path][0] == stamp
-
-    def _is_own(self, path: str, stamp: Stamp) -> bool:
-        return self._is_checked(path, stamp) and self._checked[path][1] in self._packs
 
     def _program_of(self, path: str) -> str | None:
         *parts, name = self._paths.parts(path)
@@ -223,13 +214,13 @@ class Retention:
                 if self._remove_trace(path):
                     self._tidy_payloads(path)
                 else:
-                    self._checked[path] = (stamp, None)
+                    self._checked[path, stamp] = None
             except FileNotFoundError:  # another process was quicker
                 continue
             except OSError as error:
                 let_through(error)
                 self._not_removed.append((path, error))
-                self._checked[path] = (stamp, None)
+                self._checked[path, stamp] = None
 
     def _remove_trace(self, path: str) -> bool:
         *parts, name = self._paths.parts(path)
@@ -277,9 +268,9 @@ class Retention:
 
     def _is_own_trace(self, folder: Folder, name: str) -> bool:
         """Return True for a trace at the path that it was written to: its payload files are in a folder of its own."""
-        path = os.path.join(folder.path, name)
         with suppress(FileNotFoundError):
-            return path in self._checked and self._is_own(path, stamp_of(folder.status(name)))
+            file = (os.path.join(folder.path, name), stamp_of(folder.status(name)))
+            return self._checked.get(file) in self._packs
         return False
 
 

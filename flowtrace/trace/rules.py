@@ -1,20 +1,20 @@
-"""What a trace must not say about itself: rules over its records, each with the place that breaks it.
+"""The rules that the records of a trace must keep, and the findings where one is broken.
 
-An error is a contradiction that no recorder writes. A warning is something that a reader may stumble over, or that can
-come about in an honest trace.
+An error is a contradiction that no recorder writes. A warning is something that may confuse a reader, or that can
+happen in a correct trace.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from flowtrace.errors import PayloadFileError
 from flowtrace.host.clock import parse_timestamp
-from flowtrace.trace.model import UNSET, Hash, Run, Step, Trace
+from flowtrace.trace.model import INPUT, OUTPUT, STATE_DELTA, UNSET, Hash, Run, Step, Trace, is_within
 from flowtrace.trace.payload_files import holds_what_its_name_says, read_payload
 from flowtrace.values.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
 from flowtrace.values.encode import TAG
@@ -24,21 +24,17 @@ from flowtrace.values.redaction import MARKER
 _DIED: Final = "process_died"
 ERROR_CODES: Final = ("node_error", "flow_error", "node_cancelled", "node_interrupted", _DIED)
 OUTCOMES: Final = ("failed", "recovered", "ok", "interrupted", "snapshot")
-_PAYLOAD: Final = "/invocation_json/payload"
-_OUTPUT: Final = "/output_json"
-_STATE_DELTA: Final = "/state_delta"
 _HEX_64: Final = re.compile("[0-9a-f]{64}", re.ASCII).fullmatch
 _HEX_32: Final = re.compile("[0-9a-f]{32}", re.ASCII).fullmatch
 _HEX_16: Final = re.compile("[0-9a-f]{16}", re.ASCII).fullmatch
 _MICROSECOND: Final = 1_000  # nanoseconds; times are cut to whole ones
-_NO_VALUE: Final = object()
 
 
 class Severity(StrEnum):
     """How bad a finding is.
 
-    ``ERROR``: the file is not a trace, or contradicts itself. ``WARNING``: a reader may stumble over it. ``NOTE``: good
-    to know.
+    ``ERROR``: the file is not a trace, or contradicts itself. ``WARNING``: it may confuse a reader. ``NOTE``: good to
+    know.
     """
 
     ERROR = "error"
@@ -48,12 +44,12 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about a trace file.
+    """Something wrong or notable in a trace file.
 
     Attributes:
         severity: how bad it is.
         code: machine-readable kind, such as ``"hash-mismatch"``.
-        pointer: JSON Pointer (RFC 6901) of the place; ``""`` is the whole document.
+        pointer: JSON Pointer (RFC 6901) of the value that it is about; ``""`` is the document itself.
         message: the same for people.
     """
 
@@ -64,12 +60,7 @@ class Finding:
 
     def to_json(self) -> dict[str, str]:
         """Return this as JSON-like objects."""
-        return {
-            "severity": str(self.severity),
-            "code": self.code,
-            "pointer": self.pointer,
-            "message": self.message,
-        }
+        return asdict(self) | {"severity": str(self.severity)}
 
 
 Findings = Iterator[Finding]
@@ -88,24 +79,25 @@ def inconsistencies(trace: Trace, path: str | None) -> Findings:
 
     Args:
         trace: its records.
-        path: its file, beside which its payload files are; None where that is not known.
+        path: its file, to find its payload files; None where it is not known.
     """
-    placed = [(f"/steps/{at}", step) for at, step in enumerate(trace.steps)]
+    finished = [(f"/steps/{at}", step) for at, step in enumerate(trace.steps)]
     running = [(f"/in_flight/{at}", step) for at, step in enumerate(trace.in_flight)]
+    steps = [*finished, *running]
     if trace.dropped_steps is not None and trace.dropped_steps < 0:
-        yield _error("negative", "/dropped_steps", "is less than nothing")
+        yield _error("negative", "/dropped_steps", "is negative")
     if trace.run is not None:
         yield from _run(trace.run)
     files = _PayloadFiles(path)
-    for pointer, step in (*placed, *running):
+    for pointer, step in steps:
         yield from _step(pointer, step)
         yield from _values(pointer, step, files)
     for pointer, step in running:
         yield from _in_flight(pointer, step)
-    yield from _tree([*placed, *running], bool(trace.dropped_steps))
-    yield from _order(placed)
+    yield from _parents(steps, bool(trace.dropped_steps))
+    yield from _order(finished)
     if trace.run is not None:
-        yield from _within(trace.run, [*placed, *running])
+        yield from _inside_run(trace.run, steps)
 
 
 # --- one record
@@ -129,7 +121,7 @@ def _step(pointer: str, step: Step) -> Findings:
     yield from _hashes(pointer, step)
     for name, value in (("duration_ms", step.duration_ms), ("duration_ns", step.duration_ns)):
         if value is not None and value < 0:
-            yield _error("negative", f"{pointer}/{name}", "is less than nothing")
+            yield _error("negative", f"{pointer}/{name}", "is negative")
     if step.duration_ns is not None and step.duration_ns // 1_000_000 != step.duration_ms:
         yield _error("duration-mismatch", f"{pointer}/duration_ms", f"is not {step.duration_ns} ns in whole ms")
     if step.started_at is not None and parse_timestamp(step.started_at) is None:
@@ -170,46 +162,75 @@ def _in_flight(pointer: str, step: Step) -> Findings:
 # --- captured values
 
 
+class _Captured(NamedTuple):
+    """The input or the output of a step, as far as the trace has it; ``field`` is ``invocation`` or ``output``."""
+
+    part: str
+    field: str
+    hash_field: str
+    value: Any
+    is_inline: bool
+    path: str | None
+    hash: Hash | None
+
+
 def _values(pointer: str, step: Step, files: _PayloadFiles) -> Findings:
-    payload: Any = _NO_VALUE
-    if step.invocation_json is not UNSET:
+    invocation, output = step.invocation_json, step.output_json
+    has_input, has_output = invocation is not UNSET, output is not UNSET
+    if has_input:
         yield from _invocation(pointer, step)
-        if isinstance(step.invocation_json, dict):
-            payload = step.invocation_json.get("payload", _NO_VALUE)
-            yield from _compare(f"{pointer}/input_hash", step, step.input_hash, payload, _PAYLOAD)
-    if step.invocation_path is not None:
-        yield from _payload_file(pointer, step, files)
-    if step.output_path is not None:
-        yield from _output_file(pointer, step, files)
-    output: Any = _NO_VALUE
-    if step.output_json is not UNSET:
-        output = step.output_json
-        if step.output_hash is None:
-            yield _error("output-without-hash", f"{pointer}/output_json", "is captured, and there is no output_hash")
-        else:
-            yield from _compare(f"{pointer}/output_hash", step, step.output_hash, output, _OUTPUT)
-    yield from _pointers(pointer, step, {_PAYLOAD: payload, _OUTPUT: output})
+    payload = invocation.get("payload", UNSET) if isinstance(invocation, dict) else UNSET
+    for captured in (
+        _Captured(INPUT, "invocation", "input_hash", payload, has_input, step.invocation_path, step.input_hash),
+        _Captured(OUTPUT, "output", "output_hash", output, has_output, step.output_path, step.output_hash),
+    ):
+        is_redacted = any(is_within(hidden, captured.part) for hidden in step.redacted)
+        yield from _captured(pointer, captured, is_redacted, files)
+    yield from _pointers(pointer, step, {INPUT: payload, OUTPUT: output})
+
+
+def _captured(pointer: str, captured: _Captured, is_redacted: bool, files: _PayloadFiles) -> Findings:
+    json_pointer, path_pointer = (f"{pointer}/{captured.field}_{kind}" for kind in ("json", "path"))
+    hashes: set[str] | None = None
+    if captured.path is not None:
+        if captured.is_inline:
+            yield _warning("captured-twice", path_pointer, f"there is an {captured.field}_json too")
+        findings, hashes = files.look(path_pointer, captured.path)
+        yield from findings
+    if captured.hash is None:
+        for at, is_there in ((json_pointer, captured.is_inline), (path_pointer, captured.path is not None)):
+            if is_there:
+                yield _error("output-without-hash", at, "is captured, but there is no output_hash")
+    elif not is_redacted:
+        yield from _compare_file(f"{pointer}/{captured.hash_field}", captured.hash, hashes)
+        yield from _compare(f"{pointer}/{captured.hash_field}", captured.hash, captured.value)
 
 
 def _invocation(pointer: str, step: Step) -> Findings:
-    place, invocation = f"{pointer}/invocation_json", step.invocation_json
+    invocation = step.invocation_json
     if not isinstance(invocation, dict) or "payload" not in invocation:
-        yield _error("invocation-form", place, "is not an object of component_id, operation and payload")
+        message = "is not an object of component_id, operation and payload"
+        yield _error("invocation-form", f"{pointer}/invocation_json", message)
         return
     for name, value in (("component_id", step.component_id), ("operation", step.operation)):
         if invocation.get(name) != value:
-            yield _error("invocation-mismatch", f"{place}/{name}", "is not that of the step")
+            yield _error("invocation-mismatch", f"{pointer}/invocation_json/{name}", "is not that of the step")
 
 
-def _compare(pointer: str, step: Step, found: Hash, value: Any, part: str) -> Findings:
-    """Compute a captured value's hash again: not of one that was cut, nor where a key or hidden parts are in play."""
-    if value is _NO_VALUE or found.algorithm != ALGORITHM or _is_cut(value) or _leads_into(step.redacted, part):
+def _compare(pointer: str, recorded: Hash, value: Any) -> Findings:
+    """Hash a captured value again, unless it was cut or hashed with a key."""
+    if value is UNSET or recorded.algorithm != ALGORITHM or _is_cut(value):
         return
     data = plain(value)
     if data is None:
         yield _warning("not-checked", pointer, "the captured value is nested too deeply to be hashed again")
-    elif hash_bytes(data).value != found.value:
+    elif hash_bytes(data).value != recorded.value:
         yield _error("hash-mismatch", pointer, "is not the hash of the captured value")
+
+
+def _compare_file(pointer: str, recorded: Hash, hashes: set[str] | None) -> Findings:
+    if hashes is not None and recorded.algorithm == ALGORITHM and recorded.value not in hashes:
+        yield _error("hash-mismatch", pointer, "is not the hash of the payload file's content")
 
 
 def _is_cut(value: Any) -> bool:
@@ -220,89 +241,65 @@ class _PayloadFiles:
     """Reads each payload file once, however many steps name it.
 
     Args:
-        path: the trace file; None where it is not known, and the files can't be found.
+        path: the trace file; None where it is not known, so that the files can't be found.
     """
 
     def __init__(self, path: str | None) -> None:
         self._path = path
-        self._known: dict[str, tuple[list[Finding], set[str] | None]] = {}
+        self._found: dict[str, tuple[list[Finding], set[str] | None]] = {}
 
-    def look(self, place: str, relative: str) -> tuple[list[Finding], set[str] | None]:
-        """Return what is wrong with a file named at a place, and the hashes that its payload may have."""
-        found, hashes = self._known.get(relative) or self._known.setdefault(relative, self._read(place, relative))
-        return [replace(finding, pointer=place) for finding in found], hashes
+    def look(self, pointer: str, relative: str) -> tuple[list[Finding], set[str] | None]:
+        """Return what is wrong with a file, and the hashes that its payload may have.
 
-    def _read(self, place: str, relative: str) -> tuple[list[Finding], set[str] | None]:
+        Args:
+            pointer: JSON Pointer of the file's path in the trace.
+            relative: that path.
+        """
+        if relative not in self._found:
+            self._found[relative] = self._read(pointer, relative)
+        findings, hashes = self._found[relative]
+        return [replace(finding, pointer=pointer) for finding in findings], hashes
+
+    def _read(self, pointer: str, relative: str) -> tuple[list[Finding], set[str] | None]:
         if self._path is None:
-            message = "payload files are not looked for: where the trace lies is not known"
-            return [_warning("not-checked", place, message)], None
+            message = "payload files are not checked: the folder of the trace is not known"
+            return [_warning("not-checked", pointer, message)], None
         try:
-            data = read_payload(self._path, relative, pointer=place)
+            data = read_payload(self._path, relative, pointer=pointer)
         except PayloadFileError as error:
-            return [_error("payload-file", place, error.reason)], None
+            return [_error("payload-file", pointer, error.reason)], None
         if holds_what_its_name_says(relative, data) is False:
             message = "the file's content does not have the hash that its name says"
-            return [_error("payload-mismatch", place, message)], _possible_hashes(data)
+            return [_error("payload-mismatch", pointer, message)], _possible_hashes(data)
         return [], _possible_hashes(data)
 
 
-def _payload_file(pointer: str, step: Step, files: _PayloadFiles) -> Findings:
-    place = f"{pointer}/invocation_path"
-    if step.invocation_json is not UNSET:
-        yield _warning("captured-twice", place, "there is an invocation_json too")
-    findings, hashes = files.look(place, step.invocation_path or "")
-    yield from findings
-    if not _leads_into(step.redacted, _PAYLOAD):
-        yield from _is_hash_of_file(f"{pointer}/input_hash", step.input_hash, hashes)
-
-
-def _output_file(pointer: str, step: Step, files: _PayloadFiles) -> Findings:
-    place = f"{pointer}/output_path"
-    if step.output_json is not UNSET:
-        yield _warning("captured-twice", place, "there is an output_json too")
-    findings, hashes = files.look(place, step.output_path or "")
-    yield from findings
-    if step.output_hash is None:
-        yield _error("output-without-hash", place, "is captured, and there is no output_hash")
-    elif not _leads_into(step.redacted, _OUTPUT):
-        yield from _is_hash_of_file(f"{pointer}/output_hash", step.output_hash, hashes)
-
-
-def _is_hash_of_file(place: str, recorded: Hash, hashes: set[str] | None) -> Findings:
-    if hashes is not None and recorded.algorithm == ALGORITHM and recorded.value not in hashes:
-        yield _error("hash-mismatch", place, "is not the hash of the payload file's content")
-
-
 def _possible_hashes(data: bytes) -> set[str]:
-    """Return the hashes of a payload file's content as it is, and of the payload in it as canonical JSON."""
+    """Return the hashes of a payload file's content as it is, and of the value and the payload in it."""
     found = {hash_bytes(data).value}
     try:
         content = loads(data)
     except ValueError:
         return found
-    inner = [content, content["payload"]] if isinstance(content, dict) and "payload" in content else [content]
-    return found | {hash_bytes(text).value for text in map(plain, inner) if text is not None}
-
-
-def _leads_into(pointers: list[str], part: str) -> bool:
-    return any(pointer == part or pointer.startswith(f"{part}/") for pointer in pointers)
+    values = [content, content["payload"]] if isinstance(content, dict) and "payload" in content else [content]
+    return found | {hash_bytes(text).value for text in map(plain, values) if text is not None}
 
 
 def _pointers(pointer: str, step: Step, values: dict[str, Any]) -> Findings:
     for name, pointers in (("opaque", step.opaque), ("redacted", step.redacted)):
         for at, target in enumerate(pointers):
-            place = f"{pointer}/{name}/{at}"
-            if target.startswith(f"{_STATE_DELTA}/") or target == _STATE_DELTA:
-                continue  # only its hash is told
-            part = next((part for part in values if target == part or target.startswith(f"{part}/")), None)
+            if is_within(target, STATE_DELTA):
+                continue  # a trace has only its hash
+            part = next((part for part in values if is_within(target, part)), None)
             if part is None:
-                yield _warning("pointer-form", place, f"leads neither into {_PAYLOAD} nor into {_OUTPUT}")
-            elif name == "redacted" and _is_bare(values[part], target.removeprefix(part)):
-                yield _warning("not-hidden", place, f"leads to a value that is not {MARKER}")
+                message = f"leads neither into {INPUT} nor into {OUTPUT}"
+                yield _warning("pointer-form", f"{pointer}/{name}/{at}", message)
+            elif name == "redacted" and _is_shown(values[part], target.removeprefix(part)):
+                yield _warning("not-hidden", f"{pointer}/{name}/{at}", f"leads to a value that is not {MARKER}")
 
 
-def _is_bare(value: Any, pointer: str) -> bool:
-    """Tell whether a pointer leads to a text that should have been hidden; containers only hold some hidden part."""
+def _is_shown(value: Any, pointer: str) -> bool:
+    """Return True if a pointer leads to a text that should have been hidden; in a container only a part is hidden."""
     for token in pointer.split("/")[1:]:
         name = token.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict) and name in value:
@@ -317,22 +314,24 @@ def _is_bare(value: Any, pointer: str) -> bool:
 # --- the records together
 
 
-def _tree(placed: list[tuple[str, Step]], has_dropped: bool) -> Findings:
+def _parents(steps: list[tuple[str, Step]], has_dropped: bool) -> Findings:
     by_id: dict[str, tuple[str, Step]] = {}
-    for pointer, step in placed:
+    for pointer, step in steps:
         if step.step_id is None:
             continue
         if step.step_id in by_id:
-            yield _error("id-repeated", f"{pointer}/step_id", f"is that of {by_id[step.step_id][0]} too")
+            yield _error("id-repeated", f"{pointer}/step_id", f"is also the id of {by_id[step.step_id][0]}")
         by_id.setdefault(step.step_id, (pointer, step))
-    for pointer, step in placed:
-        parent = by_id.get(step.parent_step_id) if step.parent_step_id is not None else None
-        place = f"{pointer}/parent_step_id"
-        if step.parent_step_id is not None and parent is None and not has_dropped:
-            yield _warning("parent-unknown", place, "is no step here, and no step has rolled out of the buffer")
+    for pointer, step in steps:
+        if step.parent_step_id is None:
+            continue
+        parent = by_id.get(step.parent_step_id)
+        if parent is None and not has_dropped:
+            message = "is the id of no step in the trace, and no step has rolled out of the buffer"
+            yield _warning("parent-unknown", f"{pointer}/parent_step_id", message)
         if parent is not None and _began_before(step, parent[1]):
             yield _error("began-before-parent", f"{pointer}/started_at", f"is before that of its caller, {parent[0]}")
-    for pointer in _knots(by_id):
+    for pointer in _cycles(by_id):
         yield _error("parent-cycle", f"{pointer}/parent_step_id", "leads back to the step itself")
 
 
@@ -341,37 +340,37 @@ def _began_before(step: Step, parent: Step) -> bool:
     return started is not None and above is not None and started < above
 
 
-def _knots(by_id: dict[str, tuple[str, Step]]) -> Iterator[str]:
-    """Yield the pointer of one step of each ring of parents."""
-    known: dict[str, int] = {}
-    for number, start in enumerate(by_id):
+def _cycles(by_id: dict[str, tuple[str, Step]]) -> Iterator[str]:
+    """Yield the pointer of one step of each cycle of parents."""
+    visit_of: dict[str, int] = {}
+    for visit, start in enumerate(by_id):
         here: str | None = start
-        while here is not None and here in by_id and here not in known:
-            known[here] = number
+        while here is not None and here in by_id and here not in visit_of:
+            visit_of[here] = visit
             here = by_id[here][1].parent_step_id
-        if here is not None and known.get(here) == number and here in by_id:
+        if here is not None and visit_of.get(here) == visit:
             yield by_id[here][0]
 
 
-def _order(placed: list[tuple[str, Step]]) -> Findings:
-    """Compare with the step before it in the same thread: those of others may be noted a moment late."""
+def _order(finished: list[tuple[str, Step]]) -> Findings:
+    """Compare each step with the ones before it in the same thread: other threads may report theirs a moment late."""
     last: dict[str | None, int] = {}
-    for pointer, step in placed:
+    for pointer, step in finished:
         ended = _end(step)
         if ended is None:
             continue
         if ended + _MICROSECOND < last.get(step.thread, 0):
-            yield _warning("order", pointer, "finished before a step that stands before it")
+            yield _warning("order", pointer, "finished before a step that is listed before it")
         last[step.thread] = max(ended, last.get(step.thread, 0))
 
 
-def _within(run: Run, placed: list[tuple[str, Step]]) -> Findings:
-    started, ended = parse_timestamp(run.started_at), parse_timestamp(run.ended_at)
-    for pointer, step in placed:
-        begun, end = parse_timestamp(step.started_at), _end(step)
-        if started is not None and begun is not None and begun + _MICROSECOND < started:
+def _inside_run(run: Run, steps: list[tuple[str, Step]]) -> Findings:
+    run_started, run_ended = parse_timestamp(run.started_at), parse_timestamp(run.ended_at)
+    for pointer, step in steps:
+        started, ended = parse_timestamp(step.started_at), _end(step)
+        if run_started is not None and started is not None and started + _MICROSECOND < run_started:
             yield _warning("outside-run", f"{pointer}/started_at", "is before the run began")
-        if ended is not None and end is not None and end > ended + _MICROSECOND:
+        if run_ended is not None and ended is not None and ended > run_ended + _MICROSECOND:
             yield _warning("outside-run", f"{pointer}/duration_ns", "the step ends after its run")
 
 

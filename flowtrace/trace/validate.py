@@ -1,4 +1,4 @@
-"""Checking a trace file: is it JSON, is it version 1, and does it agree with itself?"""
+"""Checking a trace file: is it JSON, is it version 1, and does it contradict itself?"""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Checked(NamedTuple):
     """A trace file that was checked.
 
     Attributes:
-        findings: what was found, the worst kind of which says whether the file is valid.
+        findings: what was found; the file is valid where no finding is an error.
         trace: its records; None where it is not a version 1 trace.
-        is_flat: it is a flat one-step record, and ``trace`` what it becomes.
+        is_flat: it is a flat one-step record, and ``trace`` is the trace made from it.
     """
 
     findings: list[Finding]
@@ -35,23 +35,23 @@ class Checked(NamedTuple):
 
 
 def validate(trace: model.Trace | str | os.PathLike[str]) -> list[Finding]:
-    """Check a trace: the types of its fields, and whether it agrees with itself.
+    """Check a trace: the types of its fields, and whether it contradicts itself.
 
-    Hashes are computed again where the values were captured whole and nothing is hidden or keyed. Payload files are
+    Hashes are computed again where the complete value was captured, with nothing hidden and no key. Payload files are
     read only inside the trace's folder, and never through a link. Flat one-step records are checked too.
 
     Args:
-        trace: the path of a trace file, or a trace in memory, whose payload files can't be looked at.
+        trace: the path of a trace file, or a trace in memory, whose payload files can't be checked.
 
     Returns:
-        What was found, in the order of the checks, no more than 1,000 findings of each severity; an empty list for a
+        What was found, in the order of the checks, at most 1,000 findings of each severity; an empty list for a
         perfect trace.
 
     Raises:
         OSError: the file can't be read.
     """
     if isinstance(trace, model.Trace):
-        return _bounded(inconsistencies(trace, None))
+        return _first_of_each(inconsistencies(trace, None))
     path = os.fspath(trace)
     return check(Path(path).read_bytes(), path, path).findings
 
@@ -61,8 +61,8 @@ def check(data: bytes, name: str, path: str | None) -> Checked:
 
     Args:
         data: the content.
-        name: what to call it.
-        path: the file, beside which its payload files are; None where that is not known.
+        name: its name in findings.
+        path: the file, to find its payload files; None where it is not known.
     """
     try:
         document = model.parse_document(data, name)
@@ -75,8 +75,8 @@ def check(data: bytes, name: str, path: str | None) -> Checked:
     except TraceFileError as error:
         found = [] if is_flat(document) else model.problems(document)
         fields = (Finding(Severity.ERROR, "field", pointer, reason) for pointer, reason in found)
-        return Checked(_bounded(fields) or [_refusal(error, "field")], None)
-    return Checked(_bounded(inconsistencies(trace, path)), trace)
+        return Checked(_first_of_each(fields) or [_refusal(error, "field")], None)
+    return Checked(_first_of_each(inconsistencies(trace, path)), trace)
 
 
 def _refusal(error: TraceFileError, code: str) -> Finding:
@@ -91,8 +91,8 @@ def _flat(document: dict[str, object], name: str) -> Checked:
     return Checked(findings, trace, is_flat=True)
 
 
-def _bounded(findings: Iterable[Finding]) -> list[Finding]:
-    """Keep the first findings of each severity: many warnings must not hide an error."""
+def _first_of_each(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the first findings of each severity: many warnings must not hide an error."""
     kept: list[Finding] = []
     counts = dict.fromkeys(Severity, 0)
     for finding in findings:
