@@ -421,6 +421,7 @@ def test_threads(tmp_path):
         assert step.output_json["total"] == step.invocation_json["payload"]["order"]["count"]
 
 
+@pytest.mark.slow
 def test_thirty_kills_at_random_moments_tear_nothing(tmp_path):
     program = """
         @traced_node

@@ -102,6 +102,7 @@ def test_many_threads_in_one_flow_lose_no_step(tmp_path):
     assert len({step.step_id for step in trace.steps}) == 1500
 
 
+@pytest.mark.slow
 def test_a_reader_sees_a_whole_file_at_every_moment_of_10_000_rewrites(tmp_path):
     path = tmp_path / "trace.json"
     stop = threading.Event()

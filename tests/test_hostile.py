@@ -425,7 +425,9 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("kind", list(ODD))
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "bottomless" else ()) for kind in ODD]
+)
 def test_an_odd_value_goes_in_and_out_as_it_is(kind):
     value = ODD[kind]()
     seen.clear()
@@ -452,6 +454,7 @@ def test_an_odd_value_goes_in_and_out_as_it_is(kind):
                 value = value.pop()
 
 
+@pytest.mark.slow
 def test_the_large_and_the_deep_stay_within_their_bounds(tmp_path):
     node = traced_node(lambda value, deep: None)
     large, deep = {f"key {at}": at for at in range(200_000)}, with_no_bottom()

@@ -199,6 +199,7 @@ def test_a_forked_child_does_not_write_over_its_parent(tmp_path):
     assert [operations(trace) for trace in found.values()] == [["half", "fail"]] * 2
 
 
+@pytest.mark.slow
 def test_a_fork_while_other_threads_record_does_not_hang(tmp_path):
     program = """
         import os, signal, threading

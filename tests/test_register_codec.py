@@ -41,6 +41,7 @@ def test_a_codec_gives_content_to_a_class_and_its_subclasses():
         del REGISTERED[id(Money)]
 
 
+@pytest.mark.slow
 def test_a_codec_that_never_ends_is_cut():
     class Endless:
         pass

@@ -12,6 +12,7 @@ import pytest
 from tests.typing import check
 
 
+@pytest.mark.slow
 def test_mypy_says_what_the_comments_expect(tmp_path):
     assert check.mypy(str(tmp_path)) == check.expected("mypy")
 

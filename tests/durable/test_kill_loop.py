@@ -10,6 +10,7 @@ import pytest
 from tests.durable import kill_loop
 
 
+@pytest.mark.slow
 def test_twenty_kills_leave_whole_files_only(tmp_path):
     done = subprocess.run(
         [sys.executable, kill_loop.__file__, "--rounds", "20", "--seed", "6"],

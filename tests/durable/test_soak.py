@@ -19,12 +19,14 @@ def run(folder, *arguments):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
 
 
+@pytest.mark.slow
 def test_a_service_with_all_its_troubles_for_some_seconds(tmp_path):
     done = run(tmp_path, "--seconds", "7")
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert "0 descriptors, 0 threads, 0 steps in flight" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_lost_descriptor_is_seen(tmp_path):
     done = run(tmp_path, "--seconds", "1", "--disk", "folder", "--leak")
     assert done.returncode == 1, (done.stdout, done.stderr)

@@ -316,6 +316,7 @@ def test_a_step_that_an_alarm_ends_is_not_in_it(name, tmp_path):
 # --- values that are larger than they look, and nodes that come and go
 
 
+@pytest.mark.slow
 def test_a_tuple_that_says_one_thing_a_billion_times_is_not_written_out(tmp_path):
     flowtrace.configure(mode="on", out_path=tmp_path / "t.json", blackbox=tmp_path / "app.ring", capture_inputs=True)
     value = ("x",)
