@@ -258,6 +258,7 @@ assert not {"numpy", "pandas", "polars"} & (set(sys.modules) - before)
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

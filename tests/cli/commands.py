@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from unittest import mock
 
@@ -38,25 +38,28 @@ def flowtrace_process(*arguments, **options):
 
 
 def flowtrace(*arguments, stdin="", folder=".", **variables):
-    """Run `flowtrace` with these arguments here, for commands that run no code of users.
+    """Run `flowtrace` with these arguments here, for commands that run no code of users in their own process.
 
-    Everything that a process has of its own is replaced: environment, working folder, the three streams (not their
-    descriptors) and what flowtrace keeps.
+    Everything that a process has of its own is replaced: environment, working folder, the three streams (in Python: a
+    child process has what it is given) and what flowtrace keeps.
     """
     words = [str(part) for part in arguments]
-    streams = {"stdin": _stream(stdin), "stdout": _stream(), "stderr": _stream()}
-    with (
-        mock.patch.dict(os.environ, _environment(**variables), clear=True),
-        contextlib.chdir(folder),
-        mock.patch.multiple(sys, argv=["flowtrace", *words], **streams),
-        testing.pristine(),
-    ):
+    with contextlib.ExitStack() as stack:
+        streams = {name: stack.enter_context(_stream()) for name in ("stdin", "stdout", "stderr")}
+        if isinstance(stdin, str):
+            streams["stdin"].write(stdin)
+            streams["stdin"].seek(0)
+        else:
+            streams["stdin"] = stdin
+        stack.enter_context(mock.patch.dict(os.environ, _environment(**variables), clear=True))
+        stack.enter_context(contextlib.chdir(folder))
+        stack.enter_context(mock.patch.multiple(sys, argv=["flowtrace", *words], **streams))
+        stack.enter_context(testing.pristine())
         try:
             code = main()
         except SystemExit as end:
             code = end.code
-    outputs = [streams[name].buffer.getvalue().decode() for name in ("stdout", "stderr")]
-    return subprocess.CompletedProcess(words, code, *outputs)
+        return subprocess.CompletedProcess(words, code, *(_content(streams[name]) for name in ("stdout", "stderr")))
 
 
 def _environment(**variables):
@@ -64,6 +67,11 @@ def _environment(**variables):
     return {name: value for name, value in environment.items() if value is not None}
 
 
-def _stream(text=""):
-    """Return a text stream over bytes, as the standard streams are; each line is written through."""
-    return io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogatepass")), encoding="utf-8", line_buffering=True)
+def _stream():
+    """Return a text stream that has a descriptor, as the standard streams do; each line is written through."""
+    return tempfile.TemporaryFile("w+", buffering=1, encoding="utf-8", errors="surrogateescape", newline="")
+
+
+def _content(stream):
+    stream.seek(0)
+    return stream.read()

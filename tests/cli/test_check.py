@@ -44,7 +44,7 @@ def test_a_program_that_does_the_same_each_time_passes():
 
 def test_the_output_of_the_first_run_can_be_kept_quiet():
     program(STEADY)
-    assert flowtrace_process("check", "--quiet", "program.py").stderr == ""
+    assert flowtrace("check", "--quiet", "program.py").stderr == ""
 
 
 def test_the_first_node_that_is_not_deterministic_is_named():
@@ -68,7 +68,7 @@ def test_the_first_node_that_is_not_deterministic_is_named():
 
         game()
     """)
-    done = flowtrace_process("check", "-n", "2", "program.py")
+    done = flowtrace("check", "-n", "2", "program.py")
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.splitlines()[:8] == [
         "not deterministic  2 runs of program.py, 5 steps",
@@ -101,7 +101,7 @@ def test_the_first_node_that_is_not_deterministic_is_named():
 )
 def test_what_makes_the_difference_is_named(body, culprit):
     program(f"@traced_node(component='c')\n{body}\n")
-    done = flowtrace_process("check", "--json", "-n", "2", "program.py")
+    done = flowtrace("check", "--json", "-n", "2", "program.py")
     document = json.loads(done.stdout)
     assert (done.returncode, document["deterministic"], document["node"]) == (1, False, culprit)
 
@@ -120,13 +120,13 @@ def test_a_step_that_is_not_always_there_is_the_fault_of_its_caller():
 
         caller()
     """)
-    document = json.loads(flowtrace_process("check", "--json", "program.py").stdout)
+    document = json.loads(flowtrace("check", "--json", "program.py").stdout)
     assert [result["verdict"] for result in document["diffs"]] == ["same", "different"]
     assert [run["steps"] for run in document["runs"]] == [1, 1, 2]
     assert document["node"] == "c.caller"
     assert document["diffs"][1]["first"]["kind"] == "step added"
     Path("count").unlink()
-    done = flowtrace_process("check", "program.py")
+    done = flowtrace("check", "program.py")
     assert done.stdout.splitlines()[0] == "not deterministic  3 runs of program.py, different numbers of steps"
     assert done.stdout.splitlines()[-1] == "run 2: same as run 1"
 
@@ -138,8 +138,8 @@ def test_the_seed_of_hashes_is_not_fixed():
 
         join([f"word{number}" for number in range(50)])
     """)
-    assert flowtrace_process("check", "program.py", PYTHONHASHSEED=None).returncode == 1
-    assert flowtrace_process("check", "program.py", PYTHONHASHSEED="1").returncode == 0
+    assert flowtrace("check", "program.py", PYTHONHASHSEED=None).returncode == 1
+    assert flowtrace("check", "program.py", PYTHONHASHSEED="1").returncode == 0
 
 
 def test_threads_and_flows_in_any_order_are_no_difference():
@@ -164,7 +164,7 @@ def test_threads_and_flows_in_any_order_are_no_difference():
             with flow("shared"):
                 list(pool.map(propagate(work), range(12)))
     """)
-    done = flowtrace_process("check", "program.py")
+    done = flowtrace("check", "program.py")
     assert (done.returncode, done.stdout) == (0, "deterministic  3 runs of program.py, 40 steps\n")
 
 
@@ -183,9 +183,9 @@ def test_child_processes_are_compared_too():
                 pool.join()
             work(3) if "steady" in sys.argv else None
     """)
-    steady = flowtrace_process("check", "-n", "2", "program.py", "steady")
+    steady = flowtrace("check", "-n", "2", "program.py", "steady")
     assert (steady.returncode, steady.stdout) == (0, "deterministic  2 runs of program.py steady, 3 steps\n")
-    assert flowtrace_process("check", "-n", "2", "program.py").returncode == 1
+    assert flowtrace("check", "-n", "2", "program.py").returncode == 1
 
 
 def test_exit_codes_are_told_and_have_to_be_the_same():
@@ -195,7 +195,7 @@ def test_exit_codes_are_told_and_have_to_be_the_same():
 
         fail()
     """)
-    done = flowtrace_process("check", "--quiet", "program.py")
+    done = flowtrace("check", "--quiet", "program.py")
     assert (done.returncode, done.stdout) == (
         0,
         "deterministic  3 runs of program.py, 1 step\neach run ended with exit code 1\n",
@@ -210,7 +210,7 @@ def test_exit_codes_are_told_and_have_to_be_the_same():
         again.touch()
         sys.exit(code)
     """)
-    done = flowtrace_process("check", "--quiet", "program.py")
+    done = flowtrace("check", "--quiet", "program.py")
     assert (done.returncode, done.stdout.splitlines()[:2]) == (
         1,
         ["not deterministic  3 runs of program.py, 1 step", "exit codes: 0, 3, 3"],
@@ -226,7 +226,7 @@ def test_a_file_as_input_is_read_by_each_run_from_its_beginning():
     """)
     Path("input.txt").write_text("hello")
     with Path("input.txt").open() as file:
-        done = flowtrace_process("check", "--json", "program.py", stdin=file)
+        done = flowtrace("check", "--json", "program.py", stdin=file)
     assert (done.returncode, done.stderr) == (0, "hello\n")
     assert flowtrace_process("check", "program.py", stdin="a pipe").stderr == "\n"
 
@@ -239,7 +239,7 @@ def test_the_traces_can_be_kept_and_compared_again():
         with flow("f"):
             node("x" * 100)
     """)
-    done = flowtrace_process("check", "-n", "2", "--keep", "kept", "program.py", FLOWTRACE_MAX_VALUE_BYTES="50")
+    done = flowtrace("check", "-n", "2", "--keep", "kept", "program.py", FLOWTRACE_MAX_VALUE_BYTES="50")
     assert done.returncode == 1
     runs = [Path("kept") / name / "program.json" for name in ("run-1", "run-2")]
     assert [[step.node_id for step in load_trace(path).steps] for path in runs] == [["c.node", "f"]] * 2
@@ -248,7 +248,7 @@ def test_the_traces_can_be_kept_and_compared_again():
         "first divergence: c.node, call 1, inside f: output changed"
     )
     assert len(list(Path("kept").rglob("*.json"))) == 4
-    again = flowtrace_process("check", "--keep", "kept", "program.py")
+    again = flowtrace("check", "--keep", "kept", "program.py")
     complaint = "flowtrace: kept: is not empty; the traces would mix with the files in it\n"
     assert (again.returncode, again.stdout, again.stderr) == (2, "", complaint)
 
@@ -258,7 +258,7 @@ def test_modules_options_and_patterns_are_passed_on():
     Path("pkg/__init__.py").touch()
     Path("pkg/nodes.py").write_text("def node(x): return x\n")
     Path("pkg/main.py").write_text("import sys\nfrom pkg.nodes import node\nprint(node(sys.argv[1:]))\n")
-    done = flowtrace_process("check", "--auto", "pkg.nodes", "-m", "pkg.main", "--quiet", "-n")
+    done = flowtrace("check", "--auto", "pkg.nodes", "-m", "pkg.main", "--quiet", "-n")
     assert (done.returncode, done.stdout, done.stderr) == (
         0,
         "deterministic  3 runs of -m pkg.main --quiet -n, 1 step\n",
@@ -285,7 +285,7 @@ def test_modules_options_and_patterns_are_passed_on():
 )
 def test_what_can_not_be_checked_ends_with_2(arguments, variables, complaint):
     program(STEADY)
-    done = flowtrace_process("check", *arguments, **variables)
+    done = flowtrace("check", *arguments, **variables)
     assert (done.returncode, done.stdout, done.stderr.splitlines()[-1]) == (2, "", complaint)
 
 
@@ -297,7 +297,7 @@ def test_what_rolled_out_of_the_buffer_is_told():
         with flow("f"):
             for number in range(30): node(number)
     """)
-    done = flowtrace_process("check", "-n", "2", "program.py", FLOWTRACE_BUFFER_SIZE="20")
+    done = flowtrace("check", "-n", "2", "program.py", FLOWTRACE_BUFFER_SIZE="20")
     assert done.returncode == 0
     assert "steps that had rolled out of the buffer (10)" in done.stdout
 
