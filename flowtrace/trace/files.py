@@ -125,7 +125,7 @@ def read_up_to(limit: int, descriptor: int) -> bytes:
 
 
 class Folder:
-    """A folder that is held open, so that nobody can swap it for a link while files in it are looked at and removed.
+    """A folder that is held open, so that it can't be swapped for a link while files in it are looked at and removed.
 
     Where the system can't open a name inside an open folder, the path is checked for links once, at the start.
 
@@ -215,9 +215,9 @@ def _open_folder(base: str, parts: Sequence[str]) -> int:
 # --- writing in one step
 
 
-def at_once(put_in_place: Callable[[], None]) -> bool:
+def at_once(put: Callable[[], None]) -> bool:
     """Put a new file in its place, whatever else is written there."""
-    put_in_place()
+    put()
     return True
 
 
