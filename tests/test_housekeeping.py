@@ -394,6 +394,17 @@ def test_payloads_of_one_path_do_not_grow_without_end(tmp_path):
     assert len(list((tmp_path / "trace.payloads").iterdir())) == 4  # the copy's has to stay beside these three
 
 
+def test_payloads_within_the_limit_cost_no_listing_of_the_folder_of_the_trace(tmp_path, monkeypatch):
+    listed = []
+    plainly = Folder.names
+    monkeypatch.setattr(Folder, "names", lambda self: listed.append(self.path) or plainly(self))
+    with flowtrace.override(
+        mode="on", out_path=tmp_path / "trace.json", max_files=3, capture_inputs=True, max_value_bytes=100
+    ):
+        fail_often(3, value="x" * 200)
+    assert set(listed) == {str(tmp_path / "trace.payloads")}
+
+
 def test_a_payload_that_another_process_needs_again_is_put_back(tmp_path, monkeypatch):
     keeping = Retention(str(tmp_path / "{flow_id}.json"), 1)
     with flowtrace.override(mode="on", out_path=tmp_path / "{flow_id}.json", capture_inputs=True, max_value_bytes=100):

@@ -269,7 +269,7 @@ class _View:
                 yield [(indent, ""), (f"{label} {', '.join(map(printable, self._some(pointers)))}{more}", "dim")]
 
     def _payload_file(self, label: str, path: str, indent: str) -> Iterator[Line]:
-        value, reason = self.files.value(path)
+        value, reason = self.files.read_once(path)
         yield [(indent, ""), (f"{label} in {_short_name(path)}", "")]
         if reason:
             yield [(indent, ""), (f"  {_short_name(reason)}", "yellow")]

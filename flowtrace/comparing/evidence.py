@@ -8,25 +8,15 @@ from typing import Any, Final, NamedTuple
 from flowtrace.comparing.align import Call
 from flowtrace.comparing.json_changes import changes, is_same
 from flowtrace.comparing.result import Aspect, Doubt
-from flowtrace.trace.model import (
-    INPUT,
-    OUTPUT,
-    STATE_DELTA,
-    UNSET,
-    Hash,
-    Step,
-    StepError,
-    Trace,
-    is_within,
-    to_document,
-)
+from flowtrace.trace import model
+from flowtrace.trace.model import UNSET, Step
 from flowtrace.trace.payload_files import PayloadValues
 from flowtrace.values.digest import KEYED_ALGORITHM
 from flowtrace.values.encode import TAG
 
 _MAX_CHANGES: Final = 20  # listed of one value
 _MAX_EXAMPLES: Final = 5
-_PARTS: Final = {"input": INPUT, "output": OUTPUT, "state_delta": STATE_DELTA}
+_PARTS: Final = {"input": model.INPUT, "output": model.OUTPUT, "state_delta": model.STATE_DELTA}
 _COMPARED_DETAILS: Final = ("type", "causes", "notes", "exceptions")  # not frames: editing the file changes their lines
 _MISSING: Final = object()
 
@@ -46,7 +36,7 @@ class Side(NamedTuple):
         path: its file, to find its payload files; None where it is not known.
     """
 
-    trace: Trace
+    trace: model.Trace
     name: str
     path: str | None
 
@@ -107,7 +97,7 @@ class Evidence:
     def _state_delta(self, a: Call, b: Call) -> Aspect | None:
         return self._hashes("state_delta", a, b, a.step.state_delta_hash, b.step.state_delta_hash)
 
-    def _hashes(self, what: str, a: Call, b: Call, ours: Hash | None, theirs: Hash | None) -> Aspect | None:
+    def _hashes(self, what: str, a: Call, b: Call, ours: model.Hash | None, theirs: model.Hash | None) -> Aspect | None:
         if ours is None and theirs is None:
             return None
         aspect = Aspect(what, _hash_text(ours), _hash_text(theirs))
@@ -130,7 +120,7 @@ class Evidence:
         if not is_redacted and ours is not _MISSING and theirs is not _MISSING:
             if not is_same(ours, theirs):
                 return aspect
-            self._doubt_equality(what, a, b, Hash(algorithm=KEYED_ALGORITHM, value=""))
+            self._doubt_equality(what, a, b, model.Hash(algorithm=KEYED_ALGORITHM, value=""))
             return None
         self._doubt(reason, a)
         if reason == _KEYS_MAY_DIFFER:
@@ -138,7 +128,7 @@ class Evidence:
         self.undecided += 1
         return None
 
-    def _doubt_equality(self, what: str, a: Call, b: Call, found: Hash) -> None:
+    def _doubt_equality(self, what: str, a: Call, b: Call, found: model.Hash) -> None:
         """Note where equal hashes are no proof: opaque parts are not hashed, and redacted ones only with a key."""
         if _touches(what, a.step.opaque) or _touches(what, b.step.opaque):
             self._doubt(_OPAQUE, a)
@@ -168,7 +158,7 @@ def _value(what: str, step: Step, files: PayloadValues) -> tuple[Any, str]:
         path = step.invocation_path
         value = step.invocation_json.get("payload", UNSET) if isinstance(step.invocation_json, dict) else UNSET
     if path is not None:
-        value, reason = files.value(path)
+        value, reason = files.read(path)
         return (_MISSING, reason) if reason else (value, "")
     if value is UNSET:
         return _MISSING, "not captured"
@@ -179,7 +169,7 @@ def _value(what: str, step: Step, files: PayloadValues) -> tuple[Any, str]:
 
 def _touches(what: str, pointers: list[str]) -> bool:
     """Return True if some pointers lead into a part of a step."""
-    return any(is_within(pointer, _PARTS[what]) for pointer in pointers)
+    return any(model.is_within(pointer, _PARTS[what]) for pointer in pointers)
 
 
 def _state(call: Call) -> str:
@@ -193,21 +183,21 @@ def _error(a: Step, b: Step) -> Aspect | None:
     return None if ours == theirs else Aspect("error", ours, theirs)
 
 
-def _compared_error(error: StepError) -> dict[str, Any]:
+def _compared_error(error: model.StepError) -> dict[str, Any]:
     details = error.details if isinstance(error.details, dict) else {}
     compared = {name: details[name] for name in _COMPARED_DETAILS if name in details}
     return {"code": error.code, "message": error.message} | compared
 
 
 def _issues(a: Step, b: Step) -> Aspect | None:
-    ours, theirs = ([to_document(issue) for issue in step.validation_issues] for step in (a, b))
+    ours, theirs = ([model.to_document(issue) for issue in step.validation_issues] for step in (a, b))
     if ours == theirs:
         return None
     shown, left_out = changes(ours, theirs, _MAX_CHANGES)
     return Aspect("validation_issues", ours[:_MAX_CHANGES], theirs[:_MAX_CHANGES], tuple(shown), left_out)
 
 
-def _hash_text(found: Hash | None) -> str | None:
+def _hash_text(found: model.Hash | None) -> str | None:
     return None if found is None else f"{found.algorithm}:{found.value}"
 
 

@@ -20,8 +20,8 @@ from flowtrace.values.encode import TAG
 from flowtrace.values.json import loads
 
 MAX_PAYLOAD_BYTES: Final = 1 << 28  # 256 MiB: a recorder keeps no more of one value than fits in its buffer
-MAX_SHOWN_BYTES: Final = 1 << 22  # 4 MiB, of a file that is shown or compared
-MAX_ALL_SHOWN_BYTES: Final = 1 << 26  # 64 MiB, of all such files of a trace
+_MAX_SHOWN_BYTES: Final = 1 << 22  # 4 MiB, of a file that is shown or compared
+_MAX_ALL_SHOWN_BYTES: Final = 1 << 26  # 64 MiB, of all such files of a trace
 _LONGEST_PATH: Final = 1024
 PAYLOAD_NAME: Final = re.compile(r"([0-9a-f]{64})\.json", re.ASCII)
 
@@ -242,9 +242,7 @@ def from_file(relative: str, folder: str, limit: int = MAX_PAYLOAD_BYTES) -> tup
 
 
 class PayloadValues:
-    """The values in the payload files of a trace that is shown or compared.
-
-    Each file is read once, and no more bytes of all of them than a reader needs.
+    """The values in the payload files of a trace that is shown or compared, with a limit for all files together.
 
     Args:
         trace_path: the trace file; None where it is not known.
@@ -252,26 +250,26 @@ class PayloadValues:
 
     def __init__(self, trace_path: str | os.PathLike[str] | None) -> None:
         self._folder = None if trace_path is None else os.path.dirname(os.path.abspath(trace_path))
-        self._bytes_left = MAX_ALL_SHOWN_BYTES
-        self._found: dict[str, tuple[Any, str]] = {}
+        self._bytes_left = _MAX_ALL_SHOWN_BYTES
+        self._read_before: dict[str, tuple[Any, str]] = {}
 
-    def value(self, relative: str) -> tuple[Any, str]:
+    def read(self, relative: str) -> tuple[Any, str]:
         """Return the value in a payload file and ``""``, or None and why there is none.
 
         Args:
             relative: the file's path as the trace gives it.
         """
-        found = self._found.get(relative)
-        if found is None:
-            found = self._found[relative] = self._read(relative)
-        return found
-
-    def _read(self, relative: str) -> tuple[Any, str]:
         if self._folder is None:
             return None, "the folder of the trace is not known"
         try:
-            value, size = from_file(relative, self._folder, min(MAX_SHOWN_BYTES, self._bytes_left))
+            value, size = from_file(relative, self._folder, min(_MAX_SHOWN_BYTES, self._bytes_left))
         except NotCapturedError as error:
             return None, str(error)
         self._bytes_left -= size
         return value, ""
+
+    def read_once(self, relative: str) -> tuple[Any, str]:
+        """Do the same, and keep the result, for steps that name the same file."""
+        if relative not in self._read_before:
+            self._read_before[relative] = self.read(relative)
+        return self._read_before[relative]

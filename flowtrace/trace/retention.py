@@ -234,11 +234,10 @@ class Retention:
 
     def _tidy_payloads(self, path: str) -> None:
         """Remove the payload files of a path that no file names: all where its trace is gone, else the oldest."""
-        *parts, name = self._paths.parts(path)
+        *parts, _ = self._paths.parts(path)
         with Folder(self._paths.base, parts) as folder:
-            kept = self._max_files if name in folder.names() else 0
             try:
-                self._remove_payloads(folder, path, kept)
+                self._remove_payloads(folder, path, kept=self._max_files if os.path.lexists(path) else 0)
             except OSError as error:  # there are none, or their folder is a link
                 let_through(error)
             folder.remove_if_empty(payload_folder(path))
