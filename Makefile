@@ -8,7 +8,8 @@ ARGS ?=
 SUITES ?= toolz asyncstdlib attrs
 
 VERSION := $(shell $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) and print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-BUILD := .venv/build
+BUILD := .venv/$(VERSION)-build
+DIST := dist/$(VERSION)
 TEST := .venv/$(VERSION)-test
 DEMO := .venv/$(VERSION)-demo
 DEV := .venv/$(VERSION)-dev
@@ -16,8 +17,8 @@ PEERS := .venv/$(VERSION)-peers
 
 # What goes into the wheel; folders are listed too, so that a removed file counts as a change.
 SOURCES := pyproject.toml $(wildcard README.md LICENSE) \
-	$(shell find flowtrace -name __pycache__ -prune -o -print)
-WHEEL = dist/flowtrace-*.whl
+	$(shell find flowtrace -name __pycache__ -prune -o -name "*.so" -prune -o -print)
+WHEEL = $(DIST)/flowtrace-*.whl
 TRACE := artifacts/trace.json
 
 # One pip, the build environment's, installs into all of them: a pip of its own would cost each several seconds.
@@ -57,13 +58,18 @@ demo: $(DEMO)/.package ## run the example that fails, and read its trace
 # A test that is done early leaves its worker free for the next, wherever that stands.
 PYTEST = $(TEST)/bin/pytest -n auto --dist worksteal
 
+# What a call goes through, once more by the pure twin of the native core.
+BOTH := tests/test_core.py tests/test_runs.py tests/test_traced_node.py tests/test_traced_classes.py tests/conformance
+
 .PHONY: test
 test: $(TEST)/.groups ## build the wheel, install it, run pytest against it: a part that takes minutes
 	@$(PYTEST) $(ARGS)
+	@$(if $(ARGS),,FLOWTRACE_PURE=1 $(PYTEST) $(BOTH))
 
 .PHONY: test-all
 test-all: $(TEST)/.groups ## the same with every combinatorial case and all that takes long
 	@$(PYTEST) --all $(ARGS)
+	@$(if $(ARGS),,FLOWTRACE_PURE=1 $(PYTEST) $(BOTH))
 
 .PHONY: kill-loop
 kill-loop: $(TEST)/.groups ## kill programs that write traces, 1,000 times, and look at every file
@@ -86,7 +92,7 @@ bench-quick: $(PEERS)/.groups ## the central rows of it, in less than a minute
 	@$(PEERS)/bin/python bench/benchmark.py --quick $(ARGS)
 
 .PHONY: thirdparty
-thirdparty: dist/.built ## run other packages' own tests with every function of theirs decorated
+thirdparty: $(DIST)/.built ## run other packages' own tests with every function of theirs decorated
 	@$(PYTHON) tests/thirdparty/run.py --flowtrace $(WHEEL) $(SUITES)
 
 .PHONY: lint
@@ -110,8 +116,8 @@ format: $(DEV)/.groups ## format the code and apply ruff's safe fixes
 	@$(DEV)/bin/ruff format .
 
 .PHONY: wheel
-wheel: dist/.built ## build the wheel and the source archive into dist/
-	@ls dist/flowtrace-*
+wheel: $(DIST)/.built ## build the wheel and the source archive into dist/
+	@ls $(DIST)/flowtrace-*
 
 .PHONY: clean
 clean: ## remove all that make made
@@ -156,14 +162,17 @@ $(BUILD)/.ready:
 	@$(PYTHON) -m venv --clear --without-pip $*
 	@touch $@
 
-dist/.built: $(SOURCES) | $(BUILD)/.ready
+# Built with the Python that is tested, since the native core is made for one version; in a folder of its own, so that no
+# earlier build leaves anything in the wheel.
+$(DIST)/.built: $(SOURCES) | $(BUILD)/.ready
 	@$(call pip,$(BUILD)) --group build
-	@rm -rf dist
-	@log=$$($(BUILD)/bin/hatchling build -d dist 2>&1) || { echo "$$log" >&2; exit 1; }
+	@rm -rf $(DIST) build
+	@log=$$($(BUILD)/bin/python -m build --no-isolation --outdir $(DIST) . 2>&1) || { echo "$$log" >&2; exit 1; }
+	@rm -rf build
 	@touch $@
 
 # The test environment holds the wheel itself, never a link to the source folder ...
-$(TEST)/.wheel: dist/.built | $(TEST)/.ready
+$(TEST)/.wheel: $(DIST)/.built | $(TEST)/.ready
 	@$(call pip,$(TEST)) --force-reinstall --no-deps --compile $(WHEEL)
 	@touch $@
 
@@ -173,7 +182,7 @@ $(TEST)/.groups: pyproject.toml | $(TEST)/.wheel
 	@touch $@
 
 # The decorators that flowtrace is compared with, and the wheel.
-$(PEERS)/.groups: pyproject.toml dist/.built | $(PEERS)/.ready
+$(PEERS)/.groups: pyproject.toml $(DIST)/.built | $(PEERS)/.ready
 	@$(call pip,$(PEERS)) --group peers
 	@$(call pip,$(PEERS)) --force-reinstall --no-deps $(WHEEL)
 	@$(call pip,$(PEERS)) $(WHEEL)

@@ -57,7 +57,8 @@ def tmp_path(tmp_path_factory, disk_folder, request):
 @pytest.fixture(autouse=True)
 def pristine(monkeypatch, tmp_path):
     for name in list(os.environ):
-        if name.startswith("FLOWTRACE_") or name in ("GIT_SHA", "GITHUB_SHA", "CI", "COLUMNS"):
+        is_ours = name.startswith("FLOWTRACE_") and name != "FLOWTRACE_PURE"  # which core is under test
+        if is_ours or name in ("GIT_SHA", "GITHUB_SHA", "CI", "COLUMNS"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("SERVICE_API_TOKEN", secrets_scan.planted("environment"))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # where a test runs pytest: loading them takes longer

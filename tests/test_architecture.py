@@ -111,7 +111,8 @@ def test_the_exceptions_are_needed():
 
 
 def test_a_walk_over_the_packages_finds_every_file():
-    assert sorted(walked()) == sorted({module_of(file) for file in FILES} - NOT_A_MODULE)
+    compiled = {"flowtrace.calls._native"}  # where there was a compiler
+    assert sorted(set(walked()) - compiled) == sorted({module_of(file) for file in FILES} - NOT_A_MODULE)
 
 
 def test_importing_every_module_changes_nothing_in_the_process():

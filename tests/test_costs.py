@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import sys
 import tracemalloc
 import weakref
-from types import FunctionType
 
 import pytest
 
 import flowtrace
 from flowtrace import traced_node
-from flowtrace.instrument import class_methods
+from flowtrace.calls.core import NATIVE
 from flowtrace.recording.buffer import Buffer
 from flowtrace.recording.state import STATE, running
 from flowtrace.recording.step import Step
@@ -104,24 +102,25 @@ print(sorted(heavy), sorted(name for name in sys.modules if name.startswith("flo
 """
     done = run_program(tmp_path, program)
     host = ["host", *(f"host.{name}" for name in ("objects", "safe_loading", "switch"))]
-    files = ("class_methods", "flow", "proxies", "subjects", "traced_node", "wrappers")
-    instrument = ["instrument", *(f"instrument.{name}" for name in files)]
-    assert done.stdout == f"[] {['flowtrace', *(f'flowtrace.{name}' for name in (*host, *instrument))]}\n"
+    own = ("_native", "core", "kinds", "subject") if NATIVE is not None else ("core", "kinds", "pure", "subject")
+    calls = ["calls", *(f"calls.{name}" for name in own)]
+    instrument = ["instrument", *(f"instrument.{name}" for name in ("flow", "proxies", "subjects", "traced_node"))]
+    assert done.stdout == f"[] {['flowtrace', *(f'flowtrace.{name}' for name in (*calls, *host, *instrument))]}\n"
 
 
-def test_off_the_class_holds_the_very_function():
+@pytest.mark.parametrize("mode", ["off", "on"])
+def test_what_a_class_holds_stays_one_object(mode):
     def handle(self):
         return 1
 
-    flowtrace.configure(mode="off")
+    flowtrace.configure(mode=mode)
     handle.__qualname__ = "Owner.handle"
-    owner = type("Owner", (), {"__module__": __name__, "handle": traced_node(handle)})
-    assert vars(owner)["handle"] is handle
-    flowtrace.configure(mode="on", out_path="trace.json")
-    assert vars(owner)["handle"] is not handle
-    assert vars(owner)["handle"].__wrapped__ is handle
-    flowtrace.configure(mode="off")
-    assert vars(owner)["handle"] is handle
+    node = traced_node(handle)
+    owner = type("Owner", (), {"__module__": __name__, "handle": node, "alias": node})
+    for switched in ("on", "off", "always"):
+        flowtrace.configure(mode=switched, out_path="trace.json")
+        assert owner.handle is owner.alias is owner.handle is vars(owner)["handle"] is node
+        assert owner().handle() == 1
 
 
 class Thing:
@@ -243,43 +242,3 @@ def test_on_a_buffer_counts_while_another_thread_adds_to_it():
         buffer.add(large)
     assert sum(step.size() for step in buffer.newest()) <= 1 << 20
     assert len(buffer.newest()) == 2
-
-
-def test_a_method_is_forgotten_with_its_class():
-    def make():
-        class Local:
-            @traced_node
-            def handle(self):
-                return __class__
-
-        return Local
-
-    gc.collect()
-    before = len(class_methods._state.methods)
-    make()
-    gc.collect()
-    assert len(class_methods._state.methods) == before
-
-
-def test_the_switch_looks_at_each_class_of_one_name_once(monkeypatch):
-    def make():
-        @dataclasses.dataclass(slots=True)
-        class Local:
-            @traced_node
-            def handle(self):
-                return type(self).handle
-
-        return Local
-
-    flowtrace.configure(mode="off")
-    made = [make() for _ in range(60)]
-    settled = []
-    change = class_methods._follow_in_class
-    monkeypatch.setattr(
-        class_methods, "_follow_in_class", lambda owner, method: (settled.append(owner), change(owner, method))
-    )
-    with recording():
-        assert all(type(vars(cls)["handle"]) is not FunctionType for cls in made)
-        on = sum(owner.__name__ == "Local" for owner in settled)
-    assert all(type(vars(cls)["handle"]) is FunctionType for cls in made)
-    assert 60 <= on <= 3 * 60  # a class with slots has another one behind it, which it was made from

@@ -144,7 +144,7 @@ def nested_failure(error):
 GUARDS = {
     "blackbox.hot_path": {"begin", "end", "_begin_otherwise"},
     "host.signals": {"is_from_handler", "let_through"},
-    "instrument.wrappers": {"_advance", "_first_step", "_pass_on", "_stop", "_Unstarted"},
+    "calls.pure": {"_advance", "_first_step", "_pass_on", "_stop", "_Unstarted"},
     "recording.hot_path": {
         "begin",
         "prepare",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
+import weakref
 from pathlib import Path
 
 import pytest
 
 import flowtrace
 from flowtrace import traced_node
-from flowtrace.instrument import wrappers
-from flowtrace.recording.process import step_passed
 from flowtrace.recording.state import STATE
 from tests.programs import run_program
 
@@ -142,44 +142,44 @@ def test_all_that_a_call_needs_is_loaded_by_the_first_one(tmp_path):
 # --- modules that are recognised
 
 
-@pytest.mark.parametrize("name", ["flowtrace.instrument.wrappers", "moved.to.another.package"])
-def test_the_frames_of_wrappers_are_recognised_by_their_module_not_by_its_name(name, monkeypatch, tmp_path):
-    flowtrace.configure(mode="on", out_path=tmp_path / "t.json")
+def test_an_error_that_a_step_has_seen_is_known_again_at_the_end_of_its_flow(tmp_path):
+    @traced_node
+    def fails(depth):
+        if depth:
+            return fails(depth - 1)
+        raise LookupError("once")
+
+    flowtrace.configure(mode="on", out_path=str(tmp_path / "{flow_id}.json"))
+    with pytest.raises(LookupError), flowtrace.flow("seen"):
+        fails(5)
+    with pytest.raises(LookupError), flowtrace.flow("unseen"):
+        raise LookupError("once")
+    with pytest.raises(LookupError), flowtrace.flow("another"):
+        try:
+            fails(0)
+        except LookupError:
+            raise LookupError("a new one") from None
+    found = {path.stem: [step.operation for step in flowtrace.load_trace(path).steps] for path in tmp_path.iterdir()}
+    assert [name.rpartition(".")[2] for name in found["seen"]] == ["fails"] * 6
+    assert found["unseen"] == ["unknown"]
+    assert [name.rpartition(".")[2] for name in found["another"]] == ["fails", "unknown"]
+
+
+def test_marks_of_errors_are_few_and_hold_no_error():
+    class Odd(Exception):
+        pass
 
     @traced_node
-    def inner():
-        raise ValueError("mine")
+    def fails():
+        raise Odd
 
-    @traced_node
-    def outer():
-        step = flowtrace.current_step()  # a variable of this name in the program's own frames means nothing
-        assert step
-        inner()
-
-    with pytest.raises(ValueError) as first:
-        inner()  # loads the recorder
-    monkeypatch.setattr(wrappers, "__name__", name)
-    with pytest.raises(ValueError) as caught:
-        outer()
-    assert step_passed(first.value, None).node.function.__name__ == "inner"
-    assert step_passed(caught.value, None).node.function.__name__ == "outer"
-    monkeypatch.setattr(STATE, "wrapper_globals", {})
-    assert step_passed(caught.value, None) is None
-
-
-def test_a_programs_frame_with_a_step_in_it_is_no_wrapper(tmp_path):
-    flowtrace.configure(mode="on", out_path=tmp_path / "t.json")
-    found = []
-
-    @traced_node
-    def note():
-        found.append(flowtrace.current_step())
-
-    def failing():
-        step = found[0]
-        raise ValueError(step)
-
-    note()
-    with pytest.raises(ValueError) as caught:
-        failing()
-    assert step_passed(caught.value, None) is None
+    flowtrace.configure(mode="on", out_path="trace.json")
+    seen = []
+    for _ in range(300):
+        try:
+            fails()
+        except Odd as error:
+            seen.append(weakref.ref(error))
+    gc.collect()
+    assert [reference() for reference in seen] == [None] * 300
+    assert len(STATE.passed._noted) <= 100

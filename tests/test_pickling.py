@@ -14,7 +14,7 @@ import pytest
 
 import flowtrace
 from flowtrace import flow, traced_node
-from flowtrace.instrument.proxies import TracedFunction
+from flowtrace.instrument.proxies import is_traced
 
 MODES = ("off", "on", "always")
 
@@ -257,7 +257,7 @@ def test_a_class_and_its_instances_arrive(travel, protocol, mode):
 def test_what_no_module_has_under_its_name_arrives_working_and_undecorated(name, travel, protocol, mode):
     arrived = travel(UNNAMED[name], protocol)
     assert arrived(4) == 8
-    assert not isinstance(arrived, TracedFunction)
+    assert not is_traced(arrived)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -311,7 +311,7 @@ def test_cloudpickle_takes_local_functions_and_classes_by_value_undecorated(mode
 
     send = cloudpickle.dumps
     assert pickle.loads(send(local))(1) == 6
-    assert not isinstance(pickle.loads(send(local)), TracedFunction)
+    assert not is_traced(pickle.loads(send(local)))
     assert pickle.loads(send(recursive))(3) == 3
     assert pickle.loads(send(traced_node(lambda value: value + offset)))(1) == 6
     assert pickle.loads(send(Local))().method(1) == 6

@@ -167,8 +167,8 @@ CLOUD = """
         "functions = pickle.load(sys.stdin.buffer)\\n"
         "assert [function(2) for function in functions] == [5] * len(functions)\\n"
         "assert functions[0](100) == 11\\n"
-        "from flowtrace.instrument.proxies import TracedFunction\\n"
-        "assert not isinstance(functions[0], TracedFunction)\\n"
+        "from flowtrace.instrument.proxies import is_traced\\n"
+        "assert not is_traced(functions[0])\\n"
     )
     subprocess.run([sys.executable, "-c", receive], input=cloudpickle.dumps(sent), check=True)
 """

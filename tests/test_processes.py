@@ -549,36 +549,6 @@ held.wait()
 """
 
 
-def test_a_fork_while_a_thread_turns_the_switch_can_still_make_classes(tmp_path):
-    program = """
-import os
-import signal
-import threading
-import flowtrace
-from flowtrace.instrument import class_methods
-
-flowtrace.configure(mode="on")
-flowtrace.configure(mode="off")
-LOCK = class_methods._state.lock
-"""
-    goes_on = """
-child = os.fork()
-if not child:
-    signal.alarm(10)
-
-    class Made:
-        @flowtrace.traced_node
-        def handle(self):
-            return 1
-
-    os._exit(Made().handle())
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-done.set()
-thread.join()
-"""
-    assert run_program(tmp_path, program, HELD, goes_on).stdout == "1\n"
-
-
 def test_a_forked_child_goes_on_with_a_generator_of_its_parent(tmp_path):
     program = """
 import os

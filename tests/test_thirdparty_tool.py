@@ -14,7 +14,7 @@ from types import FunctionType
 
 import pytest
 
-from flowtrace.instrument.proxies import TracedFunction
+from flowtrace.instrument import proxies
 from flowtrace.instrument.traced_node import traced_node
 from flowtrace.testing import recording
 
@@ -157,7 +157,7 @@ def is_traced(value):
     """Class methods, static methods and partials stay what they are, around a traced function."""
     inside = getattr(value, "func", None) if type(value) is functools.partial else value
     inside = inside.__func__ if type(value) in (classmethod, staticmethod) else inside
-    return type(inside) is TracedFunction
+    return proxies.is_traced(inside)
 
 
 @pytest.mark.parametrize("name", ["plain", "shout", "add_one", "cached", "stream", "coroutine"])
@@ -181,18 +181,18 @@ def test_every_function_of_a_class_is_decorated(everything, name):
 
 def test_the_three_functions_of_a_property_are_decorated(everything):
     size = vars(everything.Base)["size"]
-    assert [type(part) for part in (size.fget, size.fset, size.fdel)] == [TracedFunction] * 3
+    assert all(map(is_traced, (size.fget, size.fset, size.fdel)))
     assert size.__doc__ == "How large."
 
 
 def test_cached_properties_and_partial_methods_are_decorated_inside(everything):
-    assert type(vars(everything.Base)["once"].func) is TracedFunction
+    assert is_traced(vars(everything.Base)["once"].func)
     assert vars(everything.Base)["half"].func is vars(everything.Base)["static"]
 
 
 def test_nested_classes_and_metaclasses_are_decorated(everything):
-    assert type(vars(everything.Base.Inner)["method"]) is TracedFunction
-    assert type(vars(everything.Meta)["on_the_class"]) is TracedFunction
+    assert is_traced(vars(everything.Base.Inner)["method"])
+    assert is_traced(vars(everything.Meta)["on_the_class"])
 
 
 def test_the_same_function_under_two_names_becomes_the_same_wrapper(everything):
@@ -252,14 +252,14 @@ def test_a_name_taken_before_decoration_is_put_right(load):
         }
     )
     first, second = importlib.import_module("fakepkg.first"), importlib.import_module("fakepkg.second")
-    assert type(first.f) is TracedFunction
+    assert is_traced(first.f)
     assert second.f is first.f
     assert vars(second.A)["taken"] is first.f
 
 
 def test_modules_that_were_imported_before_are_decorated_too(load):
     everywhere = load({"early": "def f(): ...\n"}, first="fakepkg.early")
-    assert type(sys.modules["fakepkg.early"].f) is TracedFunction
+    assert is_traced(sys.modules["fakepkg.early"].f)
     assert everywhere.decorated == 1
 
 
@@ -274,7 +274,7 @@ def test_functions_made_by_a_decorator_count_as_the_modules_own(load):
     text = "import functools\nfrom contextlib import contextmanager\n@contextmanager\ndef held():\n    yield 1\n"
     load({"made": text})
     made = importlib.import_module("fakepkg.made")
-    assert type(made.held) is TracedFunction
+    assert is_traced(made.held)
     with made.held() as value:
         assert value == 1
 
@@ -425,5 +425,5 @@ def test_decorating_twice_changes_nothing(load):
 def test_functools_wraps_of_a_foreign_function_is_the_modules_own(load):
     load({"one": "import functools, os\n@functools.wraps(os.getcwd)\ndef here():\n    return 1\n"})
     module = importlib.import_module("fakepkg.one")
-    assert type(module.here) is TracedFunction
+    assert is_traced(module.here)
     assert module.here() == 1

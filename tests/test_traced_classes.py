@@ -14,7 +14,7 @@ import pytest
 
 import flowtrace
 from flowtrace import traced_node
-from flowtrace.instrument.proxies import TracedFunction
+from flowtrace.instrument.proxies import is_traced
 from flowtrace.testing import recording
 
 HERE = __name__
@@ -97,11 +97,7 @@ class Child(Service):
 
 
 def traced_names(cls):
-    return {
-        name
-        for name, member in vars(cls).items()
-        if isinstance(getattr(member, "__func__", member), TracedFunction) or type(member) is TracedFunction
-    }
+    return {name for name, member in vars(cls).items() if is_traced(getattr(member, "__func__", member))}
 
 
 def test_decorating_a_class_wraps_its_public_methods_and_nothing_else():
@@ -278,7 +274,7 @@ def test_lazy_and_hostile_class_attributes_are_not_touched():
 
 
 def traced_names_by_type(cls):
-    return {name for name, member in vars(cls).items() if type(member) is TracedFunction}
+    return {name for name, member in vars(cls).items() if is_traced(member)}
 
 
 def test_a_class_of_the_interpreter_is_taken_as_it_is():

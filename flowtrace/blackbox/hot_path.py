@@ -23,7 +23,7 @@ from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps
 from flowtrace.values.snapshot import FEW_ITEMS
 
 if TYPE_CHECKING:
-    from flowtrace.instrument.subjects import Subject
+    from flowtrace.calls.subject import Subject
 
 _SORTED: Final = EXACT_TYPES | SORTED_KEYS
 _tracked: Final = is_tracked
@@ -37,7 +37,7 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
     step = Step()
     step.node = node = subject.target
     step.bound = bound
-    step.number = step.parent = step.ended = 0
+    step.held = step.number = step.parent = step.ended = 0
     step.run = step.previous = step.output = step.stream = step.slot = step.rest = None
     try:
         box: Any = (STATE.recorder or global_recorder()).policy.processor  # a cast would be a call

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import click
 
+from flowtrace.calls.core import implementation
 from flowtrace.cli.common import (
     EXIT_DIFFERS,
     EXIT_OK,
@@ -61,7 +62,8 @@ def examine(environ: Mapping[str, str]) -> dict[str, Any]:
         environ: the variables.
 
     Returns:
-        ``tracing`` (the active mode), ``why``, ``settings``, ``output``, ``problems``, ``versions``, ``extras``.
+        ``tracing`` (the active mode), ``why``, ``settings``, ``output``, ``problems``, ``core``, ``versions`` and
+        ``extras``.
     """
     parsed = variables.parse(environ)
     mode = TraceMode.OFF if parsed.disabled else parsed.config["mode"]
@@ -82,6 +84,7 @@ def examine(environ: Mapping[str, str]) -> dict[str, Any]:
         "settings": _settings(parsed, environ),
         "output": output,
         "problems": problems,
+        "core": implementation(),
         "versions": core,
         "extras": extras,
     }
@@ -102,7 +105,7 @@ def _why(parsed: variables.Parsed) -> str:
 def _settings(parsed: variables.Parsed, environ: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return every setting with its value, and the variable that it comes from; None if it is a default."""
     config = TraceConfig(**parsed.config)
-    others = {"disabled": parsed.disabled, "auto": parsed.auto, **parsed.context}
+    others = {"disabled": parsed.disabled, "auto": parsed.auto, "pure": parsed.pure, **parsed.context}
     sources = dict(parsed.sources)
     for name in ("out_path", "blackbox"):
         if name in sources:
@@ -204,6 +207,7 @@ def _lines(found: dict[str, Any]) -> Iterator[Line]:
     yield []
     yield from _setting_lines(found["settings"])
     yield []
+    yield [("calls are recorded by the ", ""), (found["core"], "bold"), (" core", "")]
     yield [(_version_list(found["versions"]), "")]
     yield from ([(f"extra {extra}: {_version_list(versions)}", "")] for extra, versions in found["extras"].items())
     yield [(printable(sys.executable), "dim")]

@@ -17,6 +17,10 @@ def _random_run_id() -> str:
     return os.urandom(16).hex()
 
 
+FOLLOWERS: Final[list[Callable[[], None]]] = []
+"""Process-global: called when an attribute of the clock is set; the native core keeps a copy of them."""
+
+
 class Clock:
     """The source of every time stamp and every id.
 
@@ -41,6 +45,11 @@ class Clock:
         self.numbers: Iterator[int] = count(1)
         self._now_origin = now()
         self._wall_origin = wall()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        for follower in FOLLOWERS:
+            follower()
 
     def adopt(self, other: Clock) -> None:
         """Become a copy of ``other``: the hot path keeps its reference to this object."""

@@ -26,6 +26,8 @@ namespace_of: Final[Callable[[type], Mapping[str, Any]]] = type.__dict__["__dict
 """Return the attributes that a class itself defines, by name."""
 direct_subclasses: Final[Callable[[type], list[type]]] = type.__dict__["__subclasses__"]
 """Return the classes that were derived from a class and still exist."""
+TRACED_TYPES: Final[list[type]] = []
+"""Process-global: types of the native core, whose objects stand for the callable in their ``__wrapped__``."""
 
 
 def first_base(cls: type) -> type:

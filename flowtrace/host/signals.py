@@ -23,7 +23,7 @@ from traceback import walk_tb
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
 
-from flowtrace.host.objects import MISSING, class_attribute, inherits, native_attribute
+from flowtrace.host.objects import MISSING, TRACED_TYPES, class_attribute, inherits, native_attribute
 
 _signal: Final[Any] = import_module("_signal")
 OWN_FOLDER: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -83,7 +83,8 @@ def _code_of(handler: Any) -> CodeType | None:
             handler = handler.__func__
         elif inherits(cls, partial):
             handler = partial.__dict__["func"].__get__(handler)
-        elif native_attribute(handler, "_self_wrapper") is not MISSING:  # no other proxy: a lazy one would run code
+        # no other proxy than those of ours and wrapt's: a lazy one would run code
+        elif any(cls is own for own in TRACED_TYPES) or native_attribute(handler, "_self_wrapper") is not MISSING:
             handler = native_attribute(handler, "__wrapped__")
         else:
             handler = class_attribute(cls, "__call__")

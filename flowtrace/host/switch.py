@@ -10,13 +10,10 @@ It starts filled: the environment is not read before the first call.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Final
 
 SWITCH: Final[list[str]] = ["unread"]
 """Process-global: empty while tracing is off."""
-LISTENERS: Final[list[Callable[[], None]]] = []
-"""Process-global: called when the switch goes from off to on or back."""
 MUTED: Final[list[str]] = []
 """Process-global: while this is not empty a replay is running, and no recorder writes a file."""
 HOME_PID: Final = os.getpid()
@@ -28,25 +25,17 @@ FALSE: Final = ("0", "false", "no", "off")
 
 def turn_on() -> None:
     """Send every later call of a decorated function to the recorder."""
-    _turn(["on"])
+    SWITCH[:] = ["on"]
 
 
 def turn_off() -> None:
     """Let every later call of a decorated function go straight to the function."""
-    _turn([])
+    SWITCH.clear()
 
 
 def forget() -> None:
     """Return to the state before first use: the next call reads the environment."""
-    _turn(["unread"])
-
-
-def _turn(state: list[str]) -> None:
-    was_on = bool(SWITCH)
-    SWITCH[:] = state
-    if was_on != bool(state):
-        for listener in LISTENERS:
-            listener()
+    SWITCH[:] = ["unread"]
 
 
 def is_unread() -> bool:

@@ -1,4 +1,4 @@
-"""`traced_node`, `flow` and the wrappers: with `host`, all that `import flowtrace` loads.
+"""`traced_node`, `flow` and the wrappers: with `host` and `calls`, all that `import flowtrace` loads.
 
 Door: `traced_node`, `flow`.
 """

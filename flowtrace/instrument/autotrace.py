@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from flowtrace.host import log
 from flowtrace.host.objects import namespace_of
-from flowtrace.instrument.proxies import TracedFunction
+from flowtrace.instrument.proxies import is_traced
 from flowtrace.instrument.traced_node import traced_node
 from flowtrace.settings import variables
 
@@ -201,8 +201,8 @@ class AutoTracer(ImportHook):
             if type(function) is FunctionType and self._is_chosen(function, module):
                 node = _traced(member)
                 type.__setattr__(cls, name, node)
-                if type(node) is TracedFunction:
-                    node.__set_name__(cls, name)
+                if is_traced(node):
+                    type(node).__set_name__(node, cls, name)
 
     def _is_chosen(self, function: FunctionType, module: str) -> bool:
         if function.__module__ != module or function.__name__ == "<lambda>":
@@ -223,7 +223,7 @@ def _is_traced(function: Any) -> bool:
     """Return True if a function is a decorator of the user's around a node."""
     for _ in range(50):
         function = vars(function).get("__wrapped__")
-        if type(function) is TracedFunction:
+        if is_traced(function):
             return True
         if type(function) is not FunctionType:
             return False

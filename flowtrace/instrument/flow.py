@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowtrace.host import switch
-from flowtrace.instrument.proxies import TracedFunction
+from flowtrace.instrument.proxies import traced
 from flowtrace.instrument.subjects import flow_subject, is_ready, start_if_asked
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
         if isinstance(function, type) or not (callable(function) or hasattr(function, "__func__")):
             raise TypeError(f"flow decorates a function or a method, not {function!r:.80}")
         start_if_asked()
-        decorated: Any = TracedFunction(function, lambda _function: flow_subject(self._make_scope))
+        decorated: Any = traced(function, lambda _function: flow_subject(self._make_scope))
         return decorated  # type: ignore[no-any-return]
 
     def _make_scope(self) -> Scope | None:

@@ -6,18 +6,19 @@ import inspect
 import sys
 import types
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from operator import itemgetter
 from types import FunctionType, MethodType
 from typing import Any, Final
 
 import wrapt
 
+from flowtrace.calls.core import NATIVE
+from flowtrace.calls.kinds import kind_of
+from flowtrace.calls.subject import Subject
 from flowtrace.host.objects import RECEIVER_NAMES
 from flowtrace.host.switch import SWITCH
-from flowtrace.instrument import class_methods
-from flowtrace.instrument.subjects import Subject, if_on
-from flowtrace.instrument.wrappers import wrapper_for
+from flowtrace.instrument.subjects import if_on
 
 MakeSubject = Callable[[Any], Subject]
 """Takes a callable, and makes the subject that its calls are recorded as."""
@@ -76,12 +77,7 @@ class _StandIn:
         return repr(self.__wrapped__)
 
     def __reduce_ex__(self: Any, protocol: object) -> Any:
-        name = text_attribute(self.__wrapped__, "__qualname__")
-        if name is not None and _look_up(text_attribute(self.__wrapped__, "__module__"), name) is self:
-            return name
-        # No module has it under its name: it is pickled without its decorator, by a call that returns its argument. A
-        # function of ours in its place would tie pickles to the module that has it.
-        return itemgetter(0), ((self.__wrapped__,),)
+        return _reduced(self)
 
     def __copy__(self: Any) -> Any:
         from copy import copy
@@ -121,7 +117,7 @@ class TracedFunction(_StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
     ) -> None:
         subject = Subject.made_later(partial(if_on, make_subject, wrapped))
         function = getattr(wrapped, "__func__", wrapped) if isinstance(wrapped, classmethod | staticmethod) else wrapped
-        wrapper: Any = wrapper_for(function, subject)
+        wrapper = _wrapper_for(function, subject)
         if type(wrapped) is FunctionType:
             # To wrapt, a "builtin" has no __self__ to look for: a failed look costs more than all the rest of its call.
             super(wrapt.FunctionWrapper, self).__init__(wrapped, None, wrapper, SWITCH, "builtin")  # type: ignore[call-arg]
@@ -130,12 +126,11 @@ class TracedFunction(_StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
         self._self_subject = subject
         self._self_make_subject = make_subject
         subject.takes_receiver = _names_receiver(wrapped) if takes_receiver is None else takes_receiver
-        if is_bound:
-            subject.no_receivers = frozenset()
+        subject.is_bound = is_bound
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind as a function does: to a real method, which costs less than a bound wrapper too."""
-        if type(self.__wrapped__) is FunctionType or self._self_binding == "function":
+        if type(self.__wrapped__) is FunctionType:  # what binds in its own way is bound by wrapt
             return self if instance is None else MethodType(self, instance)
         return super().__get__(instance, owner)
 
@@ -150,19 +145,12 @@ class TracedFunction(_StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
             self._self_subject.takes_receiver = True
         if name in _IMPLICIT:
             setattr(owner, name, _IMPLICIT[name](self))
-        elif is_own:
-            class_methods.add(owner, name, self, partial(_method, self._self_make_subject))
 
     def _around(self, wrapped: Any) -> TracedFunction:
         if wrapped is self.__wrapped__:
             return self
         subject = self._self_subject
-        return TracedFunction(wrapped, self._self_make_subject, subject.takes_receiver, not subject.no_receivers)
-
-
-def _method(make_subject: MakeSubject, function: Any) -> TracedFunction:
-    """Return the node of a method whose class holds the plain function."""
-    return TracedFunction(function, make_subject, True)
+        return TracedFunction(wrapped, self._self_make_subject, subject.takes_receiver, subject.is_bound)
 
 
 class _ShownAs(type):
@@ -194,7 +182,7 @@ class TracedObject(_StandIn, wrapt.CallableObjectProxy):  # type: ignore[type-ar
 
     def __init__(self, wrapped: Any, make_subject: MakeSubject) -> None:
         super().__init__(wrapped)
-        self._self_wrapper = wrapper_for(wrapped, Subject.made_later(partial(if_on, make_subject, wrapped)))
+        self._self_wrapper = _wrapper_for(wrapped, Subject.made_later(partial(if_on, make_subject, wrapped)))
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the object."""
@@ -226,9 +214,52 @@ def traced_object(target: Any, make_subject: MakeSubject) -> Any:
     return made(target, make_subject)
 
 
-def is_traced(member: Any) -> bool:
-    """Return True if an attribute of a class is a node; no code of the attribute is run."""
-    return issubclass(type(member), TracedFunction)
+def traced(wrapped: Any, make_subject: MakeSubject, takes_receiver: bool | None = None, is_bound: bool = False) -> Any:
+    """Return what stands for a callable: a function of the native core where it binds as functions do.
+
+    Args:
+        wrapped: the callable.
+        make_subject: takes ``wrapped`` and makes the subject that its calls are recorded as.
+        takes_receiver: whether its first argument is no part of the payload; None means that its names decide.
+        is_bound: its first argument is always the receiver, even where that is a number or a text.
+    """
+    if NATIVE is None or type(wrapped) not in _BIND_AS_FUNCTIONS:
+        return TracedFunction(wrapped, make_subject, takes_receiver, is_bound)
+    subject = Subject.made_later(partial(if_on, make_subject, wrapped))
+    subject.takes_receiver = _names_receiver(wrapped) if takes_receiver is None else takes_receiver
+    subject.is_bound = is_bound
+    return NATIVE.traced_function(wrapped, subject, kind_of(wrapped))
+
+
+def _wrapper_for(function: Any, subject: Subject) -> Any:
+    """Return what wrapt's wrappers call."""
+    if NATIVE is not None:
+        return NATIVE.recorder(subject, kind_of(function))
+    from flowtrace.calls.pure import wrapper_for
+
+    return wrapper_for(kind_of(function), subject)
+
+
+def is_traced(value: Any) -> bool:
+    """Return True if a value stands for a callable whose calls are recorded; no code of the value is run."""
+    return _is_native(value) or issubclass(type(value), TracedFunction)
+
+
+def subject_of(value: Any) -> Subject:
+    """Return the subject of a traced function.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if type(value) is not TracedFunction and not _is_native(value):
+        raise TypeError(f"{type(value).__name__} is not the type of a traced function")
+    own = type(value) is TracedFunction
+    subject: Subject = value._self_subject if own else NATIVE.subject_of(value)  # pyright: ignore[reportPrivateUsage]
+    return subject
+
+
+def _is_native(value: Any) -> bool:
+    return NATIVE is not None and type(value) is NATIVE.function
 
 
 def is_proxied_function(member: Any) -> bool:
@@ -253,6 +284,37 @@ def _look_up(module: str | None, name: str) -> Any:
     return found
 
 
+def _reduced(traced: Any) -> Any:
+    """Return how a traced callable is pickled: by its name, as a function is.
+
+    Where the name leads to the undecorated callable, that one is pickled, by a call that returns its argument. A
+    function of ours in its place would tie pickles to the module that has it.
+    """
+    name = text_attribute(traced.__wrapped__, "__qualname__")
+    found = None if name is None else _look_up(text_attribute(traced.__wrapped__, "__module__"), name)
+    if name is not None and (found is traced or (found is not traced.__wrapped__ and _is_native(traced))):
+        return name
+    return itemgetter(0), ((_Carried(traced) if _is_native(traced) else traced.__wrapped__,),)
+
+
+class _Carried:
+    """A function of the native core on its way into a pickle, where it is replaced by the undecorated one, or a copy.
+
+    `copy.deepcopy` asks an object for the same as a pickler does, and a function is its own copy.
+    """
+
+    __slots__ = ("traced",)
+
+    def __init__(self, traced: Any) -> None:
+        self.traced = traced
+
+    def __reduce__(self) -> Any:
+        return itemgetter(0), ((self.traced.__wrapped__,),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self.traced
+
+
 def _names_receiver(function: Any) -> bool:
     """Return True if the name of a function's first parameter is that of a receiver, where no class says more."""
     if type(function) is not FunctionType:
@@ -260,3 +322,15 @@ def _names_receiver(function: Any) -> bool:
     scope = function.__qualname__.rpartition(".")[0]
     code = function.__code__
     return bool(scope) and scope[-1] != ">" and code.co_argcount > 0 and code.co_varnames[0] in RECEIVER_NAMES
+
+
+_BIND_AS_FUNCTIONS: Final = frozenset({FunctionType, type(lru_cache(_look_up))})
+_OWN_NAMES: Final = frozenset(("__wrapped__", "__call__", "__get__", "__reduce__", "__reduce_ex__")).union(
+    ("__hash__", "__eq__", "__ne__", "__repr__", "__str__")
+)
+_OWN_BODY_NAMES: Final = _OWN_NAMES.union(
+    ["send", "throw", "close", "asend", "athrow", "aclose"],
+    ["__next__", "__iter__", "__await__", "__aiter__", "__anext__"],
+)
+if NATIVE is not None:
+    NATIVE.connect(SWITCH, _OWN_NAMES, _OWN_BODY_NAMES, _reduced)

@@ -7,9 +7,9 @@ pays for none of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from flowtrace.host.objects import NO_RECEIVERS
+from flowtrace.calls.subject import FUNCTIONS, Subject
 from flowtrace.host.safe_loading import REFUSAL, is_main, load_once
 from flowtrace.host.switch import environment_may_enable, is_unread, may_be_on, turn_off
 
@@ -18,82 +18,6 @@ if TYPE_CHECKING:
     from flowtrace.recording.node import Node
 
 T = TypeVar("T")
-_FUNCTIONS: Final = ("begin", "emit", "end", "end_stream", "fail", "prepare", "resume", "start", "suspend")
-
-
-class Subject:
-    """A node, whose calls are recorded as steps, or a flow, whose calls are recorded as runs.
-
-    None of its functions may raise an Exception.
-
-    Attributes:
-        begin: takes the subject, args, kwargs and whether they leave out the receiver; starts a plain call and returns
-            its step, or None where it can't be recorded.
-        prepare: the same for a body that starts later.
-        start: the body of the step starts.
-        suspend: the body gives control to its consumer.
-        resume: the body goes on.
-        emit: the body yields a value, and with it control.
-        end: the call returned a value.
-        end_stream: the generator returned a value, or, without one, was closed.
-        fail: the call ended with an exception.
-        target: the node that `begin` and `prepare` need.
-        takes_receiver: the function is a method, so that its first argument is no part of the payload.
-        no_receivers: identities of classes whose objects are no receivers all the same, as in ``Unbound.double(3)``.
-    """
-
-    __slots__ = (*_FUNCTIONS, "_make", "no_receivers", "takes_receiver", "target")
-
-    begin: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
-    prepare: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
-    start: Callable[[Any], None]
-    suspend: Callable[[Any], None]
-    resume: Callable[[Any], None]
-    emit: Callable[[Any, Any], None]
-    end: Callable[[Any, Any], None]
-    end_stream: Callable[..., None]
-    fail: Callable[[Any, BaseException], None]
-    target: Any
-    takes_receiver: bool
-    no_receivers: frozenset[int]
-    _make: Callable[[], Subject | None]
-
-    def __init__(self, target: Any = None, **functions: Callable[..., Any]) -> None:
-        self.target = target
-        self.takes_receiver = False
-        self.no_receivers = NO_RECEIVERS
-        for name, function in functions.items():
-            setattr(self, name, function)
-
-    @classmethod
-    def made_later(cls, make: Callable[[], Subject | None]) -> Subject:
-        """Return a subject that is made when the first call that is not "off" needs it.
-
-        Args:
-            make: makes the real subject; None means that this call is not recorded.
-        """
-        later = cls(begin=_load_and_begin, prepare=_load_and_prepare)
-        later._make = make
-        return later
-
-    def load(self) -> bool:
-        """Become the real subject, if this call is to be recorded."""
-        made = self._make()
-        if made is None:
-            return False
-        for name in ("target", *_FUNCTIONS):
-            setattr(self, name, getattr(made, name))
-        return True
-
-
-def _load_and_begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Any:
-    return subject.begin(subject, args, kwargs, bound) if subject.load() else None
-
-
-def _load_and_prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Any:
-    return subject.prepare(subject, args, kwargs, bound) if subject.load() else None
-
-
 # --- loading the recorder
 
 
@@ -138,24 +62,30 @@ def start_if_asked() -> None:
 def is_ready() -> bool:
     """Return True if tracing may be on, with all that a flow needs loaded."""
     start_if_asked()
-    return may_be_on() and load_once(_load)
+    try:
+        return may_be_on() and load_once(_load)
+    except Exception as error:
+        from flowtrace.host.log import internal_fault
+
+        internal_fault("load the recorder", error)
+        return False
 
 
 def _load() -> None:
     """Load all that a call needs, at once; nothing in a subinterpreter."""
     if is_main():
-        from flowtrace.instrument import wrappers
-        from flowtrace.recording import hot_path as hot_path
-        from flowtrace.recording.state import STATE
+        from flowtrace.recording import fast_path
 
-        STATE.wrapper_globals = wrappers.__dict__
+        fast_path.connect()
 
 
 def node_subject(node: Node) -> Subject:
     """Return a node as the wrappers see it: its calls become steps."""
     from flowtrace.recording import hot_path
 
-    return Subject(node, **{name: getattr(hot_path, name) for name in _FUNCTIONS})
+    subject = Subject(node, **{name: getattr(hot_path, name) for name in FUNCTIONS})
+    subject.is_simple = not node.live_defaults
+    return subject
 
 
 def flow_subject(make_scope: Callable[[], Scope | None]) -> Subject:

@@ -10,8 +10,9 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
-from flowtrace.instrument.proxies import TracedFunction, is_proxied_function, is_traced, text_attribute, traced_object
-from flowtrace.instrument.subjects import Subject, node_subject, start_if_asked
+from flowtrace.calls.subject import Subject
+from flowtrace.instrument.proxies import is_proxied_function, is_traced, text_attribute, traced, traced_object
+from flowtrace.instrument.subjects import node_subject, start_if_asked
 
 Traceable: TypeAlias = "Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]"
 F = TypeVar("F", bound="Traceable")
@@ -114,14 +115,14 @@ class _Options:
         kind = type(target)
         if kind in (classmethod, staticmethod) and callable(target.__func__):
             subject = partial(self._subject, is_static=kind is staticmethod)
-            return _with_attributes(kind(TracedFunction(target.__func__, subject, kind is classmethod)), target)
+            return _with_attributes(kind(traced(target.__func__, subject, kind is classmethod)), target)
         if kind is MethodType and type(target.__func__) is FunctionType:
-            return MethodType(TracedFunction(target.__func__, self._subject, True, True), target.__self__)
+            return MethodType(traced(target.__func__, self._subject, True, True), target.__self__)
         if kind is partial:
-            inner = TracedFunction(target.func, self._subject)
+            inner = traced(target.func, self._subject)
             return _with_attributes(partial(inner, *target.args, **target.keywords), target)
         if kind in _ROUTINES or any("__get__" in vars(base) for base in kind.__mro__):
-            return TracedFunction(target, self._subject)
+            return traced(target, self._subject)
         return traced_object(target, self._subject)
 
     def _apply_to_class(self, cls: type) -> type:
@@ -129,8 +130,8 @@ class _Options:
             if not name.startswith("_") and _is_method(member):
                 node = self.apply(member)
                 setattr(cls, name, node)
-                if isinstance(node, TracedFunction):
-                    node.__set_name__(cls, name)
+                if is_traced(node):
+                    type(node).__set_name__(node, cls, name)
         return cls
 
     def _subject(self, target: Any, *, is_static: bool = False) -> Subject:

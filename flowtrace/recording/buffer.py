@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import count
+from typing import Any
 
+from flowtrace.calls.core import NATIVE
 from flowtrace.recording.state import STATE
 from flowtrace.recording.step import Step
 from flowtrace.settings.config import TraceConfig
 from flowtrace.values.encoded import Encoded
+
+
+def new_buffer(config: TraceConfig) -> Any:
+    """Return a buffer for the last steps: that of the native core, where there is one, or a `Buffer`."""
+    return Buffer(config) if NATIVE is None else NATIVE.Ring(config.buffer_size, config.buffer_bytes)
 
 
 class Buffer:

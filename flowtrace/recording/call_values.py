@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeAlias
 
+from flowtrace.calls.core import StreamBase
 from flowtrace.recording.node import Node, Policy, bind
 from flowtrace.values.digest import Hasher
 from flowtrace.values.encode import encode
@@ -15,8 +16,12 @@ from flowtrace.values.encoded import Encoded
 from flowtrace.values.scrub import remember
 from flowtrace.values.snapshot import restore, take_call, take_value
 
-Snapshot: TypeAlias = "bytes | Encoded | Stream"
-"""Bytes that are bound, redacted and hashed later; or the canonical form, where that can't wait."""
+Snapshot: TypeAlias = "bytes | tuple[Any, ...] | Encoded | Stream | NativeStream"
+"""Values that are bound, redacted and hashed later, as bytes or as they are; the canonical form, where that can't wait.
+
+The native core keeps values by reference or as copies of its own: those of a call as a tuple, with the names of the
+last ones, or None, at its end; a result as a tuple of one.
+"""
 _MAX_POINTERS: Final = 1000
 _OF_A_SNAPSHOT: Final = 48  # bytes of memory beside its data
 
@@ -66,6 +71,8 @@ def canonical_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy)
     """Return a payload in its canonical form: parameters bound, secrets hidden, hashed."""
     if isinstance(snapshot, Encoded):
         return snapshot
+    if type(snapshot) is tuple:
+        return _encode(bind(node, *_of_native_call(snapshot), bound), node, policy, policy.captures_input(node))
     assert isinstance(snapshot, bytes)  # only a result is a stream
     content = restore(snapshot)
     if node.function is not None and type(content) is not dict:  # a step processor has bound the parameters already
@@ -76,9 +83,20 @@ def canonical_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy)
 
 def canonical_output(node: Node, snapshot: Snapshot, policy: Policy) -> Encoded:
     """Return a result in its canonical form."""
-    if not isinstance(snapshot, bytes):
-        return snapshot.canonical(node, policy) if isinstance(snapshot, Stream) else snapshot
-    return encode_output(node, restore(snapshot), policy)
+    if isinstance(snapshot, Encoded):
+        return snapshot
+    if isinstance(snapshot, Stream | NativeStream):
+        return snapshot.canonical(node, policy)
+    return encode_output(node, restore(snapshot) if isinstance(snapshot, bytes) else snapshot[0], policy)
+
+
+def _of_native_call(snapshot: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments in a snapshot of the native core."""
+    *values, names = snapshot
+    if names is None:
+        return tuple(values), {}
+    first = len(values) - len(names)
+    return tuple(values[:first]), dict(zip(names, values[first:], strict=True))
 
 
 def _encode(value: object, node: Node, policy: Policy, keep: bool, name: str = "") -> Encoded:
@@ -153,6 +171,61 @@ class Stream:
         for data in self._snapshots:
             encoder.item(restore(data))
         return encoder
+
+
+class NativeStream(StreamBase):
+    """The values that a generator yields, where the native core takes them: as they are, or copied.
+
+    Attributes:
+        items: the values that are not hashed yet.
+        returned: a tuple of the return value; None where there is none.
+        hashed: the running hash, once the values are too large together; else None.
+        held: bytes of memory that the items hold.
+    """
+
+    __slots__ = ()
+
+    items: list[Any]
+    returned: tuple[Any] | None
+    hashed: _StreamEncoder | None
+    held: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that the items hold."""
+        return self.held
+
+    def item(self, value: object, node: Node, policy: Policy) -> None:
+        """Add one yielded value."""
+        self.encode([*self.items, value], node, policy)
+        self.items = []
+
+    def encode(self, values: list[Any], node: Node, policy: Policy) -> None:
+        """Hash values, after those that were hashed before."""
+        if self.hashed is None:
+            self.hashed = _StreamEncoder(node, policy)
+        for value in values:
+            self.hashed.item(value)
+
+    def finish(self, returned: tuple[Any, ...], node: Node, policy: Policy) -> Encoded:
+        """Return the canonical form, with the generator's return value where it has one."""
+        self.encode(self.items, node, policy)
+        assert self.hashed is not None
+        return self.hashed.finish(*returned)
+
+    def canonical(self, node: Node, policy: Policy) -> Encoded:
+        """Return the canonical form of a finished stream; two traces may ask for it at once."""
+        encoder = _StreamEncoder(node, policy)
+        for value in self.items:
+            encoder.item(value)
+        return encoder.finish(*(self.returned or ()))
+
+    def secrets(self, node: Node, policy: Policy) -> tuple[str, ...]:
+        """Return the texts to search for, where a part of what was yielded so far is hidden."""
+        later = _StreamEncoder(node, policy)
+        for value in self.items:
+            later.item(value)
+        return later.secrets() if self.hashed is None else self.hashed.secrets() + later.secrets()
 
 
 class _StreamEncoder:

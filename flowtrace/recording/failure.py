@@ -181,3 +181,65 @@ def frames(traceback: TracebackType | None) -> list[dict[str, Any]]:
     half = MAX_FRAMES // 2
     left_out = {"left_out": len(found) - 2 * half}
     return [*islice(found, half), left_out, *found[-half:]]
+
+
+# --- the steps that an error came through
+
+_MOST_ERRORS: Final = 100  # errors that are on their way at the same time, in all threads and tasks
+_HOPS: Final = 20
+
+
+class Passed(NamedTuple):
+    """The last step that an error came through.
+
+    Attributes:
+        run_id: of its run; "" for an outermost call without one.
+        expected: the error is part of its node's contract.
+    """
+
+    run_id: str
+    expected: bool
+
+
+class _Noted(NamedTuple):
+    """An error on its way out: where it was raised, the head of its traceback when last seen, and its last step."""
+
+    mark: tuple[Any, ...]
+    head: int
+    passed: Passed
+
+
+class ErrorsPassed:
+    """The latest errors that came through steps."""
+
+    __slots__ = ("_noted",)
+
+    def __init__(self) -> None:
+        self._noted: dict[tuple[int, int], _Noted] = {}
+
+    def note(self, error: BaseException, run_id: str, expected: bool) -> None:
+        """Note that an error comes through a step of some run."""
+        key = (id(error), id(type(error)))
+        before = self._noted.pop(key, None)
+        traceback = traceback_of(error)
+        # The mark of an error on its way costs no second walk to its origin: a recursion may pass a thousand steps.
+        mark = before.mark if before is not None and _stands_in(before.head, traceback) else mark_of(error)
+        self._noted[key] = _Noted(mark, id(traceback), Passed(run_id, expected))
+        while len(self._noted) > _MOST_ERRORS:
+            self._noted.pop(next(iter(self._noted)), None)
+
+    def last_step(self, error: BaseException) -> Passed | None:
+        """Return the last step that an error came through; None where no step has seen it."""
+        noted = self._noted.get((id(error), id(type(error))))
+        return noted.passed if noted is not None and noted.mark == mark_of(error) else None
+
+
+def _stands_in(head: int, traceback: Any) -> bool:
+    """Return True if a traceback has grown from another one: each caller puts its own entry before."""
+    for _ in range(_HOPS):
+        if traceback is None:
+            return False
+        if id(traceback) == head:
+            return True
+        traceback = traceback.tb_next
+    return False

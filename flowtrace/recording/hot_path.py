@@ -23,7 +23,7 @@ from flowtrace.values.json import EXACT_TYPES, dumps
 from flowtrace.values.snapshot import FEW_ITEMS, take_call, take_pickled
 
 if TYPE_CHECKING:
-    from flowtrace.instrument.subjects import Subject
+    from flowtrace.calls.subject import Subject
 
 _tracked: Final = is_tracked
 
@@ -35,7 +35,7 @@ def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bou
     step.node = node = subject.target
     step.bound = bound
     step.owns_run = False
-    step.number = step.parent = step.thread = step.started = step.ended = 0
+    step.held = step.number = step.parent = step.thread = step.started = step.ended = 0
     step.run = step.previous = step.token = step.output = step.stream = step.slot = step.rest = None
     try:
         policy = (STATE.recorder or global_recorder()).policy
@@ -90,7 +90,7 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
     step = Step()
     step.node = node = subject.target
     step.bound = bound
-    step.number = step.parent = step.started = step.ended = 0
+    step.held = step.number = step.parent = step.started = step.ended = 0
     step.run = step.previous = step.output = step.stream = step.slot = step.rest = None
     try:
         policy = (STATE.recorder or global_recorder()).policy
@@ -244,8 +244,12 @@ def record_output(step: Step, output: object, recorder: TraceRecorder) -> None:
 
 def end_stream(step: Step, *returned: object) -> None:
     """Record that a generator ended: with its return value, or with nothing where it was closed."""
-    if not _leave(step):
-        return
+    if _leave(step):
+        record_stream_end(step, *returned)
+
+
+def record_stream_end(step: Step, *returned: object) -> None:
+    """Record what a generator yielded and returned that has left its context, and whose clock has stopped."""
     try:
         recorder = STATE.recorder or global_recorder()
         step.output = (step.stream or Stream()).finish(returned, step.node, recorder.policy)
@@ -263,11 +267,16 @@ def end_stream(step: Step, *returned: object) -> None:
 
 def fail(step: Step, error: BaseException) -> None:
     """Record that a call ended with an exception."""
-    if not _leave(step):
-        return
+    if _leave(step):
+        record_failure(step, error)
+
+
+def record_failure(step: Step, error: BaseException) -> None:
+    """Record the error of a call that has left its context, and whose clock has stopped."""
     try:
         step.failure = failure.describe(error, failure.code_of(error))
         step.expected = failure.is_a(error, step.node.expected_errors)
+        STATE.passed.note(error, "" if step.run is None else step.run.run_id, step.expected)
         recorder = STATE.recorder or global_recorder()
         processor = recorder.policy.processor
         if processor is not None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from flowtrace.calls.core import forget_native_steps
 from flowtrace.host import interpreter_hooks, log, switch
 from flowtrace.host.safe_loading import load_once
-from flowtrace.host.signals import SnapshotSignal, let_through, traceback_of
+from flowtrace.host.signals import SnapshotSignal, let_through
 from flowtrace.recording import current, failure, plugin, to_records
 from flowtrace.recording.current import CURRENT, Scope
 from flowtrace.recording.failure import mark_of, outcome_of
@@ -71,6 +72,8 @@ def _apply(recorder: TraceRecorder | None) -> None:
         interpreter_hooks.install(_LISTENERS)
         current.patch_thread_pools()
         switch.turn_on()
+    if STATE.open_fast_path is not None:
+        STATE.open_fast_path(recorder)
 
 
 def _set_dump_signal(name: str | None) -> None:
@@ -180,30 +183,12 @@ def _flow_outcome(run: TraceRecorder, error: BaseException | None) -> str:
     outcome = outcome_of(error)
     STATE.reported = mark_of(error)
     if outcome in ("failed", "interrupted"):
-        step = step_passed(error, run)
-        if step is None:
+        passed = STATE.passed.last_step(error)
+        if passed is None or passed.run_id != run.run_id:
             run.add_flow_error(error)
-        elif step.expected:
+        elif passed.expected:
             return "ok"
     return outcome
-
-
-def step_passed(error: BaseException, run: TraceRecorder | None) -> Step | None:
-    """Return the outermost step that an exception came through, by its traceback.
-
-    Args:
-        error: the exception.
-        run: only steps of this run count; None for all.
-    """
-    traceback = traceback_of(error)
-    while traceback is not None:
-        frame = traceback.tb_frame
-        if frame.f_globals is STATE.wrapper_globals:
-            step = frame.f_locals.get("step")
-            if isinstance(step, Step) and (run is None or step.run is run):
-                return step
-        traceback = traceback.tb_next
-    return None
 
 
 # --- the interpreter's reports
@@ -214,7 +199,7 @@ def _uncaught(error: BaseException) -> None:
     recorder = global_recorder()
     if recorder.is_off or failure.is_a(error, SystemExit):
         return
-    if mark_of(error) == STATE.reported or step_passed(error, None) is not None:
+    if mark_of(error) == STATE.reported or STATE.passed.last_step(error) is not None:
         return
     STATE.throttle.write_all()
     recorder.add_flow_error(error)
@@ -242,6 +227,7 @@ def _at_exit() -> None:
     if STATE.keeper is not None:
         STATE.keeper.close()
     STATE.in_flight.clear()
+    forget_native_steps()
     recorder.buffer.clear()
 
 
@@ -259,6 +245,7 @@ def _after_fork() -> None:
         if around.run is not None:
             around.run.forget_lock()
         around = around.previous
+    forget_native_steps()
     STATE.in_flight.clear()
     STATE.in_flight.update(sorted(mine.items()))
     if STATE.dump_signal is not None:

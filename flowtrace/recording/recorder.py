@@ -13,7 +13,7 @@ from flowtrace.host.clock import CLOCK
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import MUTED
 from flowtrace.recording import failure, to_records
-from flowtrace.recording.buffer import Buffer
+from flowtrace.recording.buffer import new_buffer
 from flowtrace.recording.call_values import Snapshot, canonical_input, snapshot_output, snapshot_payload
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.observer import NodeEvent
@@ -40,6 +40,7 @@ class TraceRecorder:
         config: see above.
         context: see above.
         buffer: the last finished steps.
+        open_buffer: the same, until the run is over; then None.
         is_off: nothing is recorded.
         is_always: a trace is written on success too.
         is_over: the run has ended; late steps of it may still come.
@@ -80,6 +81,7 @@ class TraceRecorder:
     def end_run(self) -> None:
         """Mark the run as over, and take it from its steps: they and it would keep each other alive."""
         self.is_over = True
+        self.open_buffer = None
         for step in self.buffer.newest():
             step.run = None
 
@@ -104,7 +106,7 @@ class TraceRecorder:
 
     def _begin(self, started: int) -> None:
         self.started = started
-        self.buffer = Buffer(self.config)
+        self.buffer = self.open_buffer = new_buffer(self.config)
         self._events: dict[int, tuple[NodeEvent, Step]] = {}
         self._writing = RLock()
 

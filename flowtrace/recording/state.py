@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
+from flowtrace.calls.core import native_steps
+from flowtrace.recording.failure import ErrorsPassed
 from flowtrace.recording.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -24,10 +26,11 @@ class _State:
             trace holds its run's lock and then takes this one, and one that replaces the recorder writes traces.
         recorder: the process-global recorder; None before first use.
         keeper: opens and closes the step processor; None until a recorder asks for one.
+        open_fast_path: opens the native core's fast path where a recorder allows it; None until it is connected.
         throttle: decides when the runs' traces are written.
-        in_flight: the steps that run at this moment, by number, without those that `slots` hold.
+        in_flight: the steps that run at this moment, by number, without those that `slots` or the native core hold.
         slots: the slots of each step processor; each may hold a step that runs.
-        wrapper_globals: the globals of the module whose frames hold a call's step in a variable named ``step``.
+        passed: which steps the latest errors came through.
         outermost_calls: how many runs outside any flow have ended that left more than one step.
         last_run: the kind of run that was written last: "call", "flow", "process", or "" for none.
         dump_signal: the signal that asks for a snapshot, while its handler is installed.
@@ -35,16 +38,17 @@ class _State:
     """
 
     __slots__ = (
-        *("buffer_lock", "dump_signal", "in_flight", "keeper", "last_run", "lock", "outermost_calls"),
-        *("recorder", "reported", "slots", "throttle", "wrapper_globals"),
+        *("buffer_lock", "dump_signal", "in_flight", "keeper", "last_run", "lock", "open_fast_path", "outermost_calls"),
+        *("passed", "recorder", "reported", "slots", "throttle"),
     )
 
     def __init__(self) -> None:
         self.recorder: TraceRecorder | None = None
         self.keeper: ProcessorKeeper | None = None
+        self.open_fast_path: Callable[[TraceRecorder | None], None] | None = None
         self.in_flight: dict[int, Step] = {}
         self.slots: list[Sequence[Slot]] = []
-        self.wrapper_globals: dict[str, Any] = {}
+        self.passed = ErrorsPassed()
         self.outermost_calls = 0
         self.last_run = ""
         self.dump_signal: SnapshotSignal | None = None
@@ -69,7 +73,8 @@ IN_FLIGHT: Final = STATE.in_flight
 def running() -> list[Step]:
     """Return the steps that run at this moment in this process, in the order of their starts."""
     held = [step for slots in STATE.slots.copy() for slot in slots if (step := slot.step) is not None]
-    found = {step.number: step for step in (*IN_FLIGHT.copy().values(), *held)}  # one may be on its way to `in_flight`
+    listed = *IN_FLIGHT.copy().values(), *native_steps(), *held
+    found = {step.number: step for step in listed}  # one may be on its way from its slot to `in_flight`
     return [found[number] for number in sorted(found)]
 
 

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from flowtrace.errors import ReplayError
 from flowtrace.host.objects import MISSING, class_attribute, class_name, inherits, instance_dict, mro
-from flowtrace.instrument.proxies import TracedFunction
+from flowtrace.instrument.proxies import is_traced, subject_of
 from flowtrace.recording.node import Node
 from flowtrace.replaying.load_script import MAIN, SCRIPT, NotFoundError, defines, guarded, load_script
 from flowtrace.trace.model import Code
@@ -47,7 +47,7 @@ class Target(NamedTuple):
     """
 
     node: Node
-    traced: TracedFunction
+    traced: Any
     owner: type | None
     kind: str
     module: ModuleType
@@ -352,7 +352,7 @@ def _target_in(module: ModuleType, qualname: str) -> Target:
     if type(found) in (classmethod, staticmethod):
         kind = type(found).__name__
     for _ in range(100):
-        node = _node_of(found) if isinstance(found, TracedFunction) else None
+        node = _node_of(found) if is_traced(found) else None
         if node is not None:
             return Target(node, found, owner, kind, module, _file_of(node.function))
         found = _inner(found)
@@ -363,7 +363,7 @@ def _target_in(module: ModuleType, qualname: str) -> Target:
 
 def _inner(found: Any) -> Any:
     """Return the function inside a descriptor, a flow or a `functools.wraps`, if no code has to be run for it."""
-    if isinstance(found, TracedFunction):
+    if is_traced(found):
         return found.__wrapped__
     if type(found) in (classmethod, staticmethod, MethodType):
         return found.__func__
@@ -374,9 +374,9 @@ def _inner(found: Any) -> Any:
     return instance_dict(found).get("__wrapped__", MISSING)
 
 
-def _node_of(traced: TracedFunction) -> Node | None:
+def _node_of(traced: Any) -> Node | None:
     """Return the node of a decorated function; None where the decorator is a flow. Tracing must be on."""
-    subject = traced._self_subject  # pyright: ignore[reportPrivateUsage]  # wrapt's prefix
+    subject = subject_of(traced)
     if subject.target is None:
         subject.load()
     return subject.target if isinstance(subject.target, Node) else None

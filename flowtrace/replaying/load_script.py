@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, Final, TypeVar
 
-from flowtrace.instrument.proxies import TracedFunction
+from flowtrace.instrument.proxies import is_traced
 
 MAIN: Final = "__main__"
 SCRIPT: Final = "__mp_main__"  # what multiprocessing calls a main module that must not run as one
@@ -112,7 +112,7 @@ def _rename(module: ModuleType) -> None:
     while waiting:
         item = waiting.pop()
         item = item.__func__ if isinstance(item, classmethod | staticmethod) else item
-        if id(item) in seen or not isinstance(item, type | FunctionType | TracedFunction):
+        if id(item) in seen or not (is_traced(item) or isinstance(item, type | FunctionType)):
             continue
         seen.add(id(item))
         if getattr(item, "__module__", None) == SCRIPT:

@@ -58,6 +58,7 @@ class Parsed:
         context: fields of TraceContext.
         disabled: the kill switch.
         auto: patterns of the functions that are traced without a decorator.
+        pure: the native core is not used.
         sources: the settings that came from a variable, with its name.
         problems: the variables that could not be used.
     """
@@ -68,6 +69,7 @@ class Parsed:
     sources: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     auto: tuple[str, ...] = ()
+    pure: bool = False
 
 
 CONFIG_VARIABLES: Final = (
@@ -207,11 +209,19 @@ AUTO: Final = Variable(
     "none",
     "Trace the functions of these modules, as they are imported, without any decorator.",
 )
+PURE: Final = Variable(
+    "FLOWTRACE_PURE",
+    "pure",
+    kinds.BOOLEAN,
+    "off",
+    "Record calls in Python, also where the native core (in C) was built. Read when flowtrace is imported.",
+)
 VARIABLES: Final = (
     CONFIG_VARIABLES[0],
     CONFIG_VARIABLES[1],
     DISABLED,
     AUTO,
+    PURE,
     *CONFIG_VARIABLES[2:],
     *CONTEXT_VARIABLES,
 )
@@ -236,8 +246,10 @@ def parse(environ: Mapping[str, str]) -> Parsed:
     switches: dict[str, Any] = {}
     _read(DISABLED, environ, switches, parsed)
     _read(AUTO, environ, switches, parsed)
+    _read(PURE, environ, switches, parsed)
     parsed.disabled = switches.get("disabled", False)
     parsed.auto = switches.get("auto", ())
+    parsed.pure = switches.get("pure", False)
     names_a_file = parsed.config.keys() & {"out_path", "blackbox"}
     parsed.config.setdefault("mode", TraceMode.ON if names_a_file else TraceMode.OFF)
     parsed.config.setdefault("validation", ValidationMode.WARN if _is_ci(environ) else ValidationMode.OFF)

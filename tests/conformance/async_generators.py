@@ -375,7 +375,7 @@ def inspection(decorate):
     with noise() as heard:
         holder = [decorate(body)()]
         generator = holder[0]
-        seen = [type(generator), generator.__name__, generator.__qualname__, generator.ag_running]
+        seen = [generator.__class__, generator.__name__, generator.__qualname__, generator.ag_running]
         seen += [generator.ag_frame is None, inspect.isasyncgen(generator), aiter(generator) is generator]
         drive(anext(generator))
         seen += [generator.ag_running, generator.ag_frame is None, generator.ag_await]

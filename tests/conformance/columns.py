@@ -68,7 +68,7 @@ def result_object(pair: Pair) -> None:
     def look(program: Program) -> Any:
         made = program.reach()(*program.arguments("value"))
         tests = (inspect.iscoroutine, inspect.isgenerator, inspect.isasyncgen, inspect.isawaitable)
-        seen = [type(made), *(test(made) for test in tests)]
+        seen = [made.__class__, *(test(made) for test in tests)]
         seen += [getattr(made, "__name__", None), getattr(made, "__qualname__", None)]
         if inspect.iscoroutine(made):
             made.close()

@@ -279,7 +279,7 @@ def inspection(decorate):
     states: list[Any] = []
     holder = [decorate(body)()]
     coroutine = holder[0]
-    states += [inspect.getcoroutinestate(coroutine), type(coroutine), coroutine.__name__, coroutine.__qualname__]
+    states += [inspect.getcoroutinestate(coroutine), coroutine.__class__, coroutine.__name__, coroutine.__qualname__]
     states += [asyncio.iscoroutine(coroutine), inspect.isawaitable(coroutine), coroutine.cr_frame is None]
     coroutine.send(None)
     states += [inspect.getcoroutinestate(coroutine), coroutine.cr_running, coroutine.cr_await is None]
@@ -295,7 +295,12 @@ def iterable_coroutines(decorate):
         return answer
 
     generator = decorate(body)("given")
-    seen = [type(generator), inspect.isawaitable(generator), generator.send(None), outcome(generator.send, "answer")]
+    seen = [
+        generator.__class__,
+        inspect.isawaitable(generator),
+        generator.send(None),
+        outcome(generator.send, "answer"),
+    ]
 
     async def main():
         return await decorate(body)(None)

@@ -270,7 +270,7 @@ def inspection(decorate):
     states += [isinstance(generator.gi_frame, types.FrameType), type(generator.gi_code), generator.gi_suspended]
     list(generator)
     states += [inspect.getgeneratorstate(generator), generator.gi_running, generator.gi_frame]
-    states += [type(generator), generator.__name__, generator.__qualname__, iter(generator) is generator]
+    states += [generator.__class__, generator.__name__, generator.__qualname__, iter(generator) is generator]
     states += [inspect.isgenerator(generator), inspect.isawaitable(generator), inspect.iscoroutine(generator)]
     states += [hasattr(generator, name) for name in ("__await__", "__len__", "__dict__", "gi_yieldfrom")]
     generator.__name__ = "renamed"

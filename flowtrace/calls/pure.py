@@ -1,18 +1,19 @@
-"""The wrappers of the four shapes of a call: plain, coroutine, generator, async generator. No caller sees a difference.
+"""The pure twin of the native core: the wrappers of a call in Python, one for each kind of body.
 
-Every wrapper takes wrapt's four arguments, and calls the functions of a `Subject`.
+It says what the native core does (`flowtrace/calls/native`), and runs where that was not built. Every wrapper takes
+wrapt's four arguments, and calls the functions of a `Subject`.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import types
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Final
 
-from flowtrace.instrument.subjects import Subject
+from flowtrace.calls.kinds import Kind
+from flowtrace.calls.subject import Subject, leaves_out_first
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -22,7 +23,7 @@ def plain(subject: Subject) -> Wrapper:
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         begin = subject.begin  # ``subject.begin(...)`` would look for a method in the class first
-        if instance is None and subject.takes_receiver and args and id(type(args[0])) not in subject.no_receivers:
+        if instance is None and leaves_out_first(subject, args):
             step = begin(subject, args[1:], kwargs, True)
         else:
             step = begin(subject, args, kwargs, instance is not None)
@@ -50,7 +51,7 @@ def _driven(kind: type, drive: Callable[..., Any], subject: Subject) -> Wrapper:
     """
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if instance is None and args and subject.takes_receiver and id(type(args[0])) not in subject.no_receivers:
+        if instance is None and leaves_out_first(subject, args):
             step = subject.prepare(subject, args[1:], kwargs, True)
         else:
             step = subject.prepare(subject, args, kwargs, instance is not None)
@@ -76,23 +77,9 @@ def _driven(kind: type, drive: Callable[..., Any], subject: Subject) -> Wrapper:
     return call
 
 
-def wrapper_for(function: Any, subject: Subject) -> Wrapper:
-    """Return the wrapper that fits a callable's shape, by the flags of its code."""
-    while isinstance(function, functools.partial | functools.partialmethod):
-        function = function.func
-    flags = _flags(function)
-    for flag, wrap in _BY_FLAG:
-        if flags & flag:
-            return wrap(subject)
-    return plain(subject)
-
-
-def _flags(function: Any) -> int:
-    try:
-        flags = function.__code__.co_flags
-    except Exception:  # no code, or an object that answers for attributes in its own way
-        return 0
-    return flags if type(flags) is int else 0
+def wrapper_for(kind: Kind, subject: Subject) -> Wrapper:
+    """Return the wrapper for functions whose calls give such a body."""
+    return _BY_KIND[kind](subject)
 
 
 class _Unstarted:
@@ -262,12 +249,13 @@ def _first_step(body: AsyncGenerator[Any, Any]) -> Any:
         sys.set_asyncgen_hooks(*hooks)
 
 
-_BY_FLAG: Final = (
-    (inspect.CO_ITERABLE_COROUTINE, functools.partial(_driven, types.GeneratorType, _drive_iterable_coroutine)),
-    (inspect.CO_COROUTINE, functools.partial(_driven, types.CoroutineType, _drive_coroutine)),
-    (inspect.CO_ASYNC_GENERATOR, functools.partial(_driven, types.AsyncGeneratorType, _drive_async_generator)),
-    (inspect.CO_GENERATOR, functools.partial(_driven, types.GeneratorType, _drive_generator)),
-)
+_BY_KIND: Final[dict[Kind, Callable[[Subject], Wrapper]]] = {
+    Kind.PLAIN: plain,
+    Kind.COROUTINE: functools.partial(_driven, types.CoroutineType, _drive_coroutine),
+    Kind.GENERATOR: functools.partial(_driven, types.GeneratorType, _drive_generator),
+    Kind.ASYNC_GENERATOR: functools.partial(_driven, types.AsyncGeneratorType, _drive_async_generator),
+    Kind.ITERABLE_COROUTINE: functools.partial(_driven, types.GeneratorType, _drive_iterable_coroutine),
+}
 
 
 def _skipped(code: types.CodeType) -> types.CodeType:

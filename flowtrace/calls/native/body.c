@@ -1,0 +1,448 @@
+/* Bodies: the coroutine, generator or async generator that a traced call gives is an object of ours that presents the real
+ * one. `__class__` and all attributes are the real one's (cr_frame, gi_yieldfrom, ag_running, __name__, ...), so that no
+ * frame of ours shows, full depth is there, and tasks, debuggers and tracebacks see the user's code. What differs is
+ * `type(body) is types.CoroutineType`, and nothing else that we know of.
+ *
+ * A step is current only while its own body runs. */
+#include "native.h"
+
+typedef struct {
+    PyObject_HEAD
+    Subject *subject;
+    PyObject *step, *inner, *weakrefs;
+    char kind, started, running, done;
+} Body;
+
+/* What `await` drives: a coroutine, or one advance of an async generator (`asked` is then the real one's awaitable). */
+typedef struct {
+    PyObject_HEAD
+    Body *body;
+    PyObject *asked;
+    char closes;
+} Awaiter;
+
+static PyTypeObject *body_types[KINDS], *AwaiterType;
+PyObject *body_names;
+
+/* --- what its step sees ------------------------------------------------------------------------------------------ */
+
+static int resume(Body *b)
+{
+    b->running = 1;
+    if (b->done) return 0;
+    int did = b->started ? step_resumes(b->subject, b->step) : step_starts(b->subject, b->step);
+    b->started = 1;
+    if (did < 0) b->running = 0;
+    return did;
+}
+
+static int suspend(Body *b) { return b->done ? 0 : step_suspends(b->subject, b->step); }
+
+/* A generator ended: with its return value; without one, it was closed. */
+static int end_stream(Body *b, PyObject *returned)
+{
+    b->done = 1;
+    return step_ends_stream(b->subject, b->step, returned);
+}
+
+/* Record how a body ended while an exception is raised, which stays raised. */
+static void end_stream_raised(Body *b)
+{
+    PyObject *error = take_raised();
+    if (end_stream(b, NULL) == 0) { raise_again(error); return; }
+    PyObject *newer = take_raised();
+    PyException_SetContext(newer, error);
+    raise_again(newer);
+}
+
+/* Suspend while an exception is raised, which stays raised. */
+static void suspend_raised(Body *b)
+{
+    PyObject *error = take_raised();
+    if (suspend(b) == 0) raise_again(error);
+    else Py_XDECREF(error);
+}
+
+/* After an error: is the body over? It is not where it was asked for what can't be: to run while it runs, or to take a
+ * value before it began. Its frame is gone when it is over. */
+static int is_over(Body *b)
+{
+    static const char *const frames[KINDS] = {"", "cr_frame", "gi_frame", "ag_frame", "gi_frame"};
+    PyObject *error = take_raised();
+    PyObject *frame = PyObject_GetAttrString(b->inner, frames[(int)b->kind]);
+    PyErr_Clear();
+    raise_again(error);
+    Py_XDECREF(frame);
+    return frame == Py_None;
+}
+
+/* The body gave control away: with an item of its own, or with what is for the event loop. */
+static PySendResult gave_control(Body *b, PyObject **result, int is_item, PySendResult did)
+{
+    int failed = is_item ? step_emits(b->subject, b->step, *result) : suspend(b);
+    if (!failed) return did;
+    Py_CLEAR(*result);
+    return PYGEN_ERROR;
+}
+
+/* Record what the body did: it gave control away, returned or raised. */
+static PySendResult after(Body *b, PySendResult did, PyObject **result, int is_item)
+{
+    b->running = 0;
+    if (b->done) return did;
+    if (did == PYGEN_NEXT || (did == PYGEN_RETURN && b->kind == ASYNC_GENERATOR)) return gave_control(b, result, is_item, did);
+    if (did == PYGEN_RETURN) {
+        b->done = 1;
+        int failed = b->kind == GENERATOR ? end_stream(b, *result) : step_ends(b->subject, b->step, *result);
+        if (!failed) return did;
+        Py_CLEAR(*result);
+        return PYGEN_ERROR;
+    }
+    if (!is_over(b)) suspend_raised(b);
+    else if (b->kind == ASYNC_GENERATOR && PyErr_ExceptionMatches(PyExc_StopAsyncIteration)) {
+        PyObject *error = take_raised();
+        if (end_stream(b, Py_None) == 0) raise_again(error);
+        else Py_XDECREF(error);
+    } else if (PyErr_ExceptionMatches(PyExc_GeneratorExit)) end_stream_raised(b);
+    else {
+        b->done = 1;
+        step_fails(b->subject, b->step);
+    }
+    return PYGEN_ERROR;
+}
+
+/* --- coroutines and generators ----------------------------------------------------------------------------------- */
+
+static PySendResult body_am_send(PyObject *self, PyObject *value, PyObject **result)
+{
+    Body *b = (Body *)self;
+    *result = NULL;
+    if (b->running) return PyIter_Send(b->inner, value, result);  /* the real one says what is wrong */
+    if (no_stack_left() || resume(b) < 0) return PYGEN_ERROR;
+    PySendResult did = send_through(b->inner, value, result);
+    return after(b, did, result, b->kind == GENERATOR && did == PYGEN_NEXT);
+}
+
+static PyObject *as_method(PySendResult did, PyObject *result)
+{
+    if (did == PYGEN_RETURN) {
+        raise_stop(result);
+        Py_CLEAR(result);
+    }
+    return did == PYGEN_ERROR ? NULL : result;
+}
+
+static PyObject *body_send(PyObject *self, PyObject *value)
+{
+    PyObject *result;
+    PySendResult did = body_am_send(self, value, &result);
+    return as_method(did, result);
+}
+
+static PyObject *body_next(PyObject *self) { return body_send(self, Py_None); }
+
+/* Call a method of the real object, and say what came of it as `send` would. */
+static PySendResult throw_into(PyObject *target, PyObject *const *args, Py_ssize_t count, PyObject **result)
+{
+    PyObject *method = PyObject_GetAttr(target, str_throw);
+    *result = method ? PyObject_Vectorcall(method, args, count, NULL) : NULL;
+    Py_XDECREF(method);
+    if (*result) return PYGEN_NEXT;
+    return (*result = take_stop_value()) ? PYGEN_RETURN : PYGEN_ERROR;
+}
+
+static PyObject *body_throw(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    Body *b = (Body *)self;
+    PyObject *result = NULL;
+    int reenters = b->running;
+    if (!reenters && resume(b) < 0) return NULL;
+    PySendResult did = throw_into(b->inner, args, count, &result);
+    if (!reenters) did = after(b, did, &result, b->kind == GENERATOR && did == PYGEN_NEXT);
+    return as_method(did, result);
+}
+
+static PyObject *body_close(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    Body *b = (Body *)self;
+    int suspended = b->started && !b->done && !b->running;
+    if (suspended && resume(b) < 0) return NULL;
+    PyObject *result = PyObject_CallMethodNoArgs(b->inner, str_close);
+    if (!suspended) {
+        if (!b->running) b->done = 1;  /* it will never begin */
+        return result;
+    }
+    b->running = 0;
+    if (!result && !is_over(b)) suspend_raised(b);  /* it ignored GeneratorExit */
+    else if (!result) { b->done = 1; step_fails(b->subject, b->step); }
+    else if (end_stream(b, NULL) < 0) Py_CLEAR(result);
+    return result;
+}
+
+/* --- life -------------------------------------------------------------------------------------------------------- */
+
+static int body_traverse(Body *b, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(b));
+    Py_VISIT(b->subject);
+    Py_VISIT(b->step);
+    Py_VISIT(b->inner);
+    return 0;
+}
+
+static int body_clear(Body *b)
+{
+    Py_CLEAR(b->inner);
+    return 0;
+}
+
+/* Dropped before its end: what the real one's finalizer runs of the body (a `finally`) still belongs to the step. */
+static void body_finalize(PyObject *self)
+{
+    Body *b = (Body *)self;
+    if (!b->started || b->done || b->running || !b->inner) return;
+    PyObject *error = take_raised();
+    if (resume(b) == 0) {
+        if (Py_REFCNT(b->inner) == 1) Py_SETREF(b->inner, Py_NewRef(Py_None));
+        if (end_stream(b, NULL) < 0) PyErr_WriteUnraisable(self);
+    } else PyErr_WriteUnraisable(self);
+    b->running = 0;
+    b->done = 1;
+    raise_again(error);
+}
+
+static void body_dealloc(Body *b)
+{
+    PyTypeObject *type = Py_TYPE(b);
+    if (PyObject_CallFinalizerFromDealloc((PyObject *)b) < 0) return;
+    PyObject_GC_UnTrack(b);
+    Py_TRASHCAN_BEGIN(b, body_dealloc)
+    if (b->weakrefs) PyObject_ClearWeakRefs((PyObject *)b);
+    Py_CLEAR(b->inner);
+    Py_CLEAR(b->step);
+    Py_CLEAR(b->subject);
+    type->tp_free(b);
+    Py_DECREF(type);
+    Py_TRASHCAN_END
+}
+
+/* Takes the references to the step and to the inner body. */
+PyObject *body_around(Subject *subject, PyObject *step, PyObject *inner, int kind)
+{
+    int fits = kind == COROUTINE ? PyCoro_CheckExact(inner)
+        : kind == ASYNC_GENERATOR ? PyAsyncGen_CheckExact(inner) : PyGen_CheckExact(inner);
+    Body *b = fits ? PyObject_GC_New(Body, body_types[kind]) : NULL;
+    if (!b) {  /* another decorator is between us and the code, which was looked at; or the code was replaced since */
+        PyErr_Clear();
+        if (step_starts(subject, step) < 0 || step_ends(subject, step, inner) < 0) Py_CLEAR(inner);
+        Py_DECREF(step);
+        return inner;
+    }
+    b->subject = (Subject *)Py_NewRef((PyObject *)subject);
+    b->step = step;
+    b->inner = inner;
+    b->weakrefs = NULL;
+    b->kind = (char)kind;
+    b->started = b->running = b->done = 0;
+    PyObject_GC_Track(b);
+    return (PyObject *)b;
+}
+
+/* --- attributes -------------------------------------------------------------------------------------------------- */
+
+static PyObject *body_getattro(PyObject *self, PyObject *name)
+{
+    int own = PySet_Contains(body_names, name);
+    if (own < 0) return NULL;
+    return own ? PyObject_GenericGetAttr(self, name) : PyObject_GetAttr(((Body *)self)->inner, name);
+}
+
+static int body_setattro(PyObject *self, PyObject *name, PyObject *value) { return PyObject_SetAttr(((Body *)self)->inner, name, value); }
+
+static PyObject *body_repr(PyObject *self)
+{
+    PyObject *name = PyObject_GetAttr(((Body *)self)->inner, str_qualname);
+    if (!name) return NULL;
+    PyObject *text = PyUnicode_FromFormat("<%s object %S at %p>", Py_TYPE(((Body *)self)->inner)->tp_name, name, self);
+    Py_DECREF(name);
+    return text;
+}
+
+/* --- awaiting ---------------------------------------------------------------------------------------------------- */
+
+static PyObject *awaiter_of(Body *b, PyObject *asked, int closes)  /* takes the reference to what is asked */
+{
+    if (!asked) return NULL;
+    Awaiter *a = PyObject_GC_New(Awaiter, AwaiterType);
+    if (!a) { Py_DECREF(asked); return NULL; }
+    a->body = (Body *)Py_NewRef((PyObject *)b);
+    a->asked = asked;
+    a->closes = (char)closes;
+    PyObject_GC_Track(a);
+    return (PyObject *)a;
+}
+
+/* A coroutine must not be an iterator itself: what `await` iterates over is a second object. */
+static PyObject *body_await(PyObject *self) { return awaiter_of((Body *)self, Py_NewRef(self), 0); }
+
+static int is_of_coroutine(Awaiter *a) { return a->asked == (PyObject *)a->body; }
+
+static PySendResult awaiter_am_send(PyObject *self, PyObject *value, PyObject **result)
+{
+    Awaiter *a = (Awaiter *)self;
+    Body *b = a->body;
+    if (is_of_coroutine(a)) return body_am_send(a->asked, value, result);
+    *result = NULL;
+    if (b->running) return PyIter_Send(a->asked, value, result);
+    if (no_stack_left() || resume(b) < 0) return PYGEN_ERROR;
+    PySendResult did = send_through(a->asked, value, result);
+    b->running = 0;
+    if (did == PYGEN_RETURN && a->closes && !b->done) {
+        if (end_stream(b, NULL) == 0) return did;
+        Py_CLEAR(*result);
+        return PYGEN_ERROR;
+    }
+    return after(b, did, result, did == PYGEN_RETURN);
+}
+
+static PyObject *awaiter_send(PyObject *self, PyObject *value)
+{
+    PyObject *result;
+    PySendResult did = awaiter_am_send(self, value, &result);
+    return as_method(did, result);
+}
+
+static PyObject *awaiter_next(PyObject *self) { return awaiter_send(self, Py_None); }
+
+static PyObject *awaiter_throw(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    Awaiter *a = (Awaiter *)self;
+    Body *b = a->body;
+    PyObject *result = NULL;
+    if (is_of_coroutine(a)) return body_throw(a->asked, args, count);
+    int reenters = b->running;
+    if (!reenters && resume(b) < 0) return NULL;
+    PySendResult did = throw_into(a->asked, args, count, &result);
+    if (!reenters) did = after(b, did, &result, did == PYGEN_RETURN);
+    return as_method(did, result);
+}
+
+static PyObject *awaiter_close(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    Awaiter *a = (Awaiter *)self;
+    if (is_of_coroutine(a)) return body_close(a->asked, NULL);
+    return PyObject_CallMethodNoArgs(a->asked, str_close);
+}
+
+static int awaiter_traverse(Awaiter *a, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(a));
+    Py_VISIT(a->body);
+    Py_VISIT(a->asked);
+    return 0;
+}
+
+static void awaiter_dealloc(Awaiter *a)
+{
+    PyTypeObject *type = Py_TYPE(a);
+    PyObject_GC_UnTrack(a);
+    Py_CLEAR(a->body);
+    Py_CLEAR(a->asked);
+    type->tp_free(a);
+    Py_DECREF(type);
+}
+
+/* asyncio walks along cr_await, and finds in the awaiter what the coroutine has. */
+static PyObject *awaiter_getattro(PyObject *self, PyObject *name)
+{
+    Awaiter *a = (Awaiter *)self;
+    int own = is_of_coroutine(a) ? PySet_Contains(body_names, name) : 1;
+    if (own < 0) return NULL;
+    return own ? PyObject_GenericGetAttr(self, name) : PyObject_GetAttr(a->body->inner, name);
+}
+
+static PyObject *awaiter_repr(PyObject *self) { return PyObject_Repr(((Awaiter *)self)->asked); }
+
+/* --- async generators: the event loop's hooks know the real one, since it is the real one that is advanced --------- */
+
+static PyObject *agen_asend(PyObject *self, PyObject *value)
+{
+    return awaiter_of((Body *)self, PyObject_CallMethodOneArg(((Body *)self)->inner, str_asend, value), 0);
+}
+
+static PyObject *agen_next(PyObject *self)
+{
+    PyObject *inner = ((Body *)self)->inner;
+    return awaiter_of((Body *)self, Py_TYPE(inner)->tp_as_async->am_anext(inner), 0);
+}
+
+static PyObject *agen_athrow(PyObject *self, PyObject *args)
+{
+    PyObject *method = PyObject_GetAttr(((Body *)self)->inner, str_athrow);
+    PyObject *asked = method ? PyObject_CallObject(method, args) : NULL;
+    Py_XDECREF(method);
+    return awaiter_of((Body *)self, asked, 0);
+}
+
+static PyObject *agen_aclose(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return awaiter_of((Body *)self, PyObject_CallMethodNoArgs(((Body *)self)->inner, str_aclose), 1);
+}
+
+/* --- types ------------------------------------------------------------------------------------------------------- */
+
+#define FAST(function) (PyCFunction)(void (*)(void))function
+#define BODY_SLOTS \
+    {Py_tp_dealloc, body_dealloc}, {Py_tp_traverse, body_traverse}, {Py_tp_clear, body_clear}, \
+    {Py_tp_finalize, body_finalize}, {Py_tp_getattro, body_getattro}, {Py_tp_setattro, body_setattro}, \
+    {Py_tp_repr, body_repr}, {Py_tp_members, body_members}
+static PyMemberDef body_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Body, weakrefs), READONLY, NULL}, {NULL, 0, 0, 0, NULL},
+};
+static PyMethodDef body_methods[] = {
+    {"send", body_send, METH_O, NULL}, {"throw", FAST(body_throw), METH_FASTCALL, NULL},
+    {"close", body_close, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL},
+};
+static PyMethodDef agen_methods[] = {
+    {"asend", agen_asend, METH_O, NULL}, {"athrow", agen_athrow, METH_VARARGS, NULL},
+    {"aclose", agen_aclose, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL},
+};
+static PyMethodDef awaiter_methods[] = {
+    {"send", awaiter_send, METH_O, NULL}, {"throw", FAST(awaiter_throw), METH_FASTCALL, NULL},
+    {"close", awaiter_close, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL},
+};
+static PyType_Slot coroutine_slots[] = {
+    BODY_SLOTS, {Py_am_await, body_await}, {Py_am_send, body_am_send}, {Py_tp_methods, body_methods}, {0, NULL},
+};
+static PyType_Slot generator_slots[] = {
+    BODY_SLOTS, {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, body_next}, {Py_am_send, body_am_send},
+    {Py_tp_methods, body_methods}, {0, NULL},
+};
+static PyType_Slot agen_slots[] = {
+    BODY_SLOTS, {Py_am_aiter, PyObject_SelfIter}, {Py_am_anext, agen_next}, {Py_tp_methods, agen_methods}, {0, NULL},
+};
+static PyType_Slot iterable_slots[] = {
+    BODY_SLOTS, {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, body_next}, {Py_am_await, PyObject_SelfIter},
+    {Py_am_send, body_am_send}, {Py_tp_methods, body_methods}, {0, NULL},
+};
+static PyType_Slot awaiter_slots[] = {
+    {Py_tp_dealloc, awaiter_dealloc}, {Py_tp_traverse, awaiter_traverse}, {Py_tp_getattro, awaiter_getattro},
+    {Py_tp_repr, awaiter_repr}, {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, awaiter_next},
+    {Py_am_await, PyObject_SelfIter}, {Py_am_send, awaiter_am_send}, {Py_tp_methods, awaiter_methods}, {0, NULL},
+};
+#define BODY_FLAGS (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION)
+static PyType_Spec specs[KINDS] = {
+    {"builtins.coroutine_wrapper", sizeof(Awaiter), 0, BODY_FLAGS, awaiter_slots},
+    {"builtins.coroutine", sizeof(Body), 0, BODY_FLAGS, coroutine_slots},
+    {"builtins.generator", sizeof(Body), 0, BODY_FLAGS, generator_slots},
+    {"builtins.async_generator", sizeof(Body), 0, BODY_FLAGS, agen_slots},
+    {"builtins.generator", sizeof(Body), 0, BODY_FLAGS, iterable_slots},
+};
+
+int add_bodies(PyObject *module)
+{
+    if (!(AwaiterType = make_type(module, &specs[PLAIN]))) return -1;
+    for (int kind = COROUTINE; kind < KINDS; kind++)
+        if (!(body_types[kind] = make_type(module, &specs[kind]))) return -1;
+    return 0;
+}

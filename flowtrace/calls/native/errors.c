@@ -1,0 +1,56 @@
+/* Exceptions: taking one up, raising it again, and whose it is. */
+#include "native.h"
+
+#if PY_VERSION_HEX >= 0x030C0000
+
+PyObject *take_raised(void) { return PyErr_GetRaisedException(); }
+void raise_again(PyObject *error) { if (error) PyErr_SetRaisedException(error); else PyErr_Clear(); }
+
+#else
+
+PyObject *take_raised(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (!type) return NULL;
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback) PyException_SetTraceback(value, traceback);
+    Py_DECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+void raise_again(PyObject *error)
+{
+    if (!error) { PyErr_Clear(); return; }
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(error)), error, PyException_GetTraceback(error));
+}
+
+#endif
+
+/* PyErr_SetObject would take a tuple for arguments, and an exception for the error itself. A body that returned None
+ * leaves no arguments at all, and programs look at that. */
+void raise_stop(PyObject *value)
+{
+    if (value == Py_None) { PyErr_SetNone(PyExc_StopIteration); return; }
+    PyObject *error = PyObject_CallOneArg(PyExc_StopIteration, value);
+    if (!error) return;
+    PyErr_SetObject(PyExc_StopIteration, error);
+    Py_DECREF(error);
+}
+
+PyObject *take_stop_value(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) return NULL;
+    PyObject *error = take_raised();
+    PyObject *value = PyObject_GetAttr(error, str_value);
+    Py_DECREF(error);
+    return value;
+}
+
+int host_raised(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_RecursionError)) return 1;
+    PyErr_Clear();
+    return 0;
+}

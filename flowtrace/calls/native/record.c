@@ -1,0 +1,350 @@
+/* The fast path of a call: a node's step is begun and ended in here, by reference and without a call of Python.
+ *
+ * It is open while the process-global recorder is on and no black box wants to see each step. Whatever is rare calls out:
+ * values that are not plain, errors, the end of a run, and writing. */
+#include "native.h"
+
+struct callouts callouts;
+static struct {
+    char is_open;               /* steps may take the fast path */
+    char is_always;             /* each outermost call ends with a trace */
+    PyObject *ring;             /* the last steps of the process */
+    PyObject *holds;            /* a list: paths whose last trace waits for its turn */
+    Py_ssize_t max_value_bytes;
+} core;
+
+static inline int is_set(PyObject *value) { return value && value != Py_None; }
+
+int takes_fast_path(Subject *subject) { return core.is_open && subject->is_simple; }
+
+/* A step that was started here is ended here, too, even if the fast path was closed meanwhile. */
+static inline int is_ours(PyObject *step) { return Py_TYPE(step) == StepType && ((Step *)step)->is_listed; }
+
+/* Call something of the Python half; its answer does not matter. */
+static int call_out(PyObject *function, PyObject *first, PyObject *second)
+{
+    PyObject *given[] = {first, second};
+    PyObject *answer = PyObject_Vectorcall(function, given, second ? 2 : first ? 1 : 0, NULL);
+    if (!answer) return host_raised() ? -1 : 0;
+    Py_DECREF(answer);
+    return 0;
+}
+
+/* --- begin -------------------------------------------------------------------------------------------------------- */
+
+static PyObject *slow_arguments(PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *positional = as_tuple(args, count);
+    PyObject *named = positional ? as_dict(args + count, names) : NULL;
+    PyObject *both = named ? PyTuple_Pack(2, positional, named) : NULL;
+    Py_XDECREF(positional);
+    Py_XDECREF(named);
+    return both;
+}
+
+enum { CALL_HEAD = 480 };  /* bytes of memory of a step and its tuples */
+
+/* Take the arguments: by reference, as copies, or, where one of them is not plain, in Python. The snapshot is a tuple of
+ * all values, with the names of the last ones, or None, at its end. */
+static int take_arguments(Step *step, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    Py_ssize_t all = count + (names ? PyTuple_GET_SIZE(names) : 0);
+    Budget budget = {core.max_value_bytes, CALL_HEAD + 8 * all};
+    PyObject *taken = PyTuple_New(all + 1);
+    for (Py_ssize_t at = 0; taken && at < all; at++) {
+        PyObject *part = snapshot(args[at], &budget, 0);
+        if (part) PyTuple_SET_ITEM(taken, at, part);
+        else Py_CLEAR(taken);
+    }
+    if (taken) {
+        PyTuple_SET_ITEM(taken, all, Py_NewRef(names ? names : Py_None));
+        step->input = taken;
+        step->held = budget.held;
+        return 0;
+    }
+    PyErr_Clear();
+    PyObject *both = slow_arguments(args, count, names);
+    if (!both) { PyErr_Clear(); return -2; }
+    int did = call_out(callouts.slow_input, (PyObject *)step, both);
+    Py_DECREF(both);
+    return did < 0 ? -1 : step->input ? 0 : -2;
+}
+
+/* Return 1 and a step, 0 where it can't be recorded, -1 with an exception of the host's. */
+int fast_prepare(Subject *subject, PyObject *const *args, Py_ssize_t count, PyObject *names, int bound, PyObject **made)
+{
+    Step *step = new_step();
+    *made = NULL;
+    if (!step) { PyErr_Clear(); return 0; }
+    step->node = Py_NewRef(subject->target);
+    step->bound = (char)bound;
+    int did = take_arguments(step, args, count, names);
+    if (did < 0) {
+        Py_DECREF(step);
+        return did == -1 ? -1 : 0;
+    }
+    *made = (PyObject *)step;
+    return 1;
+}
+
+int fast_begin(Subject *subject, PyObject *const *args, Py_ssize_t count, PyObject *names, int bound, PyObject **made)
+{
+    int did = fast_prepare(subject, args, count, names, bound, made);
+    if (did <= 0 || start_step((Step *)*made) == 0) return did;
+    Py_CLEAR(*made);
+    return host_raised() ? -1 : 0;
+}
+
+/* --- end ---------------------------------------------------------------------------------------------------------- */
+
+/* Put a finished step into its run, and write what must be written now. */
+static int settle(Step *step)
+{
+    if (ring_add(core.ring, step) < 0) { PyErr_Clear(); return 0; }
+    if (!is_set(step->run) && !is_set(step->rest) && !core.is_always)
+        return PyList_GET_SIZE(core.holds) ? call_out(callouts.write_due, NULL, NULL) : 0;
+    if (is_set(step->run) && !step->owns_run && !is_set(step->rest)) {
+        PyObject *buffer = PyObject_GetAttr(step->run, str_open_buffer);  /* None once the run is over */
+        if (!buffer) { PyErr_Clear(); return 0; }
+        if (Py_TYPE(buffer) == RingType) {
+            int did = ring_add(buffer, step);
+            Py_DECREF(buffer);
+            if (did < 0) PyErr_Clear();
+            return 0;
+        }
+        Py_DECREF(buffer);
+    }
+    return call_out(callouts.add_to_run, (PyObject *)step, NULL);
+}
+
+static int take_output(Step *step, PyObject *value)
+{
+    Budget budget = {core.max_value_bytes, 0};
+    PyObject *taken = snapshot(value, &budget, 0);
+    if (!taken) return call_out(callouts.slow_output, (PyObject *)step, value);
+    Py_XSETREF(step->output, PyTuple_Pack(1, taken));
+    Py_DECREF(taken);
+    if (!step->output) PyErr_Clear();
+    step->held += budget.held;
+    return 0;
+}
+
+static int fast_end(Step *step, PyObject *value)
+{
+    leave_step(step);
+    return take_output(step, value) < 0 || settle(step) < 0 ? -1 : 0;
+}
+
+/* --- generators --------------------------------------------------------------------------------------------------- */
+
+/* Hand the items that were taken so far over to be hashed: their room is free again. */
+static int hash_items(Step *step, Stream *stream)
+{
+    PyObject *items = stream->items;
+    if (!(stream->items = PyList_New(0))) { stream->items = items; PyErr_Clear(); return 0; }
+    step->held -= stream->held;
+    stream->spent = stream->held = 0;
+    int did = PyList_GET_SIZE(items) ? call_out(callouts.hash_items, (PyObject *)step, items) : 0;
+    Py_DECREF(items);
+    return did;
+}
+
+static int hash_one(Step *step, PyObject *value)
+{
+    PyObject *items = PyList_New(1);
+    if (!items) { PyErr_Clear(); return 0; }
+    PyList_SET_ITEM(items, 0, Py_NewRef(value));
+    int did = call_out(callouts.hash_items, (PyObject *)step, items);
+    Py_DECREF(items);
+    return did;
+}
+
+static int take_item(Step *step, Stream *stream, PyObject *value)
+{
+    for (int has_room = 0; has_room < 2; has_room++) {
+        Budget budget = {core.max_value_bytes - stream->spent, 16};
+        PyObject *taken = snapshot(value, &budget, 0);
+        if (taken) {
+            if (PyList_Append(stream->items, taken) < 0) PyErr_Clear();
+            Py_DECREF(taken);
+            stream->spent = core.max_value_bytes - budget.left + 48;
+            stream->held += budget.held;
+            step->held += budget.held;
+            return 0;
+        }
+        if (stream->spent && hash_items(step, stream) < 0) return -1;
+    }
+    return hash_one(step, value);  /* not plain, or too large on its own */
+}
+
+static Stream *stream_of(Step *step)
+{
+    if (!is_set(step->stream)) Py_XSETREF(step->stream, (PyObject *)new_stream());
+    if (!step->stream) PyErr_Clear();
+    return (Stream *)step->stream;
+}
+
+static int fast_emit(Step *step, PyObject *value)
+{
+    Stream *stream = stream_of(step);
+    int did = stream && Py_TYPE(stream) == StreamType ? take_item(step, stream, value) : 0;
+    suspend_step(step);
+    return did;
+}
+
+static int finish_hashed(Step *step, PyObject *returned)
+{
+    PyObject *given = returned ? PyTuple_Pack(1, returned) : PyTuple_New(0);
+    if (!given) { PyErr_Clear(); return 0; }
+    int did = call_out(callouts.finish_hashed, (PyObject *)step, given);
+    Py_DECREF(given);
+    return did;
+}
+
+static int fast_end_stream(Step *step, PyObject *returned)
+{
+    leave_step(step);
+    Stream *stream = stream_of(step);
+    if (!stream || Py_TYPE(stream) != StreamType) return settle(step);
+    Budget budget = {core.max_value_bytes - stream->spent, 64};
+    PyObject *taken = returned && !is_set(stream->hashed) ? snapshot(returned, &budget, 0) : NULL;
+    if (is_set(stream->hashed) || (returned && !taken))
+        return finish_hashed(step, returned) < 0 || settle(step) < 0 ? -1 : 0;
+    if (taken) {
+        Py_XSETREF(stream->returned, PyTuple_Pack(1, taken));
+        Py_DECREF(taken);
+        PyErr_Clear();
+    }
+    step->held += budget.held;
+    Py_XSETREF(step->output, Py_NewRef((PyObject *)stream));
+    Py_CLEAR(step->stream);
+    return settle(step);
+}
+
+/* --- what happens to a step, on the fast path or in Python --------------------------------------------------------- */
+
+static int answered(PyObject *answer)
+{
+    if (!answer) return host_raised() ? -1 : 0;
+    Py_DECREF(answer);
+    return 0;
+}
+
+static int in_python(PyObject *function, PyObject *step, PyObject *value)
+{
+    PyObject *given[] = {step, value};
+    if (!function) return 0;
+    Py_INCREF(function);
+    int did = answered(PyObject_Vectorcall(function, given, value ? 2 : 1, NULL));
+    Py_DECREF(function);
+    return did;
+}
+
+int step_starts(Subject *subject, PyObject *step)
+{
+    if (!takes_fast_path(subject) || Py_TYPE(step) != StepType) return in_python(subject->start, step, NULL);
+    return start_step((Step *)step) < 0 && host_raised() ? -1 : 0;
+}
+
+int step_suspends(Subject *subject, PyObject *step)
+{
+    if (!is_ours(step)) return in_python(subject->suspend, step, NULL);
+    suspend_step((Step *)step);
+    return 0;
+}
+
+int step_resumes(Subject *subject, PyObject *step)
+{
+    return is_ours(step) ? resume_step((Step *)step) : in_python(subject->resume, step, NULL);
+}
+
+int step_emits(Subject *subject, PyObject *step, PyObject *value)
+{
+    return is_ours(step) && core.is_open ? fast_emit((Step *)step, value) : in_python(subject->emit, step, value);
+}
+
+int step_ends(Subject *subject, PyObject *step, PyObject *value)
+{
+    if (!is_ours(step)) return in_python(subject->end, step, value);
+    if (core.is_open) return fast_end((Step *)step, value);
+    leave_step((Step *)step);
+    return call_out(callouts.ended, step, value);
+}
+
+int step_ends_stream(Subject *subject, PyObject *step, PyObject *returned)
+{
+    if (!is_ours(step)) return in_python(subject->end_stream, step, returned);
+    if (core.is_open) return fast_end_stream((Step *)step, returned);
+    leave_step((Step *)step);
+    return call_out(callouts.stream_ended, step, returned);
+}
+
+/* The exception is taken up first: what is called may raise and clear. */
+void step_fails(Subject *subject, PyObject *step)
+{
+    PyObject *error = take_raised();
+    PyObject *function = subject->fail;
+    if (is_ours(step)) {
+        leave_step((Step *)step);
+        function = callouts.failed;
+    }
+    if (in_python(function, step, error) == 0) { raise_again(error); return; }
+    PyObject *newer = take_raised();  /* a signal handler of the host's raised while we looked at the error */
+    PyException_SetContext(newer, error);
+    raise_again(newer);
+}
+
+/* --- what Python gives -------------------------------------------------------------------------------------------- */
+
+static PyObject *connect_recorder(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {
+        "step_type", "stream_type", "current", "open_run", "add_to_run", "write_due", "slow_input", "slow_output",
+        "hash_items", "finish_hashed", "ended", "stream_ended", "failed", NULL,
+    };
+    enum { PARTS = 13 };
+    PyObject *given[PARTS];
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OOOOOOOOOOO:connect_recorder", names, &PyType_Type, &given[0],
+                                     &PyType_Type, &given[1], &given[2], &given[3], &given[4], &given[5], &given[6],
+                                     &given[7], &given[8], &given[9], &given[10], &given[11], &given[12])) return NULL;
+    PyObject **places[PARTS] = {
+        (PyObject **)&StepType, (PyObject **)&StreamType, &current, &callouts.open_run, &callouts.add_to_run,
+        &callouts.write_due, &callouts.slow_input, &callouts.slow_output, &callouts.hash_items, &callouts.finish_hashed,
+        &callouts.ended, &callouts.stream_ended, &callouts.failed,
+    };
+    for (int at = 0; at < PARTS; at++) Py_XSETREF(*places[at], Py_NewRef(given[at]));
+    Py_RETURN_NONE;
+}
+
+static PyObject *open_fast_path(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *ring, *holds;
+    int is_always;
+    Py_ssize_t max_value_bytes;
+    if (!PyArg_ParseTuple(args, "O!O!pn:open_fast_path", RingType, &ring, &PyList_Type, &holds, &is_always, &max_value_bytes))
+        return NULL;
+    if (!StepType || !StreamType) { PyErr_SetString(PyExc_RuntimeError, "connect_recorder comes first"); return NULL; }
+    Py_XSETREF(core.ring, Py_NewRef(ring));
+    Py_XSETREF(core.holds, Py_NewRef(holds));
+    core.is_always = (char)is_always;
+    core.max_value_bytes = max_value_bytes;
+    core.is_open = 1;
+    Py_RETURN_NONE;
+}
+
+static PyObject *close_fast_path(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    core.is_open = 0;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"connect_recorder", (PyCFunction)(void (*)(void))connect_recorder, METH_VARARGS | METH_KEYWORDS,
+     "connect_recorder(**parts)\n--\n\nGive the core the types and functions of the recorder."},
+    {"open_fast_path", open_fast_path, METH_VARARGS,
+     "open_fast_path(ring, holds, is_always, max_value_bytes)\n--\n\nRecord calls without a call of Python from now on."},
+    {"close_fast_path", close_fast_path, METH_NOARGS, "close_fast_path()\n--\n\nLet every step be recorded in Python."},
+    {NULL, NULL, 0, NULL},
+};
+
+int add_recording(PyObject *module) { return PyModule_AddFunctions(module, functions); }

@@ -1,0 +1,263 @@
+/* Steps: one call each, the one that runs here, and all that run at this moment in the process. */
+#include "native.h"
+#include <string.h>
+#include <time.h>
+
+PyTypeObject *StepType;                 /* Python's class, derived from StepBase */
+PyObject *current;                      /* the ContextVar of the step or flow that runs here */
+static PyTypeObject *StepBaseType;
+static Step in_flight = {.before = &in_flight, .after = &in_flight};  /* the head of a ring list, in the order of starts */
+static PyObject *clock_now, *numbers;
+static int clock_is_ours;               /* clock_now reads the same clock as `now` below */
+
+/* --- time and numbers --------------------------------------------------------------------------------------------- */
+
+#if defined(__linux__)
+static int64_t monotonic(void)  /* what time.perf_counter_ns reads */
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+#define HAS_MONOTONIC 1
+#else
+static int64_t monotonic(void) { return 0; }
+#define HAS_MONOTONIC 0
+#endif
+
+static int take_number(PyObject *value, int64_t *number)
+{
+    if (!value) return -1;
+    *number = PyLong_AsLongLong(value);
+    Py_DECREF(value);
+    return *number == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static int read_clock(int64_t *time)
+{
+    if (clock_is_ours) { *time = monotonic(); return 0; }
+    return take_number(PyObject_CallNoArgs(clock_now), time);
+}
+
+static PyObject *use_clock(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *now, *counter, *standard;
+    if (!PyArg_ParseTuple(args, "OOO:use_clock", &now, &counter, &standard)) return NULL;
+    Py_XSETREF(clock_now, Py_NewRef(now));
+    Py_XSETREF(numbers, Py_NewRef(counter));
+    clock_is_ours = HAS_MONOTONIC && now == standard;
+    Py_RETURN_NONE;
+}
+
+/* --- the steps in flight ------------------------------------------------------------------------------------------ */
+
+void list_step(Step *step)
+{
+    if (step->is_listed) return;
+    step->after = &in_flight;
+    step->before = in_flight.before;
+    in_flight.before->after = step;
+    in_flight.before = step;
+    step->is_listed = 1;
+}
+
+void unlist_step(Step *step)
+{
+    if (!step->is_listed) return;
+    step->before->after = step->after;
+    step->after->before = step->before;
+    step->is_listed = 0;
+}
+
+static Step *checked(PyObject *value)
+{
+    if (PyObject_TypeCheck(value, StepBaseType)) return (Step *)value;
+    PyErr_Format(PyExc_TypeError, "a step is expected, not %.80s", Py_TYPE(value)->tp_name);
+    return NULL;
+}
+
+static PyObject *py_list_step(PyObject *Py_UNUSED(module), PyObject *value)
+{
+    Step *step = checked(value);
+    if (!step) return NULL;
+    list_step(step);
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_unlist_step(PyObject *Py_UNUSED(module), PyObject *value)
+{
+    Step *step = checked(value);
+    if (!step) return NULL;
+    unlist_step(step);
+    Py_RETURN_NONE;
+}
+
+static PyObject *listed_steps(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    PyObject *list = PyList_New(0);
+    for (Step *step = in_flight.after; list && step != &in_flight; step = step->after)
+        if (PyList_Append(list, (PyObject *)step) < 0) Py_CLEAR(list);
+    return list;
+}
+
+static PyObject *unlist_all(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    while (in_flight.after != &in_flight) unlist_step(in_flight.after);
+    Py_RETURN_NONE;
+}
+
+/* --- current ------------------------------------------------------------------------------------------------------ */
+
+static void make_current(PyObject *step)
+{
+    PyObject *token = PyContextVar_Set(current, step ? step : Py_None);
+    if (!token) PyErr_Clear();
+    Py_XDECREF(token);
+}
+
+/* What is current becomes the parent: a step of the same run, or a flow. */
+static int join(Step *step, PyObject *parent)
+{
+    PyObject *run = NULL;
+    if (PyObject_TypeCheck(parent, StepBaseType)) {
+        step->parent = ((Step *)parent)->number;
+        run = Py_XNewRef(((Step *)parent)->run);
+    } else if (!(run = PyObject_GetAttr(parent, str_run))) return -1;
+    if (!run || run == Py_None) Py_XSETREF(run, PyObject_CallOneArg(callouts.open_run, parent));
+    if (!run) return -1;
+    Py_XSETREF(step->run, run);
+    Py_XSETREF(step->previous, Py_NewRef(parent));
+    return 0;
+}
+
+/* Make a step current, as the child of the one that was. Between that and the call of the host's function no code of
+ * Python runs, so that no signal handler does: a step is current exactly while its call runs. */
+int start_step(Step *step)
+{
+    PyObject *parent = NULL;
+    int did = -1;
+    if (PyContextVar_Get(current, NULL, &parent) < 0) return -1;
+    step->owns_run = !parent || parent == Py_None;
+    if ((!step->owns_run && join(step, parent) < 0) || take_number(PyIter_Next(numbers), &step->number) < 0
+        || read_clock(&step->started) < 0) goto done;
+    step->thread = PyThread_get_thread_ident();
+    step->token = PyContextVar_Set(current, (PyObject *)step);
+    if (!step->token) goto done;
+    list_step(step);
+    did = 0;
+done:
+    Py_XDECREF(parent);
+    return did;
+}
+
+/* Restore the previous step, and stop the clock. */
+void leave_step(Step *step)
+{
+    if (!step->token || PyContextVar_Reset(current, step->token) < 0) {  /* resumed since, or in another context */
+        PyErr_Clear();
+        make_current(step->previous);
+    }
+    Py_CLEAR(step->token);
+    Py_CLEAR(step->previous);
+    if (read_clock(&step->ended) < 0) {
+        PyErr_Clear();
+        step->ended = step->started;
+    }
+    unlist_step(step);
+}
+
+void suspend_step(Step *step)
+{
+    Py_CLEAR(step->token);
+    make_current(step->previous);
+}
+
+int resume_step(Step *step)
+{
+    PyObject *here = NULL;
+    if (PyContextVar_Get(current, NULL, &here) < 0) return -1;
+    Py_XSETREF(step->previous, here);
+    Py_CLEAR(step->token);
+    make_current((PyObject *)step);
+    return 0;
+}
+
+/* --- the type ----------------------------------------------------------------------------------------------------- */
+
+#define OBJECTS(DO) \
+    DO(node) DO(input) DO(output) DO(run) DO(previous) DO(token) DO(stream) DO(slot) DO(rest)
+
+Step *new_step(void)
+{
+    Step *step = PyObject_GC_New(Step, StepType);
+    if (!step) return NULL;
+    memset(&step->node, 0, sizeof(Step) - offsetof(Step, node));
+    PyObject_GC_Track(step);
+    return step;
+}
+
+static PyObject *step_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs)) { return type->tp_alloc(type, 0); }
+
+static int step_traverse(Step *step, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(step));
+#define VISIT(name) Py_VISIT(step->name);
+    OBJECTS(VISIT)
+    return 0;
+}
+
+static int step_clear(Step *step)
+{
+#define CLEAR(name) Py_CLEAR(step->name);
+    OBJECTS(CLEAR)
+    return 0;
+}
+
+static void step_dealloc(Step *step)
+{
+    PyTypeObject *type = Py_TYPE(step);
+    PyObject_GC_UnTrack(step);
+    unlist_step(step);
+    if (step->weakrefs) PyObject_ClearWeakRefs((PyObject *)step);
+    step_clear(step);
+    type->tp_free(step);
+    Py_DECREF(type);
+}
+
+#define MEMBER(name) {#name, T_OBJECT, offsetof(Step, name), 0, NULL},
+static PyMemberDef step_members[] = {
+    OBJECTS(MEMBER)
+    {"number", T_LONGLONG, offsetof(Step, number), 0, NULL},
+    {"parent", T_LONGLONG, offsetof(Step, parent), 0, NULL},
+    {"started", T_LONGLONG, offsetof(Step, started), 0, NULL},
+    {"ended", T_LONGLONG, offsetof(Step, ended), 0, NULL},
+    {"held", T_PYSSIZET, offsetof(Step, held), 0, NULL},
+    {"thread", T_ULONG, offsetof(Step, thread), 0, NULL},
+    {"bound", T_BOOL, offsetof(Step, bound), 0, NULL},
+    {"owns_run", T_BOOL, offsetof(Step, owns_run), 0, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Step, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+static PyType_Slot step_slots[] = {
+    {Py_tp_new, step_new}, {Py_tp_dealloc, step_dealloc}, {Py_tp_traverse, step_traverse}, {Py_tp_clear, step_clear},
+    {Py_tp_members, step_members}, {0, NULL},
+};
+static PyType_Spec step_spec = {
+    "flowtrace.calls._native.StepBase", sizeof(Step), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, step_slots,
+};
+static PyMethodDef functions[] = {
+    {"use_clock", use_clock, METH_VARARGS, "use_clock(now, numbers, standard)\n--\n\nTake time and numbers from here."},
+    {"list_step", py_list_step, METH_O, "list_step(step)\n--\n\nAdd a step to those in flight."},
+    {"unlist_step", py_unlist_step, METH_O, "unlist_step(step)\n--\n\nTake a step from those in flight."},
+    {"listed_steps", listed_steps, METH_NOARGS, "listed_steps()\n--\n\nReturn the steps in flight, in the order of their starts."},
+    {"unlist_all", unlist_all, METH_NOARGS, "unlist_all()\n--\n\nForget all steps in flight."},
+    {NULL, NULL, 0, NULL},
+};
+
+int add_steps(PyObject *module)
+{
+    StepBaseType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &step_spec, NULL);
+    if (!StepBaseType || PyModule_AddFunctions(module, functions) < 0) return -1;
+    return PyModule_AddObjectRef(module, "StepBase", (PyObject *)StepBaseType);
+}

@@ -1,0 +1,105 @@
+"""The fast path of a call: the native core records it alone, and calls out for what is rare.
+
+It is open while the process-global recorder is on and there is no step processor. None of the functions here raises an
+Exception, but for what a signal handler of the program raises.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from flowtrace.calls.core import NATIVE
+from flowtrace.host import clock
+from flowtrace.host.clock import CLOCK
+from flowtrace.recording import hot_path
+from flowtrace.recording.call_values import NativeStream, snapshot_call, snapshot_output
+from flowtrace.recording.current import CURRENT
+from flowtrace.recording.process import global_recorder, open_run, report_fault
+from flowtrace.recording.recorder import TraceRecorder
+from flowtrace.recording.state import STATE
+from flowtrace.recording.step import Step
+
+_HEAD = 480  # bytes of memory of a step and its tuples, as the native core counts them
+
+
+def connect() -> None:
+    """Give the native core, where there is one, the types and functions of the recorder."""
+    if NATIVE is None or STATE.open_fast_path is not None:
+        return
+    NATIVE.connect_recorder(
+        step_type=Step,
+        stream_type=NativeStream,
+        current=CURRENT,
+        open_run=open_run,
+        add_to_run=_guarded("record the end of a call", hot_path.add_to_run),
+        write_due=_guarded("record the end of a call", lambda: STATE.throttle.write_due()),
+        slow_input=_guarded("take the arguments of a call", _slow_input),
+        slow_output=_guarded("record the end of a call", _slow_output),
+        hash_items=_guarded("record a yielded value", _hash_items),
+        finish_hashed=_guarded("record the end of a generator", _finish_hashed),
+        ended=_guarded("record the end of a call", _ended),
+        stream_ended=hot_path.record_stream_end,
+        failed=hot_path.record_failure,
+    )
+    clock.FOLLOWERS.append(_follow_clock)
+    _follow_clock()
+    STATE.open_fast_path = open_for
+    open_for(STATE.recorder)
+
+
+def open_for(recorder: TraceRecorder | None) -> None:
+    """Open the fast path where a recorder allows it, and close it elsewhere."""
+    if recorder is None or recorder.is_off or recorder.policy.processor is not None:
+        NATIVE.close_fast_path()
+    else:
+        limit = recorder.policy.max_value_bytes
+        NATIVE.open_fast_path(recorder.buffer, STATE.throttle.holds, recorder.is_always, limit)
+
+
+def _follow_clock() -> None:
+    NATIVE.use_clock(CLOCK.now, CLOCK.numbers, time.perf_counter_ns)
+
+
+def _guarded(doing: str, function: Callable[..., None]) -> Callable[..., None]:
+    return partial(_run_guarded, doing, function)
+
+
+def _run_guarded(doing: str, function: Callable[..., None], *args: Any) -> None:
+    try:
+        function(*args)
+    except Exception as error:
+        report_fault(doing, error)
+
+
+def _slow_input(step: Step, call: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
+    """Take arguments that are not plain, or not small."""
+    step.input = snapshot_call(step.node, *call, step.bound, global_recorder().policy)
+    step.held = _HEAD + step.size()
+
+
+def _slow_output(step: Step, output: object) -> None:
+    """Take a result that is not plain, or not small."""
+    step.output = snapshot_output(step.node, output, global_recorder().policy)
+    step.held += _HEAD + step.size()
+
+
+def _hash_items(step: Step, items: list[Any]) -> None:
+    """Hash what a generator yielded, since it is no longer small."""
+    stream: Any = step.stream
+    stream.encode(items, step.node, global_recorder().policy)
+
+
+def _finish_hashed(step: Step, returned: tuple[Any, ...]) -> None:
+    """Finish the running hash of what a generator yielded."""
+    stream: Any = step.stream
+    step.output = stream.finish(returned, step.node, global_recorder().policy)
+    step.stream = None
+    step.held += _HEAD + step.size()
+
+
+def _ended(step: Step, output: object) -> None:
+    """Record the result of a call during which the fast path was closed."""
+    hot_path.record_output(step, output, global_recorder())
