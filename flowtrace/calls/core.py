@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flowtrace.host.objects import TRACED_TYPES
 
 _INTERFACE: Final = 1
-"""Changes with what this half and the one in C ask of each other: a module that is left from another build is not used."""
+"""Changes with what this half and the one in C ask of each other: a module left from another build is not used."""
 
 
 def _load_native() -> Any:

@@ -231,7 +231,10 @@ class ErrorsPassed:
     def last_step(self, error: BaseException) -> Passed | None:
         """Return the last step that an error came through; None where no step has seen it."""
         noted = self._noted.get((id(error), id(type(error))))
-        return noted.passed if noted is not None and noted.mark == mark_of(error) else None
+        if noted is None:
+            return None
+        has_no_place = noted.head == id(None)  # a function in C raised it: no frame of Python had seen it yet
+        return noted.passed if has_no_place or noted.mark == mark_of(error) else None
 
 
 def _stands_in(head: int, traceback: Any) -> bool:

@@ -73,7 +73,7 @@ typedef struct Step {
     char is_listed;                     /* in flight, and started here: the core ends it, too */
 } Step;
 
-extern PyTypeObject *StepType;
+extern PyTypeObject *StepType, *StepBaseType;  /* Python's class, and what it derives from */
 extern PyObject *current;
 
 Step *new_step(void);

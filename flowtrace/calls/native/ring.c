@@ -59,7 +59,7 @@ int ring_add(PyObject *self, Step *step)
 
 static PyObject *py_add(PyObject *self, PyObject *value)
 {
-    if (!PyObject_TypeCheck(value, StepType)) { PyErr_SetString(PyExc_TypeError, "a step is expected"); return NULL; }
+    if (!PyObject_TypeCheck(value, StepBaseType)) { PyErr_SetString(PyExc_TypeError, "a step is expected"); return NULL; }
     if (ring_add(self, (Step *)value) < 0) return NULL;
     Py_RETURN_NONE;
 }

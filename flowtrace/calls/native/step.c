@@ -5,7 +5,7 @@
 
 PyTypeObject *StepType;                 /* Python's class, derived from StepBase */
 PyObject *current;                      /* the ContextVar of the step or flow that runs here */
-static PyTypeObject *StepBaseType;
+PyTypeObject *StepBaseType;
 static Step in_flight = {.before = &in_flight, .after = &in_flight};  /* the head of a ring list, in the order of starts */
 static PyObject *clock_now, *numbers;
 static int clock_is_ours;               /* clock_now reads the same clock as `now` below */

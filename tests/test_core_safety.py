@@ -1,0 +1,217 @@
+"""The native core under bad conditions: no memory, interrupts at any moment, threads, and many rounds.
+
+`make native-checks` runs this and the tests of calls on a build with sanitizers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import importlib.util
+import signal
+import sys
+import threading
+
+import pytest
+
+import flowtrace
+from flowtrace import traced_node
+from flowtrace.calls.core import NATIVE
+from flowtrace.recording.current import CURRENT
+from flowtrace.recording.state import running
+from flowtrace.testing import recording
+from tests.programs import run_program
+
+pytestmark = pytest.mark.skipif(NATIVE is None, reason="the native core is not in use")
+
+
+@traced_node
+def plain(value, *more, scale=1):
+    return [value, *more, scale]
+
+
+@traced_node
+def fails(value):
+    raise LookupError(value)
+
+
+@traced_node
+def numbers(count):
+    for number in range(count):
+        plain(number)
+        yield {"number": number}
+    return "end"
+
+
+@traced_node
+async def later(value):
+    await asyncio.sleep(0)
+    return plain(value)
+
+
+@traced_node
+async def each(count):
+    for number in range(count):
+        await asyncio.sleep(0)
+        yield number
+
+
+class Service:
+    @traced_node
+    def handle(self, value):
+        return plain(value, 1, scale=2)
+
+
+def run(coroutine):
+    """Run a coroutine without an event loop: asyncio keeps some memory of its own."""
+    with contextlib.suppress(StopIteration):
+        while True:
+            coroutine.send(None)
+
+
+async def asynchronous():
+    await later(1)
+    await later({"a": [1, 2]})
+    async for _ in each(3):
+        pass
+    left = each(3)
+    await anext(left)
+    await left.aclose()
+
+
+def a_round():
+    plain(1)
+    plain("a", object(), scale=[1, (2, {"b": b"c"})])
+    Service().handle({"x": {1, 2}})
+    list(numbers(3))
+    next(numbers(3))
+    with contextlib.suppress(LookupError):
+        fails("x")
+    run(asynchronous())
+
+
+def blocks_after(rounds):
+    for _ in range(rounds):
+        a_round()
+    gc.collect()
+    return sys.getallocatedblocks()
+
+
+def test_many_rounds_keep_no_memory():
+    flowtrace.configure(mode="on", out_path="trace.json", buffer_size=10)
+    blocks_after(150)  # caches fill up, and the buffer
+    before = blocks_after(20)
+    after = blocks_after(400)
+    flowtrace.configure(mode="off")
+    assert after - before < 300  # one block a round would be a leak
+    assert running() == []
+
+
+def test_threads_share_the_core():
+    def work():
+        for _ in range(300):
+            Service().handle(1)
+            list(numbers(2))
+
+    with recording(mode="on"):
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert running() == []
+
+
+class Alarm(Exception):
+    """What the signal's handler raises."""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
+def test_a_storm_of_alarms_leaves_nothing_current_and_nothing_in_flight():
+    arrived = 0
+
+    def ring(number, frame):
+        raise Alarm
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        with recording(mode="on"):
+            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+            for _ in range(3000):
+                try:
+                    Service().handle({"value": [1, 2]})
+                    list(numbers(3))
+                except Alarm:
+                    arrived += 1
+    except Alarm:
+        arrived += 1
+    finally:
+        for _ in range(100):  # one may ring while the timer is being stopped
+            with contextlib.suppress(Alarm):
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
+                break
+    gc.collect()
+    assert arrived > 0
+    assert running() == []
+    assert CURRENT.get() is None
+
+
+NO_MEMORY = """
+import _testcapi
+import flowtrace
+
+@flowtrace.traced_node
+def plain(value):
+    return value
+
+@flowtrace.traced_node
+def numbers(count):
+    yield count
+
+flowtrace.configure(mode="on", out_path="trace.json")
+VALUE = {"a": [1, 2, ("b", None)], "c": "d"}
+plain(VALUE), list(numbers(VALUE))
+missing = 0
+for start in range(1, 120):
+    for call in (lambda: plain(VALUE), lambda: list(numbers(VALUE))):
+        _testcapi.set_nomemory(start, start + 1)
+        try:
+            call()
+        except MemoryError:
+            missing += 1
+        finally:
+            _testcapi.remove_mem_hooks()
+assert plain(VALUE) is VALUE
+print("ended", missing)
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("_testcapi") is None, reason="this Python has no _testcapi")
+def test_an_allocation_that_fails_at_any_moment_ends_no_process(tmp_path):
+    assert run_program(tmp_path, NO_MEMORY).stdout.startswith("ended")
+
+
+def test_a_second_copy_of_the_core_is_refused():
+    spec = importlib.util.spec_from_file_location(NATIVE.__name__, NATIVE.__file__)
+    with pytest.raises(ImportError, match="loaded once"):
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: NATIVE.traced_function(plain, None, 0),
+        lambda: NATIVE.traced_function(plain, flowtrace, 99),
+        lambda: NATIVE.recorder(None, 0),
+        lambda: NATIVE.list_step(1),
+        lambda: NATIVE.Ring(-1, 1),
+        lambda: NATIVE.Ring(1, 1).add(None),
+        lambda: NATIVE.open_fast_path(None, [], False, 1),
+    ],
+)
+def test_what_the_core_can_not_use_is_an_error(call):
+    with pytest.raises((TypeError, ValueError)):
+        call()
