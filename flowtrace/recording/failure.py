@@ -233,8 +233,8 @@ class ErrorsPassed:
         noted = self._noted.get((id(error), id(type(error))))
         if noted is None:
             return None
-        has_no_place = noted.head == id(None)  # a function in C raised it: no frame of Python had seen it yet
-        return noted.passed if has_no_place or noted.mark == mark_of(error) else None
+        has_no_origin = noted.head == id(None)  # a function in C raised it: no frame of Python had seen it yet
+        return noted.passed if has_no_origin or noted.mark == mark_of(error) else None
 
 
 def _stands_in(head: int, traceback: Any) -> bool:

@@ -7,8 +7,9 @@ Exception, but for what a signal handler of the program raises.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 from typing import Any
 
 from flowtrace.calls.core import NATIVE
@@ -33,7 +34,7 @@ def connect() -> None:
         step_type=Step,
         stream_type=NativeStream,
         current=CURRENT,
-        open_run=open_run,
+        open_run=_guarded("record the start of a call", open_run),
         add_to_run=_guarded("record the end of a call", hot_path.add_to_run),
         write_due=_guarded("record the end of a call", lambda: STATE.throttle.write_due()),
         slow_input=_guarded("take the arguments of a call", _slow_input),
@@ -60,18 +61,38 @@ def open_for(recorder: TraceRecorder | None) -> None:
 
 
 def _follow_clock() -> None:
-    NATIVE.use_clock(CLOCK.now, CLOCK.numbers, time.perf_counter_ns)
+    standard = time.perf_counter_ns
+    now = standard if CLOCK.now is standard else _guarded("read the clock", CLOCK.now)
+    numbers = CLOCK.numbers if type(CLOCK.numbers) is count else _Numbers(CLOCK.numbers)
+    NATIVE.use_clock(now, numbers, standard)
 
 
-def _guarded(doing: str, function: Callable[..., None]) -> Callable[..., None]:
+class _Numbers:
+    """Numbers from another source than `itertools.count`: where that fails, None says that the fault is reported."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self, numbers: Iterator[int]) -> None:
+        self._next = _guarded("number a step", partial(next, numbers))
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> Any:
+        return self._next()
+
+
+def _guarded(doing: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return partial(_run_guarded, doing, function)
 
 
-def _run_guarded(doing: str, function: Callable[..., None], *args: Any) -> None:
+def _run_guarded(doing: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Return what a function returns; None where something of ours failed in it."""
     try:
-        function(*args)
+        return function(*args)
     except Exception as error:
         report_fault(doing, error)
+        return None
 
 
 def _slow_input(step: Step, call: tuple[tuple[Any, ...], dict[str, Any]]) -> None:

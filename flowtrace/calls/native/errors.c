@@ -48,6 +48,8 @@ PyObject *take_stop_value(void)
     return value;
 }
 
+int failed_for_host(void) { return PyErr_Occurred() && host_raised() ? -1 : 0; }
+
 int host_raised(void)
 {
     if (!PyErr_ExceptionMatches(PyExc_RecursionError)) return 1;

@@ -29,6 +29,7 @@ void raise_again(PyObject *error);      /* takes the reference; NULL raises noth
 void raise_stop(PyObject *value);       /* StopIteration(value), whatever the value is */
 PyObject *take_stop_value(void);        /* clears a raised StopIteration and returns its value; else NULL */
 int host_raised(void);                  /* after a callout failed: 1 if the exception is the host's, which stays raised */
+int failed_for_host(void);              /* the same, with or without an exception: -1 if it is the host's, else 0 */
 
 /* --- stack.c ---------------------------------------------------------------------------------------------------- */
 
@@ -77,8 +78,8 @@ extern PyTypeObject *StepType, *StepBaseType;  /* Python's class, and what it de
 extern PyObject *current;
 
 Step *new_step(void);
-int start_step(Step *step);             /* -1 with an exception, and then it is not current */
-void leave_step(Step *step);
+int start_step(Step *step);             /* -1, with or without an exception, and then it is not current */
+int leave_step(Step *step);             /* -1 with an exception of the host's */
 void suspend_step(Step *step);
 int resume_step(Step *step);
 void list_step(Step *step);

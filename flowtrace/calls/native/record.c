@@ -91,8 +91,10 @@ int fast_begin(Subject *subject, PyObject *const *args, Py_ssize_t count, PyObje
 {
     int did = fast_prepare(subject, args, count, names, bound, made);
     if (did <= 0 || start_step((Step *)*made) == 0) return did;
+    PyObject *error = take_raised();
     Py_CLEAR(*made);
-    return host_raised() ? -1 : 0;
+    raise_again(error);
+    return failed_for_host();
 }
 
 /* --- end ---------------------------------------------------------------------------------------------------------- */
@@ -131,8 +133,7 @@ static int take_output(Step *step, PyObject *value)
 
 static int fast_end(Step *step, PyObject *value)
 {
-    leave_step(step);
-    return take_output(step, value) < 0 || settle(step) < 0 ? -1 : 0;
+    return leave_step(step) < 0 || take_output(step, value) < 0 || settle(step) < 0 ? -1 : 0;
 }
 
 /* --- generators --------------------------------------------------------------------------------------------------- */
@@ -203,7 +204,7 @@ static int finish_hashed(Step *step, PyObject *returned)
 
 static int fast_end_stream(Step *step, PyObject *returned)
 {
-    leave_step(step);
+    if (leave_step(step) < 0) return -1;
     Stream *stream = stream_of(step);
     if (!stream || Py_TYPE(stream) != StreamType) return settle(step);
     Budget budget = {core.max_value_bytes - stream->spent, 64};
@@ -243,7 +244,7 @@ static int in_python(PyObject *function, PyObject *step, PyObject *value)
 int step_starts(Subject *subject, PyObject *step)
 {
     if (!takes_fast_path(subject) || Py_TYPE(step) != StepType) return in_python(subject->start, step, NULL);
-    return start_step((Step *)step) < 0 && host_raised() ? -1 : 0;
+    return start_step((Step *)step) < 0 ? failed_for_host() : 0;
 }
 
 int step_suspends(Subject *subject, PyObject *step)
@@ -267,16 +268,14 @@ int step_ends(Subject *subject, PyObject *step, PyObject *value)
 {
     if (!is_ours(step)) return in_python(subject->end, step, value);
     if (core.is_open) return fast_end((Step *)step, value);
-    leave_step((Step *)step);
-    return call_out(callouts.ended, step, value);
+    return leave_step((Step *)step) < 0 ? -1 : call_out(callouts.ended, step, value);
 }
 
 int step_ends_stream(Subject *subject, PyObject *step, PyObject *returned)
 {
     if (!is_ours(step)) return in_python(subject->end_stream, step, returned);
     if (core.is_open) return fast_end_stream((Step *)step, returned);
-    leave_step((Step *)step);
-    return call_out(callouts.stream_ended, step, returned);
+    return leave_step((Step *)step) < 0 ? -1 : call_out(callouts.stream_ended, step, returned);
 }
 
 /* The exception is taken up first: what is called may raise and clear. */
@@ -284,11 +283,12 @@ void step_fails(Subject *subject, PyObject *step)
 {
     PyObject *error = take_raised();
     PyObject *function = subject->fail;
+    int did = 0;
     if (is_ours(step)) {
-        leave_step((Step *)step);
+        did = leave_step((Step *)step);
         function = callouts.failed;
     }
-    if (in_python(function, step, error) == 0) { raise_again(error); return; }
+    if (did == 0 && in_python(function, step, error) == 0) { raise_again(error); return; }
     PyObject *newer = take_raised();  /* a signal handler of the host's raised while we looked at the error */
     PyException_SetContext(newer, error);
     raise_again(newer);

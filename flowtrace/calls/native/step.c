@@ -25,9 +25,11 @@ static int64_t monotonic(void) { return 0; }
 #define HAS_MONOTONIC 0
 #endif
 
+/* Take what Python answered; None means that it has handled a fault of ours, and then no exception is raised. */
 static int take_number(PyObject *value, int64_t *number)
 {
     if (!value) return -1;
+    if (value == Py_None) { Py_DECREF(value); return -1; }
     *number = PyLong_AsLongLong(value);
     Py_DECREF(value);
     return *number == -1 && PyErr_Occurred() ? -1 : 0;
@@ -124,7 +126,7 @@ static int join(Step *step, PyObject *parent)
         run = Py_XNewRef(((Step *)parent)->run);
     } else if (!(run = PyObject_GetAttr(parent, str_run))) return -1;
     if (!run || run == Py_None) Py_XSETREF(run, PyObject_CallOneArg(callouts.open_run, parent));
-    if (!run) return -1;
+    if (!run || run == Py_None) { Py_XDECREF(run); return -1; }
     Py_XSETREF(step->run, run);
     Py_XSETREF(step->previous, Py_NewRef(parent));
     return 0;
@@ -151,7 +153,7 @@ done:
 }
 
 /* Restore the previous step, and stop the clock. */
-void leave_step(Step *step)
+int leave_step(Step *step)
 {
     if (!step->token || PyContextVar_Reset(current, step->token) < 0) {  /* resumed since, or in another context */
         PyErr_Clear();
@@ -159,11 +161,10 @@ void leave_step(Step *step)
     }
     Py_CLEAR(step->token);
     Py_CLEAR(step->previous);
-    if (read_clock(&step->ended) < 0) {
-        PyErr_Clear();
-        step->ended = step->started;
-    }
     unlist_step(step);
+    if (read_clock(&step->ended) == 0) return 0;
+    step->ended = step->started;
+    return failed_for_host();
 }
 
 void suspend_step(Step *step)
