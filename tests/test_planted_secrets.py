@@ -211,29 +211,30 @@ def hashes(traces):
     return [[step.get(name) for name in names] for trace in traces for step in trace["steps"]]
 
 
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {},
-        {"FLOWTRACE_MAX_VALUE_BYTES": "300"},
-        {"FLOWTRACE_HASH_KEY": planted("hash-key")},
-        {"FLOWTRACE_CAPTURE_INPUTS": "", "FLOWTRACE_CAPTURE_OUTPUTS": ""},
-    ],
-    ids=["captured", "payload files", "keyed", "hashes alone"],
-)
-def test_no_byte_that_is_written_holds_a_planted_secret(tmp_path, environment):
-    done, traces = run(tmp_path / "run", **environment)
+def run_and_search(folder, suffix="x", **environment):
+    """Run the program, and look for the secrets in all that it wrote and printed. Returns its traces."""
+    done, traces = run(folder, suffix, **environment)
     assert len(traces) >= 9
-    assert scan(tmp_path) == []
+    assert scan(folder) == []
     assert not is_in(done.stdout)
     assert not is_in(done.stderr)
     assert "validation issue" in done.stderr
-    assert bool(list(tmp_path.glob("run/*.payloads/*.json"))) is ("FLOWTRACE_MAX_VALUE_BYTES" in environment)
+    assert bool(list(folder.glob("*.payloads/*.json"))) is ("FLOWTRACE_MAX_VALUE_BYTES" in environment)
+    return traces
 
 
-def test_no_unkeyed_hash_and_no_text_depends_on_a_secret(tmp_path):
-    _, one = run(tmp_path / "one", "first-value")
-    _, two = run(tmp_path / "two", "other")
+@pytest.mark.parametrize(
+    "environment",
+    [{"FLOWTRACE_MAX_VALUE_BYTES": "300"}, {"FLOWTRACE_CAPTURE_INPUTS": "", "FLOWTRACE_CAPTURE_OUTPUTS": ""}],
+    ids=["payload files", "hashes alone"],
+)
+def test_no_byte_that_is_written_holds_a_planted_secret(tmp_path, environment):
+    run_and_search(tmp_path / "run", **environment)
+
+
+def test_no_byte_holds_a_secret_and_no_unkeyed_hash_and_no_text_depends_on_one(tmp_path):
+    one = run_and_search(tmp_path / "one", "first-value")
+    two = run_and_search(tmp_path / "two", "other")
     assert without_paths(hashes(one), tmp_path / "one") == without_paths(hashes(two), tmp_path / "two")
 
 
@@ -241,9 +242,9 @@ def without_paths(rows, folder):
     return json.loads(json.dumps(rows).replace(str(folder), ""))
 
 
-def test_keyed_hashes_tell_secrets_apart(tmp_path):
-    _, one = run(tmp_path / "one", "first-value", FLOWTRACE_HASH_KEY="k")
-    _, two = run(tmp_path / "two", "other", FLOWTRACE_HASH_KEY="k")
+def test_no_byte_holds_a_secret_and_keyed_hashes_tell_them_apart(tmp_path):
+    one = run_and_search(tmp_path / "one", "first-value", FLOWTRACE_HASH_KEY=planted("hash-key"))
+    two = run_and_search(tmp_path / "two", "other", FLOWTRACE_HASH_KEY=planted("hash-key"))
     for ours, theirs in zip(hashes(one), hashes(two), strict=True):
         if ours[0].endswith((".node_rule", ".fails", ".group")):
             assert ours[1]["algorithm"] == "blake3-keyed"

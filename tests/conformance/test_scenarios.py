@@ -8,14 +8,13 @@ from .flowtrace_subject import FLOWTRACE
 from .scenarios import SCENARIOS, check
 from .subject import MODES, Subject, undecorated
 
+UNDECORATED = pytest.param(Subject("nothing", undecorated), MODES[0], id="undecorated")  # always does the same
+
 
 @pytest.mark.cells
-@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@pytest.mark.parametrize(
+    ("subject", "mode"), [UNDECORATED, *(pytest.param(FLOWTRACE, mode, id=mode.name) for mode in MODES)]
+)
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=list(SCENARIOS))
-def test_the_decorated_program_does_as_the_undecorated_one(scenario, mode):
-    check(FLOWTRACE, scenario, mode)
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=list(SCENARIOS))
-def test_the_undecorated_program_always_does_the_same(scenario):
-    check(Subject("nothing", undecorated), scenario, MODES[0])
+def test_the_decorated_program_does_as_the_undecorated_one(scenario, subject, mode):
+    check(subject, scenario, mode)
