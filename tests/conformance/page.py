@@ -77,8 +77,9 @@ def _depths(left: dict[tuple[str, str], float]) -> str:
     lines = [
         "### Recursion\n",
         "How much of the depth of an undecorated recursion is left within the same recursion limit, on the Python that",
-        "this page was made with. Python 3.11 counts the call of a wrapper that is written in C as a level of its own,",
-        "beside the wrapper's and the function's: a third is left while tracing is on. On 3.12 and 3.13 a half is.\n",
+        "this page was made with. All of it is, with the native core. It needs C stack for each call, which Python's own",
+        "calls do not: with a limit far above the default, or in a small thread, RecursionError comes earlier than without",
+        "decoration, and never a crash. The pure core leaves a third on 3.11 and a half on 3.12 and 3.13.\n",
         "| recursive | off | on |",
         "|---|--:|--:|",
     ]
