@@ -24,9 +24,9 @@ INTRO = """\
 A decorator that records calls should change nothing else. This page shows how that was checked: for flowtrace, and,
 with the same checks, for other decorators that people put on functions to see what happens in them.
 
-flowtrace was checked with its native core. The coroutine, generator or async generator that a traced call gives presents
-itself as the real one, so `type(body) is types.CoroutineType` is False; the checks ask `body.__class__`, `isinstance` and
-`inspect`, as programs do.
+flowtrace was checked with its native core. The coroutine, generator or async generator that a traced call gives
+presents itself as the real one, so `type(body) is types.CoroutineType` is False; the checks ask `body.__class__`,
+`isinstance` and `inspect`, as programs do.
 """
 
 HOW = """\

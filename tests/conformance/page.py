@@ -77,9 +77,10 @@ def _depths(left: dict[tuple[str, str], float]) -> str:
     lines = [
         "### Recursion\n",
         "How much of the depth of an undecorated recursion is left within the same recursion limit, on the Python that",
-        "this page was made with. All of it is, with the native core. It needs C stack for each call, which Python's own",
-        "calls do not: with a limit far above the default, or in a small thread, RecursionError comes earlier than without",
-        "decoration, and never a crash. The pure core leaves a third on 3.11 and a half on 3.12 and 3.13.\n",
+        "this page was made with. All of it is, with the native core. It needs C stack for each call, which",
+        "Python's own calls do not: with a limit far above the default, or in a small thread, RecursionError",
+        "comes earlier than without decoration, and never a crash. The pure core leaves a third on 3.11 and",
+        "a half on 3.12 and 3.13.\n",
         "| recursive | off | on |",
         "|---|--:|--:|",
     ]
