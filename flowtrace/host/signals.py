@@ -76,6 +76,8 @@ def _code_of(handler: Any) -> CodeType | None:
     """
     for _ in range(_MAX_LAYERS):
         cls = type(handler)
+        if handler is None or handler is MISSING or cls is int:  # the default, or a signal that is ignored
+            return None
         if cls is FunctionType:
             code: CodeType = handler.__code__
             return code
