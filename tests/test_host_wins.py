@@ -156,6 +156,8 @@ GUARDS = {
         "end_stream",
         "fail",
         "_leave",
+        "record_failure",
+        "record_stream_end",
     },
     "recording.process": {"report"},
 }
