@@ -224,7 +224,6 @@ def test_a_second_copy_of_the_core_is_refused():
         lambda: NATIVE.traced_function(plain, None, 0),
         lambda: NATIVE.traced_function(plain, flowtrace, 99),
         lambda: NATIVE.recorder(None, 0),
-        lambda: NATIVE.list_step(1),
         lambda: NATIVE.Ring(-1, 1),
         lambda: NATIVE.Ring(1, 1).add(None),
         lambda: NATIVE.open_fast_path(None, [], False, 1),

@@ -82,8 +82,6 @@ int start_step(Step *step);             /* -1, with or without an exception, and
 int leave_step(Step *step);             /* -1 with an exception of the host's */
 void suspend_step(Step *step);
 int resume_step(Step *step);
-void list_step(Step *step);
-void unlist_step(Step *step);
 
 /* --- snapshot.c ------------------------------------------------------------------------------------------------- */
 

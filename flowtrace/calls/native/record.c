@@ -224,19 +224,11 @@ static int fast_end_stream(Step *step, PyObject *returned)
 
 /* --- what happens to a step, on the fast path or in Python --------------------------------------------------------- */
 
-static int answered(PyObject *answer)
-{
-    if (!answer) return host_raised() ? -1 : 0;
-    Py_DECREF(answer);
-    return 0;
-}
-
 static int in_python(PyObject *function, PyObject *step, PyObject *value)
 {
-    PyObject *given[] = {step, value};
     if (!function) return 0;
-    Py_INCREF(function);
-    int did = answered(PyObject_Vectorcall(function, given, value ? 2 : 1, NULL));
+    Py_INCREF(function);  /* another thread may exchange the functions of a subject */
+    int did = call_out(function, step, value);
     Py_DECREF(function);
     return did;
 }

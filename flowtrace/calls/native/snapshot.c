@@ -1,7 +1,7 @@
 /* Snapshots: what a value is at this moment, so that it can be written later, whatever the program does to it.
  *
  * What can't change is kept by reference: numbers, texts, bytes, None, and tuples of them. Small plain containers are
- * copied, and nobody else ever holds the copy. Any other value is for the slow snapshot, in Python. */
+ * copied, and only the step holds the copy. Any other value is for the slow snapshot, in Python. */
 #include "native.h"
 
 /* About what orjson would write, and about what is held in memory: objects have a head. */

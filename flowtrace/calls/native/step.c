@@ -53,7 +53,7 @@ static PyObject *use_clock(PyObject *Py_UNUSED(module), PyObject *args)
 
 /* --- the steps in flight ------------------------------------------------------------------------------------------ */
 
-void list_step(Step *step)
+static void list_step(Step *step)
 {
     if (step->is_listed) return;
     step->after = &in_flight;
@@ -63,35 +63,12 @@ void list_step(Step *step)
     step->is_listed = 1;
 }
 
-void unlist_step(Step *step)
+static void unlist_step(Step *step)
 {
     if (!step->is_listed) return;
     step->before->after = step->after;
     step->after->before = step->before;
     step->is_listed = 0;
-}
-
-static Step *checked(PyObject *value)
-{
-    if (PyObject_TypeCheck(value, StepBaseType)) return (Step *)value;
-    PyErr_Format(PyExc_TypeError, "a step is expected, not %.80s", Py_TYPE(value)->tp_name);
-    return NULL;
-}
-
-static PyObject *py_list_step(PyObject *Py_UNUSED(module), PyObject *value)
-{
-    Step *step = checked(value);
-    if (!step) return NULL;
-    list_step(step);
-    Py_RETURN_NONE;
-}
-
-static PyObject *py_unlist_step(PyObject *Py_UNUSED(module), PyObject *value)
-{
-    Step *step = checked(value);
-    if (!step) return NULL;
-    unlist_step(step);
-    Py_RETURN_NONE;
 }
 
 static PyObject *listed_steps(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
@@ -249,8 +226,6 @@ static PyType_Spec step_spec = {
 };
 static PyMethodDef functions[] = {
     {"use_clock", use_clock, METH_VARARGS, "use_clock(now, numbers, standard)\n--\n\nTake time and numbers from here."},
-    {"list_step", py_list_step, METH_O, "list_step(step)\n--\n\nAdd a step to those in flight."},
-    {"unlist_step", py_unlist_step, METH_O, "unlist_step(step)\n--\n\nTake a step from those in flight."},
     {"listed_steps", listed_steps, METH_NOARGS, "listed_steps()\n--\n\nReturn the steps in flight, in the order of their starts."},
     {"unlist_all", unlist_all, METH_NOARGS, "unlist_all()\n--\n\nForget all steps in flight."},
     {NULL, NULL, 0, NULL},
