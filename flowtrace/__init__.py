@@ -7,9 +7,11 @@ Names are loaded when they are first asked for, so that importing flowtrace cost
 
 from __future__ import annotations
 
-import os
+from importlib import import_module
 from typing import TYPE_CHECKING
 
+from flowtrace.host.safe_loading import no_fork, require_main
+from flowtrace.host.system import os
 from flowtrace.instrument.flow import current_step, flow, propagate
 from flowtrace.instrument.traced_node import traced_node
 
@@ -130,10 +132,6 @@ if not TYPE_CHECKING:
         """Load a public name from the module that holds it."""
         if name == "__version__":
             return __getattr__("own_version")()
-        from importlib import import_module
-
-        from flowtrace.host.safe_loading import no_fork, require_main
-
         for module, names in _HOMES.items():
             if name in names:
                 if module != "errors":

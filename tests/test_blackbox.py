@@ -22,6 +22,7 @@ import flowtrace
 from flowtrace import RingFileError, load_trace, recover, traced_node, validate
 from flowtrace.blackbox import ring_file
 from flowtrace.blackbox.recover import trace_of
+from flowtrace.host import system
 from flowtrace.recording.state import STATE, release, running
 from flowtrace.recording.step import new_step
 from flowtrace.trace.model import new_document, parse_trace
@@ -625,7 +626,7 @@ def test_a_full_disk_is_found_out_at_the_start(tmp_path, monkeypatch, capsys):
     def full(*_arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(system.os, "posix_fallocate", full)
     box(tmp_path)
     assert double(2) == {"twice": 2}
     assert "No space left on device" in capsys.readouterr().err

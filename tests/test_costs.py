@@ -101,10 +101,16 @@ heavy = {"structlog", "msgspec", "blake3", "orjson", "pickle", "dataclasses"} & 
 print(sorted(heavy), sorted(name for name in sys.modules if name.startswith("flowtrace")))
 """
     done = run_program(tmp_path, program)
-    host = ["host", *(f"host.{name}" for name in ("objects", "safe_loading", "switch"))]
+    host = [
+        "host",
+        *(f"host.{name}" for name in ("clock", "log", "objects", "safe_loading", "signals", "switch", "system")),
+    ]
     own = ("_native", "core", "kinds", "subject") if NATIVE is not None else ("core", "kinds", "pure", "subject")
     calls = ["calls", *(f"calls.{name}" for name in own)]
-    instrument = ["instrument", *(f"instrument.{name}" for name in ("flow", "proxies", "subjects", "traced_node"))]
+    instrument = [
+        "instrument",
+        *(f"instrument.{name}" for name in ("flow", "loaded", "proxies", "subjects", "traced_node")),
+    ]
     assert done.stdout == f"[] {['flowtrace', *(f'flowtrace.{name}' for name in (*calls, *host, *instrument))]}\n"
 
 

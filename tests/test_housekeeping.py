@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 import flowtrace
 from flowtrace import flow, load_trace, traced_node, validate
+from flowtrace.host import system
 from flowtrace.trace import files, retention
 from flowtrace.trace.files import Folder, rendered_paths
 from flowtrace.trace.retention import Retention, TemplatePaths
@@ -653,7 +654,7 @@ def test_a_timeout_that_an_alarm_raises_meanwhile_arrives(tmp_path, monkeypatch,
         return plainly(*arguments, **options)
 
     armed = []
-    plainly = getattr(os, place)
+    plainly = getattr(system.os, place)
     template = "runs/{run_id}/t.json"
     before = signal.signal(signal.SIGUSR1, ring)
     try:
@@ -661,7 +662,7 @@ def test_a_timeout_that_an_alarm_raises_meanwhile_arrives(tmp_path, monkeypatch,
             fail_often(1)
             tidy = Retention._tidy
             monkeypatch.setattr(Retention, "_tidy", lambda *arguments: armed.append(1) or tidy(*arguments))
-            monkeypatch.setattr(os, place, call)
+            monkeypatch.setattr(system.os, place, call)
             with pytest.raises(TimeoutError, match="the host's"):
                 fail(1)
             monkeypatch.setattr(Retention, "_tidy", tidy)

@@ -100,10 +100,10 @@ def without_numbers(text):
 
 
 def test_a_whole_trace_with_fixed_clock_and_ids(tmp_path, monkeypatch):
-    monkeypatch.setattr("os.getpid", lambda: 4242)
+    monkeypatch.setattr("flowtrace.host.system.os.getpid", lambda: 4242)
     monkeypatch.setattr("flowtrace.trace.files.HOME_PID", 4242)
-    monkeypatch.setattr("platform.node", lambda: "build-7")
-    monkeypatch.setattr("platform.python_version", lambda: "3.11.7")
+    monkeypatch.setattr("flowtrace.recording.to_records.host_name", lambda: "build-7")
+    monkeypatch.setattr("flowtrace.recording.to_records.python_version", lambda: "3.11.7")
     path = tmp_path / "trace.json"
     with fixed_clock():
         recorder = TraceRecorder(TraceConfig(out_path=path, capture_inputs=True, capture_outputs=True), CONTEXT)

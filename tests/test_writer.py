@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from flowtrace import TraceFileError, load_trace, traced_node
+from flowtrace.host import system
 from flowtrace.recording.control import override
 from flowtrace.trace import files
 from flowtrace.trace.files import is_child_process, render_path, write_atomically
@@ -96,7 +97,7 @@ def test_a_link_is_replaced_and_its_destination_left_alone():
 
 @pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
 def test_what_has_the_temporary_name_is_neither_followed_nor_removed(kind, monkeypatch):
-    monkeypatch.setattr(os, "urandom", lambda size: b"\0" * size)
+    monkeypatch.setattr(system.os, "urandom", lambda size: b"\0" * size)
     temporary = Path(f".t.json.{os.getpid()}.{'00' * 6}.tmp")
     Path("t.json").write_bytes(b"old")
     Path("theirs").write_bytes(b"theirs")
@@ -233,7 +234,7 @@ def test_an_interrupt_while_writing_leaves_nothing(monkeypatch):
     def interrupted(descriptor):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "fsync", interrupted)
+    monkeypatch.setattr(system.os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_atomically("t.json", b"new")
     assert listing() == ["t.json"]
@@ -529,7 +530,7 @@ def test_a_link_in_the_place_of_the_trace_is_replaced_and_not_followed(tmp_path)
 def test_a_link_at_the_temporary_name_is_not_followed(tmp_path, monkeypatch, is_named):
     if is_named:
         monkeypatch.setattr(files, "_UNNAMED", None)
-    monkeypatch.setattr(os, "urandom", lambda size: b"\0" * size)
+    monkeypatch.setattr(system.os, "urandom", lambda size: b"\0" * size)
     other = tmp_path / "other"
     other.write_bytes(b"not yours")
     temporary = tmp_path / f".t.json.{os.getpid()}.{'00' * 6}.tmp"

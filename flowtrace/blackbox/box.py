@@ -9,7 +9,6 @@ the payload's canonical bytes are made at once, and serve as the snapshot as wel
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
 from gc import is_tracked
@@ -35,6 +34,7 @@ from flowtrace.blackbox.slot_records import NodeEntry, NodeTable, about_of, delt
 from flowtrace.host import log
 from flowtrace.host.clock import CLOCK
 from flowtrace.host.signals import let_through
+from flowtrace.host.system import os
 from flowtrace.recording import call_values
 from flowtrace.recording.call_values import Snapshot, Stream
 from flowtrace.recording.node import Node, Policy, bind

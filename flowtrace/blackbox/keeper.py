@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import sys
 from collections.abc import Callable
 from threading import RLock
@@ -16,12 +14,13 @@ from flowtrace.errors import RingFileError
 from flowtrace.host import log, switch
 from flowtrace.host.clock import CLOCK
 from flowtrace.host.signals import let_through
+from flowtrace.host.system import os
 from flowtrace.recording.call_values import Snapshot, snapshot_call, snapshot_output
 from flowtrace.recording.node import Node
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import running
 from flowtrace.recording.step import Step
-from flowtrace.recording.to_records import own_version
+from flowtrace.recording.to_records import host_name, own_version, python_version
 from flowtrace.settings.variables import git_sha
 from flowtrace.trace import files
 
@@ -261,8 +260,8 @@ def _header(recorder: TraceRecorder) -> dict[str, Any]:
         "flow_id": context.flow_id,
         "flow_version": context.flow_version,
         "run_id": recorder.run_id,
-        "host": platform.node(),
-        "python": platform.python_version(),
+        "host": host_name(),
+        "python": python_version(),
         "identity": ring_file.identity(pid),
     }
     cut = {name: text and text.encode("utf-8", "backslashreplace").decode()[:_LONGEST] for name, text in texts.items()}

@@ -5,14 +5,13 @@ Nothing in the file is trusted: a record that makes no step is left out.
 
 from __future__ import annotations
 
-import os
-import re
 from typing import Any, Final
 
 from flowtrace.blackbox import ring_file
 from flowtrace.blackbox.ring_file import AS_TAKEN, IS_BOUND, IS_KEYED, Content, SlotRecord
 from flowtrace.host.clock import rfc3339, step_id
 from flowtrace.host.signals import let_through
+from flowtrace.host.system import open_file, os, re
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.to_records import cut, json_of
 from flowtrace.trace import files, model
@@ -260,7 +259,7 @@ def _make_room(newest: str, template: str) -> None:
 def _is_unchanged(path: str) -> bool:
     """Return True if a file is, byte for byte, the trace that flowtrace wrote of the run in its name."""
     descriptor = os.open(path, files.FILE)
-    with open(descriptor, "rb") as file:
+    with open_file(descriptor, "rb") as file:
         about = os.fstat(descriptor)
         if not files.is_ours(about) or about.st_size > LARGEST:
             return False

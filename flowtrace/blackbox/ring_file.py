@@ -11,17 +11,17 @@ prime: there is no attacker here, CRC-32 takes twice as long, and numbers are ad
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import mmap
-import os
-import stat
-import struct
 from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from mmap import mmap
+from stat import S_ISREG
+from struct import Struct
 from typing import Any, Final, NamedTuple
 from zlib import adler32
 
 from flowtrace.errors import RingFileError
+from flowtrace.host.system import open_file, os
 from flowtrace.trace.files import is_ours, temporary_beside
 from flowtrace.values.json import dumps, loads
 
@@ -45,10 +45,10 @@ MOST_STEPS: Final = 10_000
 MOST_IN_FLIGHT: Final = 480
 MARGIN: Final = 12  # finished steps beyond those asked for: threads may take slots at the same moment
 MAX_BYTES: Final = FIRST + SLOT * (MOST_STEPS + MARGIN + MOST_IN_FLIGHT)
-FRAME: Final = struct.Struct("<II")
-START: Final = struct.Struct("<IQqQQQ")
+FRAME: Final = Struct("<II")
+START: Final = Struct("<IQqQQQ")
 """Checksum, parent's number, clock reading, thread, packed integer (see `pack_integer`), number; then the payload."""
-END: Final = struct.Struct("<IqQQ")
+END: Final = Struct("<IqQQ")
 """Checksum, duration, packed integer, number; then the result."""
 HAS_DIGEST: Final = 1
 HAS_DATA: Final = 2
@@ -88,9 +88,9 @@ def checksum(tail: bytes, *numbers: int) -> int:
     return adler32(tail, sum(numbers) % PRIME)
 
 
-def make_packer(size: int, layout: struct.Struct, packers: list[Pack | None]) -> Pack:
+def make_packer(size: int, layout: Struct, packers: list[Pack | None]) -> Pack:
     """Return the function that packs a record with a tail of this size, and keep it among the packers."""
-    pack = packers[size] = struct.Struct(f"{layout.format}{size}s").pack_into
+    pack = packers[size] = Struct(f"{layout.format}{size}s").pack_into
     return pack
 
 
@@ -161,7 +161,7 @@ class RingFile:
         try:
             _allocate(self._descriptor, size)
             _lock(self._descriptor)
-            self.map = mmap.mmap(self._descriptor, size)
+            self.map = mmap(self._descriptor, size)
             self.map[: len(MAGIC)] = MAGIC
             body = framed(dumps(header))
             self.map[_JSON : _JSON + len(body)] = body
@@ -170,13 +170,13 @@ class RingFile:
             os.close(self._descriptor)
             raise
         finally:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.unlink(temporary)
 
     def finish(self) -> None:
         """Mark the process as ended in order, and remove the file; steps may still be written, into no file."""
         self.map[_STATE : _STATE + len(_CLEAN)] = _CLEAN
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             if os.path.samestat(os.fstat(self._descriptor), os.lstat(self.path)):
                 os.unlink(self.path)
         self._close()
@@ -187,7 +187,7 @@ class RingFile:
         self._close()
 
     def _close(self) -> None:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.close(self._descriptor)
         self._descriptor = -1
 
@@ -236,9 +236,9 @@ def _lock(descriptor: int) -> bool:
 def identity(pid: int) -> str:
     """Return a text that a later process with the same id does not have: boot and start time; empty outside Linux."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        with open_file("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             boot = file.read().strip()
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with open_file(f"/proc/{pid}/stat", "rb") as file:
             return f"{boot}:{file.read().rpartition(b')')[2].split()[19].decode('ascii')}"
     except (OSError, ValueError, IndexError):
         return ""
@@ -258,7 +258,7 @@ def is_alive(header: dict[str, Any]) -> bool:
     return identity(pid) == header.get("identity")
 
 
-@contextlib.contextmanager
+@contextmanager
 def taken_from_the_dead(path: str) -> Generator[Content | None]:
     """Hold the ring file of a dead process for the length of a ``with`` block, and remove it then.
 
@@ -304,11 +304,11 @@ def read(path: str) -> Content:
 
 def _read(descriptor: int, path: str) -> bytes:
     about = os.fstat(descriptor)
-    if not stat.S_ISREG(about.st_mode):
+    if not S_ISREG(about.st_mode):
         raise RingFileError(path, "is not a regular file")
     if about.st_size > MAX_BYTES:
         raise RingFileError(path, f"is larger than any ring file ({MAX_BYTES} bytes)")
-    with open(descriptor, "rb", closefd=False) as file:
+    with open_file(descriptor, "rb", closefd=False) as file:
         return file.read(MAX_BYTES)
 
 
@@ -357,7 +357,7 @@ def _framed_body(data: bytes, at: int, limit: int) -> bytes | None:
     return body if length and len(body) == length and adler32(body) == expected else None
 
 
-def _slot_record(data: bytes, at: int, layout: struct.Struct) -> SlotRecord | None:
+def _slot_record(data: bytes, at: int, layout: Struct) -> SlotRecord | None:
     if at + layout.size > len(data):
         return None
     check, *numbers = layout.unpack_from(data, at)

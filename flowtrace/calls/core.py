@@ -5,11 +5,11 @@ The choice is made once, when this module is loaded: the types of traced functio
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from flowtrace.host.objects import TRACED_TYPES
+from flowtrace.host.system import os
 
 _INTERFACE: Final = 1
 """Changes with what this half and the one in C ask of each other: a module left from another build is not used."""

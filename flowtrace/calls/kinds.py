@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from enum import IntEnum
+from functools import partial, partialmethod
 from typing import Any, Final
 
 
@@ -28,7 +28,7 @@ _BY_FLAG: Final = (
 
 def kind_of(function: Any) -> Kind:
     """Return the kind of a callable, by the flags of its code; what has no code counts as plain."""
-    while isinstance(function, functools.partial | functools.partialmethod):
+    while isinstance(function, partial | partialmethod):
         function = function.func
     flags = _flags(function)
     return next((kind for flag, kind in _BY_FLAG if flags & flag), Kind.PLAIN)

@@ -6,10 +6,10 @@ wrapt's four arguments, and calls the functions of a `Subject`.
 
 from __future__ import annotations
 
-import functools
-import sys
-import types
 from collections.abc import AsyncGenerator, Callable, Generator
+from functools import partial
+from sys import get_asyncgen_hooks, set_asyncgen_hooks
+from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType, coroutine
 from typing import Any, Final
 
 from flowtrace.calls.kinds import Kind
@@ -57,7 +57,7 @@ def _driven(kind: type, drive: Callable[..., Any], subject: Subject) -> Wrapper:
             step = subject.prepare(subject, args, kwargs, instance is not None)
         if step is None:
             return wrapped(*args, **kwargs)
-        unstarted = _Unstarted() if kind is types.CoroutineType else None
+        unstarted = _Unstarted() if kind is CoroutineType else None
         try:
             body = wrapped(*args, **kwargs)
         except BaseException as error:
@@ -152,7 +152,7 @@ async def _drive_coroutine(subject: Subject, step: Any, unstarted: _Unstarted) -
         subject.resume(step)
 
 
-@types.coroutine
+@coroutine
 def _drive_iterable_coroutine(subject: Subject, step: Any, body: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Do the same for a generator that is a coroutine: it yields to the event loop, and none of that is an item."""
     advance: Callable[..., Any] = body.send
@@ -178,7 +178,7 @@ def _drive_iterable_coroutine(subject: Subject, step: Any, body: Generator[Any, 
         subject.resume(step)
 
 
-@types.coroutine
+@coroutine
 def _pass_on(given: list[Any]) -> Generator[Any, Any, Any]:
     """Pass what a body awaits on to the event loop, and return the loop's answer."""
     return (yield given.pop())
@@ -241,30 +241,30 @@ async def _drive_async_generator(
 
 def _first_step(body: AsyncGenerator[Any, Any]) -> Any:
     """Begin a body that the event loop does not see: the loop looks after the driver, and that closes the body."""
-    hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(None, None)
+    hooks = get_asyncgen_hooks()
+    set_asyncgen_hooks(None, None)
     try:
         return body.asend(None)
     finally:
-        sys.set_asyncgen_hooks(*hooks)
+        set_asyncgen_hooks(*hooks)
 
 
 _BY_KIND: Final[dict[Kind, Callable[[Subject], Wrapper]]] = {
     Kind.PLAIN: plain,
-    Kind.COROUTINE: functools.partial(_driven, types.CoroutineType, _drive_coroutine),
-    Kind.GENERATOR: functools.partial(_driven, types.GeneratorType, _drive_generator),
-    Kind.ASYNC_GENERATOR: functools.partial(_driven, types.AsyncGeneratorType, _drive_async_generator),
-    Kind.ITERABLE_COROUTINE: functools.partial(_driven, types.GeneratorType, _drive_iterable_coroutine),
+    Kind.COROUTINE: partial(_driven, CoroutineType, _drive_coroutine),
+    Kind.GENERATOR: partial(_driven, GeneratorType, _drive_generator),
+    Kind.ASYNC_GENERATOR: partial(_driven, AsyncGeneratorType, _drive_async_generator),
+    Kind.ITERABLE_COROUTINE: partial(_driven, GeneratorType, _drive_iterable_coroutine),
 }
 
 
-def _skipped(code: types.CodeType) -> types.CodeType:
-    constants = tuple(_skipped(item) if isinstance(item, types.CodeType) else item for item in code.co_consts)
+def _skipped(code: CodeType) -> CodeType:
+    constants = tuple(_skipped(item) if isinstance(item, CodeType) else item for item in code.co_consts)
     return code.replace(co_filename=f"{code.co_filename} (importlib._bootstrap)", co_consts=constants)
 
 
 # A `stacklevel` counts frames up to the one that is to blame. `warnings` and `logging` skip the frames of the import
 # system, which they recognise by these two words in the file name; so they skip ours as well.
-for _function in [item for item in globals().values() if type(item) is types.FunctionType]:
+for _function in [item for item in globals().values() if type(item) is FunctionType]:
     if _function.__module__ == __name__:
         _function.__code__ = _skipped(_function.__code__)

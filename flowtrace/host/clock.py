@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from itertools import count
 from typing import Final
 
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+from flowtrace.host.system import datetime, os, time
+
+_EPOCH: Final = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
 def _random_run_id() -> str:
@@ -77,7 +76,7 @@ CLOCK: Final[Clock] = Clock()
 def parse_timestamp(text: str | None) -> int | None:
     """Return an RFC 3339 time as nanoseconds since the Unix epoch, to the microsecond; None for any other text."""
     try:
-        since = datetime.fromisoformat(text or "") - _EPOCH
+        since = datetime.datetime.fromisoformat(text or "") - _EPOCH
     except (ValueError, TypeError, OverflowError):  # it is no time, has no zone, or is beyond the calendar
         return None
     return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
@@ -85,7 +84,7 @@ def parse_timestamp(text: str | None) -> int | None:
 
 def rfc3339(nanoseconds: int) -> str:
     """Return a time since the Unix epoch as RFC 3339 text in UTC, with microseconds."""
-    moment = datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC)
+    moment = datetime.datetime.fromtimestamp(nanoseconds // 1_000_000_000, datetime.UTC)
     moment = moment.replace(microsecond=nanoseconds % 1_000_000_000 // 1000, tzinfo=None)
     return moment.isoformat(timespec="microseconds") + "Z"
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import os
 import sys
 import threading
+from atexit import register, unregister
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
+
+from flowtrace.host.system import os
 
 
 class Listeners(NamedTuple):
@@ -50,7 +51,7 @@ def install(listeners: Listeners) -> None:
     _STATE.previous_main, _STATE.previous_threads = sys.excepthook, threading.excepthook
     sys.excepthook = _STATE.main = _main_hook(sys.excepthook)
     threading.excepthook = _STATE.threads = _thread_hook(threading.excepthook)
-    atexit.register(_at_exit)
+    register(_at_exit)
 
 
 def uninstall() -> None:
@@ -58,7 +59,7 @@ def uninstall() -> None:
     if _STATE.listeners is None:
         return
     _STATE.listeners = None
-    atexit.unregister(_at_exit)
+    unregister(_at_exit)
     if sys.excepthook is _STATE.main:
         sys.excepthook = _STATE.previous_main
     if threading.excepthook is _STATE.threads:
@@ -77,7 +78,7 @@ def listen_to_forks(after_fork: Callable[[], None]) -> None:
 
 def _uncaught(error: BaseException | None) -> None:
     if _STATE.listeners is not None and error is not None:
-        with contextlib.suppress(Exception):
+        with suppress(Exception):
             _STATE.listeners.uncaught(error)
 
 
@@ -99,11 +100,11 @@ def _thread_hook(previous: Callable[..., Any]) -> Callable[..., Any]:
 
 def _at_exit() -> None:
     if _STATE.listeners is not None:
-        with contextlib.suppress(Exception):
+        with suppress(Exception):
             _STATE.listeners.at_exit()
 
 
 def _after_fork() -> None:
     if _STATE.after_fork is not None:
-        with contextlib.suppress(Exception):
+        with suppress(Exception):
             _STATE.after_fork()

@@ -1,18 +1,21 @@
-"""Our own warnings: few, through structlog, and never an exception.
+"""Our own warnings: few, and never an exception.
 
-structlog is loaded for the first warning, and never configured here. A program that has configured it gets our warnings
-in its own format; elsewhere they go to standard error, since standard output belongs to the program.
+A program that has configured structlog gets them through it, in its own format. Elsewhere they go to standard error as
+lines of our own, since standard output belongs to the program. Nothing is loaded for them: a warning comes in the
+middle of a call, or where something has failed.
 """
 
 from __future__ import annotations
 
 import sys
 from threading import Lock, local
-from typing import Final
+from typing import Any, Final
 
-from flowtrace.host.safe_loading import load_once
+from flowtrace.host.clock import rfc3339
 from flowtrace.host.signals import let_through
+from flowtrace.host.system import time
 
+_WIDTH: Final = 30
 MAX_CAUSES: Final = 1000
 """Of a flood of ever new causes, only so many are warned of."""
 
@@ -119,26 +122,24 @@ def internal_fault(where: str, error: BaseException) -> None:
     )
 
 
-def _load() -> None:
-    import structlog as structlog
-
-
 def _log(event: str, fields: dict[str, object]) -> None:
-    if not load_once(_load):
-        return
-    import structlog
-
-    if structlog.is_configured():
+    structlog: Any = sys.modules.get("structlog")
+    is_configured = getattr(structlog, "is_configured", None)  # it may be half loaded
+    if is_configured is not None and is_configured():
         structlog.get_logger("flowtrace").warning(event, **fields)
     elif sys.stderr is not None:  # pythonw has none
-        # Not PrintLogger: it has a lock for each file, which a child that is forked meanwhile would find held for ever.
-        line = structlog.wrap_logger(
-            structlog.testing.ReturnLogger(),
-            processors=[
-                structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso"),
-                structlog.dev.ConsoleRenderer(colors=False),
-            ],
-        ).warning(event, **fields)
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(_line(event, fields))
         sys.stderr.flush()
+
+
+def _line(event: str, fields: dict[str, object]) -> str:
+    """Return a warning as structlog's own console format has it."""
+    items = "".join(f" {name}={_shown(fields[name])}" for name in sorted(fields))
+    return f"{rfc3339(time.time_ns())} [warning  ] {event:<{_WIDTH}}{items}\n"
+
+
+def _shown(value: object) -> str:
+    """Return a text as it is where it is one piece without spaces, and anything else as Python shows it."""
+    text = str(value)
+    is_plain = text.isprintable() and not any(character in " =\"'" for character in text)
+    return text if is_plain and text else repr(value)

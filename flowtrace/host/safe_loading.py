@@ -7,8 +7,6 @@ no importing thread for another one: each has a lock of its own, and the fork on
 
 from __future__ import annotations
 
-import os
-import time
 from _thread import interrupt_main
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -16,6 +14,8 @@ from functools import lru_cache
 from importlib import import_module
 from threading import Lock, Timer, get_ident
 from typing import Any, Final
+
+from flowtrace.host.system import os, time
 
 with suppress(RuntimeError):  # the interpreter is about to exit, and registers nothing more
     # It registers a lock for forks. Registered now, it is not taken while a fork waits for us.

@@ -10,20 +10,18 @@ which they ask it for its hash, its equality and its number: code of the program
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-import time
 from _thread import start_new_thread
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from threading import Lock
-from traceback import walk_tb
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
 
 from flowtrace.host.objects import MISSING, TRACED_TYPES, class_attribute, inherits, native_attribute
+from flowtrace.host.system import open_file, os, time
 
 _signal: Final[Any] = import_module("_signal")
 OWN_FOLDER: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -61,7 +59,11 @@ def is_from_handler(error: BaseException) -> bool:
 
 
 def _passed_handler(error: BaseException) -> bool:
-    codes = [frame.f_code for frame, _ in walk_tb(traceback_of(error))]
+    codes = []
+    entry = traceback_of(error)
+    while entry is not None:
+        codes.append(entry.tb_frame.f_code)
+        entry = entry.tb_next
     if all(code.co_filename.startswith(OWN_FOLDER) for code in codes):
         return False
     handlers = [_code_of(_signal.getsignal(number)) for number in _signal.valid_signals()]
@@ -167,7 +169,7 @@ class SnapshotSignal:
     def _serve(self) -> None:
         with self._answering:
             self._is_pending = False
-            with contextlib.suppress(Exception):
+            with suppress(Exception):
                 self._answer()
 
 
@@ -176,8 +178,8 @@ def _has_native_handler(number: int) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     with (
-        contextlib.suppress(OSError, ValueError),
-        open("/proc/self/status", encoding="ascii", errors="replace") as lines,
+        suppress(OSError, ValueError),
+        open_file("/proc/self/status", encoding="ascii", errors="replace") as lines,
     ):
         for line in lines:
             if line.startswith("SigCgt:"):

@@ -9,13 +9,17 @@ It starts filled: the environment is not read before the first call.
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from typing import Final
+
+from flowtrace.host.system import os
 
 SWITCH: Final[list[str]] = ["unread"]
 """Process-global: empty while tracing is off."""
 MUTED: Final[list[str]] = []
 """Process-global: while this is not empty a replay is running, and no recorder writes a file."""
+LOADERS: Final[list[Callable[[], object]]] = []
+"""Process-global: called before tracing is turned on, to load what calls need before the first one comes."""
 HOME_PID: Final = os.getpid()
 """The process that imported flowtrace; its forks have other ids."""
 
@@ -25,6 +29,8 @@ FALSE: Final = ("0", "false", "no", "off")
 
 def turn_on() -> None:
     """Send every later call of a decorated function to the recorder."""
+    for load in LOADERS:
+        load()
     SWITCH[:] = ["on"]
 
 

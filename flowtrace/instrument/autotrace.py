@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import LazyLoader
+from threading import local
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from flowtrace.host import log
 from flowtrace.host.objects import namespace_of
+from flowtrace.host.system import os
 from flowtrace.instrument.proxies import is_traced
 from flowtrace.instrument.traced_node import traced_node
 from flowtrace.settings import variables
@@ -32,7 +32,7 @@ class ImportHook(MetaPathFinder):
     """
 
     def __init__(self) -> None:
-        self._asked = threading.local()
+        self._asked = local()
 
     def wants(self, name: str) -> bool:
         """Return True if a module of this name is to be looked at."""

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowtrace.host import switch
+from flowtrace.instrument import loaded
 from flowtrace.instrument.proxies import traced
 from flowtrace.instrument.subjects import flow_subject, is_ready, start_if_asked
 
@@ -59,9 +60,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
     def __enter__(self) -> flow:
         scope = self._make_scope()
         if scope is not None:
-            from flowtrace.recording.hot_path import resume
-
-            resume(scope)
+            loaded.hot_path.resume(scope)
         self._entered.append((get_ident(), scope))
         return self
 
@@ -73,9 +72,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
     ) -> None:
         scope = self._pop_scope()
         if scope is not None:
-            from flowtrace.recording.process import close_flow
-
-            close_flow(scope, error)
+            loaded.process.close_flow(scope, error)
 
     async def __aenter__(self) -> flow:
         return self.__enter__()
@@ -101,11 +98,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
         return decorated  # type: ignore[no-any-return]
 
     def _make_scope(self) -> Scope | None:
-        if not is_ready():
-            return None
-        from flowtrace.recording.process import open_flow
-
-        return open_flow(self._context_in)
+        return loaded.process.open_flow(self._context_in) if is_ready() else None
 
     def _pop_scope(self) -> Scope | None:
         """Return the scope that this ``with`` entered: one flow object may be entered in many threads and tasks."""
@@ -115,10 +108,8 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
         return self._entered.pop((around or entered)[-1])[1] if entered else None
 
     def _context_in(self, outer: TraceContext) -> TraceContext:
-        from flowtrace.settings.config import TraceContext
-
         flow_id, version, pack_ref, resolved_digest = self._context
-        return TraceContext(
+        return loaded.config.TraceContext(
             pack_ref=pack_ref or outer.pack_ref,
             flow_id=flow_id,
             flow_version=version,
@@ -127,11 +118,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
 
 
 def _encloses(scope: Scope | None) -> bool:
-    if scope is None:
-        return True
-    from flowtrace.recording.current import encloses
-
-    return encloses(scope)
+    return scope is None or loaded.current.encloses(scope)
 
 
 class _NoStep:
@@ -160,11 +147,8 @@ def current_step() -> CurrentStep:
     """
     if not switch.SWITCH or switch.is_unread():
         return _NO_STEP
-    from flowtrace.recording.current import CURRENT
-    from flowtrace.recording.step import Step
-
-    current = CURRENT.get()
-    return current if isinstance(current, Step) else _NO_STEP
+    current = loaded.current.CURRENT.get()
+    return current if isinstance(current, loaded.step.Step) else _NO_STEP
 
 
 def propagate(function: C) -> C:
@@ -181,7 +165,5 @@ def propagate(function: C) -> C:
     """
     if not is_ready():
         return function
-    from flowtrace.recording.current import carry
-
-    carried: Any = carry(function)
+    carried: Any = loaded.current.carry(function)
     return carried  # type: ignore[no-any-return]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-import types
 from collections.abc import Callable
+from copy import copy, deepcopy
 from functools import lru_cache, partial
+from inspect import signature
 from operator import itemgetter
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, new_class
 from typing import Any, Final
 
 import wrapt
@@ -19,6 +19,9 @@ from flowtrace.calls.subject import Subject
 from flowtrace.host.objects import RECEIVER_NAMES
 from flowtrace.host.switch import SWITCH
 from flowtrace.instrument.subjects import if_on
+
+if NATIVE is None:
+    from flowtrace.calls.pure import wrapper_for
 
 MakeSubject = Callable[[Any], Subject]
 """Takes a callable, and makes the subject that its calls are recorded as."""
@@ -61,8 +64,6 @@ class _BoundTracedFunction(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        from copy import deepcopy
-
         receiver = getattr(self.__wrapped__, "__self__", None)
         copied = deepcopy(receiver, memo)
         return self if copied is receiver else self._self_parent.__get__(copied, type(copied))
@@ -80,13 +81,9 @@ class _StandIn:
         return _reduced(self)
 
     def __copy__(self: Any) -> Any:
-        from copy import copy
-
         return self._around(copy(self.__wrapped__))
 
     def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:
-        from copy import deepcopy
-
         return self._around(deepcopy(self.__wrapped__, memo))
 
     def _around(self: Any, wrapped: Any) -> Any:
@@ -165,7 +162,7 @@ class _ShownAs(type):
         if name == "__mro__":
             return (cls, *shown.__mro__[1:])
         if name == "__signature__":
-            return inspect.signature(shown)
+            return signature(shown)
         return own(cls, name) if isinstance(vars(_StandIn).get(name), FunctionType) else getattr(shown, name)
 
 
@@ -208,9 +205,7 @@ def traced_object(target: Any, make_subject: MakeSubject) -> Any:
     """
     cls = type(target)
     body = {"_shown": cls, "__doc__": cls.__doc__, "__slots__": (), "__annotations__": _ANNOTATIONS}
-    made = types.new_class(
-        cls.__name__, (TracedObject,), {"metaclass": _ShownAs}, lambda namespace: namespace.update(body)
-    )
+    made = new_class(cls.__name__, (TracedObject,), {"metaclass": _ShownAs}, lambda namespace: namespace.update(body))
     return made(target, make_subject)
 
 
@@ -235,8 +230,6 @@ def _wrapper_for(function: Any, subject: Subject) -> Any:
     """Return what wrapt's wrappers call."""
     if NATIVE is not None:
         return NATIVE.recorder(subject, kind_of(function))
-    from flowtrace.calls.pure import wrapper_for
-
     return wrapper_for(kind_of(function), subject)
 
 

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowtrace.calls.subject import FUNCTIONS, Subject
+from flowtrace.host import log
 from flowtrace.host.safe_loading import REFUSAL, is_main, load_once
-from flowtrace.host.switch import environment_may_enable, is_unread, may_be_on, turn_off
+from flowtrace.host.switch import LOADERS, environment_may_enable, is_unread, may_be_on, turn_off
+from flowtrace.instrument import loaded
 
 if TYPE_CHECKING:
     from flowtrace.recording.current import Scope
@@ -39,17 +41,11 @@ def if_on(make: Callable[..., T | None], *arguments: object) -> T | None:
             return None
         if not is_main():
             turn_off()
-            from flowtrace.host.log import warn
-
-            warn(f"{REFUSAL}: tracing is off here")
+            log.warn(f"{REFUSAL}: tracing is off here")
             return None
-        from flowtrace.recording.process import global_recorder
-
-        return None if global_recorder().is_off else make(*arguments)
+        return None if loaded.process.global_recorder().is_off else make(*arguments)
     except Exception as error:
-        from flowtrace.host.log import internal_fault
-
-        internal_fault("load the recorder", error)
+        log.internal_fault("load the recorder", error)
         return None
 
 
@@ -62,28 +58,29 @@ def start_if_asked() -> None:
 def is_ready() -> bool:
     """Return True if tracing may be on, with all that a flow needs loaded."""
     start_if_asked()
-    try:
-        return may_be_on() and load_once(_load)
-    except Exception as error:
-        from flowtrace.host.log import internal_fault
+    return may_be_on() and _is_loaded()
 
-        internal_fault("load the recorder", error)
+
+def _is_loaded() -> bool:
+    """Load all that a call needs, at once, unless that was done; return False where it is impossible."""
+    try:
+        return load_once(_load)
+    except Exception as error:
+        log.internal_fault("load the recorder", error)
         return False
 
 
 def _load() -> None:
-    """Load all that a call needs, at once; nothing in a subinterpreter."""
-    if is_main():
-        from flowtrace.recording import fast_path
+    if is_main():  # nothing can be loaded in a subinterpreter
+        loaded.load()
 
-        fast_path.connect()
+
+LOADERS.append(_is_loaded)
 
 
 def node_subject(node: Node) -> Subject:
     """Return a node as the wrappers see it: its calls become steps."""
-    from flowtrace.recording import hot_path
-
-    subject = Subject(node, **{name: getattr(hot_path, name) for name in FUNCTIONS})
+    subject = Subject(node, **{name: getattr(loaded.hot_path, name) for name in FUNCTIONS})
     subject.is_simple = not node.live_defaults
     return subject
 
@@ -94,8 +91,7 @@ def flow_subject(make_scope: Callable[[], Scope | None]) -> Subject:
     Args:
         make_scope: makes a scope; None where tracing is off.
     """
-    from flowtrace.recording.hot_path import resume, suspend
-    from flowtrace.recording.process import close_flow
+    resume, suspend, close_flow = loaded.hot_path.resume, loaded.hot_path.suspend, loaded.process.close_flow
 
     def begin_scope(_subject: Subject, _args: tuple[Any, ...], _kwargs: dict[str, Any], _bound: bool) -> Scope | None:
         scope = make_scope()

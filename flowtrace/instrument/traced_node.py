@@ -11,6 +11,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
 from flowtrace.calls.subject import Subject
+from flowtrace.instrument import loaded
 from flowtrace.instrument.proxies import is_proxied_function, is_traced, text_attribute, traced, traced_object
 from flowtrace.instrument.subjects import node_subject, start_if_asked
 
@@ -135,13 +136,11 @@ class _Options:
         return cls
 
     def _subject(self, target: Any, *, is_static: bool = False) -> Subject:
-        from flowtrace.recording.node import Node
-
         function = target.__func__ if isinstance(target, classmethod | staticmethod) else target
         component = self.component or text_attribute(function, "__module__") or "unknown"
         operation = self.operation or text_attribute(function, "__qualname__") or type(function).__qualname__
         is_static = is_static or isinstance(target, staticmethod)
-        node = Node(
+        node = loaded.node.Node(
             component,
             operation,
             self.node_id or f"{component}.{operation}",

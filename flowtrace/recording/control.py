@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Unpack
 
 from flowtrace.errors import ConfigError
+from flowtrace.host.system import os
 from flowtrace.recording import hot_path as hot_path  # calls need it: it is loaded before they run
 from flowtrace.recording import process
 from flowtrace.recording.current import CURRENT

@@ -7,10 +7,10 @@ patched. Only our own variable goes along: whatever else the program keeps in it
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def carry(function: Callable[..., Any]) -> Callable[..., Any]:
     if origin is None:
         return function
 
-    @functools.wraps(function, updated=())
+    @wraps(function, updated=())
     def carried(*args: Any, **kwargs: Any) -> Any:
         before = current()
         make_current(origin)
@@ -74,7 +74,7 @@ def carry(function: Callable[..., Any]) -> Callable[..., Any]:
 _original_submit: Final = ThreadPoolExecutor.submit
 
 
-@functools.wraps(_original_submit)  # type: ignore[arg-type]
+@wraps(_original_submit)  # type: ignore[arg-type]
 def _submit(executor: ThreadPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
     return _original_submit(executor, carry(function), *args, **kwargs)
 

@@ -6,7 +6,6 @@ Exception, but for what a signal handler of the program raises.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
@@ -15,6 +14,7 @@ from typing import Any
 from flowtrace.calls.core import NATIVE
 from flowtrace.host import clock
 from flowtrace.host.clock import CLOCK
+from flowtrace.host.system import time
 from flowtrace.recording import hot_path
 from flowtrace.recording.call_values import NativeStream, snapshot_call, snapshot_output
 from flowtrace.recording.current import CURRENT

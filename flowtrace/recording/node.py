@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
+from inspect import CO_VARARGS, CO_VARKEYWORDS, Parameter, Signature
+from inspect import signature as signature_of
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from flowtrace.values.digest import derive_key
 from flowtrace.values.redaction import SecretNames, secret_names
 
 _FIXED: Final = (type(None), bool, int, float, complex, str, bytes, type, FunctionType, BuiltinFunctionType)
-_VARIABLE: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+_VARIABLE: Final = CO_VARARGS | CO_VARKEYWORDS
 
 
 class _NoEntry:
@@ -72,7 +73,7 @@ class Node:
         self.expected_errors = expected_errors
         self.live_defaults = not all(map(_is_fixed, _defaults(function)))
         self.simple_names = _simple_names(function)
-        self.signature: inspect.Signature | None = None
+        self.signature: Signature | None = None
         self.code: Code | None = None
         self.entry: NodeEntry = _NO_ENTRY
 
@@ -141,7 +142,7 @@ def _is_fixed(value: object) -> bool:
     return any(type(value) is fixed for fixed in _FIXED)  # "in" would ask a metaclass for its __eq__
 
 
-_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def bind(
@@ -172,7 +173,7 @@ def bind(
             receiver, *parameters = parameters
             args = args[1:]
             kwargs = {name: value for name, value in kwargs.items() if name != receiver.name}
-        arguments = inspect.Signature(parameters).bind(*args, **kwargs).arguments
+        arguments = Signature(parameters).bind(*args, **kwargs).arguments
     except (TypeError, ValueError):
         return {"args": list(args), "kwargs": dict(kwargs)}
     before = _defaults_by_name(node, defaults)
@@ -196,14 +197,14 @@ def _bind_simply(
     return None
 
 
-def _signature(node: Node) -> inspect.Signature:
+def _signature(node: Node) -> Signature:
     if node.signature is None:
         assert node.function is not None  # an engine's payload has no parameters
-        node.signature = inspect.signature(node.function)
+        node.signature = signature_of(node.function)
     return node.signature
 
 
-def _has_receiver(node: Node, first: inspect.Parameter, args: Sequence[Any]) -> bool:
+def _has_receiver(node: Node, first: Parameter, args: Sequence[Any]) -> bool:
     """Return True if the first argument of a method that was reached as a plain function is its receiver.
 
     ``U.double(3)`` has none, whatever its first parameter is called: a value of a built-in type has no methods of ours.
@@ -213,7 +214,7 @@ def _has_receiver(node: Node, first: inspect.Parameter, args: Sequence[Any]) -> 
     return _names_receiver(node, first) and not (args and id(type(args[0])) in NO_RECEIVERS)
 
 
-def _names_receiver(node: Node, first: inspect.Parameter) -> bool:
+def _names_receiver(node: Node, first: Parameter) -> bool:
     """Return True if the first parameter takes the receiver of a method that was reached as a plain function."""
     scope = getattr(node.function, "__qualname__", "").rpartition(".")[0]
     return first.name in RECEIVER_NAMES and bool(scope) and not scope.endswith("<locals>")
@@ -235,10 +236,10 @@ def _is_receiver(node: Node, args: Sequence[Any]) -> bool:
     return wrapped is node.function
 
 
-def _default(parameter: inspect.Parameter) -> Any:
-    if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+def _default(parameter: Parameter) -> Any:
+    if parameter.kind is Parameter.VAR_POSITIONAL:
         return ()
-    return {} if parameter.kind is inspect.Parameter.VAR_KEYWORD else parameter.default
+    return {} if parameter.kind is Parameter.VAR_KEYWORD else parameter.default
 
 
 def _defaults_by_name(node: Node, defaults: Sequence[Any]) -> dict[str, Any]:

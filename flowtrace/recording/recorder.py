@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import RLock, get_ident
@@ -12,6 +11,7 @@ from flowtrace.host import log
 from flowtrace.host.clock import CLOCK
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import MUTED
+from flowtrace.host.system import os
 from flowtrace.recording import failure, to_records
 from flowtrace.recording.buffer import new_buffer
 from flowtrace.recording.call_values import Snapshot, canonical_input, snapshot_output, snapshot_payload

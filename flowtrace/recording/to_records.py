@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import threading
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from threading import enumerate as living_threads
 from typing import Any, Final, NamedTuple
 
 from flowtrace.host import log
 from flowtrace.host.clock import CLOCK, step_id
+from flowtrace.host.system import copy_of, os
 from flowtrace.recording import call_values, code_location
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.step import Step
@@ -27,6 +27,9 @@ from flowtrace.values.scrub import EVERYTHING, Scrubber, texts_in_environment
 
 Store = Callable[[str, bytes], str | None]
 """Writes a payload's bytes beside the trace, named by their hash. Returns the relative path; None where that failed."""
+_platform: Final = copy_of(platform)
+host_name: Final[Callable[[], str]] = _platform.node
+python_version: Final[Callable[[], str]] = _platform.python_version
 _NO_FILE: Final = ", and no payload file could be written"
 
 
@@ -42,8 +45,8 @@ def own_version() -> str:
 def warm_up() -> None:
     """Load all that writing needs: in a forked child, an import that another thread had begun would never end."""
     own_version()
-    platform.node()
-    platform.python_version()
+    host_name()
+    python_version()
 
 
 class RunFacts(NamedTuple):
@@ -101,7 +104,7 @@ def trace_bytes(
         store: writes payloads over the limit.
     """
     steps, in_flight = list(steps), list(in_flight)
-    threads = {thread.ident: thread.name for thread in threading.enumerate()}
+    threads = {thread.ident: thread.name for thread in living_threads()}
     shared = _Shared(policy, store, threads, scrubber_of([*steps, *in_flight], policy))
     trace = model.Trace(
         trace_version=model.TRACE_VERSION,
@@ -124,8 +127,8 @@ def _run(facts: RunFacts) -> model.Run:
         ended_at=None if facts.ended is None else CLOCK.timestamp(facts.ended),
         outcome=facts.outcome,
         pid=os.getpid(),
-        host=platform.node(),
-        python=platform.python_version(),
+        host=host_name(),
+        python=python_version(),
         overtaken_runs=facts.overtaken or None,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypedDict
@@ -10,6 +9,7 @@ from typing import Any, Final, TypedDict
 from flowtrace.errors import ConfigError
 from flowtrace.host import log
 from flowtrace.host.signals import let_through
+from flowtrace.host.system import os
 from flowtrace.settings import variables
 from flowtrace.settings.kinds import OPTIONAL_CALLABLE, TraceMode, ValidationMode
 from flowtrace.values.redaction import Redactor

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from flowtrace.host.switch import FALSE, TRUE
+from flowtrace.host.system import os, re
 
 LARGEST_NUMBER: Final = 2**31 - 1
 PLACEHOLDERS: Final = ("pid", "run_id", "flow_id", "timestamp")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from os.path import basename
 from typing import Any, Final
 
+from flowtrace.host.system import os
 from flowtrace.settings import kinds
 from flowtrace.settings.kinds import Kind, TraceMode, ValidationMode
 
@@ -287,4 +287,4 @@ def program_name() -> str:
     if spec is not None:
         return str(spec.name).removesuffix(".__main__")
     script = sys.argv[0] if getattr(sys, "argv", None) else ""
-    return "python" if script in ("", "-c") else basename(script)
+    return "python" if script in ("", "-c") else os.path.basename(script)

@@ -6,19 +6,18 @@ is waited for, and a file counts as ours only if it belongs to the user that thi
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
-import re
-import stat
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from stat import S_ISDIR, S_ISREG
 from types import TracebackType
 from typing import Final, NamedTuple
 
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import HOME_PID
+from flowtrace.host.system import os, re
 
 _USER: Final = getattr(os, "geteuid", None)
 _READ: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -99,7 +98,7 @@ def pattern_of(text: str) -> str:
 
 def is_ours(status: os.stat_result) -> bool:
     """Return True for a regular file of the user that this process runs as."""
-    return stat.S_ISREG(status.st_mode) and (_USER is None or status.st_uid == _USER())
+    return S_ISREG(status.st_mode) and (_USER is None or status.st_uid == _USER())
 
 
 class Stamp(NamedTuple):
@@ -251,7 +250,7 @@ def write_atomically(path: str, data: bytes, in_turn: InTurn = at_once) -> None:
     except FileExistsError:  # what has the temporary name is not ours to remove
         raise
     except BaseException:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.unlink(temporary)
         raise
     _flush_folder(folder)
@@ -271,7 +270,7 @@ def make_folders(folder: str) -> None:
     parent = os.path.dirname(folder)
     if parent and parent != folder:
         make_folders(parent)
-    with contextlib.suppress(FileExistsError):  # another process was quicker; if it is no folder, open() will fail
+    with suppress(FileExistsError):  # another process was quicker; if it is no folder, open() will fail
         os.mkdir(folder, 0o700)
 
 
@@ -285,9 +284,9 @@ def refuse_special_file(path: str) -> None:
         mode = os.stat(path).st_mode
     except OSError:
         return
-    if stat.S_ISDIR(mode):
+    if S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", path)
-    if not stat.S_ISREG(mode):
+    if not S_ISREG(mode):
         raise OSError(errno.EINVAL, "is not a regular file", path)
 
 
@@ -308,10 +307,10 @@ def _write_unnamed(folder: str, path: str, temporary: str, data: bytes, in_turn:
     give_name = partial(os.link, f"/proc/self/fd/{descriptor}", src_dir_fd=descriptor)
 
     def finish() -> str:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             in_turn(partial(give_name, path))
             return path
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             give_name(temporary)
             return temporary
         return ""
@@ -326,10 +325,10 @@ def _write_and_close(descriptor: int, data: bytes, finish: Callable[[], str] = l
         _flush_to_disk(descriptor)
         finished = finish()
     except BaseException:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.close(descriptor)
         raise
-    with contextlib.suppress(InterruptedError):  # the descriptor is closed all the same
+    with suppress(InterruptedError):  # the descriptor is closed all the same
         os.close(descriptor)
     return finished
 
@@ -353,7 +352,7 @@ def _flush_to_disk(descriptor: int) -> None:
 
 def _flush_folder(folder: str) -> None:
     """Flush the new name to the disk too. The file is in place already, so a folder without fsync is no failure."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
             os.fsync(descriptor)

@@ -6,8 +6,6 @@ comes after them and is optional. Fields that this version does not know are kep
 
 from __future__ import annotations
 
-import os
-import re
 from functools import lru_cache
 from inspect import cleandoc
 from pathlib import Path
@@ -20,6 +18,7 @@ from msgspec import UnsetType as UnsetType
 
 from flowtrace.errors import TraceFileError
 from flowtrace.host.signals import let_through
+from flowtrace.host.system import os, re
 from flowtrace.values.digest import Digest
 
 TRACE_VERSION: Final = 1
@@ -421,10 +420,13 @@ class Origin(Struct):
     run: _RunOrigin
 
 
+_decode_origin: Final = msgspec.json.Decoder(Origin).decode  # made here: to read the annotations, it evaluates them
+
+
 def origin_of(data: bytes) -> Origin | None:
     """Return where the content of a file comes from; None where it is not a trace that flowtrace wrote."""
     try:
-        return msgspec.json.decode(data, type=Origin)
+        return _decode_origin(data)
     except (ValueError, RecursionError) as error:
         let_through(error)
         return None

@@ -7,12 +7,11 @@ one file. A trace may come from anywhere: a reader does not trust the paths in i
 from __future__ import annotations
 
 import errno
-import os
-import re
-import stat
+from stat import S_IMODE, S_ISDIR, S_ISREG
 from typing import Any, Final
 
 from flowtrace.errors import PayloadFileError
+from flowtrace.host.system import os, re
 from flowtrace.trace.files import FILE, Folder, is_ours, make_folders, read_up_to, write_atomically
 from flowtrace.trace.model import INPUT, UNSET, Step, is_within
 from flowtrace.values.digest import hash_bytes
@@ -65,7 +64,7 @@ def write_payload(trace_path: str, digest: str, data: bytes) -> str:
 def _refuse_foreign_folder(folder: str, parent: str) -> None:
     """Refuse a folder that another user put there to see or to change what is written into it."""
     status = os.lstat(folder)
-    if not stat.S_ISDIR(status.st_mode):
+    if not S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, "is a link or no folder", folder)
     if hasattr(os, "geteuid") and status.st_uid not in (os.geteuid(), os.stat(parent).st_uid):
         raise PermissionError(errno.EPERM, "is the folder of another user", folder)
@@ -81,7 +80,7 @@ def _is_written(path: str, data: bytes) -> bool:
         status = os.fstat(descriptor)
         if not is_ours(status) or status.st_size != len(data):
             return False
-        if hasattr(os, "geteuid") and stat.S_IMODE(status.st_mode) & 0o077:
+        if hasattr(os, "geteuid") and S_IMODE(status.st_mode) & 0o077:
             return False
         return read_up_to(len(data) + 1, descriptor) == data
     finally:
@@ -148,7 +147,7 @@ def _read_below(base: str, parts: list[str], limit: int) -> bytes:
         with Folder(base, parts[:-1]) as folder:
             descriptor = folder.open(parts[-1])
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            if not S_ISREG(os.fstat(descriptor).st_mode):
                 raise _RefusedError("is not a file")
             data = read_up_to(limit + 1, descriptor)
         finally:

@@ -12,8 +12,6 @@ opened only where there may be too many.
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
@@ -22,6 +20,7 @@ from typing import Final
 
 from flowtrace.host import log
 from flowtrace.host.signals import let_through
+from flowtrace.host.system import os, re
 from flowtrace.trace.files import PLACEHOLDERS, Folder, Stamp, is_ours, pattern_of, rendered_paths, stamp_of
 from flowtrace.trace.model import origin_of
 from flowtrace.trace.payload_files import PAYLOAD_NAME, payload_folder, write_payload

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from flowtrace.errors import TraceFileError
+from flowtrace.host.system import os
 from flowtrace.trace import model
 from flowtrace.trace.flat_records import NO_INPUT, from_flat, is_flat
 from flowtrace.trace.rules import Finding, Severity, inconsistencies

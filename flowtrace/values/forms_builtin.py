@@ -6,22 +6,21 @@ dictionaries and slots. ``docs/pages/reference/canonical-json.md`` has the table
 
 from __future__ import annotations
 
-import array
-import base64
-import collections
-import datetime
-import decimal
-import fractions
 import ipaddress
-import pathlib
-import re
-import types
-import uuid
-import zoneinfo
+from array import array
+from base64 import b64encode
+from collections import OrderedDict, deque
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from flowtrace.host.objects import class_attribute, class_name, inherits, instance_dict, pairs_of
+from flowtrace.host.system import datetime, re
 from flowtrace.values import digest
 from flowtrace.values.forms import Form, Opaque, Pairs, Tag, Unordered, state, stored
 
@@ -45,7 +44,7 @@ def _with_class(kind: str, value: object, fields: dict[str, object], base: type)
 
 def _buffer(kind: str, value: object, data: memoryview, base: type) -> Form:
     if data.nbytes <= INLINE_BYTES:
-        fields: dict[str, object] = {"base64": base64.b64encode(data).decode()}
+        fields: dict[str, object] = {"base64": b64encode(data).decode()}
     else:
         fields = {"blake3": digest.hash_buffer(data), "size": data.nbytes}
     return _with_class(kind, value, fields, base)
@@ -65,7 +64,7 @@ def _memoryview(value: memoryview, cls: type) -> Form:
     return Tag("memoryview", [("data", data), ("format", value.format), ("shape", value.shape)])
 
 
-def _array(value: array.array[Any], cls: type) -> Form:
+def _array(value: array[Any], cls: type) -> Form:
     data = memoryview(value.tobytes())
     fields = [("blake3", digest.hash_buffer(data)), ("size", len(value))]
     return Tag("array.array", [*fields, ("typecode", value.typecode)])
@@ -77,7 +76,7 @@ def _string(value: str, cls: type) -> Form:
     try:
         exact.encode()
     except UnicodeEncodeError:
-        encoded = base64.b64encode(exact.encode("utf-8", "surrogatepass")).decode()
+        encoded = b64encode(exact.encode("utf-8", "surrogatepass")).decode()
         return _with_class("str", value, {"surrogates": encoded}, str)
     return _with_class("str", value, {"value": exact}, str)
 
@@ -100,10 +99,10 @@ def _complex(value: complex, cls: type) -> Form:
 def _dict(value: dict[Any, Any], cls: type) -> Form:
     pairs = pairs_of(value)
     ordered = False
-    if inherits(cls, collections.OrderedDict):
+    if inherits(cls, OrderedDict):
         ordered = True
         if all(type(key) is str for key, _ in pairs):  # only then is a look-up free of the user's __hash__
-            moved = list(class_attribute(collections.OrderedDict, "__iter__")(value))
+            moved = list(class_attribute(OrderedDict, "__iter__")(value))
             pairs = [(key, dict.__getitem__(value, key)) for key in moved]
     return _with_class("dict", value, {"items": Pairs(pairs, ordered)}, dict)
 
@@ -130,20 +129,20 @@ def _frozenset(value: frozenset[Any], cls: type) -> Form:
     return _with_class("frozenset", value, {"items": items}, frozenset)
 
 
-def _deque(value: collections.deque[Any], cls: type) -> Form:
-    items = list(collections.deque.__iter__(value))
-    maxlen = class_attribute(collections.deque, "maxlen").__get__(value)
-    return _with_class("deque", value, {"items": items, "maxlen": maxlen}, collections.deque)
+def _deque(value: deque[Any], cls: type) -> Form:
+    items = list(deque.__iter__(value))
+    maxlen = class_attribute(deque, "maxlen").__get__(value)
+    return _with_class("deque", value, {"items": items, "maxlen": maxlen}, deque)
 
 
-def _decimal(value: decimal.Decimal, cls: type) -> Form:
-    return _with_class("decimal", value, {"value": decimal.Decimal.__str__(value)}, decimal.Decimal)
+def _decimal(value: Decimal, cls: type) -> Form:
+    return _with_class("decimal", value, {"value": Decimal.__str__(value)}, Decimal)
 
 
-def _fraction(value: fractions.Fraction, cls: type) -> Form:
+def _fraction(value: Fraction, cls: type) -> Form:
     parts = stored(value, ("_denominator", "_numerator"))
     fields = {"denominator": parts["_denominator"], "numerator": parts["_numerator"]}
-    return _with_class("fraction", value, fields, fractions.Fraction)
+    return _with_class("fraction", value, fields, Fraction)
 
 
 def _integers_of(base: type, value: object, names: str) -> list[int]:
@@ -154,7 +153,7 @@ def _zone(zone: object) -> dict[str, object]:
     """Return the fields for a zone: its key, or its offset; for any other kind of zone, the object itself."""
     if zone is None:
         return {}
-    if type(zone) is zoneinfo.ZoneInfo and type(zone.key) is str:
+    if type(zone) is ZoneInfo and type(zone.key) is str:
         return {"zone": zone.key}
     if type(zone) is not datetime.timezone:
         return {"zone": zone}
@@ -196,14 +195,14 @@ def _timezone(value: datetime.tzinfo, cls: type) -> Form:
     return Opaque(class_name(cls)) if fields.get("zone") is value else Tag("zone", sorted(fields.items()))
 
 
-def _path(value: pathlib.PurePath, cls: type) -> Form:
-    windows = inherits(cls, pathlib.PureWindowsPath)
+def _path(value: PurePath, cls: type) -> Form:
+    windows = inherits(cls, PureWindowsPath)
     flavour = "windows" if windows else "posix"
-    return Tag("path", [("flavour", flavour), ("value", pathlib.PurePath.__str__(value))])
+    return Tag("path", [("flavour", flavour), ("value", PurePath.__str__(value))])
 
 
-def _namespace(value: types.SimpleNamespace, cls: type) -> Form:
-    return _with_class("namespace", value, {"fields": dict(instance_dict(value))}, types.SimpleNamespace)
+def _namespace(value: SimpleNamespace, cls: type) -> Form:
+    return _with_class("namespace", value, {"fields": dict(instance_dict(value))}, SimpleNamespace)
 
 
 def _exception(value: BaseException, cls: type) -> Form:
@@ -231,21 +230,21 @@ def _bounds(value: Any, cls: type) -> Form:
 _CONTEXT: Final = frozenset({"obj"})  # of an AttributeError: the object that lacks it, which may be any
 _EXACT_TYPES: Final[dict[type, Describe]] = {
     memoryview: _memoryview,
-    array.array: _array,
+    array: _array,
     range: _bounds,
     slice: _bounds,
     re.Pattern: lambda value, _: Tag("pattern", [("flags", value.flags), ("pattern", value.pattern)]),
-    types.FunctionType: _function,
-    types.BuiltinFunctionType: _function,
-    types.ModuleType: lambda value, _: Tag("module", [("name", value.__name__)]),
+    FunctionType: _function,
+    BuiltinFunctionType: _function,
+    ModuleType: lambda value, _: Tag("module", [("name", value.__name__)]),
     type(...): lambda *_: Tag("ellipsis"),
     type(NotImplemented): lambda *_: Tag("notimplemented"),
-    uuid.UUID: lambda value, _: Tag("uuid", [("value", uuid.UUID.__str__(value))]),
+    UUID: lambda value, _: Tag("uuid", [("value", UUID.__str__(value))]),
     datetime.timezone: _timezone,
-    zoneinfo.ZoneInfo: _timezone,
-    pathlib.PurePosixPath: _path,
-    pathlib.PureWindowsPath: _path,
-    type(pathlib.Path()): _path,
+    ZoneInfo: _timezone,
+    PurePosixPath: _path,
+    PureWindowsPath: _path,
+    type(Path()): _path,
     **dict.fromkeys(ADDRESSES, lambda value, cls: Tag("ip", [("class", class_name(cls)), ("value", str(value))])),
 }
 _BASES: Final[tuple[tuple[type, Describe], ...]] = (
@@ -260,14 +259,14 @@ _BASES: Final[tuple[tuple[type, Describe], ...]] = (
     (tuple, _tuple),
     (set, _set),
     (frozenset, _frozenset),
-    (collections.deque, _deque),
-    (decimal.Decimal, _decimal),
-    (fractions.Fraction, _fraction),
+    (deque, _deque),
+    (Decimal, _decimal),
+    (Fraction, _fraction),
     (datetime.datetime, _datetime),
     (datetime.date, _date),
     (datetime.time, _time),
     (datetime.timedelta, _timedelta),
-    (types.SimpleNamespace, _namespace),
+    (SimpleNamespace, _namespace),
     (BaseException, _exception),
     (type, lambda value, _: Tag("type", [("class", class_name(value))])),
 )

@@ -5,8 +5,8 @@ A class is recognized by an attribute that its library gives it, so that the lib
 
 from __future__ import annotations
 
-import enum
 from dataclasses import Field
+from enum import Enum
 from typing import Any, Final
 
 from flowtrace.host.objects import MISSING, class_attribute, class_name, inherits, instance_dict
@@ -24,7 +24,7 @@ MARKS: Final = {
 
 def describe_record(value: object, cls: type) -> Form | None:
     """Return the form of a record; None for any other value."""
-    if inherits(cls, enum.Enum):
+    if inherits(cls, Enum):
         return _enum(value)
     for kind, mark in MARKS.items():
         if class_attribute(cls, mark) is not MISSING:

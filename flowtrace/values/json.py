@@ -16,8 +16,10 @@ EXACT_TYPES: Final = (
 Fragment: Final = orjson.Fragment
 JSONError: Final = orjson.JSONEncodeError
 SORTED_KEYS: Final = orjson.OPT_SORT_KEYS
+INDENTED: Final = orjson.OPT_INDENT_2
 dumps: Final = orjson.dumps
 """orjson's own function, for the hot path: one more call would be too slow there."""
+_loads: Final = orjson.loads
 _CANONICAL: Final = EXACT_TYPES | SORTED_KEYS
 LONG_TEXT: Final = 4096
 # Types by their ids: a metaclass may have an __eq__ and a __hash__ of its own.
@@ -33,7 +35,7 @@ def plain(value: object) -> bytes | None:
     Also None for a value that holds one container twice: `encode` limits how large that becomes.
     """
     try:
-        return orjson.dumps(value, None, _CANONICAL) if is_tree(value) else None
+        return dumps(value, None, _CANONICAL) if is_tree(value) else None
     except Exception as error:
         let_through(error)
         return None
@@ -45,7 +47,7 @@ def tree_bytes(tree: object) -> bytes:
     Raises:
         TypeError: it can't be written, for example since it is nested deeper than orjson writes (254 levels).
     """
-    return orjson.dumps(tree, None, _CANONICAL)
+    return dumps(tree, None, _CANONICAL)
 
 
 def loads(data: bytes) -> Any:
@@ -54,7 +56,7 @@ def loads(data: bytes) -> Any:
     Raises:
         ValueError: the bytes are not JSON, or nested deeper than orjson reads (1,024 levels).
     """
-    return orjson.loads(data)
+    return _loads(data)
 
 
 def pretty(document: object) -> bytes:
@@ -63,9 +65,9 @@ def pretty(document: object) -> bytes:
     A lone surrogate, as a file name may hold, is written as the text of its escape.
     """
     try:
-        return orjson.dumps(document, option=orjson.OPT_INDENT_2)
-    except orjson.JSONEncodeError:
-        return orjson.dumps(_escaped(document), option=orjson.OPT_INDENT_2)
+        return dumps(document, option=INDENTED)
+    except JSONError:
+        return dumps(_escaped(document), option=INDENTED)
 
 
 def _escaped(document: Any) -> Any:
@@ -80,7 +82,7 @@ def dumps_each(items: Collection[object]) -> list[bytes]:
     """Return the bytes of each of many scalars with one call: line breaks separate them, and no scalar contains one."""
     if not items:
         return []
-    lines = orjson.dumps(list(items), option=orjson.OPT_INDENT_2)
+    lines = dumps(list(items), option=INDENTED)
     return lines[len(b"[\n  ") : -len(b"\n]")].split(b",\n  ")
 
 

@@ -7,12 +7,10 @@ means that they are malformed; `flowtrace.values.rebuild` makes a RebuildError o
 from __future__ import annotations
 
 import base64
-import datetime
 import decimal
 import fractions
 import math
 import pathlib
-import re
 import sys
 import uuid
 import zoneinfo
@@ -20,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from flowtrace.host.objects import class_name
+from flowtrace.host.system import datetime, re
 from flowtrace.values.forms_builtin import ADDRESSES
 
 T = TypeVar("T")

@@ -7,9 +7,9 @@ such as "key", "id" or "value". So ``DbPassword``, ``access-token`` and ``sessio
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Callable, Iterable
+from enum import Enum
 from functools import lru_cache
 from threading import local
 from typing import Any, Final, TypeAlias
@@ -144,7 +144,7 @@ def names_in(key: object) -> list[str]:
     cls = type(key)
     if cls is str:
         return [key]  # type: ignore[list-item]
-    if inherits(cls, enum.Enum):
+    if inherits(cls, Enum):
         own = instance_dict(key)
         return [text for part in (own.get("_name_"), own.get("_value_")) for text in _texts(part)]
     if inherits(cls, tuple):

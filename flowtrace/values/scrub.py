@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from json import dumps as json_text
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
 from flowtrace.host.objects import inherits, mro, pairs_of, root_package
 from flowtrace.host.signals import let_through
+from flowtrace.host.system import re
 from flowtrace.values.forms import state
 from flowtrace.values.redaction import MARKER, SecretNames
 
@@ -35,9 +35,10 @@ _NAMED: Final = re.compile(
     r"""((?:[bruf]{0,2}"[^"]*"|[bruf]{0,2}'[^']*'|(?:basic|bearer|token|digest)\s+[^\s,;]+|[^\s,;&"'(){}\[\]<>]+))""",
     re.IGNORECASE,
 )
-_PATTERNS: Final = (
-    (re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1\2{MARKER}"),
-    (re.compile(r"(://)([^\s/?#@:]*):[^\s/?#@]+@"), rf"\1\2:{MARKER}@"),
+# Functions, not templates: on 3.11 a pattern imports `re` for a template with groups in it, in the middle of a call.
+_PATTERNS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]] = (
+    (re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{6,}", re.IGNORECASE), lambda found: f"{found[1]}{found[2]}{MARKER}"),
+    (re.compile(r"(://)([^\s/?#@:]*):[^\s/?#@]+@"), lambda found: f"{found[1]}{found[2]}:{MARKER}@"),
     (re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MARKER),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), MARKER),  # a JSON Web Token (RFC 7519)
     (re.compile(r"\b(?:gh[oprsu]_\w{20,}|github_pat_\w{20,}|(?:AKIA|ASIA)[0-9A-Z]{16}|xox[abprs]-[\w-]{10,})"), MARKER),
@@ -222,5 +223,5 @@ def _pattern_of(form: str) -> str:
 def _spellings(secret: str) -> set[str]:
     """Return the spellings of a secret in other texts: as it is, with escapes, in JSON, in a URL."""
     plain = secret.encode("utf-8", "backslashreplace").decode()
-    spelt = {plain, repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(plain, ensure_ascii=False)[1:-1]}
+    spelt = {plain, repr(secret)[1:-1], json_text(secret)[1:-1], json_text(plain, ensure_ascii=False)[1:-1]}
     return spelt | {quote(plain), quote(plain, safe=""), quote_plus(plain)}
