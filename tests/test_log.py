@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import subprocess
 import sys
 import threading
@@ -118,7 +119,7 @@ def test_a_processor_that_raises_does_no_harm(error):
 
 def test_an_interrupt_in_a_processor_comes_through():
     def interrupted(logger, method, event):
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     structlog.configure(processors=[interrupted])
     with pytest.raises(KeyboardInterrupt):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import signal
 
 import numpy
 import pandas
@@ -100,7 +101,7 @@ def test_a_hook_that_never_returns_from_itself_hides():
 
 def test_an_interrupt_inside_the_hook_reaches_the_program():
     def redactor(name, value):
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         record(redactor, object())

@@ -7,6 +7,8 @@ from enum import IntEnum
 from functools import partial, partialmethod
 from typing import Any, Final
 
+from flowtrace.host.signals import let_through
+
 
 class Kind(IntEnum):
     """The body that a call gives, or none. The numbers are those of ``enum kind`` in ``native/native.h``."""
@@ -37,6 +39,7 @@ def kind_of(function: Any) -> Kind:
 def _flags(function: Any) -> int:
     try:
         flags = function.__code__.co_flags
-    except Exception:  # no code, or an object that answers for attributes in its own way
+    except BaseException as error:  # no code, or an object that answers for attributes in its own way
+        let_through(error)
         return 0
     return flags if type(flags) is int else 0

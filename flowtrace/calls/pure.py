@@ -193,6 +193,10 @@ async def _advance(subject: Subject, step: Any, asked: Any) -> Any:
             given = [advance(argument)]
         except StopIteration as stop:
             return stop.value
+        except BaseException:
+            # what was asked holds an error that was thrown, whose traceback will hold this frame
+            del asked, advance
+            raise
         finally:
             argument = None
         subject.suspend(step)

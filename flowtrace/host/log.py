@@ -60,7 +60,7 @@ def warn(event: str, **fields: object) -> None:
     thread.is_warning = True
     try:
         _log(event, fields)
-    except Exception as error:
+    except BaseException as error:
         let_through(error)
     finally:
         thread.is_warning = False

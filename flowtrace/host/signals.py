@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
+from opcode import opmap
 from threading import Lock
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
@@ -27,6 +28,8 @@ _signal: Final[Any] = import_module("_signal")
 OWN_FOLDER: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
 """The folder of the package: code whose file is in it is ours, any other is the program's."""
 traceback_of: Final = BaseException.__dict__["__traceback__"].__get__
+# what a `raise` statement or a generator's `throw` leaves in a traceback
+_RAISING: Final = {opmap[name] for name in ("RAISE_VARARGS", "RERAISE", "RETURN_GENERATOR", "YIELD_VALUE", "POP_TOP")}
 _MAX_LAYERS: Final = 20  # a handler may be a method of a partial of a method ...
 _MAX_WAIT: Final = 2.0  # at exit, in seconds
 
@@ -34,8 +37,9 @@ _MAX_WAIT: Final = 2.0  # at exit, in seconds
 def let_through(error: BaseException) -> None:
     """Raise an error again if a signal handler of the program raised it; else do nothing.
 
-    A guard that is about to swallow an Exception calls this first. Otherwise a timeout that an alarm raises, say, would
-    be lost, and the program that waits for it would go on for ever.
+    A guard that is about to swallow an error calls this first. Otherwise a timeout that an alarm raises, say, would be
+    lost, and the program that waits for it would go on for ever. A guard round code of other libraries, or of a value's
+    class, catches BaseException: a panic in Rust is one, and a method may raise SystemExit.
 
     Args:
         error: the exception that the guard has caught.
@@ -45,7 +49,7 @@ def let_through(error: BaseException) -> None:
 
 
 def is_from_handler(error: BaseException) -> bool:
-    """Return True if a signal handler of the program raised an error."""
+    """Return True if a signal handler raised an error: one of the program, or that of the interpreter for Ctrl-C."""
     try:
         return _passed_handler(error)
     except Exception as fault:  # the stack is full, say, or the alarm rings in here
@@ -60,10 +64,17 @@ def is_from_handler(error: BaseException) -> bool:
 
 def _passed_handler(error: BaseException) -> bool:
     codes = []
-    entry = traceback_of(error)
+    entry = innermost = traceback_of(error)
     while entry is not None:
         codes.append(entry.tb_frame.f_code)
-        entry = entry.tb_next
+        innermost, entry = entry, entry.tb_next
+    if type(error) is KeyboardInterrupt and innermost is not None:
+        # Ctrl-C has no handler in Python: it comes at an instruction that does not raise by itself
+        return codes[-1].co_code[innermost.tb_lasti] not in _RAISING or _is_in_handler(codes)
+    return _is_in_handler(codes)
+
+
+def _is_in_handler(codes: list[CodeType]) -> bool:
     if all(code.co_filename.startswith(OWN_FOLDER) for code in codes):
         return False
     handlers = [_code_of(_signal.getsignal(number)) for number in _signal.valid_signals()]

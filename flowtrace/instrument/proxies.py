@@ -17,6 +17,7 @@ from flowtrace.calls.core import NATIVE
 from flowtrace.calls.kinds import kind_of
 from flowtrace.calls.subject import Subject
 from flowtrace.host.objects import RECEIVER_NAMES
+from flowtrace.host.signals import let_through
 from flowtrace.host.switch import SWITCH
 from flowtrace.instrument.subjects import if_on
 
@@ -264,7 +265,8 @@ def text_attribute(function: Any, name: str) -> str | None:
     """Return an attribute that is text, or None."""
     try:
         value = getattr(function, name, None)
-    except Exception:  # a callable object with a __getattr__ of its own
+    except BaseException as error:  # a callable object with a __getattr__ of its own
+        let_through(error)
         return None
     return value if isinstance(value, str) else None
 

@@ -53,7 +53,7 @@ def locate(function: Any) -> Code | None:
     """
     try:
         return _locate(function)
-    except Exception as error:  # the attributes of a callable object may raise anything
+    except BaseException as error:  # the attributes of a callable object may raise anything
         let_through(error)
         return None
 
@@ -83,7 +83,7 @@ def _code_hash(code: CodeType, archive: zipimporter | None, module: str) -> Hash
         lines = _lines_of(code.co_filename, archive, module)
         source = _dedent("".join(_getblock(lines[code.co_firstlineno - 1 :])))
         tree = _compile(source, "<source>", "exec", PyCF_ONLY_AST)
-    except Exception as error:  # no source, or one that was changed in any way since it was loaded
+    except BaseException as error:  # no source, or one that was changed in any way since it was loaded
         let_through(error)
         return None
     node: AST = tree

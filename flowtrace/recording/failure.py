@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple
 
 from flowtrace.host.objects import class_name, inherits, instance_dict, mro
-from flowtrace.host.signals import OWN_FOLDER, is_from_handler, let_through, traceback_of
+from flowtrace.host.signals import OWN_FOLDER, let_through, traceback_of
 
 MAX_MESSAGE: Final = 8192
 MAX_FRAMES: Final = 40
@@ -50,7 +50,7 @@ def describe(error: BaseException | str, code: str = "node_error") -> Failure:
     raised: Any = error
     try:
         details = _details(raised)
-    except Exception as fault:
+    except BaseException as fault:
         let_through(fault)
         details = {"type": type_of(raised)}
     return Failure(code, message_of(raised), details)
@@ -106,8 +106,7 @@ def message_of(error: BaseException) -> str:
     try:
         return _shortened(str.__str__(str(error)))
     except BaseException as raised:  # an error that its __str__ raises would replace the error itself
-        if isinstance(raised, KeyboardInterrupt) or is_from_handler(raised):
-            raise
+        let_through(raised)
         return f"<{type_of(error)} whose text could not be made>"
 
 

@@ -9,6 +9,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any, Final
 
 from flowtrace.host.objects import NO_RECEIVERS, RECEIVER_NAMES, class_attribute, inherits
+from flowtrace.host.signals import let_through
 from flowtrace.recording.plugin import NodeEntry, StepProcessor
 from flowtrace.settings.config import TraceConfig
 from flowtrace.trace.model import Code
@@ -174,7 +175,8 @@ def bind(
             args = args[1:]
             kwargs = {name: value for name, value in kwargs.items() if name != receiver.name}
         arguments = Signature(parameters).bind(*args, **kwargs).arguments
-    except (TypeError, ValueError):
+    except BaseException as error:  # the arguments do not fit; or an object with a signature of its own failed
+        let_through(error)
         return {"args": list(args), "kwargs": dict(kwargs)}
     before = _defaults_by_name(node, defaults)
     return {item.name: arguments.get(item.name, before.get(item.name, _default(item))) for item in parameters}

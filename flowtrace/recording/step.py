@@ -141,7 +141,7 @@ class Step(StepBase):
         """See `CurrentStep`."""
         try:
             self.note(ValidationIssue(str(code), str(path), str(message)))
-        except Exception as error:
+        except BaseException as error:
             log.internal_fault("add a validation issue", error)
 
     def note(self, issue: ValidationIssue) -> None:

@@ -43,7 +43,7 @@ class ConfigChanges(TypedDict, total=False):
 def _safe_repr(value: object) -> str:
     try:
         return f"{value!r:.80}"
-    except Exception as error:
+    except BaseException as error:
         let_through(error)
         return f"<{type(value).__qualname__} object>"
 

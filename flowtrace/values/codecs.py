@@ -65,7 +65,7 @@ def describe(value: object) -> Form:
     cls = type(value)
     try:
         return _describe(value, cls)
-    except Exception as error:
+    except BaseException as error:
         let_through(error)
         return Opaque(class_name(cls))
 

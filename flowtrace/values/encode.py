@@ -57,7 +57,7 @@ def encode(
     key: bytes | None = None,
     limit: int | None = None,
 ) -> Encoded:
-    """Return any value in its canonical form. Never raises an Exception.
+    """Return any value in its canonical form. Never raises, but for what a signal handler does.
 
     Args:
         value: anything.
@@ -76,7 +76,7 @@ def encode(
     encoder = _Encoder(secret, redactor, sink, shared)
     try:
         encoder.run(Labelled(name, value) if name and redactor is not None else value)
-    except Exception as error:  # for example out of memory: the class is all that is sure
+    except BaseException as error:  # for example out of memory: the class is all that is sure
         let_through(error)
         sink = Sink(key, limit)
         sink.write(_opaque_form(class_name(type(value))))
@@ -402,7 +402,7 @@ class _Encoder:
         sink = Sink()
         try:
             self._inner(value, sink, False, levels)
-        except Exception as error:
+        except BaseException as error:
             let_through(error)
             self._note(self.opaque)
             return _Raw(_opaque_form(class_name(type(value))))
@@ -412,7 +412,7 @@ class _Encoder:
         sink = Sink(limit=0)
         try:
             self._inner(value, sink, True)
-        except Exception as error:
+        except BaseException as error:
             let_through(error)
             self._note(self.opaque)
             sink.write(_opaque_form(class_name(type(value))))

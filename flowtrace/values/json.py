@@ -36,7 +36,7 @@ def plain(value: object) -> bytes | None:
     """
     try:
         return dumps(value, None, _CANONICAL) if is_tree(value) else None
-    except Exception as error:
+    except BaseException as error:
         let_through(error)
         return None
 
@@ -124,7 +124,7 @@ def _has_numbers_alone(mapping: dict[Any, Any]) -> bool:
         return False
     try:
         return type(max(mapping.values())) in (int, float)
-    except Exception as error:
+    except BaseException as error:
         let_through(error)
         return False
 

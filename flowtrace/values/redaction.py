@@ -183,7 +183,7 @@ def _redactor_hides(redactor: Redactor, name: str, value: object) -> bool:
     _ASKING.now = True
     try:
         answer: object = redactor(name, value)
-    except Exception as error:
+    except BaseException as error:
         log.internal_fault(_DOING, error)
         return True
     finally:

@@ -46,7 +46,7 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], st
 
 
 def texts_in(hidden: Iterable[object], secret: SecretNames) -> tuple[str, ...]:
-    """Return the texts by which hidden values can be recognized. Never raises an Exception.
+    """Return the texts by which hidden values can be recognized. Never raises, but for what a signal handler does.
 
     Args:
         hidden: the values. No code of theirs is run.
@@ -58,7 +58,7 @@ def texts_in(hidden: Iterable[object], secret: SecretNames) -> tuple[str, ...]:
     found: dict[str, None] = {}
     try:
         _collect(deque((value, 0, _SHORTEST) for value in hidden), secret, found)
-    except Exception as error:
+    except BaseException as error:
         let_through(error)
         return (EVERYTHING,)
     return tuple(found) if len(found) <= _MOST_TEXTS else (EVERYTHING,)

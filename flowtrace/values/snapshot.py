@@ -85,7 +85,7 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
             return take_pickled((args, kwargs), limit)
     try:
         data = _dumps(args if len(args) == 1 and not kwargs else (args, kwargs), None, _OPTIONS)
-    except Exception as error:
+    except BaseException as error:
         let_through(error)
         return take_pickled((args, kwargs), limit)
     return data if len(data) <= limit else None
@@ -102,7 +102,7 @@ def take_value(value: object, limit: int) -> bytes | None:
         return take_pickled(value, limit)
     try:
         data = _dumps(value, None, _OPTIONS)
-    except Exception as error:
+    except BaseException as error:
         let_through(error)
         return take_pickled(value, limit)
     return data if len(data) <= limit else None
@@ -115,7 +115,7 @@ def take_pickled(value: object, limit: int) -> bytes | None:
         pickle(value)
         data = file.data
         IDLE_PICKLERS.append(idle)
-    except Exception as error:
+    except BaseException as error:
         let_through(error)
         return None
     return data if len(data) <= limit else None

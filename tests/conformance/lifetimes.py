@@ -210,8 +210,63 @@ def a_call_that_is_never_run(decorate):
     return seen
 
 
+def _left_early(start, leave):
+    """Return whether the argument of a body that is left in its middle is alive then, without a garbage collection."""
+    value = Value()
+    reference = weakref.ref(value)
+    body = start(value)
+    del value
+    try:
+        leave(body)
+    except (KeyError, StopIteration, StopAsyncIteration):
+        pass
+    del body
+    return reference() is not None
+
+
+async def _broken_off(body):
+    async for _ in body:
+        break
+    del body
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def what_is_left_early(decorate):
+    def generator(value):
+        yield 1
+        yield value
+
+    async def coroutine(value):
+        await asyncio.sleep(0)
+        return value
+
+    async def async_generator(value):
+        await asyncio.sleep(0)
+        yield 1
+        yield value
+
+    ways = [
+        (generator, lambda body: (next(body), body.close())),
+        (generator, lambda body: (next(body), body.throw(KeyError("early")))),
+        (coroutine, lambda body: (body.send(None), body.close())),
+        (coroutine, lambda body: (body.send(None), body.throw(KeyError("early")))),
+        (async_generator, lambda body: (drive(anext(body)), drive(body.aclose()))),
+        (async_generator, lambda body: (drive(anext(body)), drive(body.athrow(KeyError("early"))))),
+        (async_generator, lambda body: (drive(body.asend(None)), drive(body.asend(None)), drive(body.asend(None)))),
+        (async_generator, lambda body: asyncio.run(_broken_off(body))),
+    ]
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return [_left_early(decorate(function), leave) for function, leave in ways]
+    finally:
+        if enabled:
+            gc.enable()
+
+
 SCENARIOS = (
     *(arguments_and_results_of_a_call, a_receiver, a_failing_call, what_a_generator_holds),
     *(an_error_that_a_generator_caught, what_an_async_generator_holds, what_a_coroutine_holds, the_function_itself),
-    a_call_that_is_never_run,
+    *(a_call_that_is_never_run, what_is_left_early),
 )

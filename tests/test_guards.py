@@ -1,0 +1,259 @@
+"""What our own work on a value raises stays with us, whatever its class; what a signal handler raises does not."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+import flowtrace
+from flowtrace import configure, register_codec, traced_node
+from flowtrace.host.signals import is_from_handler
+from flowtrace.recording.current import CURRENT
+from flowtrace.recording.state import running
+from flowtrace.values import codecs
+from flowtrace.values.encode import encode
+
+
+class Panic(BaseException):
+    """As a panic in Rust arrives."""
+
+
+ERRORS = [Panic, SystemExit, KeyboardInterrupt, GeneratorExit, RuntimeError]
+
+
+class Coded:
+    """A value with a codec that fails."""
+
+
+class Array(np.ndarray):
+    """An array whose methods fail."""
+
+    failing: type[BaseException]
+
+    def __getattribute__(self, name):
+        raise object.__getattribute__(self, "failing")(name)
+
+
+class Signed:
+    """A callable object whose signature can't be asked for."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, *args):
+        return args[0]
+
+    @property
+    def __signature__(self):
+        raise self.error
+
+    @property
+    def __code__(self):
+        raise self.error
+
+
+class Told(Exception):
+    def __init__(self, error):
+        self.error = error
+
+    def __str__(self):
+        raise self.error
+
+
+@traced_node
+def give(value, password=None):
+    return value
+
+
+@traced_node
+def make():
+    return Coded()
+
+
+@traced_node
+def fail(error):
+    raise error
+
+
+@pytest.fixture(params=ERRORS)
+def error(request):
+    yield request.param
+    assert (CURRENT.get(), running()) == (None, [])
+
+
+@pytest.fixture(params=["on", "always"])
+def tracing(request, tmp_path):
+    with capture_logs() as logs:
+        configure(mode=request.param, out_path=tmp_path / "t.json", capture_inputs=True, capture_outputs=True)
+        yield logs
+
+
+def test_a_codec_that_fails(error, tracing):
+    def encoder(value):
+        raise error
+
+    register_codec(Coded, encoder, Coded)
+    try:
+        value = Coded()
+        assert give(value) is value
+        assert give([value], password=value) == [value]
+        assert encode(value).opaque == ("",)
+    finally:
+        del codecs.REGISTERED[id(Coded)]
+    assert tracing == []
+
+
+def test_a_redactor_that_fails(error, tmp_path):
+    def redactor(name, value):
+        raise error
+
+    with capture_logs() as logs:
+        configure(mode="always", out_path=tmp_path / "t.json", capture_inputs=True, redactor=redactor)
+        assert give({"a": 1}) == {"a": 1}
+    assert {(log["doing"], log["error"]) for log in logs} == {("ask the redactor", error.__name__)}
+    step = flowtrace.load_trace(tmp_path / "t.json").steps[0]
+    assert step.redacted == [
+        "/invocation_json/payload/password",
+        "/invocation_json/payload/value",
+        "/output_json",
+    ]
+
+
+def test_an_array_that_fails(error, tracing):
+    value = np.zeros(3).view(Array)
+    object.__setattr__(value, "failing", error)
+    assert give(value) is value
+    assert give([value], password=value)[0] is value
+
+
+def test_a_signature_that_fails(error, tracing):
+    node = traced_node(Signed(error))
+    assert node(object) is object
+    assert node(1) == 1
+
+
+def test_an_error_whose_text_fails(error, tracing):
+    raised = Told(error)
+    with pytest.raises(Told) as caught:
+        fail(raised)
+    assert caught.value is raised
+
+
+def test_a_log_processor_that_fails(error, tmp_path):
+    def processor(logger, method, event):
+        raise error
+
+    structlog.configure(processors=[processor])
+    (tmp_path / "file").touch()
+    configure(mode="on", out_path=tmp_path / "file" / "t.json")  # it can't be written: a warning
+    with pytest.raises(ValueError, match="the program's own"):
+        fail(ValueError("the program's own"))
+
+
+def test_an_issue_whose_text_fails(error, tracing):
+    class Text:
+        def __str__(self):
+            raise error
+
+    @traced_node
+    def node():
+        flowtrace.current_step().add_validation_issue("code", "/", Text())
+        return 1
+
+    assert node() == 1
+    assert [log["doing"] for log in tracing] == ["add a validation issue"]
+
+
+PANICS = {
+    "date": pl.Series("t", [2**31 - 1], dtype=pl.Int32).cast(pl.Date),
+    "datetime": pl.Series("t", [2**62], dtype=pl.Int64).cast(pl.Datetime("ms")),
+    "list": pl.Series("t", [[2**31 - 1]], dtype=pl.List(pl.Int32)).cast(pl.List(pl.Date)),
+}
+
+
+@pytest.mark.parametrize("name", PANICS)
+def test_a_polars_value_for_which_python_has_none(name, tracing):
+    series = PANICS[name]
+    assert give(series) is series
+    assert give([1], password=series) == [1]
+    assert len(give(series.to_frame())) == 1
+
+
+# --- what a signal handler raises
+
+
+def press(*_):
+    signal.raise_signal(signal.SIGINT)
+    for _ in range(1000):  # the interpreter looks for signals once in a loop at the latest
+        pass
+
+
+@pytest.fixture
+def pressing():
+    register_codec(Coded, press, Coded)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+    del codecs.REGISTERED[id(Coded)]
+
+
+def test_ctrl_c_while_a_value_is_encoded_arrives(pressing, tracing):
+    for call in (lambda: give(Coded()), lambda: give([Coded()]), lambda: make()):
+        with pytest.raises(KeyboardInterrupt):
+            call()
+        assert (CURRENT.get(), running()) == (None, [])
+
+
+def test_ctrl_c_while_the_redactor_runs_arrives(pressing, tmp_path):
+    configure(mode="always", out_path=tmp_path / "t.json", capture_inputs=True, redactor=press)
+    with pytest.raises(KeyboardInterrupt):
+        give({"a": Coded()})
+
+
+def test_an_exit_that_a_handler_raises_arrives(tracing):
+    def leave(number, frame):
+        sys.exit(3)
+
+    before = signal.signal(signal.SIGUSR1, leave)
+    register_codec(Coded, lambda _: signal.raise_signal(signal.SIGUSR1), Coded)
+    try:
+        with pytest.raises(SystemExit):
+            give(Coded())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        del codecs.REGISTERED[id(Coded)]
+
+
+def thrown(*arguments):
+    (_ for _ in ()).throw(KeyboardInterrupt)
+
+
+def thrown_later(*arguments):
+    running = (number for number in range(3))
+    next(running)
+    running.throw(KeyboardInterrupt)
+
+
+def raised(*arguments):
+    raise KeyboardInterrupt
+
+
+def raised_again(*arguments):
+    try:
+        raised()
+    finally:
+        functools.partial(raised)
+
+
+@pytest.mark.parametrize("by", [thrown, thrown_later, raised, raised_again])
+def test_an_interrupt_that_code_raises_is_not_ctrl_c(by):
+    with pytest.raises(KeyboardInterrupt) as caught:
+        by()
+    assert not is_from_handler(caught.value)
