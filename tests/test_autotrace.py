@@ -331,6 +331,56 @@ def test_everything_may_be_asked_for(packages):
 # --- how it starts
 
 
+@pytest.mark.parametrize("pure", ["0", "1"])
+@pytest.mark.parametrize("variables", [{}, {"FLOWTRACE_BLACKBOX": "app.ring"}], ids=["plain", "box"])
+def test_what_the_recorder_loads_for_itself_is_left_alone(packages, variables, pure):
+    packages(
+        {"parts.py": "def weigh(part):\n    return len(part)\ndef total(parts):\n    return sum(map(weigh, parts))\n"}
+    )
+    program = """
+        import flowtrace
+        from parts import total
+
+        @flowtrace.traced_node
+        def own(words):
+            return total(words)
+
+        print(own(["axle", "wheel"]))
+        with flowtrace.flow("f"):
+            total([])
+        flowtrace.dump("dumped.json")
+        """
+    asked = {"FLOWTRACE_AUTO": "*", "FLOWTRACE_OUT": "t.json", "FLOWTRACE_MODE": "always", "FLOWTRACE_PURE": pure}
+    done = run(program, auto="", traced=False, **asked, **variables)
+    assert (done.stdout, done.stderr) == ("9\n", "")
+    assert steps("dumped.json") == ["parts.weigh", "parts.weigh", "parts.total", "__main__.own", "parts.total"]
+
+
+def test_a_traced_function_that_runs_while_the_recorder_is_loaded_is_not_recorded(packages):
+    packages({"finding.py": "def looks_for(name):\n    return None\n"})
+    program = """
+        import importlib.abc, sys
+        import flowtrace
+        import finding
+
+        class Finder(importlib.abc.MetaPathFinder):  # as those of test runners, whose functions may be traced
+            def find_spec(self, fullname, path, target=None):
+                return finding.looks_for(fullname)
+
+        sys.meta_path.insert(0, Finder())
+        flowtrace.configure(mode="always", out_path="t.json")
+
+        @flowtrace.traced_node
+        def own(number):
+            return number
+
+        print(own(1))
+        """
+    done = run(program, auto="", traced=False, FLOWTRACE_AUTO="finding")
+    assert (done.stdout, done.stderr) == ("1\n", "")
+    assert steps("t.json") == ["__main__.own"]
+
+
 def test_a_users_own_sitecustomize_runs_as_always(packages):
     packages({"site/sitecustomize.py": "import sys\nsys.mine = [__name__, __file__, 'sitecustomize' in sys.modules]\n"})
     program = "import sys; print(sys.mine, sys.modules['sitecustomize'].__file__, sys.path[1])"

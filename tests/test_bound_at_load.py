@@ -21,7 +21,10 @@ STATE = {"sys", "errno", "threading.excepthook", "threading.ExceptHookArgs"}
 CLOCKS = {"time", "datetime"}
 """freezegun replaces the names of these in every module that imports them by name."""
 SEEN_BUILTINS = {"open", "print", "input", "compile", "exec", "eval", "__import__"}
-AT_LOAD = {("calls/core.py", "_load_native"), ("host/system.py", "copy_of"), ("host/system.py", "_copy_of_os")}
+AT_LOAD = {
+    ("calls/core.py", "_load_native"),
+    *(("host/system.py", name) for name in ("copy_of", "_copy_of_os", "_copy_of_datetime", "_made_anew")),
+}
 """Functions that run while their module is loaded, and never again."""
 LOADING = {("instrument/loaded.py", "load")}
 """It loads the recorder, when tracing is turned on."""

@@ -89,6 +89,12 @@ def no_fork() -> AbstractContextManager[Any]:
     return nullcontext() if lock.locked() else lock
 
 
+def is_loading() -> bool:
+    """Return True if this thread imports modules for us."""
+    lock = _STATE.importing.get(get_ident())
+    return lock is not None and lock.locked()
+
+
 def load_once(load: Callable[[], object]) -> bool:
     """Call a function that imports modules inside `no_fork`, unless it has been called before.
 

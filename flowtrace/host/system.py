@@ -7,7 +7,7 @@ copies here: ``from flowtrace.host.system import os``. A copied ``os.makedirs`` 
 `tests/test_bound_at_load.py` finds whatever is looked up elsewhere.
 
 freezegun puts its own functions and classes into every module that has those of `time` and `datetime` under a name. It
-does not look into the copies.
+does not look into the copies; and they are right even where it was at work when they were made.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import builtins
 import genericpath
 import os as real_os
 import re as real_re
-import time as real_time
 from functools import lru_cache
 from importlib import import_module
+from importlib.machinery import BuiltinImporter
+from importlib.util import module_from_spec
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,6 +55,26 @@ def _copy_of_os() -> Any:
     return copy
 
 
+def _made_anew(name: str) -> Any:
+    """Return another instance of a module that is built into the interpreter, with the functions that it has in C."""
+    spec: Any = BuiltinImporter.find_spec(name)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _copy_of_datetime() -> Any:
+    """Return a copy of the part of `datetime` that is written in C: the same classes, and quick to load.
+
+    Where a class that derives from one of them stands in its place already, the copy has the one of the interpreter.
+    """
+    copy = copy_of(import_module("_datetime"))
+    for name, cls in vars(copy).items():
+        if isinstance(cls, type):
+            setattr(copy, name, next(base for base in cls.__mro__ if base.__module__ == "datetime"))
+    return copy
+
+
 if TYPE_CHECKING:
     import datetime as datetime
     import os as os
@@ -62,9 +83,8 @@ if TYPE_CHECKING:
 else:
     os = _copy_of_os()
     re = copy_of(real_re)
-    time = copy_of(real_time)
-    # The part of `datetime` that is written in C: it has the same classes, and the rest costs an import more.
-    datetime = copy_of(import_module("_datetime"))
+    time = _made_anew("time")
+    datetime = _copy_of_datetime()
 
 open_file = builtins.open
 """`open`, which is looked up among the builtins elsewhere."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from flowtrace.host import log
 from flowtrace.host.objects import namespace_of
+from flowtrace.host.safe_loading import is_loading
 from flowtrace.host.system import os
 from flowtrace.instrument.proxies import is_traced
 from flowtrace.instrument.traced_node import traced_node
@@ -166,8 +167,8 @@ class AutoTracer(ImportHook):
         self.patterns = Patterns(patterns)
 
     def wants(self, name: str) -> bool:
-        """Return True if something in a module of this name may be traced."""
-        return self.patterns.may_match_in(name)
+        """Return True if something in a module of this name may be traced, and it is not one that we load for us."""
+        return self.patterns.may_match_in(name) and not is_loading()
 
     def seen(self, module: ModuleType, new: Iterable[ModuleType]) -> None:
         """Trace a module's functions, also where another module took one while this one was not finished."""

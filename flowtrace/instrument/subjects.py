@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowtrace.calls.subject import FUNCTIONS, Subject
 from flowtrace.host import log
-from flowtrace.host.safe_loading import REFUSAL, is_main, load_once
+from flowtrace.host.safe_loading import REFUSAL, is_loading, is_main, load_once
 from flowtrace.host.switch import LOADERS, environment_may_enable, is_unread, may_be_on, turn_off
 from flowtrace.instrument import loaded
 
@@ -34,7 +34,7 @@ def if_on(make: Callable[..., T | None], *arguments: object) -> T | None:
         What was made; None where tracing is off or something of ours failed.
     """
     try:
-        if not may_be_on():
+        if not may_be_on() or is_loading():  # a traced function may run in a module that the recorder needs
             return None
         if not load_once(_load):
             turn_off()
@@ -58,7 +58,7 @@ def start_if_asked() -> None:
 def is_ready() -> bool:
     """Return True if tracing may be on, with all that a flow needs loaded."""
     start_if_asked()
-    return may_be_on() and _is_loaded()
+    return may_be_on() and not is_loading() and _is_loaded()
 
 
 def _is_loaded() -> bool:
