@@ -193,7 +193,7 @@ def test_large_arguments_of_small_results_count_in_the_buffers_bytes(tmp_path):
         assert size("x" * (100_000 + number)) == 100_000 + number
     steps = STATE.recorder.buffer.newest()
     assert 500_000 < sum(step.size() for step in steps) <= 1 << 20
-    assert [step.output for step in steps][-1] == b"100099"
+    assert steps[-1].output in (b"100099", (100099,))  # of the pure twin, of the native core
 
 
 def test_nothing_hidden_is_ever_in_the_file(tmp_path):

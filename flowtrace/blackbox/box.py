@@ -10,13 +10,12 @@ the payload's canonical bytes are made at once, and serve as the snapshot as wel
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from gc import is_tracked
 from typing import Any, Final
 
 from flowtrace.blackbox import hot_path, ring_file
 from flowtrace.blackbox.ring_file import (
-    AS_TAKEN,
     DIGEST,
     END,
     FIRST,
@@ -31,6 +30,7 @@ from flowtrace.blackbox.ring_file import (
     pack_integer,
 )
 from flowtrace.blackbox.slot_records import NodeEntry, NodeTable, about_of, delta_of, digest_of, fitted
+from flowtrace.calls.core import NATIVE, SlotBase
 from flowtrace.host import log
 from flowtrace.host.clock import CLOCK
 from flowtrace.host.signals import let_through
@@ -40,9 +40,9 @@ from flowtrace.recording.call_values import Snapshot, Stream
 from flowtrace.recording.node import Node, Policy, bind
 from flowtrace.recording.state import STATE, release
 from flowtrace.recording.step import Step
-from flowtrace.values.digest import hash_raw
-from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps, plain
-from flowtrace.values.redaction import MARKER, SecretNames
+from flowtrace.values.digest import hash_raw, new_hasher
+from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps, keys_of, plain
+from flowtrace.values.redaction import MARKER
 from flowtrace.values.scrub import Scrubber, remember, texts_in_environment
 from flowtrace.values.snapshot import FEW_ITEMS
 
@@ -54,7 +54,7 @@ _MOST_NOT_SECRET: Final = 4096
 _tracked: Final = is_tracked
 
 
-class _Slot:
+class _Slot(SlotBase):
     """The room for one step in the file.
 
     Attributes:
@@ -65,13 +65,19 @@ class _Slot:
         step: the step that runs in it, where `flowtrace.blackbox.hot_path` has started that.
     """
 
-    __slots__ = ("at", "body", "end", "owner", "step")
+    __slots__ = ()
+
+    owner: BlackBox
+    at: int
+    body: int
+    end: int
+    step: Step | None
 
     def __init__(self, box: BlackBox, number: int) -> None:
         self.owner = box
         self.at = self.end = FIRST + SLOT * number
         self.body = self.at + START.size
-        self.step: Step | None = None
+        self.step = None
 
     def erase(self, step: Step) -> None:
         """Erase a step that could not be started after all."""
@@ -101,6 +107,7 @@ class BlackBox:
 
     begin_call: Callable[..., Any] = staticmethod(hot_path.begin)
     end_call: Callable[..., Any] = staticmethod(hot_path.end)
+    takes_native_calls = True
 
     __slots__ = (
         *("_file", "_is_open", "_key", "_policy", "_reserve", "_secrets", "_slots"),
@@ -113,7 +120,7 @@ class BlackBox:
         self._policy = policy
         self._key = policy.key
         self.writes_results = policy.capture_outputs
-        self.packed_end = pack_integer(0, 0, HAS_DATA | AS_TAKEN if policy.capture_outputs else HAS_DIGEST)
+        self.packed_end = pack_integer(0, 0, HAS_DATA if policy.capture_outputs else HAS_DIGEST)
         self.limit = min(ROOM, policy.max_value_bytes) if policy.redactor is None and policy.key is None else -1
         self.nodes = NodeTable(file, policy)
         self.keep = min(buffer_size, ring_file.MOST_STEPS)
@@ -124,6 +131,30 @@ class BlackBox:
         self.free: deque[_Slot] = deque(self._slots[:used])
         self._reserve = self._slots[: used - 1 : -1]
         STATE.slots.append(self._slots)
+
+    def connect(self) -> None:
+        """Let the native core, where there is one, write light calls into this box."""
+        if NATIVE is not None:
+            NATIVE.open_box(
+                owner=self,
+                map=self.map,
+                nodes=self.nodes,
+                free=self.free,
+                take=self.free.popleft,
+                give_back=self.free.append,
+                other_slot=self.other_slot,
+                dumps=dumps,
+                options=_OPTIONS,
+                hasher=new_hasher(),
+                keep=self.keep,
+                limit=self.limit,
+                writes_results=self.writes_results,
+            )
+
+    def disconnect(self) -> None:
+        """Let the native core write into this box no more."""
+        if NATIVE is not None:
+            NATIVE.close_box(self)
 
     def close(self) -> None:
         """End in order: the file goes."""
@@ -187,6 +218,16 @@ class BlackBox:
 
     def end(self, step: Step, output: object) -> None:
         """Take the result of a function, and write that its step has ended well."""
+        try:
+            if self.limit >= 0 and step.rest is None and self.holds(step):
+                data = self._json_if_open(output, self.nodes.entry(step.node), ())
+                if data is not None and len(data) <= self.limit:
+                    step.output = data
+                    tail = data if self.writes_results else hash_raw(data)
+                    self._write_end(step, tail, HAS_DATA if self.writes_results else HAS_DIGEST, len(tail), 0)
+                    return
+        except Exception as error:
+            log.internal_fault("write the end of a step into the black box", error)
         step.output = call_values.snapshot_output(step.node, output, self._policy)
         self.finish(step)
 
@@ -297,17 +338,22 @@ class BlackBox:
             if type(part) in (dict, list, str, bytes) and len(part) > self._policy.max_value_bytes:
                 return None
         data = plain(value)
-        return None if data is None or b'"$py"' in data or _may_hide(entry.secret, data, value) else data
+        if data is None:
+            return None
+        keys = set(keys_of(value))
+        if entry.not_secret.issuperset(keys) or not self.hides(keys, entry):
+            return data
+        return None if b'"$py"' in data or entry.secret.may_be_in(data) else data
 
-    def hides(self, value: dict[Any, Any], entry: NodeEntry) -> bool:
-        """Return True if a dict's keys may hide something; else note that none of them is secret."""
-        if len(value) > _MOST_KEYS or not all(type(key) is str and len(key) <= _LONGEST_KEY for key in value):
+    def hides(self, keys: Collection[Any], entry: NodeEntry) -> bool:
+        """Return True if the keys of dicts may hide something; else note that none of them is secret."""
+        if len(keys) > _MOST_KEYS or not all(type(key) is str and len(key) <= _LONGEST_KEY for key in keys):
             return True
-        if "$py" in value or any(map(entry.secret, value)):
+        if "$py" in keys or any(map(entry.secret, keys)):
             return True
         if len(entry.not_secret) >= _MOST_NOT_SECRET:
             entry.not_secret.clear()
-        entry.not_secret.update(value)
+        entry.not_secret.update(keys)
         return False
 
     def _encoded_input(self, step: Step, entry: NodeEntry) -> tuple[bytes, int, int, int]:
@@ -325,12 +371,3 @@ class BlackBox:
             let_through(error)
             return [MARKER for _ in texts]
         return scrubbed
-
-
-def _may_hide(secret: SecretNames, data: bytes, value: Any) -> bool:
-    """Return True if a secret name may be in a value; for an object of atoms, as most payloads are, only if one is."""
-    if not secret.may_be_in(data):
-        return False
-    if type(value) is dict and not any(type(part) in (dict, list, tuple) for part in value.values()):
-        return any(map(secret, value))
-    return True

@@ -53,15 +53,12 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         ):
             return _begin_otherwise(subject, args, kwargs, bound)
         try:
-            if layout.prefix is None:
-                data = tail = dumps(args, None, EXACT_TYPES)
-            else:
-                data = layout.prefix + dumps(value, None, _SORTED) + b"}"
-                tail = hash_raw(data)
+            data = layout.prefix + dumps(value, None, _SORTED) + b"}"
+            tail = hash_raw(data) if layout.is_hashed else data
         except JSONError:
             return _begin_otherwise(subject, args, kwargs, bound)
         # `dumps` takes only texts as keys: no `__hash__` of the program is run here
-        if len(data) > layout.room or (is_dict and not entry.not_secret.issuperset(value) and box.hides(value, entry)):
+        if len(data) > box.limit or (is_dict and not entry.not_secret.issuperset(value) and box.hides(value, entry)):
             return _begin_otherwise(subject, args, kwargs, bound)
         step.input = data
         if parent is None:
@@ -141,7 +138,7 @@ def end(step: Step, output: Any) -> None:
             hot_path.record_output(step, output, recorder)
             return
         try:
-            data = tail = dumps(output, None, EXACT_TYPES if box.writes_results else _SORTED)
+            data = tail = dumps(output, None, _SORTED)
             fits = len(data) <= box.limit and not (
                 is_dict and not entry.not_secret.issuperset(output) and box.hides(output, entry)
             )

@@ -18,7 +18,7 @@ from flowtrace.host.system import os
 from flowtrace.recording.call_values import Snapshot, snapshot_call, snapshot_output
 from flowtrace.recording.node import Node
 from flowtrace.recording.recorder import TraceRecorder
-from flowtrace.recording.state import running
+from flowtrace.recording.state import STATE, running
 from flowtrace.recording.step import Step
 from flowtrace.recording.to_records import host_name, own_version, python_version
 from flowtrace.settings.variables import git_sha
@@ -58,7 +58,7 @@ class _Pending:
     Most children only run another program. Those that end by ``os._exit`` would leave an empty file behind.
     """
 
-    __slots__ = ("_recorder", "limit", "nodes")
+    __slots__ = ("_recorder", "limit", "nodes", "takes_native_calls")
     begin_call: Callable[..., Any] = staticmethod(hot_path.begin)
     end_call: Callable[..., Any] = staticmethod(hot_path.end)
 
@@ -66,6 +66,7 @@ class _Pending:
         self._recorder = recorder
         self.nodes = None  # no entry of a node belongs to it ...
         self.limit = -1  # ... and nothing is written at once
+        self.takes_native_calls = False
 
     def snapshot(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Snapshot:
         """Make the box, and let it take the snapshot."""
@@ -139,6 +140,8 @@ def _taken_away() -> BlackBox | None:
     _state.recorder = _state.box = None
     if recorder is not None:
         recorder.policy.processor = None
+        if box is not None:
+            box.disconnect()
     return box
 
 
@@ -160,6 +163,9 @@ def _open(recorder: TraceRecorder) -> None:
     for step in _steps_of(recorder):
         box.adopt(step)
     _state.box = recorder.policy.processor = box
+    box.connect()
+    if STATE.open_fast_path is not None and STATE.recorder is recorder:
+        STATE.open_fast_path(recorder)
     _close_with_worker()
 
 

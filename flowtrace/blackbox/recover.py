@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from flowtrace.blackbox import ring_file
-from flowtrace.blackbox.ring_file import AS_TAKEN, IS_BOUND, IS_KEYED, Content, SlotRecord
+from flowtrace.blackbox.ring_file import IS_KEYED, Content, SlotRecord
 from flowtrace.host.clock import rfc3339, step_id
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import open_file, os, re
@@ -16,7 +16,7 @@ from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.to_records import cut, json_of
 from flowtrace.trace import files, model
 from flowtrace.values.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
-from flowtrace.values.json import loads, pretty, tree_bytes
+from flowtrace.values.json import pretty
 
 _MESSAGE: Final = "the process ended while this step was running"
 _UNKNOWN: Final = "unknown"
@@ -110,7 +110,6 @@ def _step(content: Content, start: SlotRecord, end: SlotRecord | None, running: 
 def _record(content: Content, start: SlotRecord, end: SlotRecord | None, running: int) -> model.Step:
     number, parent, started, thread, node = start.fields
     about = content.nodes.get(node, {})
-    start = _with_payload(start, about)
     node_id, component, operation = about.get("names") or (_UNKNOWN, _UNKNOWN, _UNKNOWN)
     duration = max(0, running if end is None else end.fields[1])
     code = about.get("code")
@@ -139,20 +138,8 @@ def _record(content: Content, start: SlotRecord, end: SlotRecord | None, running
     return record
 
 
-def _with_payload(start: SlotRecord, about: dict[str, Any]) -> SlotRecord:
-    """Return a start with its payload's canonical bytes, also where it holds only the argument's value."""
-    if not start.flags & AS_TAKEN:
-        return start
-    names = about.get("argument")
-    name = names[bool(start.flags & IS_BOUND)] if isinstance(names, list) and len(names) == 2 else None
-    name = name if isinstance(name, str) else _UNKNOWN  # the node's record is damaged
-    return start._replace(data=tree_bytes({name: loads(start.data)[0]}))
-
-
 def _add_end(record: model.Step, content: Content, end: SlotRecord) -> None:
     about = end.about
-    if end.flags & AS_TAKEN:
-        end = end._replace(data=tree_bytes(loads(end.data)))
     if end.data or end.digest:
         record.output_hash = _hash_of(end)
         record.opaque += [model.OUTPUT + pointer for pointer in about.get("opaque", ())]

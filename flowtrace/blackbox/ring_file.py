@@ -32,7 +32,7 @@ except ImportError:  # Windows has no such locks: only the process id is compare
 else:
     _fcntl = fcntl
 
-MAGIC: Final = b"FLTBOX\x00\x02"
+MAGIC: Final = b"FLTBOX\x00\x03"
 HEADER: Final = 32 << 10
 TABLE: Final = (1 << 20) - HEADER
 PART: Final = 4 << 10
@@ -52,11 +52,7 @@ END: Final = Struct("<IqQQ")
 """Checksum, duration, packed integer, number; then the result."""
 HAS_DIGEST: Final = 1
 HAS_DATA: Final = 2
-AS_TAKEN: Final = 4
-"""The payload is a list of the only argument; or the result has its keys in their original order."""
-IS_BOUND: Final = 8
-"""The only argument belongs to a call that left out the receiver."""
-IS_KEYED: Final = 16
+IS_KEYED: Final = 4
 DIGEST: Final = 32
 ROOM: Final = PART - max(START.size, END.size) - DIGEST
 """Bytes of a value and its notes that fit into one half of a slot."""
@@ -104,9 +100,9 @@ class SlotRecord(NamedTuple):
 
     Attributes:
         fields: its numbers, the step's first; that of the node last.
-        flags: ``HAS_DIGEST``, ``HAS_DATA``, ``AS_TAKEN``, ``IS_BOUND``, ``IS_KEYED``.
+        flags: ``HAS_DIGEST``, ``HAS_DATA``, ``IS_KEYED``.
         digest: hash of the value; empty where it is to be computed from the data.
-        data: bytes of the value; canonical ones unless the flags say ``AS_TAKEN``.
+        data: canonical bytes of the value.
         about: notes about it.
         size: how many bytes the record takes.
     """

@@ -7,18 +7,17 @@ from types import FunctionType
 from typing import Any, Final
 
 from flowtrace.blackbox.ring_file import (
-    AS_TAKEN,
     FIRST,
     HAS_DATA,
     HAS_DIGEST,
     HEADER,
-    IS_BOUND,
     IS_KEYED,
     ROOM,
     RingFile,
     framed,
     pack_integer,
 )
+from flowtrace.calls.core import EntryBase
 from flowtrace.host import log
 from flowtrace.recording.node import Node, Policy, ordinary_names
 from flowtrace.trace.model import Code, to_document
@@ -36,21 +35,20 @@ class CallLayout:
     """The layout of a call with one argument that is written at once, since no name in it is secret.
 
     Attributes:
-        prefix: JSON text before the argument in the payload that is hashed; None where the argument is written.
+        prefix: JSON text before the argument in the payload.
         packed: the packed integer of its start, less the bytes of the value.
-        room: bytes that the argument may have.
+        is_hashed: the payload's hash is written, and not the payload.
     """
 
-    __slots__ = ("packed", "prefix", "room")
+    __slots__ = ("is_hashed", "packed", "prefix")
 
-    def __init__(self, name: str, entry: NodeEntry, flags: int, limit: int) -> None:
-        prefix = b"{" + dumps(name) + b":"
-        self.prefix = None if entry.is_written else prefix
-        self.packed = pack_integer(0, 0, HAS_DATA | AS_TAKEN | flags if entry.is_written else HAS_DIGEST, entry.number)
-        self.room = limit - len(prefix) - 1
+    def __init__(self, name: str, entry: NodeEntry) -> None:
+        self.prefix = b"{" + dumps(name) + b":"
+        self.packed = pack_integer(0, 0, HAS_DATA if entry.is_written else HAS_DIGEST, entry.number)
+        self.is_hashed = not entry.is_written
 
 
-class NodeEntry:
+class NodeEntry(EntryBase):
     """The notes about a node, made once.
 
     Attributes:
@@ -67,10 +65,14 @@ class NodeEntry:
         not_secret: keys that it has been asked for, and that are not secret.
     """
 
-    __slots__ = (
-        *("bound_layout", "bound_names", "captures", "has_names", "is_written", "layout", "names"),
-        *("not_secret", "number", "owner", "secret"),
-    )
+    __slots__ = ("bound_layout", "captures", "has_names", "layout", "secret")
+
+    owner: object
+    number: int
+    names: tuple[str, ...] | None
+    bound_names: tuple[str, ...] | None
+    is_written: bool
+    not_secret: set[str]
 
     def __init__(self, owner: object, number: int, node: Node, policy: Policy, not_secret: set[str]) -> None:
         self.owner = owner
@@ -85,10 +87,9 @@ class NodeEntry:
             None if has_redactor else _none_secret(names, self.secret) for names in names_of_calls(node)
         )
         self.layout = self.bound_layout = None
-        if policy.key is None and number != _NAMELESS:  # the argument's name is in the node's record
-            limit = min(ROOM, policy.max_value_bytes)
-            self.layout = _layout(self.names, self, 0, limit)
-            self.bound_layout = _layout(self.bound_names, self, IS_BOUND, limit)
+        if policy.key is None:
+            self.layout = _layout(self.names, self)
+            self.bound_layout = _layout(self.bound_names, self)
 
 
 class NodeTable:
@@ -129,8 +130,7 @@ class NodeTable:
         names = (node.node_id, node.component, node.operation)
         code = node.code or code_of(node.function)
         about = None if code is None else to_document(code)
-        argument = [found[0] if found and len(found) == 1 else None for found in names_of_calls(node)]
-        facts = {"names": [name[:LONG_TEXT] for name in names], "code": about, "argument": argument}
+        facts = {"names": [name[:LONG_TEXT] for name in names], "code": about}
         record = framed(plain(facts) or b"{}")
         number = self._numbers.get(record)
         if number is not None or self._file is None:
@@ -146,8 +146,8 @@ class NodeTable:
         return number
 
 
-def _layout(names: tuple[str, ...] | None, entry: NodeEntry, flags: int, limit: int) -> CallLayout | None:
-    return CallLayout(names[0], entry, flags, limit) if names is not None and len(names) == 1 else None
+def _layout(names: tuple[str, ...] | None, entry: NodeEntry) -> CallLayout | None:
+    return CallLayout(names[0], entry) if names is not None and len(names) == 1 else None
 
 
 def _none_secret(names: tuple[str, ...] | None, secret: SecretNames) -> tuple[str, ...] | None:

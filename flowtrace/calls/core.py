@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flowtrace.host.objects import TRACED_TYPES
 from flowtrace.host.system import os
 
-_INTERFACE: Final = 1
+_INTERFACE: Final = 2
 """Changes with what this half and the one in C ask of each other: a module left from another build is not used."""
 
 
@@ -51,12 +51,24 @@ class _PureStream:
     __slots__ = ("hashed", "held", "items", "returned")
 
 
+class _PureSlot:
+    __slots__ = ("at", "body", "end", "owner", "step")
+
+
+class _PureEntry:
+    __slots__ = ("bound_names", "is_written", "names", "not_secret", "number", "owner")
+
+
 if TYPE_CHECKING:
     StepBase = _PureStep
     StreamBase = _PureStream
+    SlotBase = _PureSlot
+    EntryBase = _PureEntry
 else:
     StepBase = _PureStep if NATIVE is None else NATIVE.StepBase
     StreamBase = _PureStream if NATIVE is None else NATIVE.StreamBase
+    SlotBase = _PureSlot if NATIVE is None else NATIVE.SlotBase
+    EntryBase = _PureEntry if NATIVE is None else NATIVE.EntryBase
 
 
 def _none() -> list[Any]:

@@ -72,7 +72,7 @@ def canonical_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy)
     if isinstance(snapshot, Encoded):
         return snapshot
     if type(snapshot) is tuple:
-        return _encode(bind(node, *_of_native_call(snapshot), bound), node, policy, policy.captures_input(node))
+        return _encode(bind(node, *of_native_call(snapshot), bound), node, policy, policy.captures_input(node))
     assert isinstance(snapshot, bytes)  # only a result is a stream
     content = restore(snapshot)
     if node.function is not None and type(content) is not dict:  # a step processor has bound the parameters already
@@ -90,7 +90,7 @@ def canonical_output(node: Node, snapshot: Snapshot, policy: Policy) -> Encoded:
     return encode_output(node, restore(snapshot) if isinstance(snapshot, bytes) else snapshot[0], policy)
 
 
-def _of_native_call(snapshot: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def of_native_call(snapshot: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments in a snapshot of the native core."""
     *values, names = snapshot
     if names is None:

@@ -1,7 +1,7 @@
 """The fast path of a call: the native core records it alone, and calls out for what is rare.
 
-It is open while the process-global recorder is on and there is no step processor. None of the functions here raises an
-Exception, but for what a signal handler of the program raises.
+It is open while the process-global recorder is on, and the step processor, where there is one, takes calls from the
+native core. None of the functions here raises an Exception, but for what a signal handler of the program raises.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from flowtrace.host import clock
 from flowtrace.host.clock import CLOCK
 from flowtrace.host.system import time
 from flowtrace.recording import hot_path
-from flowtrace.recording.call_values import NativeStream, snapshot_call, snapshot_output
+from flowtrace.recording.call_values import NativeStream, of_native_call, snapshot_call, snapshot_output
 from flowtrace.recording.current import CURRENT
 from flowtrace.recording.process import global_recorder, open_run, report_fault
 from flowtrace.recording.recorder import TraceRecorder
@@ -44,6 +44,9 @@ def connect() -> None:
         ended=_guarded("record the end of a call", _ended),
         stream_ended=hot_path.record_stream_end,
         failed=hot_path.record_failure,
+        start_processed=_guarded("record the start of a call", _start_processed),
+        end_processed=_guarded("record the end of a call", _end_processed),
+        finish_processed=_guarded("record the end of a generator", _finish_processed),
     )
     clock.FOLLOWERS.append(_follow_clock)
     _follow_clock()
@@ -53,7 +56,8 @@ def connect() -> None:
 
 def open_for(recorder: TraceRecorder | None) -> None:
     """Open the fast path where a recorder allows it, and close it elsewhere."""
-    if recorder is None or recorder.is_off or recorder.policy.processor is not None:
+    processor = None if recorder is None else recorder.policy.processor
+    if recorder is None or recorder.is_off or not (processor is None or processor.takes_native_calls):
         NATIVE.close_fast_path()
     else:
         limit = recorder.policy.max_value_bytes
@@ -97,7 +101,11 @@ def _run_guarded(doing: str, function: Callable[..., Any], *args: Any) -> Any:
 
 def _slow_input(step: Step, call: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
     """Take arguments that are not plain, or not small."""
-    step.input = snapshot_call(step.node, *call, step.bound, global_recorder().policy)
+    policy = global_recorder().policy
+    if policy.processor is None:
+        step.input = snapshot_call(step.node, *call, step.bound, policy)
+    else:
+        step.input = policy.processor.snapshot(step.node, *call, step.bound)
     step.held = _HEAD + step.size()
 
 
@@ -119,6 +127,34 @@ def _finish_hashed(step: Step, returned: tuple[Any, ...]) -> None:
     step.output = stream.finish(returned, step.node, global_recorder().policy)
     step.stream = None
     step.held += _HEAD + step.size()
+
+
+def _start_processed(step: Step) -> None:
+    """Let the step processor see a call that starts, and that the native core could not write."""
+    processor = global_recorder().policy.processor
+    if processor is None or step.slot is not None:  # another thread has closed it, or opened one that has this step
+        return
+    if type(step.input) is tuple:
+        step.input = processor.snapshot(step.node, *of_native_call(step.input), step.bound)
+        step.held = _HEAD + step.size()
+    processor.start(step)
+
+
+def _end_processed(step: Step, output: object) -> None:
+    """Let the step processor take a result that the native core could not write."""
+    policy = global_recorder().policy
+    if policy.processor is None:
+        step.output = snapshot_output(step.node, output, policy)
+    else:
+        policy.processor.end(step, output)
+    step.held += _HEAD + step.size()
+
+
+def _finish_processed(step: Step) -> None:
+    """Let the step processor see a generator that has ended."""
+    processor = global_recorder().policy.processor
+    if processor is not None:
+        processor.finish(step)
 
 
 def _ended(step: Step, output: object) -> None:

@@ -30,9 +30,11 @@ class StepProcessor(Protocol):
         limit: bytes that a result may have in `begin_call` and `end_call`; below 0 where these can't be used.
         begin_call: takes what `flowtrace.recording.hot_path.begin` takes, and starts the step of a plain call.
         end_call: does the same for its end.
+        takes_native_calls: the native core may record calls; it writes, or passes on, what the processor has to see.
     """
 
     limit: int
+    takes_native_calls: bool
     begin_call: Callable[[Any, tuple[Any, ...], dict[str, Any], bool], Any]
     end_call: Callable[[Any, Any], None]
 

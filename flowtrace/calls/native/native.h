@@ -78,6 +78,7 @@ extern PyTypeObject *StepType, *StepBaseType;  /* Python's class, and what it de
 extern PyObject *current;
 
 Step *new_step(void);
+int read_clock(int64_t *time);           /* -1 with or without an exception */
 int start_step(Step *step);             /* -1, with or without an exception, and then it is not current */
 int leave_step(Step *step);             /* -1 with an exception of the host's */
 void suspend_step(Step *step);
@@ -109,9 +110,10 @@ Stream *new_stream(void);
 
 extern struct callouts {
     PyObject *open_run, *add_to_run, *write_due, *slow_input, *slow_output, *hash_items, *finish_hashed, *ended,
-        *stream_ended, *failed;
+        *stream_ended, *failed, *start_processed, *end_processed, *finish_processed;
 } callouts;
 
+int call_out(PyObject *function, PyObject *first, PyObject *second);
 int takes_fast_path(Subject *subject);
 int fast_begin(Subject *subject, PyObject *const *args, Py_ssize_t count, PyObject *names, int bound, PyObject **step);
 int fast_prepare(Subject *subject, PyObject *const *args, Py_ssize_t count, PyObject *names, int bound, PyObject **step);
@@ -125,6 +127,13 @@ int step_ends(Subject *subject, PyObject *step, PyObject *value);
 int step_ends_stream(Subject *subject, PyObject *step, PyObject *returned);  /* NULL: it was closed */
 void step_fails(Subject *subject, PyObject *step);  /* the exception stays raised, or is replaced by a newer one of the host's */
 
+/* --- box.c -------------------------------------------------------------------------------------------------------- */
+
+int box_is_open(void);
+int box_starts(Step *step);             /* -1 with an exception of the host's */
+void box_erases(Step *step);            /* a step that could not be started after all */
+int box_ends(Step *step, PyObject *value, PyObject *taken);  /* -1 with an exception of the host's */
+
 /* --- function.c and body.c -------------------------------------------------------------------------------------- */
 
 extern PyTypeObject *FunctionType_, *RecorderType;
@@ -137,6 +146,7 @@ int add_subject(PyObject *module);
 int add_steps(PyObject *module);
 int add_rings(PyObject *module);
 int add_recording(PyObject *module);
+int add_box(PyObject *module);
 PyTypeObject *make_type(PyObject *module, PyType_Spec *spec);
 
 extern PyObject *str_close, *str_throw, *str_wrapped, *str_qualname, *str_value, *str_asend, *str_athrow, *str_aclose,

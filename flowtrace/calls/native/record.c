@@ -1,7 +1,7 @@
 /* The fast path of a call: a node's step is begun and ended in here, by reference and without a call of Python.
  *
- * It is open while the process-global recorder is on and no black box wants to see each step. Whatever is rare calls out:
- * values that are not plain, errors, the end of a run, and writing. */
+ * It is open while the process-global recorder is on. Whatever is rare calls out: values that are not plain, errors, the
+ * end of a run, and writing. */
 #include "native.h"
 
 struct callouts callouts;
@@ -21,7 +21,7 @@ int takes_fast_path(Subject *subject) { return core.is_open && subject->is_simpl
 static inline int is_ours(PyObject *step) { return Py_TYPE(step) == StepType && ((Step *)step)->is_listed; }
 
 /* Call something of the Python half; its answer does not matter. */
-static int call_out(PyObject *function, PyObject *first, PyObject *second)
+int call_out(PyObject *function, PyObject *first, PyObject *second)
 {
     PyObject *given[] = {first, second};
     PyObject *answer = PyObject_Vectorcall(function, given, second ? 2 : first ? 1 : 0, NULL);
@@ -123,6 +123,10 @@ static int take_output(Step *step, PyObject *value)
 {
     Budget budget = {core.max_value_bytes, 0};
     PyObject *taken = snapshot(value, &budget, 0);
+    if (box_is_open()) {
+        int did = box_ends(step, value, taken);
+        if (did <= 0 || !taken) { Py_XDECREF(taken); return did; }
+    }
     if (!taken) return call_out(callouts.slow_output, (PyObject *)step, value);
     Py_XSETREF(step->output, PyTuple_Pack(1, taken));
     Py_DECREF(taken);
@@ -202,15 +206,21 @@ static int finish_hashed(Step *step, PyObject *returned)
     return did;
 }
 
+static int settle_stream(Step *step)
+{
+    if (box_is_open() && call_out(callouts.finish_processed, (PyObject *)step, NULL) < 0) return -1;
+    return settle(step);
+}
+
 static int fast_end_stream(Step *step, PyObject *returned)
 {
     if (leave_step(step) < 0) return -1;
     Stream *stream = stream_of(step);
-    if (!stream || Py_TYPE(stream) != StreamType) return settle(step);
+    if (!stream || Py_TYPE(stream) != StreamType) return settle_stream(step);
     Budget budget = {core.max_value_bytes - stream->spent, 64};
     PyObject *taken = returned && !is_set(stream->hashed) ? snapshot(returned, &budget, 0) : NULL;
     if (is_set(stream->hashed) || (returned && !taken))
-        return finish_hashed(step, returned) < 0 || settle(step) < 0 ? -1 : 0;
+        return finish_hashed(step, returned) < 0 || settle_stream(step) < 0 ? -1 : 0;
     if (taken) {
         Py_XSETREF(stream->returned, PyTuple_Pack(1, taken));
         Py_DECREF(taken);
@@ -219,7 +229,7 @@ static int fast_end_stream(Step *step, PyObject *returned)
     step->held += budget.held;
     Py_XSETREF(step->output, Py_NewRef((PyObject *)stream));
     Py_CLEAR(step->stream);
-    return settle(step);
+    return settle_stream(step);
 }
 
 /* --- what happens to a step, on the fast path or in Python --------------------------------------------------------- */
@@ -292,17 +302,20 @@ static PyObject *connect_recorder(PyObject *Py_UNUSED(module), PyObject *args, P
 {
     static char *names[] = {
         "step_type", "stream_type", "current", "open_run", "add_to_run", "write_due", "slow_input", "slow_output",
-        "hash_items", "finish_hashed", "ended", "stream_ended", "failed", NULL,
+        "hash_items", "finish_hashed", "ended", "stream_ended", "failed", "start_processed", "end_processed",
+        "finish_processed", NULL,
     };
-    enum { PARTS = 13 };
+    enum { PARTS = 16 };
     PyObject *given[PARTS];
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OOOOOOOOOOO:connect_recorder", names, &PyType_Type, &given[0],
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OOOOOOOOOOOOOO:connect_recorder", names, &PyType_Type, &given[0],
                                      &PyType_Type, &given[1], &given[2], &given[3], &given[4], &given[5], &given[6],
-                                     &given[7], &given[8], &given[9], &given[10], &given[11], &given[12])) return NULL;
+                                     &given[7], &given[8], &given[9], &given[10], &given[11], &given[12], &given[13],
+                                     &given[14], &given[15])) return NULL;
     PyObject **places[PARTS] = {
         (PyObject **)&StepType, (PyObject **)&StreamType, &current, &callouts.open_run, &callouts.add_to_run,
         &callouts.write_due, &callouts.slow_input, &callouts.slow_output, &callouts.hash_items, &callouts.finish_hashed,
-        &callouts.ended, &callouts.stream_ended, &callouts.failed,
+        &callouts.ended, &callouts.stream_ended, &callouts.failed, &callouts.start_processed, &callouts.end_processed,
+        &callouts.finish_processed,
     };
     for (int at = 0; at < PARTS; at++) Py_XSETREF(*places[at], Py_NewRef(given[at]));
     Py_RETURN_NONE;

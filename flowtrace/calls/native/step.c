@@ -35,7 +35,7 @@ static int take_number(PyObject *value, int64_t *number)
     return *number == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
-static int read_clock(int64_t *time)
+int read_clock(int64_t *time)
 {
     if (clock_is_ours) { *time = monotonic(); return 0; }
     return take_number(PyObject_CallNoArgs(clock_now), time);
@@ -117,14 +117,18 @@ int start_step(Step *step)
     int did = -1;
     if (PyContextVar_Get(current, NULL, &parent) < 0) return -1;
     step->owns_run = !parent || parent == Py_None;
-    if ((!step->owns_run && join(step, parent) < 0) || take_number(PyIter_Next(numbers), &step->number) < 0
-        || read_clock(&step->started) < 0) goto done;
+    if ((!step->owns_run && join(step, parent) < 0) || take_number(PyIter_Next(numbers), &step->number) < 0) goto done;
     step->thread = PyThread_get_thread_ident();
-    step->token = PyContextVar_Set(current, (PyObject *)step);
-    if (!step->token) goto done;
     list_step(step);
-    did = 0;
+    if (box_is_open() && box_starts(step) < 0) goto done;
+    if (!step->started && read_clock(&step->started) < 0) goto done;
+    step->token = PyContextVar_Set(current, (PyObject *)step);
+    if (step->token) did = 0;
 done:
+    if (did < 0) {
+        unlist_step(step);
+        box_erases(step);
+    }
     Py_XDECREF(parent);
     return did;
 }
