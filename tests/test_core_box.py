@@ -186,7 +186,7 @@ def test_the_native_core_writes_the_bytes_of_its_twin(calls, policy):
 
 @needs_native
 @pytest.mark.parametrize("kept", POLICIES[:2])
-def test_light_calls_are_kept_by_reference_and_written_all_the_same(kept, tmp_path):
+def test_small_calls_are_kept_by_reference_and_written_all_the_same(kept, tmp_path):
     flowtrace.configure(mode="on", out_path=tmp_path / "t.json", blackbox=tmp_path / "app.ring", **kept)
     values = [3, "text", None, 2.5, [1, [2]], {"id": {"total": 1}}, (1, "a")]
     for value in values + values:
@@ -303,7 +303,7 @@ def test_a_recursion_goes_as_deep_with_a_box_as_without_us(tmp_path):
 
     without = depth_of(bare)
     assert light(without - 10) == 0
-    assert depth_of(traced) >= without - 60  # the arguments are not light: Python writes them, and needs room for that
+    assert depth_of(traced) >= without - 60  # the arguments are not small: Python writes them, and needs room for that
     assert running() == []
 
 

@@ -133,7 +133,7 @@ class BlackBox:
         STATE.slots.append(self._slots)
 
     def connect(self) -> None:
-        """Let the native core, where there is one, write light calls into this box."""
+        """Let the native core, where there is one, write small calls into this box."""
         if NATIVE is not None:
             NATIVE.open_box(
                 owner=self,

@@ -1,7 +1,7 @@
-/* The black box's write of a light call: arguments and a result that are small and plain, and of which no key is secret.
+/* The black box's write of a small call: arguments and a result that are small and plain, and of which no key is secret.
  *
  * It leaves the bytes that flowtrace/blackbox/box.py leaves, where they are explained, in the layout of
- * flowtrace/blackbox/ring_file.py. Whatever is not light is written there. */
+ * flowtrace/blackbox/ring_file.py. Whatever is not small is written there. */
 #include "native.h"
 #include <string.h>
 #if defined(_MSC_VER)
@@ -227,7 +227,7 @@ void box_erases(Step *step)
 
 /* --- a step ends -------------------------------------------------------------------------------------------------- */
 
-/* Write a light result; 1 if that is done, 0 if it is not light, -1 with an exception of the host's. */
+/* Write a small result; 1 if that is done, 0 if it is not small, -1 with an exception of the host's. */
 static int write_end(Step *step, PyObject *output)
 {
     Slot *room = (Slot *)step->slot;
@@ -378,7 +378,7 @@ static PyType_Spec slot_spec = {"flowtrace.calls._native.SlotBase", sizeof(Slot)
 static PyType_Spec entry_spec = {"flowtrace.calls._native.EntryBase", sizeof(Entry), 0, FLAGS, entry_slots};
 static PyMethodDef functions[] = {
     {"open_box", (PyCFunction)(void (*)(void))open_box, METH_VARARGS | METH_KEYWORDS,
-     "open_box(**parts)\n--\n\nWrite light calls into this black box from now on."},
+     "open_box(**parts)\n--\n\nWrite small calls into this black box from now on."},
     {"close_box", close_box, METH_O, "close_box(owner)\n--\n\nLet go of a black box, if it is the open one."},
     {NULL, NULL, 0, NULL},
 };
