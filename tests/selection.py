@@ -7,6 +7,8 @@ Two markers say what may be left out:
   the same commit runs the same cases everywhere, ``SHARE`` turns in a row run all of them.
 - ``slow``: a test that mainly waits, or repeats for long.
 
+Tests by hypothesis try fewer examples of each kind, but for those that say how many they need.
+
 Nothing is left out with ``--all``, nor where the command line asks for tests by name: a node id, -k, -m, --lf.
 """
 
@@ -65,6 +67,11 @@ def pytest_configure(config):
         config.addinivalue_line("markers", f"{name}: {meaning}")
     config.option.cells = config.option.cells or _current_commit(config.rootpath)
     config.stash[LEFT_OUT] = Counter()
+    if not _takes_all(config) and config.pluginmanager.hasplugin("hypothesispytest"):
+        from hypothesis import settings  # takes a while to load, and is there already
+
+        settings.register_profile("part", max_examples=30)
+        settings.load_profile("part")
 
 
 LEFT_OUT = pytest.StashKey[Counter]()

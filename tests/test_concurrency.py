@@ -75,6 +75,7 @@ def test_16_threads_each_in_their_own_flow():
     check(recorded.traces, owners, 30)
 
 
+@pytest.mark.slow
 def test_1000_tasks_each_in_their_own_flow():
     async def work(owner):
         async with flow(owner):

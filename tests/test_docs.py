@@ -144,6 +144,7 @@ def test_every_generated_part_is_what_the_code_says():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_the_check_does_not_depend_on_the_environment():
     noise = {"FLOWTRACE_MODE": "always", "FLOWTRACE_BUFFER_SIZE": "1", "GIT_SHA": "abc", "CI": "1", "TZ": "Asia/Tokyo"}
     done = run(DOCS / "generate.py", "--check", env=os.environ | noise)

@@ -10,7 +10,7 @@ from tests.programs import run_program
 MODES = ("off", "on", "always")
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow), "forkserver"])
 def test_a_process_pool_runs_whatever_is_decorated(method, tmp_path):
     # a program of its own: fork warns in a process with threads, and spawn imports the main module again
     run_program(tmp_path, POOL, arguments=(method,), FLOWTRACE_OUT=str(tmp_path / "off.json"), FLOWTRACE_MODE="off")
@@ -174,7 +174,7 @@ CLOUD = """
 """
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["on", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("off", "always"))])
 def test_joblib_runs_decorated_functions_in_its_processes(mode, tmp_path):
     environment = {"FLOWTRACE_MODE": mode, "FLOWTRACE_OUT": str(tmp_path / "trace.json")}
     run_program(tmp_path, JOBLIB, **environment)

@@ -242,6 +242,7 @@ def without_paths(rows, folder):
     return json.loads(json.dumps(rows).replace(str(folder), ""))
 
 
+@pytest.mark.slow
 def test_no_byte_holds_a_secret_and_keyed_hashes_tell_them_apart(tmp_path):
     one = run_and_search(tmp_path / "one", "first-value", FLOWTRACE_HASH_KEY=planted("hash-key"))
     two = run_and_search(tmp_path / "two", "other", FLOWTRACE_HASH_KEY=planted("hash-key"))
@@ -277,7 +278,7 @@ def test_the_search_finds_a_secret_in_every_form_and_place(tmp_path):
     ("mark", "folder", "options"),
     [
         ("", "base", []),
-        ("", "base/popen-gw0", ["-p", "xdist.plugin", "-n1"]),
+        pytest.param("", "base/popen-gw0", ["-p", "xdist.plugin", "-n1"], marks=pytest.mark.slow),
         ("import pytest\n@pytest.mark.disk\n", "disk/flowtrace-tests-*", []),
     ],
     ids=["one process", "a worker", "on a disk"],

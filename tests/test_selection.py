@@ -83,7 +83,10 @@ def run(monkeypatch):
     return run_pytest
 
 
-@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["one process", "two workers"])
+TWO_WORKERS = pytest.param(["-n2"], marks=pytest.mark.slow, id="two workers")
+
+
+@pytest.mark.parametrize("workers", [pytest.param([], id="one process"), TWO_WORKERS])
 def test_a_part_runs_and_what_is_left_out_is_said(run, workers):
     lines, names = run("--cells=abc", *workers)
     cells = {name for name in names if "test_cell" in name}
@@ -97,6 +100,7 @@ def test_a_part_runs_and_what_is_left_out_is_said(run, workers):
     assert "--all" in header
 
 
+@pytest.mark.slow
 def test_the_cases_are_those_of_the_commit(run):
     parts = [run(*arguments)[1] for arguments in (["--cells=1"], ["--cells=1"], ["--cells=2"])]
     assert parts[0] == parts[1] != parts[2]
@@ -106,13 +110,13 @@ def test_the_cases_are_those_of_the_commit(run):
     ("arguments", "count"),
     [
         (["--all"], 202),
-        (["--all", "-n2"], 202),
+        pytest.param(["--all", "-n2"], 202, marks=pytest.mark.slow),
         (["test_sample.py::test_slow"], 1),
-        (["test_sample.py::test_cell[3-one7]", "-n2"], 1),
-        (["test_sample.py::test_cell"], 200),
+        pytest.param(["test_sample.py::test_cell[3-one7]", "-n2"], 1, marks=pytest.mark.slow),
+        pytest.param(["test_sample.py::test_cell"], 200, marks=pytest.mark.slow),
         (["-k", "one7 or slow"], 11),
         (["-m", "slow"], 1),
-        (["-m", "cells"], 200),
+        pytest.param(["-m", "cells"], 200, marks=pytest.mark.slow),
     ],
 )
 def test_what_is_asked_for_runs(run, arguments, count):
