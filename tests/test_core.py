@@ -97,6 +97,38 @@ def test_profilers_and_tracers_see_the_programs_calls_alone():
     assert seen == ["plain"]
 
 
+class Price:
+    pass
+
+
+def price_as_text(price):
+    return "price"
+
+
+def priced(price):
+    return price
+
+
+@native_only
+@pytest.mark.parametrize("start", [sys.setprofile, sys.settrace])
+def test_a_codec_is_the_users_own_code_and_debuggers_follow_it(start):
+    seen = []
+
+    def look(frame, event, argument):
+        if event == "call":
+            seen.append(frame.f_code.co_name)
+
+    flowtrace.register_codec(Price, price_as_text, lambda text: Price())
+    small = traced_node(priced)
+    with recording(mode="on"):
+        start(look)
+        try:
+            small(Price())
+        finally:
+            start(None)
+    assert seen == ["price_as_text", "priced", "price_as_text"]
+
+
 @native_only
 def test_a_recursion_goes_as_deep_as_without_us():
     def depth_of(function):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from flowtrace.host.objects import TRACED_TYPES
+from flowtrace.host import objects
 from flowtrace.host.system import os
 
-_INTERFACE: Final = 2
+_INTERFACE: Final = 3
 """Changes with what this half and the one in C ask of each other: a module left from another build is not used."""
 
 
@@ -31,7 +31,8 @@ NATIVE: Final[Any] = _load_native()
 
 
 if NATIVE is not None:
-    TRACED_TYPES.append(NATIVE.function)
+    objects.TRACED_TYPES.append(NATIVE.function)
+    objects.call_seen = NATIVE.call_seen
 
 
 def implementation() -> str:

@@ -30,6 +30,15 @@ TRACED_TYPES: Final[list[type]] = []
 """Process-global: types of the native core, whose objects stand for the callable in their ``__wrapped__``."""
 
 
+def _call(function: Callable[..., Any], /, *args: Any) -> Any:
+    return function(*args)
+
+
+call_seen: Callable[..., Any] = _call
+"""Process-global: call a function of the user's while recording. The native core, whose own calls no debugger sees,
+puts one in its place that debuggers follow."""
+
+
 def first_base(cls: type) -> type:
     """Return the first class that a class was derived from."""
     bases: tuple[type, ...] = _bases(cls)

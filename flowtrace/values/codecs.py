@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
 from flowtrace.errors import CodecError
+from flowtrace.host import objects
 from flowtrace.host.objects import class_name, mro, root_package
 from flowtrace.host.signals import let_through
 from flowtrace.values import forms_arrays, forms_builtin, forms_records
@@ -84,7 +85,7 @@ def _describe(value: Any, cls: type) -> Form:
 def _from_registry(value: object, cls: type) -> Form | None:
     for base in mro(cls) if REGISTERED else ():
         if id(base) in REGISTERED:
-            content = REGISTERED[id(base)].encode(value)
+            content = objects.call_seen(REGISTERED[id(base)].encode, value)
             subclass = [("type", class_name(cls))] if cls is not base else []
             return Tag("codec", [("class", class_name(base)), *subclass, ("value", content)])
     return None

@@ -439,10 +439,25 @@ static PyType_Spec specs[KINDS] = {
     {"builtins.generator", sizeof(Body), 0, BODY_FLAGS, iterable_slots},
 };
 
+/* `await` takes the generator of `types.coroutine`, which has no `__await__`: to `isinstance` it is no Awaitable. Ours can
+ * be awaited by its slot alone, too. */
+static int hide_await(PyTypeObject *type)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyObject *names = PyType_GetDict(type);
+#else
+    PyObject *names = Py_NewRef(type->tp_dict);
+#endif
+    int did = names ? PyDict_DelItemString(names, "__await__") : -1;
+    Py_XDECREF(names);
+    PyType_Modified(type);
+    return did;
+}
+
 int add_bodies(PyObject *module)
 {
     if (!(AwaiterType = make_type(module, &specs[PLAIN]))) return -1;
     for (int kind = COROUTINE; kind < KINDS; kind++)
         if (!(body_types[kind] = make_type(module, &specs[kind]))) return -1;
-    return 0;
+    return hide_await(body_types[ITERABLE_COROUTINE]);
 }

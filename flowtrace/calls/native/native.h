@@ -37,6 +37,13 @@ int no_stack_left(void);                /* raises RecursionError where the C sta
 PyObject *call_through(PyObject *callee, PyObject *const *args, size_t flags, PyObject *names);
 PySendResult send_through(PyObject *body, PyObject *value, PyObject **result);
 
+/* --- unseen.c --------------------------------------------------------------------------------------------------- */
+
+/* Every call of the Python half is between these two. */
+PyThreadState *hide_calls(void);
+void show_calls(PyThreadState *thread);
+PyObject *call_unseen(PyObject *function, PyObject *const *args, Py_ssize_t count);
+
 /* --- subject.c -------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -147,6 +154,7 @@ int add_steps(PyObject *module);
 int add_rings(PyObject *module);
 int add_recording(PyObject *module);
 int add_box(PyObject *module);
+int add_unseen(PyObject *module);
 PyTypeObject *make_type(PyObject *module, PyType_Spec *spec);
 
 extern PyObject *str_close, *str_throw, *str_wrapped, *str_qualname, *str_value, *str_asend, *str_athrow, *str_aclose,

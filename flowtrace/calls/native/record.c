@@ -24,7 +24,7 @@ static inline int is_ours(PyObject *step) { return Py_TYPE(step) == StepType && 
 int call_out(PyObject *function, PyObject *first, PyObject *second)
 {
     PyObject *given[] = {first, second};
-    PyObject *answer = PyObject_Vectorcall(function, given, second ? 2 : first ? 1 : 0, NULL);
+    PyObject *answer = call_unseen(function, given, second ? 2 : first ? 1 : 0);
     if (!answer) return host_raised() ? -1 : 0;
     Py_DECREF(answer);
     return 0;

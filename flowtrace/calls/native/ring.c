@@ -31,7 +31,9 @@ static void drop_oldest(Ring *ring)
 /* Ask Python how large the values of a step are that was recorded there. */
 static int count_held(Step *step)
 {
+    PyThreadState *thread = hide_calls();
     PyObject *size = PyObject_CallMethod((PyObject *)step, "size", NULL);
+    show_calls(thread);
     step->held = size ? PyLong_AsSsize_t(size) : -1;
     Py_XDECREF(size);
     return step->held < 0 ? -1 : 0;
@@ -45,7 +47,9 @@ int ring_add(PyObject *self, Step *step)
     if (!ring->room) return 0;
     if (!step->held && count_held(step) < 0) return -1;
     if (step->held > ring->max_bytes) {  /* values that are more than all may hold: their hashes are enough */
+        PyThreadState *thread = hide_calls();
         PyObject *done = PyObject_CallMethod((PyObject *)step, "shed", "n", ring->max_bytes);
+        show_calls(thread);
         if (!done) return -1;
         Py_DECREF(done);
     }

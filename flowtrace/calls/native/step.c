@@ -38,7 +38,7 @@ static int take_number(PyObject *value, int64_t *number)
 int read_clock(int64_t *time)
 {
     if (clock_is_ours) { *time = monotonic(); return 0; }
-    return take_number(PyObject_CallNoArgs(clock_now), time);
+    return take_number(call_unseen(clock_now, NULL, 0), time);
 }
 
 static PyObject *use_clock(PyObject *Py_UNUSED(module), PyObject *args)
@@ -102,7 +102,7 @@ static int join(Step *step, PyObject *parent)
         step->parent = ((Step *)parent)->number;
         run = Py_XNewRef(((Step *)parent)->run);
     } else if (!(run = PyObject_GetAttr(parent, str_run))) return -1;
-    if (!run || run == Py_None) Py_XSETREF(run, PyObject_CallOneArg(callouts.open_run, parent));
+    if (!run || run == Py_None) Py_XSETREF(run, call_unseen(callouts.open_run, &parent, 1));
     if (!run || run == Py_None) { Py_XDECREF(run); return -1; }
     Py_XSETREF(step->run, run);
     Py_XSETREF(step->previous, Py_NewRef(parent));

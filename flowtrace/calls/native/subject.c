@@ -41,7 +41,7 @@ static int made_step(PyObject *function, Subject *subject, PyObject *args, PyObj
     *step = NULL;
     if (!function) return 0;
     Py_INCREF(function);
-    PyObject *made = PyObject_Vectorcall(function, given, 4, NULL);
+    PyObject *made = call_unseen(function, given, 4);
     Py_DECREF(function);
     if (!made) return host_raised() ? -1 : 0;
     if (made == Py_None) { Py_DECREF(made); return 0; }
