@@ -27,15 +27,16 @@ def plain(subject: Subject) -> Wrapper:
             step = begin(subject, args[1:], kwargs, True)
         else:
             step = begin(subject, args, kwargs, instance is not None)
-        if step is None:
-            return wrapped(*args, **kwargs)
         try:
             result = wrapped(*args, **kwargs) if kwargs else wrapped(*args)
         except BaseException as error:
-            subject.fail(step, error)
+            if step is not None:
+                subject.fail(step, error)
+            del step, args, kwargs, instance  # a report of the error shows what this frame holds, under any name
             raise
-        end = subject.end
-        end(step, result)
+        if step is not None:
+            end = subject.end
+            end(step, result)
         return result
 
     return call
@@ -55,15 +56,17 @@ def _driven(kind: type, drive: Callable[..., Any], subject: Subject) -> Wrapper:
             step = subject.prepare(subject, args[1:], kwargs, True)
         else:
             step = subject.prepare(subject, args, kwargs, instance is not None)
-        if step is None:
-            return wrapped(*args, **kwargs)
-        unstarted = _Unstarted() if kind is CoroutineType else None
+        unstarted = _Unstarted() if step is not None and kind is CoroutineType else None
         try:
             body = wrapped(*args, **kwargs)
         except BaseException as error:
-            subject.start(step)  # it made no body: its arguments did not fit
-            subject.fail(step, error)
+            if step is not None:
+                subject.start(step)  # it made no body: its arguments did not fit
+                subject.fail(step, error)
+            del step, args, kwargs, instance
             raise
+        if step is None:
+            return body
         if type(body) is not kind:
             subject.start(step)  # it made something else: another decorator is between us and the code
             subject.end(step, body)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from copy import copy, deepcopy
 from functools import lru_cache, partial
 from inspect import signature
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from types import FunctionType, MethodType, new_class
 from typing import Any, Final
 
@@ -126,6 +126,13 @@ class TracedFunction(_StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
         subject.takes_receiver = _names_receiver(wrapped) if takes_receiver is None else takes_receiver
         subject.is_bound = is_bound
 
+    @property
+    def _self_binding(self) -> Any:  # type: ignore[override]
+        """Say how this binds, to another wrapper of wrapt's that comes around it."""
+        if type(self.__wrapped__) is FunctionType:
+            return "function"
+        return wrapt.FunctionWrapper._self_binding.__get__(self)  # type: ignore[attr-defined]  # not in wrapt's stubs
+
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind as a function does: to a real method, which costs less than a bound wrapper too."""
         if type(self.__wrapped__) is FunctionType:  # what binds in its own way is bound by wrapt
@@ -152,7 +159,7 @@ class TracedFunction(_StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
 
 class _ShownAs(type):
-    """The class of a traced object. `help` looks at an object's class, and sees the one of the wrapped object.
+    """The class of a traced object. `help` looks at an object's class, and sees the one of the object.
 
     The interpreter itself never asks a class in this way.
     """
@@ -167,34 +174,33 @@ class _ShownAs(type):
         return own(cls, name) if isinstance(vars(_StandIn).get(name), FunctionType) else getattr(shown, name)
 
 
-class TracedObject(_StandIn, wrapt.CallableObjectProxy):  # type: ignore[type-arg]
+class _TracedObject(_StandIn):
     """An object with a ``__call__`` of its own, traced. It binds to no instance, as such an object does not either.
 
-    Args:
-        wrapped: the object.
-        make_subject: takes it and makes the subject that its calls are recorded as.
+    Each has a class of its own, with the special methods that the object's class has and no others. A property that is
+    read by `attrgetter` takes each from the object: so no frame of ours is under the object's methods.
     """
 
-    __slots__ = ()
-    __annotations__ = _ANNOTATIONS
+    __slots__ = ("__weakref__", "__wrapped__", "_self_call", "_self_delete", "_self_get", "_self_make", "_self_set")
 
-    def __init__(self, wrapped: Any, make_subject: MakeSubject) -> None:
-        super().__init__(wrapped)
-        self._self_wrapper = _wrapper_for(wrapped, Subject.made_later(partial(if_on, make_subject, wrapped)))
+    def _around(self: Any, wrapped: Any) -> Any:
+        return self if wrapped is self.__wrapped__ else traced_object(wrapped, self._self_make)
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Call the object."""
-        if not SWITCH:
-            return self.__wrapped__(*args, **kwargs)
-        return self._self_wrapper(self.__wrapped__, None, args, kwargs)
 
-    def _around(self, wrapped: Any) -> Any:
-        if wrapped is self.__wrapped__:
-            return self
-        node = wrapt.CallableObjectProxy.__new__(type(self))
-        wrapt.CallableObjectProxy.__init__(node, wrapped)
-        node._self_wrapper = self._self_wrapper
-        return node
+_TAKEN: Final = {
+    "__call__": property(attrgetter("_self_call")),
+    "__getattr__": property(attrgetter("_self_get")),
+    "__setattr__": property(attrgetter("_self_set")),
+    "__delattr__": property(attrgetter("_self_delete")),
+    "__class__": property(attrgetter("__wrapped__.__class__")),
+    "__annotations__": _ANNOTATIONS,
+}
+_NOT_TAKEN: Final = (
+    frozenset(vars(_StandIn))
+    .difference(["__repr__"])
+    .union(_TAKEN)
+    .union(["__new__", "__init_subclass__", "__subclasshook__", "__class_getitem__", "__getattribute__", "__weakref__"])
+)
 
 
 def traced_object(target: Any, make_subject: MakeSubject) -> Any:
@@ -205,9 +211,34 @@ def traced_object(target: Any, make_subject: MakeSubject) -> Any:
         make_subject: takes it and makes the subject that its calls are recorded as.
     """
     cls = type(target)
-    body = {"_shown": cls, "__doc__": cls.__doc__, "__slots__": (), "__annotations__": _ANNOTATIONS}
-    made = new_class(cls.__name__, (TracedObject,), {"metaclass": _ShownAs}, lambda namespace: namespace.update(body))
-    return made(target, make_subject)
+    special = {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items() if _is_special(name)}
+    taken = {
+        name: None if value is None else property(attrgetter(f"__wrapped__.{name}"))
+        for name, value in special.items()
+        if name not in _NOT_TAKEN and (value is None or callable(value))
+    }
+    own = {"_shown": cls, "__slots__": (), "__doc__": cls.__doc__, "__module__": cls.__module__}
+    made = new_class(
+        cls.__name__, (_TracedObject,), {"metaclass": _ShownAs}, lambda body: body.update(taken | _TAKEN | own)
+    )
+    node: Any = object.__new__(made)
+    parts = {"__wrapped__": target, "_self_call": _calls_of(target, make_subject), "_self_make": make_subject}
+    parts |= {"_self_get": partial(getattr, target), "_self_set": partial(setattr, target)}
+    parts["_self_delete"] = partial(delattr, target)
+    for name, part in parts.items():
+        object.__setattr__(node, name, part)
+    return node
+
+
+def _calls_of(target: Any, make_subject: MakeSubject) -> Any:
+    """Return what a traced object does when it is called."""
+    if NATIVE is None:
+        return TracedFunction(target, make_subject, False)
+    return NATIVE.traced_function(target, Subject.made_later(partial(if_on, make_subject, target)), kind_of(target))
+
+
+def _is_special(name: str) -> bool:
+    return name[:2] == name[-2:] == "__"
 
 
 def traced(wrapped: Any, make_subject: MakeSubject, takes_receiver: bool | None = None, is_bound: bool = False) -> Any:
@@ -319,7 +350,7 @@ def _names_receiver(function: Any) -> bool:
     return bool(scope) and scope[-1] != ">" and code.co_argcount > 0 and code.co_varnames[0] in RECEIVER_NAMES
 
 
-_BIND_AS_FUNCTIONS: Final = frozenset({FunctionType, type(lru_cache(_look_up))})
+_BIND_AS_FUNCTIONS: Final = frozenset({FunctionType, type(lru_cache(_look_up)), *([NATIVE.function] if NATIVE else [])})
 _OWN_NAMES: Final = frozenset(("__wrapped__", "__call__", "__get__", "__reduce__", "__reduce_ex__")).union(
     ("__hash__", "__eq__", "__ne__", "__repr__", "__str__")
 )

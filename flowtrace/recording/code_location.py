@@ -17,8 +17,8 @@ from ast import (
     Module,
     PyCF_ONLY_AST,
     get_docstring,
+    iter_child_nodes,
     iter_fields,
-    walk,
 )
 from functools import lru_cache
 from inspect import unwrap
@@ -89,11 +89,19 @@ def _code_hash(code: CodeType, archive: zipimporter | None, module: str) -> Hash
     node: AST = tree
     if code.co_name == "<lambda>":
         # the source is the whole statement around it, in which it may not be the only one
-        lambdas = [item for item in walk(tree) if isinstance(item, Lambda)]
+        lambdas = [item for item in _nodes(tree) if isinstance(item, Lambda)]
         if len(lambdas) != 1:
             return None
         node = lambdas[0]
     return hash_record(digest.hash_bytes(syntax(node).encode("utf-8", "backslashreplace")))
+
+
+def _nodes(tree: AST) -> list[AST]:
+    """Return all nodes of a syntax tree. `ast.walk` imports something in each call, which the program might see."""
+    found = [tree]
+    for node in found:
+        found.extend(iter_child_nodes(node))
+    return found
 
 
 def _archive_of(function: Any) -> zipimporter | None:
