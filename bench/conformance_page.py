@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import peers
-from conformance import scenarios
+from conformance import page, scenarios
 from conformance.columns import APPEARANCE, BEHAVIOUR
 from conformance.matrix import rows
 
@@ -21,12 +21,7 @@ INTRO = """\
 
 <!-- Written by `make conformance`: change bench/conformance_page.py or tests/conformance/, not this page. -->
 
-A decorator that records calls should change nothing else. This page shows how that was checked: for flowtrace, and,
-with the same checks, for other decorators that people put on functions to see what happens in them.
-
-flowtrace was checked with its native core. The coroutine, generator or async generator that a traced call gives
-presents itself as the real one, so `type(body) is types.CoroutineType` is False; the checks ask `body.__class__`,
-`isinstance` and `inspect`, as programs do.
+{summary}
 """
 
 HOW = """\
@@ -189,7 +184,7 @@ def failing(results: dict[str, Any]) -> str:
 def set_up(results: dict[str, Any]) -> str:
     """Return the versions, and how each decorator was run."""
     body = []
-    for peer in peers.PEERS:
+    for peer in peers.CHECKED:
         found = results["peers"][peer.name][peers.TRACING]
         off = peer.modes.get(peers.OFF, peer.never_off)
         body.append(
@@ -197,7 +192,7 @@ def set_up(results: dict[str, Any]) -> str:
         )
     text = table(["decorator", "package", "written", "tracing", "off"], body).replace("|--:", "|---")
     reasons = []
-    for peer in peers.PEERS:
+    for peer in peers.CHECKED:
         left_out = results["peers"][peer.name][peers.TRACING]["not applicable"]
         by_reason: dict[str, list[str]] = {}
         for use, number in left_out.items():
@@ -206,21 +201,12 @@ def set_up(results: dict[str, Any]) -> str:
     return text + "\nPrograms that are not applicable, with how many there are:\n\n" + "\n".join(reasons) + "\n"
 
 
-def own_matrix() -> str:
-    """Return the part about flowtrace alone."""
-    try:
-        from conformance import page
-    except ImportError:
-        return ""
-    return page.section()
-
-
 def text(results: dict[str, Any]) -> str:
     """Return the whole page."""
     return "\n".join(
         [
-            INTRO,
-            own_matrix(),
+            INTRO.format(summary=page.summary(results["own"])),
+            page.section(results["own"]),
             HOW.format(rows=results["rows"], columns=len(COLUMNS), scenarios=len(scenarios.SCENARIOS), same=SAME),
             "\n".join(f"- *{title(column)}*: {sentence(column)}." for column in COLUMNS) + "\n",
             "### While tracing\n",

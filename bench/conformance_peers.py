@@ -11,6 +11,7 @@ for each check, each row and the complete run; a process that dies costs its pee
 from __future__ import annotations
 
 import json
+import os
 import platform
 import queue
 import subprocess
@@ -29,7 +30,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 import conformance_page  # noqa: E402
 import peers  # noqa: E402
-from conformance import matrix, scenarios  # noqa: E402
+from conformance import matrix, page, scenarios  # noqa: E402
+from conformance.flowtrace_subject import INHERENT  # noqa: E402
 
 ROW_SECONDS = 60
 RUN_SECONDS = 900
@@ -53,7 +55,10 @@ class Worker:
         self.noise = Path(folder) / "noise.txt"
         command = [sys.executable, str(HERE / "conformance_worker.py"), peer.name, mode, str(first)]
         with self.noise.open("w") as noise:
-            self._process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=noise, text=True)
+            environ = os.environ | peer.environ
+            self._process = subprocess.Popen(
+                command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=noise, text=True
+            )
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -175,7 +180,7 @@ def run_all() -> dict[str, Any]:
     control = faults(run_peer(peers.CONTROL, peers.TRACING))
     if control:
         raise SystemExit(f"the checks find fault with no decorator at all: {json.dumps(control, indent=2)}")
-    for peer in peers.PEERS:
+    for peer in peers.CHECKED:
         for mode in peer.modes:
             started = time.monotonic()
             found = run_peer(peer, mode)
@@ -193,9 +198,9 @@ def run_all() -> dict[str, Any]:
 
 def show(name: str) -> None:
     """Run one peer, and print what it fails."""
-    peer = next((peer for peer in (*peers.PEERS, peers.CONTROL) if peer.name.lower() == name.lower()), None)
+    peer = next((peer for peer in (*peers.CHECKED, peers.CONTROL) if peer.name.lower() == name.lower()), None)
     if peer is None:
-        raise SystemExit(f"{name!r} is none of: {', '.join(peer.name for peer in peers.PEERS)}")
+        raise SystemExit(f"{name!r} is none of: {', '.join(peer.name for peer in peers.CHECKED)}")
     for mode in peer.modes:
         found = run_peer(peer, mode)
         for column, (passed, failed) in found["columns"].items():
@@ -211,14 +216,16 @@ def main() -> None:
         show(" ".join(arguments))
         return
     if not arguments:
-        results = run_all()
+        results = run_all() | {"own": page.run_both()}
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     results = json.loads(RESULTS.read_text())
     conformance_page.write(results)
-    failing = [mode for mode, found in results["peers"]["flowtrace"].items() if faults(found)]
+    failing = {name for found in results["peers"]["flowtrace"].values() for name in faults(found)}
+    pure = {name for found in results["peers"][peers.PURE.name].values() for name in faults(found)}
+    failing |= (pure - INHERENT.keys()) | page.not_excused(results["own"])
     if failing:
-        raise SystemExit(f"flowtrace has failing cells: {', '.join(failing)}; see {conformance_page.PAGE}")
+        raise SystemExit(f"flowtrace has failing cells: {', '.join(sorted(failing))}; see {conformance_page.PAGE}")
 
 
 if __name__ == "__main__":

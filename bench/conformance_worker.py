@@ -142,7 +142,7 @@ def main() -> None:
     signal.signal(signal.SIGALRM, _too_long)
     attempts: list[str] = []
     refuse_network(attempts)
-    peer = next(peer for peer in (*peers.PEERS, peers.CONTROL) if peer.name == name)
+    peer = next(peer for peer in (*peers.CHECKED, peers.CONTROL) if peer.name == name)
     with use_real_event_loop():
         for line in lines(peer, mode, int(first)):
             out.write(json.dumps(line | {"network": attempts} if "end" in line else line) + "\n")

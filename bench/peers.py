@@ -6,7 +6,7 @@ import functools
 import inspect
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import peer_setups
@@ -16,7 +16,19 @@ if TYPE_CHECKING:
     from conformance.bindings import Binding
     from conformance.shapes import Shape
 
-__all__ = ["BATCHED", "CONTROL", "OFF", "PEERS", "TRACING", "VIZTRACER", "Peer", "Running", "uses_of"]
+__all__ = [
+    "BATCHED",
+    "CHECKED",
+    "CONTROL",
+    "OFF",
+    "PEERS",
+    "PURE",
+    "TRACING",
+    "VIZTRACER",
+    "Peer",
+    "Running",
+    "uses_of",
+]
 
 # The uses that many decorators are not made for, each with the words that the page says it in.
 CLASS_METHOD = "a class method object (decorator above @classmethod)"
@@ -56,6 +68,7 @@ class Peer:
         modes: what it runs in, each with what that means for it.
         not_meant: uses that its documentation does not offer, each with the reason.
         never_off: why it does not run switched off.
+        environ: environment variables of its process.
         batched: what it runs in where its speed is measured, if that is something else than while tracing.
     """
 
@@ -66,6 +79,7 @@ class Peer:
     modes: dict[str, str]
     not_meant: dict[str, str] = field(default_factory=dict)
     never_off: str = "it has no such switch"
+    environ: dict[str, str] = field(default_factory=dict)
     batched: str = ""
 
     def refuses(self, shape: Shape, binding: Binding) -> str:
@@ -111,6 +125,7 @@ PEERS = (
         "`@traced_node`",
         peer_setups.flowtrace,
         {TRACING: "mode `always`", OFF: "mode `off`"},
+        environ={"FLOWTRACE_PURE": ""},
     ),
     Peer(
         "OpenTelemetry",
@@ -193,6 +208,16 @@ PEERS = (
         never_off="not run: `enabled=False` leaves the function undecorated",
     ),
 )
+
+# The same without the native core. Its speed is in rows of their own of the benchmark.
+PURE = replace(
+    PEERS[0],
+    name="flowtrace, pure",
+    modes={TRACING: "mode `always`, `FLOWTRACE_PURE=1`", OFF: "mode `off`, `FLOWTRACE_PURE=1`"},
+    environ={"FLOWTRACE_PURE": "1"},
+)
+CHECKED = (PEERS[0], PURE, *PEERS[1:])
+"""All that the conformance checks run."""
 
 # What the checks say of no decorator at all: they must find nothing.
 CONTROL = Peer("undecorated", "", "none", peer_setups.undecorated, {TRACING: ""})

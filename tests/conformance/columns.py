@@ -10,11 +10,14 @@ import re
 import types
 import typing
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 from .build import FILE, Pair, Program
-from .shapes import Failing
+from .comparing import Column, both, outcome, raised_by, without_addresses
+from .composition import wrapt_over, wrapt_under
+from .mocks import mocks
+from .stacks import debugger, frames, locals_of_frames, profiler, tracebacks
+from .type_level import identity, operators, protocols
 
 KEYWORDS = (
     *("self", "cls", "args", "kwargs", "func", "function", "fn", "f", "wrapped", "wrapper", "instance", "owner"),
@@ -23,24 +26,7 @@ KEYWORDS = (
 )
 
 
-def _same(plain: Any, traced: Any, what: str) -> None:
-    assert plain == traced, f"{what}: {traced!r:.300} instead of {plain!r:.300}"
-
-
-def _both(pair: Pair, look: Callable[[Program], Any], what: str) -> None:
-    _same(look(pair.plain), look(pair.traced), what)
-
-
-def outcome(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[str, str]:
-    """Return what a call gave, as text that two calls can be compared by."""
-    try:
-        value = function(*args, **kwargs)
-    except BaseException as error:
-        return type(error).__name__, without_addresses(str(error))
-    return "value", "" if value is None else str(value)
-
-
-def frames(error: BaseException) -> list[tuple[str, int]]:
+def user_frames(error: BaseException) -> list[tuple[str, int]]:
     """Return the user's frames of a traceback."""
     found = []
     traceback = error.__traceback__
@@ -74,7 +60,7 @@ def result_object(pair: Pair) -> None:
             made.close()
         return seen
 
-    _both(pair, look, "kind of the returned object")
+    both(pair, look, "kind of the returned object")
 
 
 def exception(pair: Pair) -> None:
@@ -83,7 +69,7 @@ def exception(pair: Pair) -> None:
     def look(program: Program) -> Any:
         raised = ValueError("raised")
         raised.add_note("noted")
-        error = _raised(program, raised)
+        error = raised_by(program, raised)
         assert error is raised, "another exception object"
         cause = error.__cause__
         assert type(cause) is LookupError, "another cause"
@@ -92,17 +78,9 @@ def exception(pair: Pair) -> None:
         while last.tb_next is not None:
             last = last.tb_next
         assert last.tb_frame.f_code.co_filename == FILE, f"the traceback ends in {last.tb_frame.f_code}"
-        return frames(error), frames(cause), error.__notes__, error.__suppress_context__, error.args
+        return user_frames(error), user_frames(cause), error.__notes__, error.__suppress_context__, error.args
 
-    _both(pair, look, "exception")
-
-
-def _raised(program: Program, error: BaseException) -> BaseException:
-    try:
-        program.call(Failing(error))
-    except ValueError as caught:
-        return caught
-    raise AssertionError("nothing was raised")
+    both(pair, look, "exception")
 
 
 def exception_context(pair: Pair) -> None:
@@ -113,12 +91,12 @@ def exception_context(pair: Pair) -> None:
         try:
             raise outer
         except KeyError:
-            error = _raised(program, ValueError("raised"))
+            error = raised_by(program, ValueError("raised"))
         context = error.__cause__.__context__
         assert context is outer or context is None, f"another context: {context!r}"
         return context is outer
 
-    _both(pair, look, "context of the error")
+    both(pair, look, "context of the error")
 
 
 def arguments(pair: Pair) -> None:
@@ -139,7 +117,7 @@ def arguments(pair: Pair) -> None:
 def keyword_names(pair: Pair) -> None:
     """An argument may have any name."""
     passed = {name: object() for name in KEYWORDS}
-    _both(
+    both(
         pair,
         lambda program: program.call("value", key=lambda other, args, kwargs: (other, args, kwargs), **passed),
         "keywords",
@@ -159,7 +137,7 @@ def wrong_arguments(pair: Pair) -> None:
         assert {kind for kind, text in seen} == {"TypeError"}
         return seen
 
-    _both(pair, look, "wrong arguments")
+    both(pair, look, "wrong arguments")
 
 
 def defaults(pair: Pair) -> None:
@@ -189,8 +167,8 @@ def defaults(pair: Pair) -> None:
         finally:
             function.__defaults__ = before
 
-    _both(pair, look_directly, "defaults")
-    _both(pair, look, "defaults of the original function")
+    both(pair, look_directly, "defaults")
+    both(pair, look, "defaults of the original function")
 
 
 # --- what inspection shows
@@ -198,10 +176,10 @@ def defaults(pair: Pair) -> None:
 
 def signature(pair: Pair) -> None:
     """`inspect.signature` is the same, with and without resolved annotations."""
-    _both(pair, lambda program: _signature(program.reach()), "signature")
-    _both(pair, lambda program: _signature(program.stored()), "signature where it is stored")
-    _both(pair, lambda program: _signature(program.reach(), eval_str=True), "signature, annotations resolved")
-    _both(pair, lambda program: outcome(_parameters, program), "getcallargs")
+    both(pair, lambda program: _signature(program.reach()), "signature")
+    both(pair, lambda program: _signature(program.stored()), "signature where it is stored")
+    both(pair, lambda program: _signature(program.reach(), eval_str=True), "signature, annotations resolved")
+    both(pair, lambda program: outcome(_parameters, program), "getcallargs")
 
 
 def _parameters(program: Program) -> list[str]:
@@ -222,7 +200,7 @@ def names(pair: Pair) -> None:
     """The names and the docstring are the same."""
     for name in NAMES:
         for look in (Program.reach, Program.stored):
-            _both(pair, lambda program, look=look, name=name: getattr(look(program), name, "none"), name)
+            both(pair, lambda program, look=look, name=name: getattr(look(program), name, "none"), name)
 
 
 def wrapped(pair: Pair) -> None:
@@ -233,15 +211,15 @@ def wrapped(pair: Pair) -> None:
         code = getattr(function, "__code__", None)
         return code and (code.co_filename, code.co_firstlineno, code.co_name)
 
-    _both(pair, look, "the original function")
+    both(pair, look, "the original function")
 
 
 def annotations(pair: Pair) -> None:
     """Annotations are the same, as text and resolved."""
     for look in (Program.reach, Program.stored):
-        _both(pair, lambda program, look=look: getattr(look(program), "__annotations__", "none"), "__annotations__")
-        _both(pair, lambda program, look=look: outcome(inspect.get_annotations, look(program)), "get_annotations")
-        _both(pair, lambda program, look=look: _hints(look(program)), "get_type_hints")
+        both(pair, lambda program, look=look: getattr(look(program), "__annotations__", "none"), "__annotations__")
+        both(pair, lambda program, look=look: outcome(inspect.get_annotations, look(program)), "get_annotations")
+        both(pair, lambda program, look=look: _hints(look(program)), "get_type_hints")
 
 
 def _hints(function: Any) -> Any:
@@ -261,8 +239,8 @@ INSPECTIONS = (
 def kinds(pair: Pair) -> None:
     """The tests of `inspect` and `asyncio` say the same."""
     for test in INSPECTIONS:
-        _both(pair, lambda program, test=test: test(program.reach()), test.__name__)
-        _both(pair, lambda program, test=test: test(program.stored()), f"{test.__name__} where it is stored")
+        both(pair, lambda program, test=test: test(program.reach()), test.__name__)
+        both(pair, lambda program, test=test: test(program.stored()), f"{test.__name__} where it is stored")
 
 
 TYPES = (
@@ -275,7 +253,7 @@ def instances(pair: Pair) -> None:
     """`isinstance` says the same for every type that a function may be of."""
     for cls in TYPES:
         for look in (Program.reach, Program.stored):
-            _both(pair, lambda program, look=look, cls=cls: isinstance(look(program), cls), f"isinstance {cls}")
+            both(pair, lambda program, look=look, cls=cls: isinstance(look(program), cls), f"isinstance {cls}")
 
 
 def members(pair: Pair) -> None:
@@ -290,7 +268,7 @@ def members(pair: Pair) -> None:
         ]
         return attributes, sorted(getattr(cls, "__abstractmethods__", ())), list(vars(cls))
 
-    _both(pair, look, "members of the class")
+    both(pair, look, "members of the class")
 
 
 CODE = ("__code__", "__defaults__", "__kwdefaults__", "__globals__", "__closure__", "__type_params__")
@@ -309,7 +287,7 @@ def code(pair: Pair) -> None:
         return len(value) if name == "__closure__" and value else value
 
     for name in CODE:
-        _both(pair, lambda program, name=name: look(program, name), name)
+        both(pair, lambda program, name=name: look(program, name), name)
 
 
 def bound_to(pair: Pair) -> None:
@@ -324,13 +302,13 @@ def bound_to(pair: Pair) -> None:
         ]
         return known, receiver is None, inner is None, getattr(inner, "__name__", None)
 
-    _both(pair, look, "__self__ and __func__")
+    both(pair, look, "__self__ and __func__")
 
 
 def source(pair: Pair) -> None:
     """Its source can be found."""
-    _both(pair, lambda program: outcome(inspect.getsource, program.reach())[0], "getsource")
-    _both(
+    both(pair, lambda program: outcome(inspect.getsource, program.reach())[0], "getsource")
+    both(
         pair,
         lambda program: (
             inspect.getfile(inspect.unwrap(program.reach()))
@@ -344,12 +322,8 @@ def source(pair: Pair) -> None:
 def text(pair: Pair) -> None:
     """`repr`, `str` and `help` say the same, apart from addresses."""
     for show in (repr, str):
-        _both(pair, lambda program, show=show: without_addresses(show(program.reach())), "text")
-    _both(pair, lambda program: without_addresses(pydoc.render_doc(program.reach())), "help")
-
-
-def without_addresses(shown: str) -> str:
-    return re.sub(r"0x[0-9a-f]+", "0x", shown)
+        both(pair, lambda program, show=show: without_addresses(show(program.reach())), "text")
+    both(pair, lambda program: without_addresses(pydoc.render_doc(program.reach())), "help")
 
 
 # --- the function as an object
@@ -366,7 +340,7 @@ def equality(pair: Pair) -> None:
             *(one == "else", "else" == one, {one: 1}.get(two), one in [two], stored == stored, stored == one),
         )
 
-    _both(pair, look, "equality")
+    both(pair, look, "equality")
 
 
 def equality_with_original(pair: Pair) -> None:
@@ -401,8 +375,8 @@ def weak_references(pair: Pair) -> None:
             return "none"
         return table.get(stored), len(table)
 
-    _both(pair, look, "weak references")
-    _both(pair, look_at_stored, "weak references where it is stored")
+    both(pair, look, "weak references")
+    both(pair, look_at_stored, "weak references where it is stored")
 
 
 def attributes(pair: Pair) -> None:
@@ -425,7 +399,7 @@ def attributes(pair: Pair) -> None:
             ]
         return [(kind, re.sub(r"'.*?' object|type object '.*?'", "object", found)) for kind, found in seen]
 
-    _both(pair, look, "attributes")
+    both(pair, look, "attributes")
 
 
 def lifetime(pair: Pair) -> None:
@@ -447,13 +421,12 @@ def lifetime(pair: Pair) -> None:
         assert alive == [None, None], "an argument outlives the call"
 
 
-Column = Callable[[Pair], None]
-
 BEHAVIOUR: tuple[Column, ...] = (
     *(result, result_object, exception, exception_context, arguments, keyword_names, wrong_arguments),
     *(defaults, equality, weak_references, attributes, lifetime),
+    *(frames, tracebacks, locals_of_frames, profiler, debugger, identity, mocks),
 )
 APPEARANCE: tuple[Column, ...] = (
     *(signature, names, wrapped, annotations, kinds, instances, members, code, bound_to, source, text),
-    equality_with_original,
+    *(equality_with_original, protocols, operators, wrapt_over, wrapt_under),
 )

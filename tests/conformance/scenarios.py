@@ -8,14 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from . import async_generators, classes, coroutines, generators, lifetimes, special_methods
+from . import async_generators, callers, classes, coroutines, generators, lifetimes, mocks, registries, special_methods
 from .subject import MODES, Mode, Subject, undecorated
 
 Scenario = Callable[[Callable[[Any], Any]], Any]
 
 SCENARIOS: dict[str, Scenario] = {
     f"{module.__name__.rpartition('.')[2].replace('_', ' ')}: {scenario.__name__.replace('_', ' ')}": scenario
-    for module in (generators, async_generators, coroutines, lifetimes, special_methods, classes)
+    for module in (
+        generators,
+        async_generators,
+        coroutines,
+        lifetimes,
+        special_methods,
+        classes,
+        callers,
+        registries,
+        mocks,
+    )
     for scenario in module.SCENARIOS
 }
 
@@ -42,9 +52,9 @@ def check(subject: Subject, scenario: Scenario, mode: Mode) -> None:
     assert found == expected, f"{found!r:.500} instead of {expected!r:.500}"
 
 
-def run(subject: Subject, modes: tuple[Mode, ...] = MODES) -> Iterator[Result]:
-    """Run every scenario in every mode."""
-    for name, scenario in SCENARIOS.items():
+def run(subject: Subject, modes: tuple[Mode, ...] = MODES, chosen: dict[str, Scenario] = SCENARIOS) -> Iterator[Result]:
+    """Run every scenario, or those that are chosen, in every mode."""
+    for name, scenario in chosen.items():
         for mode in modes:
             problem = ""
             try:
