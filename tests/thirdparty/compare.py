@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from workshop import Result
 
-HEADINGS = ("suite", "mode", "passed", "failed", "other", "new failures", "decorated", "steps", "faults", "seconds")
+HEADINGS = (
+    "suite",
+    "mode",
+    "passed",
+    "failed",
+    "other",
+    "new failures",
+    "decorated",
+    "steps",
+    "faults",
+    "seconds",
+    "times",
+)
+MOST_TIMES = 3.0  # what a run may take of the undecorated one's time
 BAD = frozenset({"failed", "error"})
 
 
@@ -84,13 +97,18 @@ def counts(outcomes: dict[str, Outcome]) -> str:
     return ", ".join(f"{number} {name}" for name, number in sorted(Counter(o.name for o in outcomes.values()).items()))
 
 
-def row(suite: str, mode: str, result: Result, new: int) -> tuple[str, ...]:
+def times(plain: Result, result: Result) -> float:
+    """Return how many times the undecorated run's processor time a run took."""
+    return result.seconds / plain.seconds
+
+
+def row(suite: str, mode: str, result: Result, new: int, plain: Result) -> tuple[str, ...]:
     """Return a line of the table."""
     names = Counter(outcome.name for outcome in result.outcomes.values())
     failed = sum(names[name] for name in BAD)
     other = names.total() - names["passed"] - failed
     numbers = (names["passed"], failed, other, new, result.decorated, result.steps, len(result.faults))
-    return (suite, mode, *map(str, numbers), f"{result.seconds:.1f}")
+    return (suite, mode, *map(str, numbers), f"{result.seconds:.1f}", f"{times(plain, result):.1f}")
 
 
 def table(rows: list[tuple[str, ...]]) -> str:

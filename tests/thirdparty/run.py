@@ -69,16 +69,18 @@ def _judge(
 ) -> list[str]:
     plain = results["plain"]
     bad = [f"{name} plain: {problem}" for problem in plain.problems()]
-    rows.append(compare.row(name, "plain", plain, 0))
+    rows.append(compare.row(name, "plain", plain, 0, plain))
     for mode, result in results.items():
         if mode == "plain":
             continue
         mine = [item for item in explained if item.suite == name and item.counts(mode)]
         differences = compare.differences(plain.outcomes, result.outcomes) + result.reported()
         unexplained, stale = compare.split(differences, mine)
-        rows.append(compare.row(name, mode, result, len(unexplained)))
+        rows.append(compare.row(name, mode, result, len(unexplained), plain))
         bad += [f"{name} {mode}: {problem}" for problem in result.problems()]
         bad += [f"{name} {mode}: {difference}" for difference in unexplained[:SHOWN]]
+        if compare.times(plain, result) > compare.MOST_TIMES:
+            bad.append(f"{name} {mode}: took {compare.times(plain, result):.1f} times the undecorated run's time")
         if len(unexplained) > SHOWN:
             bad.append(f"{name} {mode}: ... and {len(unexplained) - SHOWN} more differences")
         bad += [f"{name} {mode}: explained, but no different: {test}" for test in stale]

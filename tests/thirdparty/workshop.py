@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tarfile
-import time
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,7 +81,11 @@ class Shop:
 
 @dataclass
 class Result:
-    """One run of a suite."""
+    """One run of a suite.
+
+    Attributes:
+        seconds: what it took of processor time, with the processes that it started.
+    """
 
     mode: str
     outcomes: dict[str, Outcome]
@@ -224,6 +228,8 @@ def run(shop: Shop, mode: str, folder: Path, timeout: int, more: list[str]) -> R
     environ = {name: value for name, value in os.environ.items() if not _is_ours(name)}
     environ |= {"FLOWTRACE_OUTCOMES": str(outcomes), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     environ |= shop.suite.environ
+    if mode == "always":
+        environ |= {"FLOWTRACE_CAPTURE_INPUTS": "1", "FLOWTRACE_CAPTURE_OUTPUTS": "1"}
     if mode != "plain":
         environ |= {
             "FLOWTRACE_EVERYWHERE": ",".join(shop.packages),
@@ -236,7 +242,7 @@ def run(shop: Shop, mode: str, folder: Path, timeout: int, more: list[str]) -> R
     # Said outright, or pytest would go up from the tests until it finds flowtrace's own configuration.
     config = ["-c", _pytest_config(shop.work), "--rootdir", shop.work]
     command = [shop.python, "-m", "pytest", *config, *fixed, *shop.suite.arguments, *more, *shop.tests]
-    started = time.perf_counter()
+    before = _processor_seconds()
     try:
         done = subprocess.run(
             command,
@@ -252,11 +258,17 @@ def run(shop: Shop, mode: str, folder: Path, timeout: int, more: list[str]) -> R
         status, output = done.returncode, done.stdout
     except subprocess.TimeoutExpired as late:
         status, output = -1, f"not done after {timeout} s\n{(late.stdout or b'').decode(errors='replace')}"
-    result = Result(mode, _read(outcomes), time.perf_counter() - started, status, output)
+    result = Result(mode, _read(outcomes), _processor_seconds() - before, status, output)
     _add_stats(result, folder)
     if mode == "always":
         result.trace = _check_trace(shop.python, out)
     return result
+
+
+def _processor_seconds() -> float:
+    """Return the time that ended child processes spent: what else the machine does is no part of it."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _pytest_config(work: Path) -> Path:
