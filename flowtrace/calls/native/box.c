@@ -170,7 +170,7 @@ static PyObject *take_slot(void)
     Py_ssize_t count = box_is_open() ? PyObject_Size(box.free) : -1;
     if (count < 0) return NULL;
     PyObject *take = Py_NewRef(count > box.keep ? box.take : box.other_slot);  /* which runs Python: it may close the box */
-    PyObject *slot = PyObject_CallNoArgs(take);
+    PyObject *slot = call_unseen(take, NULL, 0);
     Py_DECREF(take);
     return slot;
 }
@@ -219,7 +219,9 @@ void box_erases(Step *step)
 {
     if (!step->slot || step->slot == Py_None) return;
     PyObject *error = take_raised();
+    PyThreadState *thread = hide_calls();
     PyObject *done = PyObject_CallMethodOneArg(step->slot, str_erase, (PyObject *)step);
+    show_calls(thread);
     if (!done) PyErr_Clear();
     Py_XDECREF(done);
     raise_again(error);
@@ -240,7 +242,8 @@ static int write_end(Step *step, PyObject *output)
     write_record(room->end, numbers, END_NUMBERS, PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail));
     Py_DECREF(tail);
     step->slot = NULL;
-    PyObject *done = PyObject_CallOneArg(box.give_back, (PyObject *)room);
+    PyObject *given = (PyObject *)room;
+    PyObject *done = call_unseen(box.give_back, &given, 1);
     Py_DECREF((PyObject *)room);
     if (!done) return failed_for_host() < 0 ? -1 : 1;
     Py_DECREF(done);
