@@ -51,6 +51,16 @@ def two(first, second="second"):
 
 
 @traced_node
+def many(value, x=None, second="two", *, flag=False):
+    return value
+
+
+@traced_node
+def ordinary(value, b=2.5, a="é"):
+    return value
+
+
+@traced_node
 def nested(value):
     return one(one(value))
 
@@ -97,6 +107,11 @@ class Shop:
         return value
 
 
+def suppressed(function, *args, **kwargs):
+    with contextlib.suppress(TypeError):
+        function(*args, **kwargs)
+
+
 def run_body(value):
     return asyncio.run(awaited(value))
 
@@ -108,6 +123,12 @@ CALLS = {
     "all named": lambda value: named(value, third=again(value)),
     "two": lambda value: two(value, again(value)),
     "nested": nested,
+    "many": lambda value: many(value, flag=True),
+    "defaults": ordinary,
+    "named defaults": lambda value: ordinary(a=1, value=value),
+    "does not fit": lambda value: suppressed(ordinary, value, value=1),
+    "one too many": lambda value: suppressed(ordinary, value, 1, 2, 3),
+    "unknown name": lambda value: suppressed(ordinary, value, c=1),
     "secretive": lambda value: secretive("hunter2", value),
     "fails": fails,
     "items": lambda value: list(items(value)),
@@ -196,6 +217,16 @@ def test_small_calls_are_kept_by_reference_and_written_all_the_same(kept, tmp_pa
     written = recover(tmp_path / "app.ring").steps[-len(values) :]
     assert [step.input_hash.value for step in written] == [flowtrace.hash_value({"value": value}) for value in values]
     assert [step.output_hash.value for step in written] == [flowtrace.hash_value(value) for value in values]
+
+
+@pytest.mark.parametrize("lengths", [range(140), range(940, 1040), range(2020, 2070)])
+def test_a_text_of_any_length_has_the_hash_of_the_library(lengths, tmp_path):
+    flowtrace.configure(mode="on", out_path=tmp_path / "t.json", blackbox=tmp_path / "app.ring", buffer_size=200)
+    for length in lengths:
+        one("x" * length)
+    written = [(step.input_hash.value, step.output_hash.value) for step in recover(tmp_path / "app.ring").steps]
+    values = ["x" * length for length in lengths]
+    assert written == [(flowtrace.hash_value({"value": value}), flowtrace.hash_value(value)) for value in values]
 
 
 PROGRAM = """

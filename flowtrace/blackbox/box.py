@@ -40,7 +40,7 @@ from flowtrace.recording.call_values import Snapshot, Stream
 from flowtrace.recording.node import Node, Policy, bind
 from flowtrace.recording.state import STATE, release
 from flowtrace.recording.step import Step
-from flowtrace.values.digest import hash_raw, new_hasher
+from flowtrace.values.digest import hash_raw
 from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps, keys_of, plain
 from flowtrace.values.redaction import MARKER
 from flowtrace.values.scrub import Scrubber, remember, texts_in_environment
@@ -144,8 +144,6 @@ class BlackBox:
                 give_back=self.free.append,
                 other_slot=self.other_slot,
                 dumps=dumps,
-                options=_OPTIONS,
-                hasher=new_hasher(),
                 keep=self.keep,
                 limit=self.limit,
                 writes_results=self.writes_results,

@@ -56,6 +56,7 @@ class NodeEntry(EntryBase):
         number: of its record in the file's table.
         names: its parameters, where all are ordinary and none is secret or takes a receiver; else None.
         bound_names: the same without the receiver, for calls that leave it out.
+        defaults: of the last of them, as they were when the notes were made.
         layout: of a call that is written at once; None where there is not one such name, or hashes are keyed.
         bound_layout: the same for calls that leave out the receiver.
         captures: its payloads are kept.
@@ -71,6 +72,7 @@ class NodeEntry(EntryBase):
     number: int
     names: tuple[str, ...] | None
     bound_names: tuple[str, ...] | None
+    defaults: tuple[Any, ...]
     is_written: bool
     not_secret: set[str]
 
@@ -86,6 +88,7 @@ class NodeEntry(EntryBase):
         self.names, self.bound_names = (
             None if has_redactor else _none_secret(names, self.secret) for names in names_of_calls(node)
         )
+        self.defaults = node.function.__defaults__ or () if type(node.function) is FunctionType else ()
         self.layout = self.bound_layout = None
         if policy.key is None:
             self.layout = _layout(self.names, self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from blake3 import blake3
 
@@ -91,11 +91,6 @@ def hash_raw(data: bytes, key: bytes | None = None) -> bytes:
     digest = hasher.digest()
     _IDLE_HASHERS.append(hasher)
     return digest
-
-
-def new_hasher() -> Any:
-    """Return a plain hasher of the library, for the native core."""
-    return blake3()
 
 
 def hash_buffer(data: memoryview) -> str:

@@ -11,7 +11,7 @@
 #define IN_ORDER() __atomic_signal_fence(__ATOMIC_SEQ_CST)
 #endif
 
-enum { HAS_DIGEST = 1, HAS_DATA = 2, DIGEST = 32, START_NUMBERS = 5, END_NUMBERS = 3, MOST_AT_ONCE = 2000 };
+enum { HAS_DIGEST = 1, HAS_DATA = 2, START_NUMBERS = 5, END_NUMBERS = 3 };
 static const int64_t PRIME = 1073741789;
 
 /* The room for one step in the file, and the notes about a node: Python derives its classes from these. */
@@ -23,21 +23,48 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    PyObject *owner, *names, *bound_names, *not_secret;
+    PyObject *owner, *names, *bound_names, *defaults, *not_secret;
     long long number;
     char is_written;
 } Entry;
 
 static PyTypeObject *SlotBaseType, *EntryBaseType;
-static PyObject *str_entry, *str_reset, *str_update, *str_digest, *str_erase;
+static PyObject *str_entry, *str_erase;
 static struct {
-    PyObject *owner, *nodes, *free, *take, *give_back, *other_slot, *dumps, *options, *hasher;
+    PyObject *owner, *nodes, *free, *take, *give_back, *other_slot, *dumps;
     Py_buffer map;
     Py_ssize_t keep, limit;
     int writes_results;
 } box;
 
 int box_is_open(void) { return box.owner != NULL; }
+
+/* --- what is written of a value ----------------------------------------------------------------------------------- */
+
+enum { ROOM = 4020 };                   /* as ring_file.ROOM */
+
+typedef struct {
+    char bytes[ROOM];                   /* the text, or its hash */
+    Py_ssize_t size;                    /* -1 where there is none */
+    int is_written;                     /* the text itself */
+} Tail;
+
+/* Make the tail of a record of a text that was written into it. A longer one is hashed in Python. */
+static void finish_tail(Tail *tail, Py_ssize_t size, int is_written)
+{
+    tail->size = is_written || size <= SHORT_TEXT ? size : -1;
+    tail->is_written = is_written;
+    if (is_written || tail->size < 0) return;
+    unsigned char digest[DIGEST];
+    hash_short((const unsigned char *)tail->bytes, size, digest);
+    memcpy(tail->bytes, digest, DIGEST);
+    tail->size = DIGEST;
+}
+
+static int64_t packed(const Tail *tail, int64_t node)
+{
+    return (int64_t)tail->size | (int64_t)(tail->is_written ? HAS_DATA : HAS_DIGEST) << 26 | node << 32;
+}
 
 /* --- a record ----------------------------------------------------------------------------------------------------- */
 
@@ -60,79 +87,16 @@ static uint32_t checksum(const int64_t *numbers, int count, const unsigned char 
 
 /* Write a record: its checksum, its numbers, the step's last, and its tail. A process may be killed between any two
  * instructions: so the record has no step while it is written, and gets its step when all else is there. */
-static void write_record(Py_ssize_t place, const int64_t *numbers, int count, const char *tail, Py_ssize_t size)
+static void write_record(Py_ssize_t place, const int64_t *numbers, int count, const Tail *tail)
 {
     unsigned char *at = (unsigned char *)box.map.buf + place, *last = at + 4 + 8 * (count - 1);
     put(last, 0, 8);
     IN_ORDER();
-    put(at, checksum(numbers, count, (const unsigned char *)tail, size), 4);
+    put(at, checksum(numbers, count, (const unsigned char *)tail->bytes, tail->size), 4);
     for (int index = 0; index < count - 1; index++) put(at + 4 + 8 * index, (uint64_t)numbers[index], 8);
-    memcpy(last + 8, tail, (size_t)size);
+    memcpy(last + 8, tail->bytes, (size_t)tail->size);
     IN_ORDER();
     put(last, (uint64_t)numbers[count - 1], 8);
-}
-
-/* --- values ------------------------------------------------------------------------------------------------------- */
-
-static int hides_nothing(PyObject *value, PyObject *not_secret);
-
-static int items_hide_nothing(PyObject *const *items, Py_ssize_t count, PyObject *not_secret)
-{
-    for (Py_ssize_t at = 0; at < count; at++)
-        if (!hides_nothing(items[at], not_secret)) return 0;
-    return 1;
-}
-
-/* Return 1 for a snapshot that JSON has as it is, and of which all keys are known as not secret. */
-static int hides_nothing(PyObject *value, PyObject *not_secret)
-{
-    PyTypeObject *type = Py_TYPE(value);
-    PyObject *key, *item;
-    Py_ssize_t at = 0;
-    if (type == &PyList_Type || type == &PyTuple_Type)
-        return items_hide_nothing(PySequence_Fast_ITEMS(value), PySequence_Fast_GET_SIZE(value), not_secret);
-    if (type != &PyDict_Type) return type != &PyBytes_Type;
-    while (PyDict_Next(value, &at, &key, &item))
-        if (Py_TYPE(key) != &PyUnicode_Type || PySet_Contains(not_secret, key) != 1 || !hides_nothing(item, not_secret)) return 0;
-    return 1;
-}
-
-/* Return the canonical JSON text of a value that hides nothing; NULL, without an exception, where it is too long. */
-static PyObject *text_of(PyObject *value)
-{
-    PyObject *given[] = {value, Py_None, box.options};
-    PyObject *text = PyObject_Vectorcall(box.dumps, given, 3, NULL);
-    if (text && (!PyBytes_CheckExact(text) || PyBytes_GET_SIZE(text) > box.limit)) Py_CLEAR(text);
-    if (!text) PyErr_Clear();  /* a lone surrogate, or no memory: no code of the host's has run */
-    return text;
-}
-
-/* The hash of a text. A short one is hashed without letting other threads run, so that one hasher is enough. */
-static PyObject *hash_of(PyObject *text)
-{
-    PyObject *done = PyBytes_GET_SIZE(text) > MOST_AT_ONCE ? NULL : PyObject_CallMethodNoArgs(box.hasher, str_reset);
-    Py_XDECREF(done);
-    if (done) done = PyObject_CallMethodOneArg(box.hasher, str_update, text);
-    Py_XDECREF(done);
-    PyObject *digest = done ? PyObject_CallMethodNoArgs(box.hasher, str_digest) : NULL;
-    if (digest && PyBytes_CheckExact(digest) && PyBytes_GET_SIZE(digest) == DIGEST) return digest;
-    PyErr_Clear();
-    Py_XDECREF(digest);
-    return NULL;
-}
-
-/* What is written of a text: itself, or its hash; takes the reference. */
-static PyObject *tail_of(PyObject *text, int is_written)
-{
-    if (!text || is_written) return text;
-    PyObject *digest = hash_of(text);
-    Py_DECREF(text);
-    return digest;
-}
-
-static int64_t packed(PyObject *tail, int is_written, int64_t node)
-{
-    return (int64_t)PyBytes_GET_SIZE(tail) | (int64_t)(is_written ? HAS_DATA : HAS_DIGEST) << 26 | node << 32;
 }
 
 /* --- a step starts ------------------------------------------------------------------------------------------------ */
@@ -147,21 +111,41 @@ static Entry *entry_of(Step *step)
     return NULL;
 }
 
-/* The object of a call's parameters, where each was given by its position and hides nothing; else NULL, without an
- * exception. */
-static PyObject *payload_of(Step *step, Entry *entry)
+static Py_ssize_t place_of(PyObject *name, PyObject *names)
 {
-    PyObject *names = step->bound ? entry->bound_names : entry->names, *taken = step->input;
-    if (!taken || !PyTuple_CheckExact(taken) || !names || !PyTuple_CheckExact(names)) return NULL;
-    Py_ssize_t count = PyTuple_GET_SIZE(taken) - 1;
-    PyObject *const *values = PySequence_Fast_ITEMS(taken);
-    if (count != PyTuple_GET_SIZE(names) || values[count] != Py_None
-        || !items_hide_nothing(values, count, entry->not_secret)) return NULL;
-    PyObject *payload = PyDict_New();
-    for (Py_ssize_t at = 0; payload && at < count; at++)
-        if (PyDict_SetItem(payload, PyTuple_GET_ITEM(names, at), values[at]) < 0) Py_CLEAR(payload);
-    if (!payload) PyErr_Clear();
-    return payload;
+    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(names); at++) {
+        PyObject *other = PyTuple_GET_ITEM(names, at);
+        if (other == name || PyUnicode_Compare(other, name) == 0) return at;
+    }
+    return -1;
+}
+
+/* Put the values of a call in the order of its parameters: by position, by name, and defaults; 0 where they don't fit. */
+static int bind(PyObject *names, PyObject *taken, PyObject *defaults, PyObject **values)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(names), all = PyTuple_GET_SIZE(taken) - 1, at;
+    PyObject *given = PyTuple_GET_ITEM(taken, all);
+    Py_ssize_t named = given == Py_None ? 0 : PyTuple_GET_SIZE(given), positional = all - named;
+    Py_ssize_t first_default = count - PyTuple_GET_SIZE(defaults);
+    if (count > MOST_KEYS || positional > count) return 0;
+    for (at = 0; at < count; at++) values[at] = at < positional ? PyTuple_GET_ITEM(taken, at) : NULL;
+    for (Py_ssize_t more = 0; more < named; more++) {
+        if ((at = place_of(PyTuple_GET_ITEM(given, more), names)) < 0 || values[at]) return 0;
+        values[at] = PyTuple_GET_ITEM(taken, positional + more);
+    }
+    for (at = 0; at < count; at++)
+        if (!values[at] && (at < first_default || !(values[at] = PyTuple_GET_ITEM(defaults, at - first_default)))) return 0;
+    return 1;
+}
+
+/* Write the payload of a call. */
+static void take_payload(Step *step, Entry *entry, Tail *tail)
+{
+    PyObject *names = step->bound ? entry->bound_names : entry->names, *taken = step->input, *values[MOST_KEYS];
+    tail->size = -1;
+    if (box.limit < 0 || !taken || !PyTuple_CheckExact(taken) || !names || !PyTuple_CheckExact(names) || !entry->defaults
+        || !PyTuple_CheckExact(entry->defaults) || !bind(names, taken, entry->defaults, values)) return;
+    finish_tail(tail, text_of_payload(names, values, entry->not_secret, box.dumps, tail->bytes, box.limit), entry->is_written);
 }
 
 /* Take the slot of the step that ended first, once there are more than have to stay; None where all are taken. */
@@ -182,17 +166,16 @@ static int is_our_slot(PyObject *slot)
 }
 
 /* Write the start of a step into a slot; -1 with or without an exception. */
-static int write_start(Step *step, int64_t about, PyObject *tail)
+static int write_start(Step *step, int64_t node, const Tail *tail)
 {
     if (read_clock(&step->started) < 0) return -1;  /* as late as can be: what is recorded is the call */
     PyObject *slot = take_slot();
     if (!slot) return -1;
     if (is_our_slot(slot)) {
         Slot *room = (Slot *)slot;
-        Py_ssize_t size = PyBytes_GET_SIZE(tail);
-        int64_t numbers[] = {step->parent, step->started, (int64_t)step->thread, about, step->number};
-        room->end = room->body + size;
-        write_record(room->at, numbers, START_NUMBERS, PyBytes_AS_STRING(tail), size);
+        int64_t numbers[] = {step->parent, step->started, (int64_t)step->thread, packed(tail, node), step->number};
+        room->end = room->body + tail->size;
+        write_record(room->at, numbers, START_NUMBERS, tail);
         Py_XSETREF(step->slot, Py_NewRef(slot));
     }
     Py_DECREF(slot);
@@ -203,13 +186,13 @@ static int write_start(Step *step, int64_t about, PyObject *tail)
 int box_starts(Step *step)
 {
     Entry *entry = entry_of(step);
-    int is_written = entry && entry->is_written, did = -1;
-    PyObject *payload = entry ? payload_of(step, entry) : NULL;
-    PyObject *tail = payload && box_is_open() ? tail_of(text_of(payload), is_written) : NULL;
-    Py_XDECREF(payload);
-    if (tail) did = write_start(step, packed(tail, is_written, entry->number), tail);
-    Py_XDECREF(tail);
-    Py_XDECREF((PyObject *)entry);
+    Tail tail;
+    int did = -1;
+    if (entry) {
+        take_payload(step, entry, &tail);
+        if (tail.size >= 0) did = write_start(step, entry->number, &tail);
+        Py_DECREF((PyObject *)entry);
+    }
     if (did == 0) return 0;
     return failed_for_host() < 0 ? -1 : call_out(callouts.start_processed, (PyObject *)step, NULL);
 }
@@ -234,13 +217,13 @@ static int write_end(Step *step, PyObject *output)
 {
     Slot *room = (Slot *)step->slot;
     Entry *entry = is_our_slot(step->slot) && box.limit >= 0 ? entry_of(step) : NULL;
-    int is_open = entry && hides_nothing(output, entry->not_secret);
-    Py_XDECREF((PyObject *)entry);
-    PyObject *tail = is_open ? tail_of(text_of(output), box.writes_results) : NULL;
-    if (!tail || !is_our_slot(step->slot)) { Py_XDECREF(tail); return 0; }
-    int64_t numbers[] = {step->ended - step->started, packed(tail, box.writes_results, 0), step->number};
-    write_record(room->end, numbers, END_NUMBERS, PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail));
-    Py_DECREF(tail);
+    Tail tail;
+    if (!entry) return 0;
+    finish_tail(&tail, text_of_value(output, entry->not_secret, box.dumps, tail.bytes, box.limit), box.writes_results);
+    Py_DECREF((PyObject *)entry);
+    if (tail.size < 0 || !is_our_slot(step->slot)) return 0;
+    int64_t numbers[] = {step->ended - step->started, packed(&tail, 0), step->number};
+    write_record(room->end, numbers, END_NUMBERS, &tail);
     step->slot = NULL;
     PyObject *given = (PyObject *)room;
     PyObject *done = call_unseen(box.give_back, &given, 1);
@@ -262,7 +245,7 @@ int box_ends(Step *step, PyObject *value, PyObject *taken)
 static PyObject *close_box(PyObject *Py_UNUSED(module), PyObject *owner)
 {
     if (box.owner != owner || !owner) Py_RETURN_NONE;
-    PyObject *parts[] = {box.owner, box.nodes, box.free, box.take, box.give_back, box.other_slot, box.dumps, box.options, box.hasher};
+    PyObject *parts[] = {box.owner, box.nodes, box.free, box.take, box.give_back, box.other_slot, box.dumps};
     Py_buffer map = box.map;
     memset(&box, 0, sizeof(box));
     PyBuffer_Release(&map);
@@ -273,15 +256,15 @@ static PyObject *close_box(PyObject *Py_UNUSED(module), PyObject *owner)
 static PyObject *open_box(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {
-        "owner", "map", "nodes", "free", "take", "give_back", "other_slot", "dumps", "options", "hasher", "keep", "limit",
+        "owner", "map", "nodes", "free", "take", "give_back", "other_slot", "dumps", "keep", "limit",
         "writes_results", NULL,
     };
-    PyObject *owner, *nodes, *free, *take, *give_back, *other_slot, *dumps, *options, *hasher;
+    PyObject *owner, *nodes, *free, *take, *give_back, *other_slot, *dumps;
     Py_buffer map;
     Py_ssize_t keep, limit;
     int writes_results;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Ow*OOOOOOOOnnp:open_box", names, &owner, &map, &nodes, &free, &take,
-                                     &give_back, &other_slot, &dumps, &options, &hasher, &keep, &limit, &writes_results))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Ow*OOOOOOnnp:open_box", names, &owner, &map, &nodes, &free, &take,
+                                     &give_back, &other_slot, &dumps, &keep, &limit, &writes_results))
         return NULL;
     if (box_is_open()) {
         PyBuffer_Release(&map);
@@ -295,10 +278,8 @@ static PyObject *open_box(PyObject *Py_UNUSED(module), PyObject *args, PyObject 
     box.give_back = Py_NewRef(give_back);
     box.other_slot = Py_NewRef(other_slot);
     box.dumps = Py_NewRef(dumps);
-    box.options = Py_NewRef(options);
-    box.hasher = Py_NewRef(hasher);
     box.keep = keep;
-    box.limit = limit;
+    box.limit = limit < ROOM ? limit : ROOM;
     box.writes_results = writes_results;
     box.owner = Py_NewRef(owner);
     Py_RETURN_NONE;
@@ -327,6 +308,7 @@ static int entry_traverse(Entry *entry, visitproc visit, void *arg)
     Py_VISIT(entry->owner);
     Py_VISIT(entry->names);
     Py_VISIT(entry->bound_names);
+    Py_VISIT(entry->defaults);
     Py_VISIT(entry->not_secret);
     return 0;
 }
@@ -336,6 +318,7 @@ static int entry_clear(Entry *entry)
     Py_CLEAR(entry->owner);
     Py_CLEAR(entry->names);
     Py_CLEAR(entry->bound_names);
+    Py_CLEAR(entry->defaults);
     Py_CLEAR(entry->not_secret);
     return 0;
 }
@@ -366,6 +349,7 @@ static PyMemberDef entry_members[] = {
     {"owner", T_OBJECT, offsetof(Entry, owner), 0, NULL},
     {"names", T_OBJECT, offsetof(Entry, names), 0, NULL},
     {"bound_names", T_OBJECT, offsetof(Entry, bound_names), 0, NULL},
+    {"defaults", T_OBJECT, offsetof(Entry, defaults), 0, NULL},
     {"not_secret", T_OBJECT, offsetof(Entry, not_secret), 0, NULL},
     {"number", T_LONGLONG, offsetof(Entry, number), 0, NULL},
     {"is_written", T_BOOL, offsetof(Entry, is_written), 0, NULL},
@@ -388,9 +372,7 @@ static PyMethodDef functions[] = {
 
 int add_box(PyObject *module)
 {
-    if (!(str_entry = PyUnicode_InternFromString("entry")) || !(str_reset = PyUnicode_InternFromString("reset"))
-        || !(str_update = PyUnicode_InternFromString("update")) || !(str_digest = PyUnicode_InternFromString("digest"))
-        || !(str_erase = PyUnicode_InternFromString("erase"))) return -1;
+    if (!(str_entry = PyUnicode_InternFromString("entry")) || !(str_erase = PyUnicode_InternFromString("erase"))) return -1;
     SlotBaseType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &slot_spec, NULL);
     EntryBaseType = SlotBaseType ? (PyTypeObject *)PyType_FromModuleAndSpec(module, &entry_spec, NULL) : NULL;
     if (!EntryBaseType || PyModule_AddFunctions(module, functions) < 0

@@ -134,6 +134,20 @@ int step_ends(Subject *subject, PyObject *step, PyObject *value);
 int step_ends_stream(Subject *subject, PyObject *step, PyObject *returned);  /* NULL: it was closed */
 void step_fails(Subject *subject, PyObject *step);  /* the exception stays raised, or is replaced by a newer one of the host's */
 
+/* --- text.c ------------------------------------------------------------------------------------------------------- */
+
+enum { MOST_KEYS = 32 };                /* of an object */
+
+Py_ssize_t text_of_value(PyObject *value, PyObject *not_secret, PyObject *dumps, char *room, Py_ssize_t size);
+Py_ssize_t text_of_payload(PyObject *names, PyObject *const *values, PyObject *not_secret, PyObject *dumps, char *room,
+                           Py_ssize_t size);
+
+/* --- blake3.c ----------------------------------------------------------------------------------------------------- */
+
+enum { DIGEST = 32, SHORT_TEXT = 1024 };
+
+void hash_short(const unsigned char *text, Py_ssize_t size, unsigned char digest[DIGEST]);
+
 /* --- box.c -------------------------------------------------------------------------------------------------------- */
 
 int box_is_open(void);

@@ -1,0 +1,165 @@
+/* Canonical JSON text of a snapshot, byte for byte as flowtrace/values/json.py has it from orjson, into a given room.
+ *
+ * A value that JSON does not have as it is, of which a key may be secret, or that has no room, has no text here. */
+#include "native.h"
+#include <string.h>
+
+typedef struct {
+    char *at, *end;
+    PyObject *not_secret;               /* a set of the keys that may stand in the text */
+    PyObject *dumps;                    /* orjson's function, for floats: it has rules of its own for exponents */
+} Text;
+
+/* Each function here returns 1, or 0 where there is no text: an exception may be raised then. */
+
+static inline int add(Text *text, const char *bytes, Py_ssize_t count)
+{
+    if (text->end - text->at < count) return 0;
+    memcpy(text->at, bytes, (size_t)count);
+    text->at += count;
+    return 1;
+}
+
+static int add_escaped(Text *text, Py_UCS4 letter)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *short_form = letter == '"' ? "\\\"" : letter == '\\' ? "\\\\" : letter == '\n' ? "\\n" : letter == '\t' ? "\\t"
+        : letter == '\r' ? "\\r" : letter == '\b' ? "\\b" : letter == '\f' ? "\\f" : NULL;
+    char long_form[] = {'\\', 'u', '0', '0', digits[letter >> 4 & 1], digits[letter & 15]};
+    return short_form ? add(text, short_form, 2) : add(text, long_form, sizeof(long_form));
+}
+
+static inline int is_escaped(Py_UCS4 letter) { return letter < 0x20 || letter == '"' || letter == '\\'; }
+
+/* UTF-8 (RFC 3629). A lone surrogate has no form in it. */
+static int add_beyond_ascii(Text *text, Py_UCS4 letter)
+{
+    char bytes[4];
+    int count = letter < 0x800 ? 2 : letter < 0x10000 ? 3 : 4;
+    if (letter >= 0xD800 && letter < 0xE000) return 0;
+    for (int at = count - 1; at > 0; at--, letter >>= 6) bytes[at] = (char)(0x80 | (letter & 0x3F));
+    bytes[0] = (char)((count == 2 ? 0xC0 : count == 3 ? 0xE0 : 0xF0) | letter);
+    return add(text, bytes, count);
+}
+
+static int add_letters(Text *text, PyObject *value)
+{
+    Py_ssize_t count = PyUnicode_GET_LENGTH(value);
+    if (PyUnicode_IS_ASCII(value)) {
+        const char *letters = PyUnicode_DATA(value);
+        Py_ssize_t plain = 0;
+        while (plain < count && !is_escaped((unsigned char)letters[plain])) plain++;
+        if (plain == count) return add(text, letters, count);
+    }
+    for (Py_ssize_t at = 0; at < count; at++) {
+        Py_UCS4 letter = PyUnicode_READ_CHAR(value, at);
+        char byte = (char)letter;
+        if (!(is_escaped(letter) ? add_escaped(text, letter) : letter < 0x80 ? add(text, &byte, 1) : add_beyond_ascii(text, letter)))
+            return 0;
+    }
+    return 1;
+}
+
+static int add_string(Text *text, PyObject *value) { return add(text, "\"", 1) && add_letters(text, value) && add(text, "\"", 1); }
+
+static int add_integer(Text *text, PyObject *value)
+{
+    int is_large;
+    long long number = PyLong_AsLongLongAndOverflow(value, &is_large);
+    unsigned long long rest = number < 0 ? 0 - (unsigned long long)number : (unsigned long long)number;
+    char digits[20];
+    int at = sizeof(digits);
+    do digits[--at] = (char)('0' + rest % 10); while (rest /= 10);
+    return !is_large && (number >= 0 || add(text, "-", 1)) && add(text, digits + at, (Py_ssize_t)sizeof(digits) - at);
+}
+
+static int add_float(Text *text, PyObject *value)
+{
+    PyObject *bytes = PyObject_CallOneArg(text->dumps, value);
+    int did = bytes && PyBytes_CheckExact(bytes) && add(text, PyBytes_AS_STRING(bytes), PyBytes_GET_SIZE(bytes));
+    Py_XDECREF(bytes);
+    return did;
+}
+
+static int add_value(Text *text, PyObject *value);
+
+static int add_list(Text *text, PyObject *const *items, Py_ssize_t count)
+{
+    if (!add(text, "[", 1)) return 0;
+    for (Py_ssize_t at = 0; at < count; at++)
+        if ((at && !add(text, ",", 1)) || !add_value(text, items[at])) return 0;
+    return add(text, "]", 1);
+}
+
+typedef struct { PyObject *key, *value; } Member;
+
+/* Members in the order of their keys' letters, which is that of their bytes in UTF-8. */
+static void sort(Member *members, int count)
+{
+    for (int next = 1; next < count; next++) {
+        Member member = members[next];
+        int at = next;
+        for (; at > 0 && PyUnicode_Compare(members[at - 1].key, member.key) > 0; at--) members[at] = members[at - 1];
+        members[at] = member;
+    }
+}
+
+static int add_object(Text *text, Member *members, int count)
+{
+    sort(members, count);
+    if (!add(text, "{", 1)) return 0;
+    for (int at = 0; at < count; at++)
+        if ((at && !add(text, ",", 1)) || !add_string(text, members[at].key) || !add(text, ":", 1)
+            || !add_value(text, members[at].value)) return 0;
+    return add(text, "}", 1);
+}
+
+static int add_dict(Text *text, PyObject *dict)
+{
+    Member members[MOST_KEYS];
+    Py_ssize_t at = 0;
+    int count = 0;
+    if (PyDict_Size(dict) > MOST_KEYS) return 0;
+    for (Member member; PyDict_Next(dict, &at, &member.key, &member.value); members[count++] = member)
+        if (!PyUnicode_CheckExact(member.key) || PySet_Contains(text->not_secret, member.key) != 1) return 0;
+    return add_object(text, members, count);
+}
+
+static int add_value(Text *text, PyObject *value)
+{
+    PyTypeObject *type = Py_TYPE(value);
+    return type == &PyUnicode_Type ? add_string(text, value)
+        : type == &PyLong_Type ? add_integer(text, value)
+        : value == Py_None ? add(text, "null", 4)
+        : value == Py_True ? add(text, "true", 4)
+        : value == Py_False ? add(text, "false", 5)
+        : type == &PyFloat_Type ? add_float(text, value)
+        : type == &PyDict_Type ? add_dict(text, value)
+        : type == &PyList_Type || type == &PyTuple_Type
+            ? add_list(text, PySequence_Fast_ITEMS(value), PySequence_Fast_GET_SIZE(value)) : 0;
+}
+
+static Py_ssize_t length_of(Text *text, const char *room, int did)
+{
+    if (did) return text->at - room;
+    PyErr_Clear();  /* no memory: no code of the host's has run */
+    return -1;
+}
+
+/* Write the text of a value; its length, or -1 where it has none. */
+Py_ssize_t text_of_value(PyObject *value, PyObject *not_secret, PyObject *dumps, char *room, Py_ssize_t size)
+{
+    Text text = {room, room + size, not_secret, dumps};
+    return length_of(&text, room, add_value(&text, value));
+}
+
+/* The same for the object of at most MOST_KEYS parameters, of which no name is secret. */
+Py_ssize_t text_of_payload(PyObject *names, PyObject *const *values, PyObject *not_secret, PyObject *dumps, char *room,
+                           Py_ssize_t size)
+{
+    Text text = {room, room + size, not_secret, dumps};
+    Member members[MOST_KEYS];
+    Py_ssize_t count = PyTuple_GET_SIZE(names);
+    for (Py_ssize_t at = 0; at < count; at++) members[at] = (Member){PyTuple_GET_ITEM(names, at), values[at]};
+    return length_of(&text, room, add_object(&text, members, (int)count));
+}
