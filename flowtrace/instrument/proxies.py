@@ -16,7 +16,7 @@ import wrapt
 from flowtrace.calls.core import NATIVE
 from flowtrace.calls.kinds import kind_of
 from flowtrace.calls.subject import Subject
-from flowtrace.host.objects import RECEIVER_NAMES
+from flowtrace.host.objects import MISSING, RECEIVER_NAMES, class_attribute
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import SWITCH
 from flowtrace.instrument.subjects import if_on
@@ -26,6 +26,8 @@ if NATIVE is None:
 
 MakeSubject = Callable[[Any], Subject]
 """Takes a callable, and makes the subject that its calls are recorded as."""
+_BINDING: Final[Any] = class_attribute(wrapt.FunctionWrapper, "_self_binding")
+"""Where wrapt, in C, says how a wrapper binds; MISSING in its Python twin, where each wrapper says so itself."""
 _IMPLICIT: Final[dict[str, type]] = {
     "__new__": staticmethod,
     "__init_subclass__": classmethod,
@@ -68,6 +70,12 @@ class _BoundTracedFunction(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg
         receiver = getattr(self.__wrapped__, "__self__", None)
         copied = deepcopy(receiver, memo)
         return self if copied is receiver else self._self_parent.__get__(copied, type(copied))
+
+
+def _shown_binding(self: Any) -> str:
+    """Return how a decorator made with wrapt binds when it is around one of ours: as it would around the callable."""
+    binding: str = _BINDING.__get__(self)
+    return "function" if type(self.__wrapped__) is FunctionType else binding
 
 
 class _StandIn:
@@ -118,7 +126,8 @@ class TracedFunction(_StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
         wrapper = _wrapper_for(function, subject)
         if type(wrapped) is FunctionType:
             # To wrapt, a "builtin" has no __self__ to look for: a failed look costs more than all the rest of its call.
-            super(wrapt.FunctionWrapper, self).__init__(wrapped, None, wrapper, SWITCH, "builtin")  # type: ignore[call-arg]
+            binding = "function" if _BINDING is MISSING else "builtin"
+            super(wrapt.FunctionWrapper, self).__init__(wrapped, None, wrapper, SWITCH, binding)  # type: ignore[call-arg]
         else:
             super().__init__(wrapped, wrapper, enabled=SWITCH)  # type: ignore[arg-type]  # only its truth is looked at
         self._self_subject = subject
@@ -126,12 +135,8 @@ class TracedFunction(_StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
         subject.takes_receiver = _names_receiver(wrapped) if takes_receiver is None else takes_receiver
         subject.is_bound = is_bound
 
-    @property
-    def _self_binding(self) -> Any:  # type: ignore[override]
-        """Say how this binds, to another wrapper of wrapt's that comes around it."""
-        if type(self.__wrapped__) is FunctionType:
-            return "function"
-        return wrapt.FunctionWrapper._self_binding.__get__(self)  # type: ignore[attr-defined]  # not in wrapt's stubs
+    if _BINDING is not MISSING:
+        _self_binding = property(_shown_binding)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind as a function does: to a real method, which costs less than a bound wrapper too."""
