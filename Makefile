@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-SUITES ?= toolz asyncstdlib attrs
+SUITES ?= toolz asyncstdlib attrs click jinja2 tenacity sqlparse more-itertools
 
 VERSION := $(shell $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) and print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 BUILD := .venv/$(VERSION)-build

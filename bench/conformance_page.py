@@ -126,14 +126,30 @@ def groups(found: dict[str, Any]) -> dict[str, tuple[int, int]]:
     return {group: (passed, failed) for group, (passed, failed) in counted.items()}
 
 
+def compared(results: dict[str, Any]) -> list[Any]:
+    """Return the checks that the run of all decorators had: `--own` may know more."""
+    had = [modes[peers.TRACING]["columns"] for modes in results["peers"].values()]
+    return [column for column in COLUMNS if all(column.__name__ in each for each in had)]
+
+
+def compared_scenarios(results: dict[str, Any]) -> list[str]:
+    """Return the scenarios that it had."""
+    had = {name for modes in results["peers"].values() for name in modes[peers.TRACING]["scenarios"]}
+    return [name for name in scenarios.SCENARIOS if name in had]
+
+
 def by_check(results: dict[str, Any], mode: str) -> str:
     """Return the table of the checks in one mode."""
     found = {name: modes[mode] for name, modes in results["peers"].items() if mode in modes}
     body = [
-        [title(column), *(count(*each["columns"][column.__name__]) for each in found.values())] for column in COLUMNS
+        [title(column), *(count(*each["columns"][column.__name__]) for each in found.values())]
+        for column in compared(results)
     ]
     counted = [groups(each) for each in found.values()]
-    body += [[f"scenarios: {group}", *(count(*each[group]) for each in counted)] for group in counted[0]]
+    body += [
+        [f"scenarios: {group}", *(count(*each[group]) for each in counted)]
+        for group in dict.fromkeys(name.partition(":")[0] for name in compared_scenarios(results))
+    ]
     body.append(["**passed**", *(f"{totals(each)[0]:,}" for each in found.values())])
     body.append(["**failed**", *(f"**{totals(each)[1]:,}**" for each in found.values())])
     return table(["check", *found], body)
@@ -152,7 +168,7 @@ def by_scenario(results: dict[str, Any]) -> str:
     found = {name: modes[peers.TRACING]["scenarios"] for name, modes in results["peers"].items()}
     body = [
         [name, *("n/a" if name not in each else "fails" if each[name] else SAME for each in found.values())]
-        for name in scenarios.SCENARIOS
+        for name in compared_scenarios(results)
     ]
     return table(["scenario", *found], body)
 
@@ -164,7 +180,7 @@ def failing(results: dict[str, Any]) -> str:
         found = modes[peers.TRACING]
         parts.append(f"### {name} {found['version']}\n")
         by_reason: dict[str, list[str]] = {}
-        for column in COLUMNS:
+        for column in compared(results):
             if example := found["examples"].get(column.__name__):
                 reason = f"{example['shape']}, {example['binding']}: {code(example['problem'])}"
                 counted = count(*found["columns"][column.__name__])
@@ -184,7 +200,8 @@ def failing(results: dict[str, Any]) -> str:
 def set_up(results: dict[str, Any]) -> str:
     """Return the versions, and how each decorator was run."""
     body = []
-    for peer in peers.CHECKED:
+    shown = [peer for peer in peers.CHECKED if peer.name in results["peers"]]
+    for peer in shown:
         found = results["peers"][peer.name][peers.TRACING]
         off = peer.modes.get(peers.OFF, peer.never_off)
         body.append(
@@ -192,7 +209,7 @@ def set_up(results: dict[str, Any]) -> str:
         )
     text = table(["decorator", "package", "written", "tracing", "off"], body).replace("|--:", "|---")
     reasons = []
-    for peer in peers.CHECKED:
+    for peer in shown:
         left_out = results["peers"][peer.name][peers.TRACING]["not applicable"]
         by_reason: dict[str, list[str]] = {}
         for use, number in left_out.items():
@@ -207,8 +224,13 @@ def text(results: dict[str, Any]) -> str:
         [
             INTRO.format(summary=page.summary(results["own"])),
             page.section(results["own"]),
-            HOW.format(rows=results["rows"], columns=len(COLUMNS), scenarios=len(scenarios.SCENARIOS), same=SAME),
-            "\n".join(f"- *{title(column)}*: {sentence(column)}." for column in COLUMNS) + "\n",
+            HOW.format(
+                rows=results["rows"],
+                columns=len(compared(results)),
+                scenarios=len(compared_scenarios(results)),
+                same=SAME,
+            ),
+            "\n".join(f"- *{title(column)}*: {sentence(column)}." for column in compared(results)) + "\n",
             "### While tracing\n",
             by_check(results, peers.TRACING),
             "### By call shape, while tracing\n",

@@ -139,6 +139,29 @@ def test_all_that_a_call_needs_is_loaded_by_the_first_one(tmp_path):
     assert done.stdout == "[]\n"
 
 
+def test_an_import_of_the_programs_own_sees_nothing_of_the_first_call_and_cannot_fail_it(tmp_path):
+    program = """
+        import builtins, flowtrace
+
+        real, seen = builtins.__import__, []
+
+        def only_names(name):  # a call from within a function would fail
+            seen.append(name)
+            return real(name)
+
+        @flowtrace.traced_node
+        def twice(number):
+            return number * 2
+
+        builtins.__import__ = only_names
+        twice(2)
+        print(builtins.__import__ is only_names, seen)
+        """
+    done = run_program(tmp_path, program, FLOWTRACE_MODE="always", FLOWTRACE_OUT="t.json")
+    assert done.stdout == "True []\n"
+    assert [step.operation for step in flowtrace.load_trace(tmp_path / "t.json").steps] == ["twice"]
+
+
 # --- modules that are recognised
 
 

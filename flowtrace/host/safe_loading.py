@@ -7,9 +7,10 @@ no importing thread for another one: each has a lock of its own, and the fork on
 
 from __future__ import annotations
 
+import builtins
 from _thread import interrupt_main
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from importlib import import_module
 from threading import Lock, Timer, get_ident
@@ -25,6 +26,7 @@ MAX_WAIT: Final = 10.0
 """For how many seconds a fork waits: the importing thread may itself wait for a lock of the forking one."""
 REFUSAL: Final = "flowtrace records in the main interpreter only, not in a subinterpreter"
 _PAUSE: Final = 0.001
+_IMPORT: Final = builtins.__import__
 
 
 class _State:
@@ -107,10 +109,22 @@ def load_once(load: Callable[[], object]) -> bool:
     if load not in _STATE.loaded:
         if _STATE.is_cut_off:
             return False
-        with no_fork():
+        with no_fork(), _real_imports():
             load()
         _STATE.loaded.add(load)
     return True
+
+
+@contextmanager
+def _real_imports() -> Iterator[None]:
+    """Import as Python did when flowtrace was loaded: a program's own `__import__` might see it, or fail in it."""
+    theirs = builtins.__import__
+    builtins.__import__ = _IMPORT
+    try:
+        yield
+    finally:
+        if builtins.__import__ is _IMPORT:  # else the program has put another one there meanwhile
+            builtins.__import__ = theirs
 
 
 def _before_fork() -> None:

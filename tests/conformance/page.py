@@ -1,7 +1,7 @@
 """The part of the conformance page that is about flowtrace alone.
 
-``python -m conformance.page``, from the folder ``tests``, runs everything on the implementation in use and prints what
-it found as JSON.
+`main` runs everything on the implementation in use and prints what it found as JSON; `run_both` starts a process for
+each implementation.
 """
 
 from __future__ import annotations
@@ -32,12 +32,11 @@ NAMES = [mode.name for mode in MODES]
 
 def run_both() -> dict[str, Found]:
     """Run everything on both implementations, each in a process of its own."""
-    command = [sys.executable, "-m", "conformance.page"]
-    folder = Path(__file__).parent.parent
+    # At the end of the path: tests/typing would hide the standard library.
+    code = "import sys; sys.path.append(sys.argv[1]); from conformance import page; page.main()"
+    command = [sys.executable, "-c", code, str(Path(__file__).parent.parent)]
     running = {
-        name: subprocess.Popen(
-            command, cwd=folder, env=os.environ | {"FLOWTRACE_PURE": value}, stdout=subprocess.PIPE, text=True
-        )
+        name: subprocess.Popen(command, env=os.environ | {"FLOWTRACE_PURE": value}, stdout=subprocess.PIPE, text=True)
         for name, value in IMPLEMENTATIONS.items()
     }
     found = {}
@@ -187,7 +186,3 @@ def _depths(both: dict[str, Found]) -> str:
         parts = [both[name]["left"][kind][mode] for name in IMPLEMENTATIONS for mode in ("off", "on")]
         lines.append(f"| {kind} | {' | '.join(f'{part:.0%}' for part in parts)} |")
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    main()
