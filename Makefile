@@ -16,7 +16,7 @@ DEV := .venv/$(VERSION)-dev
 PEERS := .venv/$(VERSION)-peers
 
 # What goes into the wheel; folders are listed too, so that a removed file counts as a change.
-SOURCES := pyproject.toml $(wildcard README.md LICENSE) \
+SOURCES := pyproject.toml setup.py $(wildcard README.md LICENSE) \
 	$(shell find flowtrace -name __pycache__ -prune -o -name "*.so" -prune -o -print)
 WHEEL = $(DIST)/flowtrace-*.whl
 TRACE := artifacts/trace.json
@@ -39,7 +39,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .PHONY: help
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
-		while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+		while IFS='|' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 # --- what people call ------------------------------------------------------------------------
 
@@ -70,6 +70,10 @@ test: $(TEST)/.groups ## build the wheel, install it, run pytest against it: a p
 test-all: $(TEST)/.groups ## the same with every combinatorial case and all that takes long
 	@$(PYTEST) --all $(ARGS)
 	@$(if $(ARGS),,FLOWTRACE_PURE=1 $(PYTEST) $(BOTH))
+
+.PHONY: native-checks
+native-checks: $(TEST)/.groups ## look for faults of the native core: sanitizers, a debug Python, no memory, random programs
+	@$(TEST)/bin/python tests/native/run.py --installer $(BUILD)/bin/python $(ARGS)
 
 .PHONY: kill-loop
 kill-loop: $(TEST)/.groups ## kill programs that write traces, 1,000 times, and look at every file
@@ -118,6 +122,12 @@ format: $(DEV)/.groups ## format the code and apply ruff's safe fixes
 .PHONY: wheel
 wheel: $(DIST)/.built ## build the wheel and the source archive into dist/
 	@ls $(DIST)/flowtrace-*
+
+.PHONY: wheel-pure
+wheel-pure: | $(BUILD)/.ready ## build the wheel without the native core, for every platform, and the source archive
+	@$(call pip,$(BUILD)) --group build
+	@FLOWTRACE_BUILD_PURE=1 $(BUILD)/bin/python -m build --no-isolation --outdir dist/pure .
+	@rm -rf build
 
 .PHONY: clean
 clean: ## remove all that make made

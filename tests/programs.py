@@ -8,6 +8,9 @@ import sys
 import textwrap
 from pathlib import Path
 
+# A warning is an error. But a child of multiprocessing's has a main module that Python 3.15 warns of by itself.
+WARNINGS = ("-W", "error", "-W", "ignore:Module globals is missing a __spec__.loader:DeprecationWarning")
+
 
 def run_program(folder, *parts, arguments=(), code=0, **environment):
     """Run a program as `try_program` does. Checks the exit code."""
@@ -22,7 +25,7 @@ def try_program(folder, *parts, arguments=(), **environment):
     script.write_text("\n".join(map(textwrap.dedent, parts)), encoding="utf-8")
     variables = {name: value for name, value in os.environ.items() if not name.startswith("FLOWTRACE_")}
     return subprocess.run(
-        [sys.executable, "-W", "error", str(script), *arguments],
+        [sys.executable, *WARNINGS, str(script), *arguments],
         cwd=folder,
         env=variables | environment,
         capture_output=True,

@@ -203,3 +203,16 @@ def test_no_stand_in_for_a_function_of_the_standard_library_sees_a_call(tmp_path
     assert done.stdout == "[]"
     written = sorted(path.name for path in (tmp_path / "out").glob("*.json")) if mode != "off" else []
     assert len(written) == (0 if mode == "off" else 3)
+
+
+def test_a_python_whose_datetime_is_built_in_is_fine(tmp_path):
+    """As Debian's is: then a class that is none of datetime's, the loader, is among the names of `_datetime`."""
+    program = """
+        import _datetime
+        from importlib.machinery import BuiltinImporter
+        _datetime.__loader__ = BuiltinImporter
+        import datetime, flowtrace
+        from flowtrace.host.system import datetime as copy
+        assert copy.datetime is datetime.datetime
+    """
+    run_program(tmp_path, program)

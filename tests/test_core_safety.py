@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import importlib.util
+import os
 import signal
 import sys
 import threading
@@ -123,7 +124,7 @@ def test_threads_share_the_core():
 
 
 STORM = """
-import contextlib, gc, signal
+import gc, signal
 import flowtrace
 from flowtrace.recording.current import CURRENT
 from flowtrace.recording.state import running
@@ -141,7 +142,10 @@ def numbers(count):
     yield from range(count)
 
 def ring(number, frame):
-    raise Alarm
+    while frame is not None:  # outside the storm nobody would take it up
+        if frame.f_code is storm.__code__:
+            raise Alarm
+        frame = frame.f_back
 
 def storm():
     arrived = 0
@@ -157,15 +161,12 @@ flowtrace.configure(mode="on", out_path="trace.json")
 storm()
 arrived = 0
 signal.signal(signal.SIGALRM, ring)
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
 try:
-    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
     arrived = storm()
 except Alarm:
     arrived += 1
-for _ in range(100):  # one may ring while the timer is being stopped
-    with contextlib.suppress(Alarm):
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        break
+signal.setitimer(signal.ITIMER_REAL, 0)
 gc.collect()
 print(arrived > 0, running(), CURRENT.get())
 """
@@ -232,3 +233,126 @@ def test_a_second_copy_of_the_core_is_refused():
 def test_what_the_core_can_not_use_is_an_error(call):
     with pytest.raises((TypeError, ValueError)):
         call()
+
+
+FORKS = """
+import os, sys
+import flowtrace
+from flowtrace.recording.current import CURRENT
+from flowtrace.recording.state import running
+
+class Slow:
+    "No snapshot by reference: Python code of ours takes it."
+    def __init__(self):
+        self.items = [1, {"a": 2}]
+
+@flowtrace.traced_node
+def plain(value):
+    return value
+
+@flowtrace.traced_node
+def fails(value):
+    raise LookupError("expected")
+
+@flowtrace.traced_node
+def numbers(value):
+    yield plain(value)
+    yield value
+
+def calls():
+    value = Slow()
+    assert plain(value) is value
+    assert list(numbers(value)) == [value, value]
+    try:
+        fails(value)
+    except LookupError as error:
+        assert error.args == ("expected",)
+
+def traced_from(instruction):
+    "Fork at this instruction of the calls. Return how many there were, and whether the child did all of them."
+    seen, child = 0, None
+
+    def look(frame, event, argument):
+        nonlocal seen, child
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            seen += 1
+            if seen == instruction:
+                sys.settrace(None)
+                child = os.fork()
+                frame.f_trace = None
+        return look
+
+    sys.settrace(look)
+    try:
+        calls()
+    finally:
+        sys.settrace(None)
+        if child == 0:
+            failed = sys.exception() is not None or running() != [] or CURRENT.get() is not None
+            os._exit(failed)
+    return seen, child is None or os.waitpid(child, 0)[1] == 0
+
+flowtrace.configure(mode="on", out_path="trace.json", capture_inputs=True)
+calls()
+total, _ = traced_from(0)
+step = max(1, total // 150)
+wrong = [at for at in range(1, total, step) if not traced_from(at)[1]]
+assert running() == [] and CURRENT.get() is None
+print(total > 500, wrong)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_at_any_instruction_leaves_both_processes_whole(tmp_path):
+    assert run_program(tmp_path, FORKS).stdout == "True []\n"
+
+
+SMALL_STACKS = """
+import asyncio, contextlib, sys, threading, warnings
+import flowtrace
+from flowtrace.recording.current import CURRENT
+from flowtrace.recording.state import running
+
+warnings.simplefilter("ignore")  # coroutines that the limit left unstarted
+
+@flowtrace.traced_node
+def plain(depth):
+    return plain(depth + 1)
+
+@flowtrace.traced_node
+def stream(depth):
+    yield from stream(depth + 1)
+
+@flowtrace.traced_node
+async def later(depth):
+    return await later(depth + 1)
+
+class Service:
+    @flowtrace.traced_node
+    def handle(self, *values, depth=0):
+        return self.handle([object()], depth=depth + 1)
+
+ENDED = []
+
+def work():
+    for call in (lambda: plain(0), lambda: list(stream(0)), lambda: later(0).send(None), Service().handle):
+        try:
+            call()
+        except RecursionError:
+            ENDED.append(CURRENT.get())
+
+sys.setrecursionlimit(20_000)
+for mode in ("off", "on", "always"):
+    flowtrace.configure(mode=mode, out_path="trace.json", buffer_size=10)
+    for size in (128, 256):
+        threading.stack_size(size * 1024)
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+print(len(ENDED), set(ENDED), running())
+"""
+
+
+def test_a_small_stack_ends_with_a_recursion_error(tmp_path):
+    assert run_program(tmp_path, SMALL_STACKS).stdout == "24 {None} []\n"

@@ -31,6 +31,55 @@ def test_a_process_pool_runs_whatever_is_decorated(method, tmp_path):
         assert of_child.run.pid != trace.run.pid
 
 
+def test_what_a_fork_server_loads_writes_into_no_file_of_its_parent(tmp_path):
+    tmp_path.joinpath("loaded_first.py").write_text(LOADED_FIRST)
+    run_program(tmp_path, PRELOAD, FLOWTRACE_OUT=str(tmp_path / "t.json"), FLOWTRACE_MODE="always")
+    parent, server, worker = by_process(tmp_path, "t")
+    assert parent == "t.json"
+    assert [step.operation for step in flowtrace.load_trace(tmp_path / parent).steps] == ["parents"]
+    assert {
+        tuple(step.operation for step in flowtrace.load_trace(tmp_path / name).steps) for name in (server, worker)
+    } == {("loaded",), ("workers",)}
+
+
+LOADED_FIRST = """
+from flowtrace import traced_node
+
+@traced_node(operation="loaded")
+def loaded():
+    pass
+
+@traced_node(operation="workers")
+def workers():
+    pass
+
+loaded()
+"""
+PRELOAD = """
+    import multiprocessing
+    from flowtrace import traced_node
+
+    @traced_node(operation="parents")
+    def parents():
+        pass
+
+    def work():
+        import loaded_first
+        loaded_first.workers()
+
+    if __name__ == "__main__":
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["loaded_first"])
+        process = context.Process(target=work)
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        from multiprocessing.forkserver import _forkserver
+        _forkserver._stop()  # so that it has ended, and written, before we do
+        parents()
+"""
+
+
 def written(folder):
     return sorted(path.name for path in folder.iterdir() if path.suffix == ".json")
 

@@ -71,7 +71,7 @@ def _copy_of_datetime() -> Any:
     copy = copy_of(import_module("_datetime"))
     for name, cls in vars(copy).items():
         if isinstance(cls, type):
-            setattr(copy, name, next(base for base in cls.__mro__ if base.__module__ == "datetime"))
+            setattr(copy, name, next((base for base in cls.__mro__ if base.__module__ == "datetime"), cls))
     return copy
 
 

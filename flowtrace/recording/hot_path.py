@@ -283,7 +283,8 @@ def record_failure(step: Step, error: BaseException) -> None:
             processor.finish(step)
         step.stream = None
         recorder.buffer.add(step)
-        add_to_run(step, "ok" if step.expected else outcome_of(error))
+        # A recursion that went too deep leaves no room to write: the end of the run does it, further up.
+        add_to_run(step, "ok" if step.expected else outcome_of(error), at_once=not isinstance(error, RecursionError))
     except Exception as fault:
         forget(step)
         report_fault("record the error of a call", fault)
@@ -323,8 +324,14 @@ def _leave(step: Step) -> bool:
     return False
 
 
-def add_to_run(step: Step, outcome: str | None = None) -> None:
-    """Add a finished step to its run, and write what must be written now."""
+def add_to_run(step: Step, outcome: str | None = None, at_once: bool = True) -> None:
+    """Add a finished step to its run, and write what must be written now.
+
+    Args:
+        step: what has ended.
+        outcome: that of an exception; None for a result.
+        at_once: the first failure of a run is written now, and not only at the run's end.
+    """
     run = step.run
     if outcome is None and run is not None and not (step.owns_run or step.issues or run.is_over):
         run.buffer.add(step)
@@ -339,7 +346,9 @@ def add_to_run(step: Step, outcome: str | None = None) -> None:
     if run is None:  # its run is over, or could not be opened
         return
     run.buffer.add(step)
-    if failed and (not run.failed or not run.written):
+    if failed and not at_once:
+        run.failed = True
+    elif failed and (not run.failed or not run.written):
         run.failed = True
         STATE.throttle.write(run, outcome or "failed", ended=False)
     if run.is_over:

@@ -27,6 +27,8 @@ _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC",
 _UNNAMED: Final = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC if hasattr(os, "O_TMPFILE") else None
 _NO_FSYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EROFS})
 _HOLDS_FOLDERS: Final = {os.open, os.stat, os.unlink, os.rmdir} <= os.supports_dir_fd and os.listdir in os.supports_fd
+# The process from which multiprocessing forks its workers: since 3.15 it loads the main module, too.
+_IS_FORK_SERVER: Final = any("from multiprocessing.forkserver import main" in part for part in sys.orig_argv)
 _LONGEST_NAME_KEPT: Final = 80  # in bytes, as file systems count
 
 PLACEHOLDERS: Final = {
@@ -49,7 +51,7 @@ def is_child_process() -> bool:
     if multiprocessing is None:
         return False
     named = multiprocessing.current_process().name != "MainProcess"
-    return named or multiprocessing.parent_process() is not None
+    return named or _IS_FORK_SERVER or multiprocessing.parent_process() is not None
 
 
 def render_path(template: str, *, run_id: str, flow_id: str, timestamp: str) -> str:

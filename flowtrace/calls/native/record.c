@@ -102,7 +102,10 @@ int fast_begin(Subject *subject, PyObject *const *args, Py_ssize_t count, PyObje
 /* Put a finished step into its run, and write what must be written now. */
 static int settle(Step *step)
 {
-    if (ring_add(core.ring, step) < 0) { PyErr_Clear(); return 0; }
+    PyObject *ring = Py_XNewRef(core.ring);  /* a step that it lets go of may run code that exchanges it */
+    int failed = ring && ring_add(ring, step) < 0;
+    Py_XDECREF(ring);
+    if (failed) { PyErr_Clear(); return 0; }
     if (!is_set(step->run) && !is_set(step->rest) && !core.is_always)
         return PyList_GET_SIZE(core.holds) ? call_out(callouts.write_due, NULL, NULL) : 0;
     if (is_set(step->run) && !step->owns_run && !is_set(step->rest)) {
@@ -340,6 +343,7 @@ static PyObject *open_fast_path(PyObject *Py_UNUSED(module), PyObject *args)
 static PyObject *close_fast_path(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     core.is_open = 0;
+    Py_CLEAR(core.ring);  /* the values in it belong to a recorder that may be gone */
     Py_RETURN_NONE;
 }
 

@@ -1,0 +1,1 @@
+"""Looking for faults of the native core: `make native-checks`."""
