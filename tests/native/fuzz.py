@@ -2,8 +2,8 @@
 
     python tests/native/fuzz.py [--seed N] [--programs N | --seconds N]
 
-Prints one line for each program: its seed and a hash of what it did and what was recorded of it. The same seeds give the
-same lines with the native core and with its pure twin, which `run.py` compares.
+Prints one line for each program: its seed and a hash of what it did and what was recorded of it. The same seeds give
+the same lines with the native core and with its pure twin, which `run.py` compares.
 """
 
 from __future__ import annotations

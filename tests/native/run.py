@@ -44,7 +44,9 @@ def run(command, **environment):
     variables = {name: value for name, value in os.environ.items() if not name.startswith("FLOWTRACE_")}
     done = subprocess.run(command, env=variables | environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}\nended with {done.returncode}\n{done.stdout[-5000:]}\n{done.stderr[-9000:]}")
+        raise RuntimeError(
+            f"{' '.join(command)}\nended with {done.returncode}\n{done.stdout[-5000:]}\n{done.stderr[-9000:]}"
+        )
     return done.stdout
 
 
