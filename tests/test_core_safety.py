@@ -299,7 +299,7 @@ total, _ = traced_from(0)
 step = max(1, total // 150)
 wrong = [at for at in range(1, total, step) if not traced_from(at)[1]]
 assert running() == [] and CURRENT.get() is None
-print(total > 500, wrong)
+print(total > 50, wrong)
 """
 
 
