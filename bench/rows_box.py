@@ -47,13 +47,13 @@ BOX = Session(
             "on, with the black box, capture and redaction",
             "what flowtrace adds to the undecorated call / what OpenTelemetry's decorator adds to it with its SDK, "
             "a batch processor and an exporter that drops",
-            at_most(1 / 5),
+            at_most(1 / 15),
         ),
         Row(
             "box-hashed",
             "on, with the black box, hashes alone",
             "the same without capture: both values are redacted and hashed at the call",
-            at_most(1 / 5),
+            at_most(1 / 10),
         ),
     ),
     take_box,

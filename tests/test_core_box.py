@@ -145,6 +145,8 @@ ATOMS = (
     | st.booleans()
     | st.integers()
     | st.floats()
+    | st.decimals(-(10**13), 10**13, places=4).map(float)
+    | st.sampled_from([0.0, -0.0, 1e15, 1e14, -1e14, 0.001, 1e-4, 1e-5, 0.1 + 0.2, 5e-324])
     | st.text(max_size=20)
     | st.sampled_from(
         ["\ud800", "password", "$py", 2**63 - 1, 2**63, -(2**63), 2**64, "x" * 3900, "é" * 2100, "\U0001f40d"]
@@ -227,6 +229,14 @@ def test_a_text_of_any_length_has_the_hash_of_the_library(lengths, tmp_path):
     written = [(step.input_hash.value, step.output_hash.value) for step in recover(tmp_path / "app.ring").steps]
     values = ["x" * length for length in lengths]
     assert written == [(flowtrace.hash_value({"value": value}), flowtrace.hash_value(value)) for value in values]
+
+
+@needs_native
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(floats=st.lists(st.floats() | st.decimals(-(10**15), 10**15, places=5).map(float), min_size=15, max_size=15))
+def test_floats_have_the_text_of_orjson(floats):
+    calls = [("one", value) for value in floats]
+    assert ring_of(calls, True, **POLICIES[1]) == ring_of(calls, False, **POLICIES[1])
 
 
 PROGRAM = """

@@ -7,7 +7,7 @@
 typedef struct {
     char *at, *end;
     PyObject *not_secret;               /* a set of the keys that may stand in the text */
-    PyObject *dumps;                    /* orjson's function, for floats: it has rules of its own for exponents */
+    PyObject *dumps;                    /* orjson's function, for floats of many digits */
 } Text;
 
 /* Each function here returns 1, or 0 where there is no text: an exception may be raised then. */
@@ -62,19 +62,35 @@ static int add_letters(Text *text, PyObject *value)
 
 static int add_string(Text *text, PyObject *value) { return add(text, "\"", 1) && add_letters(text, value) && add(text, "\"", 1); }
 
+/* Write a number, with its last digits, so many as there are places, behind a point. */
+static int add_number(Text *text, long long number, int places)
+{
+    unsigned long long rest = number < 0 ? 0 - (unsigned long long)number : (unsigned long long)number;
+    char digits[24];
+    int at = sizeof(digits);
+    for (int place = 0; rest || place <= places; place++, rest /= 10) {
+        if (places && place == places) digits[--at] = '.';
+        digits[--at] = (char)('0' + rest % 10);
+    }
+    return (number >= 0 || add(text, "-", 1)) && add(text, digits + at, (Py_ssize_t)sizeof(digits) - at);
+}
+
 static int add_integer(Text *text, PyObject *value)
 {
     int is_large;
     long long number = PyLong_AsLongLongAndOverflow(value, &is_large);
-    unsigned long long rest = number < 0 ? 0 - (unsigned long long)number : (unsigned long long)number;
-    char digits[20];
-    int at = sizeof(digits);
-    do digits[--at] = (char)('0' + rest % 10); while (rest /= 10);
-    return !is_large && (number >= 0 || add(text, "-", 1)) && add(text, digits + at, (Py_ssize_t)sizeof(digits) - at);
+    return !is_large && add_number(text, number, 0);
 }
 
+/* Most floats of programs have few decimal places. Of at most 15 digits there is one float for each text, and a division
+ * of two integers that are exact is rounded as reading the text would be: if it gives the float, this is its text. */
 static int add_float(Text *text, PyObject *value)
 {
+    double real = PyFloat_AS_DOUBLE(value), scale = 10;
+    for (int places = 1; real != 0 && places <= 3 && real * scale < 1e15 && real * scale > -1e15; places++, scale *= 10) {
+        long long number = (long long)(real * scale + (real < 0 ? -0.5 : 0.5));
+        if ((double)number / scale == real) return add_number(text, number, places);
+    }
     PyObject *bytes = PyObject_CallOneArg(text->dumps, value);
     int did = bytes && PyBytes_CheckExact(bytes) && add(text, PyBytes_AS_STRING(bytes), PyBytes_GET_SIZE(bytes));
     Py_XDECREF(bytes);
