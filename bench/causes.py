@@ -30,9 +30,4 @@ CAUSES = {
     "scale-threads": _AT_THE_EDGE,
     "scale-tasks": "ten thousand tasks hold ten thousand steps and contexts, more than the caches of the processor do",
     "scale-depth": "at this depth the interpreter's own stack of frames grows by a piece, which it gives back at once",
-    "box-captured": _AT_THE_EDGE,
-    "box-hashed": (
-        "BLAKE3 of both values is taken at the call, 0.2 µs for each however short it is, with the payload's text "
-        "around the argument: a value that is not to stand in the file can't be hashed once its process is gone"
-    ),
 }
