@@ -2,21 +2,31 @@
 
 A value can only be theirs if its library is loaded. The form has dtype, shape and BLAKE3 hash of the buffer, which is
 not copied; only columns of Python objects or with missing entries are hashed item by item.
+
+No method of a program's class runs: an object of a subclass is read through one of the library's own class, around the
+same data. What holds a column in a class of its own (an extension array) is opaque.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from functools import partial
+from sys import byteorder, modules
 from typing import Any, Final
 
-from flowtrace.host.objects import class_name, inherits, root_package
+from flowtrace.host.objects import class_name, inherits, instance_dict, mro, root_package
 from flowtrace.values import digest
 from flowtrace.values.forms import Form, HashOf, Labelled, NamedParts, Opaque, Pairs, Tag, WrittenAs, state
 
 _CHUNK: Final = 1 << 16
 _LONGEST_ROW: Final = 1000
-_POLARS_NUMBERS: Final = frozenset({"Float32", "Float64", *(f"{u}Int{n}" for u in ("", "U") for n in (8, 16, 32, 64))})
+_POLARS_NUMBERS: Final = {"Float32": "f", "Float64": "d"} | {
+    f"{unsigned}Int{bits}": code
+    for unsigned, codes in (("", "bhiq"), ("U", "BHIQ"))
+    for bits, code in zip((8, 16, 32, 64), codes, strict=True)
+}
+"""The dtypes of polars that are plain numbers, with the type code of `array`."""
 
 
 def _tag(kind: str, value: object, fields: dict[str, Any], base: type) -> Tag:
@@ -100,7 +110,8 @@ def _ndarray(value: Any, numpy: Any) -> Form:
     if cls is not numpy.ndarray:
         fields["class"] = class_name(cls)
         if inherits(cls, numpy.ma.MaskedArray):
-            fields["mask"] = numpy.ma.getmaskarray(value)
+            mask = instance_dict(value).get("_mask", numpy.ma.nomask)
+            fields["mask"] = numpy.zeros(base.shape, bool) if mask is numpy.ma.nomask else numpy.asarray(mask)
         elif root_package(cls) != "numpy" and (more := state(value, below=numpy.ndarray)):
             fields["state"] = more
     return Tag("array", sorted(fields.items()))
@@ -120,20 +131,51 @@ def _buffer_hash(base: Any, numpy: Any) -> str:
 def _pandas(value: Any, pandas: Any) -> Form | None:
     cls = type(value)
     if inherits(cls, pandas.DataFrame):
-        series = [value.iloc[:, at] for at in range(len(value.columns))]
+        frame = _as_own(value, pandas.DataFrame)
+        series = [frame.iloc[:, at] for at in range(len(frame.columns))]
         forms = [WrittenAs(item, _column(item, pandas)) for item in series]
-        columns = list(zip(value.columns, forms, strict=True))
-        fields = {"columns": Pairs(columns, ordered=True), "index": value.index, "names": list(value.columns.names)}
+        columns = list(zip(frame.columns, forms, strict=True))
+        fields = {"columns": Pairs(columns, ordered=True), "index": frame.index, "names": list(frame.columns.names)}
         return _tag("pandas.frame", value, fields, pandas.DataFrame)
     if inherits(cls, pandas.Series):
-        fields = {"index": value.index, "name": value.name, "values": _labelled(value.name, value, _row(value, pandas))}
+        one = _as_own(value, pandas.Series)
+        fields = {"index": one.index, "name": one.name, "values": _labelled(one.name, one, _row(one, pandas))}
         return _tag("pandas.series", value, fields, pandas.Series)
     if inherits(cls, pandas.Index):
+        value = _own_index(value, cls)
         names = tuple(value.names)
         fields = {"names": list(names), "values": _labelled(names, value, _column(value, pandas))}
-        mine = root_package(cls) == "pandas"
-        return Tag("pandas.index", list(fields.items())) if mine else _tag("pandas.index", value, fields, pandas.Index)
+        if root_package(cls) != "pandas":
+            fields = {"class": class_name(cls), **fields}
+        return Tag("pandas.index", list(fields.items()))
     return _pandas_scalar(value, cls, pandas)
+
+
+def _as_own(value: Any, base: Any) -> Any:
+    """Return a frame or a series of pandas' own class around the same data, without ``attrs``, which pandas copies."""
+    attributes = instance_dict(value)
+    own = base._from_mgr(attributes["_mgr"], attributes["_mgr"].axes)
+    if "_name" in attributes:
+        object.__setattr__(own, "_name", attributes["_name"])
+    return own
+
+
+def _own_index(value: Any, cls: type) -> Any:
+    """Return an index of pandas' own class around the same data."""
+    if root_package(cls) == "pandas":
+        return value
+    base: Any = next(base for base in mro(cls) if root_package(base) == "pandas")
+    attributes = instance_dict(value)
+    return base._simple_new(attributes["_data"], attributes.get("_name"))
+
+
+def _is_own_array(values: Any, pandas: Any) -> bool:
+    """Return True if pandas or NumPy holds the values of a series or an index, and not a class of the program."""
+    if inherits(type(values), pandas.Series):
+        array = values._mgr.blocks[0].values
+    else:
+        array = instance_dict(values).get("_data")
+    return array is None or root_package(type(array)) in ("pandas", "numpy")
 
 
 def _labelled(name: Any, value: object, form: object) -> object:
@@ -173,6 +215,8 @@ def _pandas_scalar(value: Any, cls: type, pandas: Any) -> Form | None:
 
 
 def _column(values: Any, pandas: Any) -> Form:
+    if not _is_own_array(values, pandas):
+        return Opaque(class_name(type(values)))
     dtype = values.dtype
     fields: dict[str, object] = {"dtype": str(dtype)}
     if isinstance(dtype, pandas.CategoricalDtype):
@@ -199,16 +243,55 @@ def _range(index: Any) -> Form:
 def _polars(value: Any, polars: Any) -> Form | None:
     cls = type(value)
     if inherits(cls, polars.DataFrame):
-        columns = [(series.name, series) for series in value.get_columns()]
+        own = value if cls is polars.DataFrame else polars.DataFrame._from_pydf(instance_dict(value)["_df"])
+        columns = [(series.name, series) for series in own.get_columns()]
         return _tag("polars.frame", value, {"columns": Pairs(columns, ordered=True)}, polars.DataFrame)
     if inherits(cls, polars.Series):
-        dtype = value.dtype
-        plain = str(dtype) in _POLARS_NUMBERS and value.null_count() == 0
-        content = value.to_numpy() if plain else HashOf(value.to_list())
-        values = _labelled(value.name, value, content)
-        fields = {"dtype": str(dtype), "name": value.name, "size": len(value), "values": values}
+        own = _own_series(value, cls, polars)
+        values = _labelled(own.name, own, _polars_values(own, polars))
+        fields = {"dtype": str(own.dtype), "name": own.name, "size": len(own), "values": values}
         return _tag("polars.series", value, fields, polars.Series)
     return None
+
+
+def _own_series(value: Any, cls: type, polars: Any) -> Any:
+    return value if cls is polars.Series else polars.Series._from_pyseries(instance_dict(value)["_s"])
+
+
+def _polars_values(series: Any, polars: Any) -> object:
+    """Return the values of a series; moments as the integers that they are, since Python may not have them."""
+    series = _polars_raw(series, polars)
+    kind = str(series.dtype)
+    if kind not in _POLARS_NUMBERS or series.null_count():
+        return HashOf(series.to_list())
+    if "numpy" in modules:
+        return series.to_numpy()
+    # as NumPy would have it, which polars would load for that
+    code = _POLARS_NUMBERS[kind]
+    numbers = array(code, series.to_list())
+    size = numbers.itemsize
+    order = "|" if size == 1 else "<" if byteorder == "little" else ">"
+    letter = "f" if code in "fd" else "u" if code.isupper() else "i"
+    content = digest.hash_buffer(memoryview(numbers).cast("B"))
+    return Tag("array", [("blake3", content), ("dtype", f"{order}{letter}{size}"), ("shape", [len(numbers)])])
+
+
+def _polars_raw(series: Any, polars: Any) -> Any:
+    raw = _without_moments(series.dtype, polars)
+    return series if raw == series.dtype else series.cast(raw)
+
+
+def _without_moments(dtype: Any, polars: Any) -> Any:
+    """Return a dtype with integers in the place of dates, times and durations, on every level."""
+    if dtype.is_temporal():
+        return polars.Int32 if dtype == polars.Date else polars.Int64
+    if dtype == polars.List:
+        return polars.List(_without_moments(dtype.inner, polars))
+    if dtype == polars.Array:
+        return polars.Array(_without_moments(dtype.inner, polars), dtype.size)
+    if dtype == polars.Struct:
+        return polars.Struct({field.name: _without_moments(field.dtype, polars) for field in dtype.fields})
+    return dtype
 
 
 def _arrow(value: Any, pyarrow: Any) -> Form | None:
@@ -227,10 +310,7 @@ def _arrow(value: Any, pyarrow: Any) -> Form | None:
 def _arrow_array(kind: str, dtype: Any, chunks: list[Any], size: int, pyarrow: Any) -> Form:
     """Describe the items of all chunks as one array: where it is cut makes no difference."""
     types = pyarrow.types
-    if types.is_temporal(dtype) and not types.is_interval(dtype):
-        # as the integers that they are: Arrow would load pandas to make Python objects of them
-        raw = pyarrow.int32() if dtype.bit_width == 32 else pyarrow.int64()
-        chunks = [chunk.view(raw) for chunk in chunks]
+    chunks = [_arrow_raw(chunk, pyarrow) for chunk in chunks]
     flat = chunks[0].type if chunks else dtype
     if (types.is_integer(flat) or types.is_floating(flat)) and not any(chunk.null_count for chunk in chunks):
         hasher = digest.Hasher()
@@ -242,6 +322,32 @@ def _arrow_array(kind: str, dtype: Any, chunks: list[Any], size: int, pyarrow: A
     else:
         content = HashOf([item for chunk in chunks for item in chunk.to_pylist()])
     return Tag(kind, [("size", size), ("type", str(dtype)), ("values", content)])
+
+
+def _arrow_raw(chunk: Any, pyarrow: Any) -> Any:
+    """Return an array with its values in place, and integers for moments."""
+    if pyarrow.types.is_dictionary(chunk.type):
+        chunk = chunk.dictionary_decode()
+    raw = _arrow_without_moments(chunk.type, pyarrow)
+    return chunk if chunk.type == raw else chunk.view(raw)
+
+
+def _arrow_without_moments(dtype: Any, pyarrow: Any) -> Any:
+    """Return a type with integers in the place of moments, on every level: Arrow would load pandas to make objects."""
+    types = pyarrow.types
+    if types.is_temporal(dtype) and not types.is_interval(dtype):
+        return pyarrow.int32() if dtype.bit_width == 32 else pyarrow.int64()
+    if types.is_struct(dtype):
+        return pyarrow.struct([item.with_type(_arrow_without_moments(item.type, pyarrow)) for item in dtype])
+    if types.is_map(dtype):
+        inner = (_arrow_without_moments(part, pyarrow) for part in (dtype.key_type, dtype.item_type))
+        return pyarrow.map_(*inner, keys_sorted=dtype.keys_sorted)
+    if types.is_list(dtype) or types.is_large_list(dtype) or types.is_fixed_size_list(dtype):
+        item = dtype.value_field.with_type(_arrow_without_moments(dtype.value_type, pyarrow))
+        if types.is_fixed_size_list(dtype):
+            return pyarrow.list_(item, dtype.list_size)
+        return pyarrow.list_(item) if types.is_list(dtype) else pyarrow.large_list(item)
+    return dtype
 
 
 def _torch(value: Any, torch: Any) -> Form | None:
@@ -265,4 +371,61 @@ LIBRARIES: Final[dict[str, Callable[[Any, Any], Form | None]]] = {
     "polars": _polars,
     "pyarrow": _arrow,
     "torch": _torch,
+}
+
+
+def first_items(value: Any, cls: type, most: int) -> list[object]:
+    """Return the first items of an array or a series; no code of a program's class runs.
+
+    Args:
+        value: anything; any other value has none.
+        cls: its class.
+        most: how many rows, at most.
+    """
+    for package in map(root_package, mro(cls)):
+        if package in _FIRST and package in modules:
+            items = _FIRST[package](value, cls, modules[package], most)
+            return items if type(items) is list else [items]
+    return []
+
+
+def _first_of_numpy(value: Any, cls: type, numpy: Any, most: int) -> Any:
+    if not inherits(cls, numpy.ndarray) and not inherits(cls, numpy.generic):
+        return []
+    items = numpy.asarray(value)
+    return (items[:most] if items.shape else items).tolist()
+
+
+def _first_of_pandas(value: Any, cls: type, pandas: Any, most: int) -> Any:
+    if inherits(cls, pandas.Series):
+        items = _as_own(value, pandas.Series)
+    elif inherits(cls, pandas.Index):
+        items = _own_index(value, cls)
+    else:
+        return []
+    return items[:most].tolist() if _is_own_array(items, pandas) else []
+
+
+def _first_of_polars(value: Any, cls: type, polars: Any, most: int) -> Any:
+    return _polars_raw(_own_series(value, cls, polars)[:most], polars).to_list() if inherits(cls, polars.Series) else []
+
+
+def _first_of_arrow(value: Any, cls: type, pyarrow: Any, most: int) -> Any:
+    if inherits(cls, pyarrow.ChunkedArray):
+        chunks = value.slice(0, most).chunks
+    else:
+        chunks = [value.slice(0, most)] if inherits(cls, pyarrow.Array) else []
+    return [item for chunk in chunks for item in _arrow_raw(chunk, pyarrow).to_pylist()]
+
+
+def _first_of_torch(value: Any, cls: type, torch: Any, most: int) -> Any:
+    return (value[:most] if value.shape else value).tolist() if inherits(cls, torch.Tensor) else []
+
+
+_FIRST: Final[dict[str, Callable[[Any, type, Any, int], Any]]] = {
+    "numpy": _first_of_numpy,
+    "pandas": _first_of_pandas,
+    "polars": _first_of_polars,
+    "pyarrow": _first_of_arrow,
+    "torch": _first_of_torch,
 }

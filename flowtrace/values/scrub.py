@@ -8,10 +8,11 @@ from json import dumps as json_text
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
-from flowtrace.host.objects import inherits, mro, pairs_of, root_package
+from flowtrace.host.objects import inherits, pairs_of
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import re
 from flowtrace.values.forms import state
+from flowtrace.values.forms_arrays import first_items
 from flowtrace.values.redaction import MARKER, SecretNames
 
 LONGEST_TEXT: Final = 8192  # characters of an error's text, and so of a secret that it may hold
@@ -22,11 +23,6 @@ _SHORTEST_BESIDE: Final = 8  # of a key, an attribute of an object, a variable: 
 _MOST_TEXTS: Final = 1000
 _MOST_PARTS: Final = 20_000
 _DEEPEST_OBJECT: Final = 3
-_LISTS: Final = {
-    **dict.fromkeys(("numpy", "pandas", "torch"), "tolist"),
-    "polars": "to_list",
-    "pyarrow": "to_pylist",
-}
 _ORDINARY: Final = frozenset({"none", "null", "true", "false", "yes", "no", "on", "off", MARKER.lower()})
 _NO_TEXTS: Final = frozenset({"frames", "type", "relation"})
 _CUT_OFF: Final = re.compile(r"\.\.\. \(\d+ characters\)\Z")
@@ -122,10 +118,8 @@ def _items_of(value: Any, kind: type) -> list[object]:
     for base in (list, tuple, set, frozenset):
         if inherits(kind, base):
             return list(base.__iter__(value))
-    for package in map(root_package, mro(kind)):
-        if package in _LISTS and hasattr(value, _LISTS[package]):
-            items = getattr(value[:_MOST_TEXTS] if getattr(value, "shape", ()) else value, _LISTS[package])()
-            return items if type(items) is list else [items]
+    if items := first_items(value, kind, _MOST_TEXTS):
+        return items
     if inherits(kind, BaseException):
         return [BaseException.__dict__["args"].__get__(value)]
     return [int.__int__(value)] if inherits(kind, int) else []
