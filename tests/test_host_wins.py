@@ -380,7 +380,7 @@ def test_a_flow_that_cannot_start_lets_its_body_run(use, fault, monkeypatch, tra
     assert_nothing_is_left()
 
 
-@pytest.mark.parametrize("fault", ["recording.process.close_run", "recording.to_records.trace_bytes", "CLOCK.now"])
+@pytest.mark.parametrize("fault", ["recording.process.close_run", "recording.to_records.trace_text", "CLOCK.now"])
 def test_a_flow_that_cannot_end_ends_for_its_body(fault, monkeypatch, tracing):
     tracing("always")
     error = ValueError("mine")

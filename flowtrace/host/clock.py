@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import count
 from typing import Final
 
@@ -84,9 +85,13 @@ def parse_timestamp(text: str | None) -> int | None:
 
 def rfc3339(nanoseconds: int) -> str:
     """Return a time since the Unix epoch as RFC 3339 text in UTC, with microseconds."""
-    moment = datetime.datetime.fromtimestamp(nanoseconds // 1_000_000_000, datetime.UTC)
-    moment = moment.replace(microsecond=nanoseconds % 1_000_000_000 // 1000, tzinfo=None)
-    return moment.isoformat(timespec="microseconds") + "Z"
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{_whole_seconds(seconds)}.{rest // 1000:06d}Z"
+
+
+@lru_cache(maxsize=256)
+def _whole_seconds(seconds: int) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def step_id(number: int) -> str:

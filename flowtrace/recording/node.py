@@ -93,7 +93,7 @@ class Policy:
     """
 
     __slots__ = (
-        *("_redact", "buffer_bytes", "capture_inputs", "capture_outputs", "key"),
+        *("_redact", "_secret", "buffer_bytes", "capture_inputs", "capture_outputs", "key"),
         *("max_value_bytes", "processor", "redactor"),
     )
 
@@ -105,11 +105,13 @@ class Policy:
         self.key = None if config.hash_key is None else derive_key(config.hash_key)
         self.redactor = config.redactor
         self._redact = config.redact
+        self._secret = secret_names(config.redact)
         self.processor: StepProcessor | None = None
 
     def secret(self, *nodes: Node) -> SecretNames:
         """Return the test for names whose values are hidden in the steps of some nodes."""
-        return secret_names((*self._redact, *(name for node in nodes for name in node.redact)))
+        names = [name for node in nodes for name in node.redact]
+        return secret_names((*self._redact, *names)) if names else self._secret
 
     def captures_input(self, node: Node) -> bool:
         """Return True if a node's payloads are kept."""

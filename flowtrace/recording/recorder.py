@@ -337,7 +337,8 @@ class TraceRecorder:
                 return target
             with self._writing:
                 stored: dict[str, bytes] = {}
-                self._write_files(target, self._render(target, outcome, ended, stored), stored, in_turn)
+                content = self._content(target, outcome, ended, stored)
+                self._write_files(target, content, stored, in_turn, self._flush(ended))
                 if path is None:
                     self._retention.after_write(target, self.context.pack_ref, bool(stored))
         except Exception as error:
@@ -346,25 +347,38 @@ class TraceRecorder:
             return target
         return None
 
-    def _write_files(self, target: str, data: bytes, stored: dict[str, bytes], in_turn: files.InTurn) -> None:
+    def _flush(self, ended: bool) -> files.Flush:
+        if self.config.durable:
+            return files.Flush.FOLDER
+        return files.Flush.FILE if ended else files.Flush.NOTHING
+
+    def _write_files(
+        self,
+        target: str,
+        content: files.Content,
+        stored: dict[str, bytes],
+        in_turn: files.InTurn,
+        flush: files.Flush,
+    ) -> None:
         try:
-            files.write_atomically(target, data, in_turn)
+            files.write_atomically(target, content, in_turn, flush)
         except FileNotFoundError:  # another process removed the folder when it was empty: it is made again
-            files.write_atomically(target, data, in_turn)
+            files.write_atomically(target, content, in_turn, flush)
         for digest, payload in stored.items():  # or it took them for those of an older trace
             self._store(target, digest, payload)
 
     def _store(self, target: str, digest: str, data: bytes) -> str | None:
+        flush = files.Flush.FOLDER if self.config.durable else files.Flush.NOTHING
         try:
             try:
-                return write_payload(target, digest, data)
+                return write_payload(target, digest, data, flush)
             except FileNotFoundError:  # as above
-                return write_payload(target, digest, data)
+                return write_payload(target, digest, data, flush)
         except OSError as error:
             self._warn_of_failed_write(target, error)
             return None
 
-    def _render(self, target: str, outcome: str, ended: bool, stored: dict[str, bytes]) -> bytes:
+    def _content(self, target: str, outcome: str, ended: bool, stored: dict[str, bytes]) -> files.Content:
         steps, dropped = self.buffer.contents()
         end = CLOCK.now() if ended else None
         facts = to_records.RunFacts(self.run_id, self.started, end, outcome, dropped, self.overtaken)
@@ -376,7 +390,7 @@ class TraceRecorder:
             return relative
 
         in_flight = self._in_flight()
-        return to_records.trace_bytes(facts, self.context, steps, in_flight, self.policy, store)
+        return to_records.trace_text(facts, self.context, steps, in_flight, self.policy, store)
 
     def _warn_of_failed_write(self, path: str, error: Exception) -> None:
         """Log each cause once; runs whose paths come from one template share their causes."""

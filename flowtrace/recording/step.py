@@ -11,7 +11,6 @@ from flowtrace.recording.call_values import Snapshot, Stream, encode_state_delta
 from flowtrace.recording.failure import Failure
 from flowtrace.recording.node import Node
 from flowtrace.recording.state import STATE
-from flowtrace.trace.model import Step as StepRecord
 from flowtrace.trace.model import ValidationIssue
 from flowtrace.values.encoded import Encoded
 
@@ -91,7 +90,8 @@ class Step(StepBase):
         expected: the error is part of the node's contract.
         issues: validation issues, or None.
         state_delta: the last recorded state change.
-        record: its record in the trace, once it has ended and was written.
+        text: its text in the trace, once it has ended and was written, if that will not change.
+        secrets: what it hides, where it has a text.
         slot: its slot in the step processor, while it runs.
         held: bytes of memory that it holds, where the native core has counted them; else 0.
     """
@@ -119,7 +119,8 @@ class Step(StepBase):
     expected = _Rare(False)
     issues = _Rare[list[ValidationIssue] | None](None)
     state_delta = _Rare[Encoded | None](None)
-    record = _Rare[StepRecord | None](None)
+    text = _Rare[bytes | None](None)
+    secrets = _Rare[tuple[str, ...]](())
 
     def is_small(self) -> bool:
         """Return True if no value of the step is larger than a snapshot may be."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from threading import enumerate as living_threads
 from typing import Any, Final, NamedTuple
+
+from msgspec import Raw
 
 from flowtrace.host import log
 from flowtrace.host.clock import CLOCK, step_id
@@ -17,12 +19,13 @@ from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.step import Step
 from flowtrace.settings.config import TraceContext
 from flowtrace.settings.variables import git_sha
-from flowtrace.trace import model
+from flowtrace.trace import layout, model
 from flowtrace.values.digest import hash_bytes
 from flowtrace.values.encode import encode
 from flowtrace.values.encoded import MAX_DEPTH, Encoded
 from flowtrace.values.forms import Opaque
-from flowtrace.values.json import loads, pretty
+from flowtrace.values.json import is_deeper, loads
+from flowtrace.values.redaction import SecretNames
 from flowtrace.values.scrub import EVERYTHING, Scrubber, texts_in_environment
 
 Store = Callable[[str, bytes], str | None]
@@ -31,6 +34,7 @@ _platform: Final = copy_of(platform)
 host_name: Final[Callable[[], str]] = _platform.node
 python_version: Final[Callable[[], str]] = _platform.python_version
 _NO_FILE: Final = ", and no payload file could be written"
+_OF_A_RECORD: Final = 1000  # bytes of a step's text or record, beside its values
 
 
 @lru_cache(maxsize=1)
@@ -76,24 +80,24 @@ class _Shared(NamedTuple):
         policy: what to keep of values.
         store: writes payloads over the limit.
         threads: name by identifier, of the threads that are alive.
-        scrubber: removes what the steps hide from the texts of their errors.
     """
 
     policy: Policy
     store: Store
     threads: dict[int | None, str]
-    scrubber: Scrubber
 
 
-def trace_bytes(
+def trace_text(
     facts: RunFacts,
     context: TraceContext,
     steps: Iterable[Step],
     in_flight: Iterable[Step],
     policy: Policy,
     store: Store,
-) -> bytes:
-    """Return the bytes of a trace file.
+) -> Callable[[], Iterator[bytes]]:
+    """Return a function that yields the text of a trace file in pieces.
+
+    All values are looked at before it returns, since the text of an error may quote what any step hides.
 
     Args:
         facts: about the run.
@@ -104,20 +108,20 @@ def trace_bytes(
         store: writes payloads over the limit.
     """
     steps, in_flight = list(steps), list(in_flight)
-    threads = {thread.ident: thread.name for thread in living_threads()}
-    shared = _Shared(policy, store, threads, scrubber_of([*steps, *in_flight], policy))
-    trace = model.Trace(
+    envelope = model.Trace(
         trace_version=model.TRACE_VERSION,
         runner_version=own_version(),
         git_sha=git_sha(os.environ),
         pack=model.Pack(pack_ref=context.pack_ref, resolved_digest=context.resolved_digest),
         flow=model.Flow(id=context.flow_id, version=context.flow_version),
-        steps=[_safe_record(step, shared) for step in steps],
+        steps=[],
         run=_run(facts),
-        in_flight=[_safe_record(step, shared) for step in in_flight],
         dropped_steps=facts.dropped,
     )
-    return pretty(model.new_document(trace))
+    threads = {thread.ident: thread.name for thread in living_threads()}
+    texts = _StepTexts([*steps, *in_flight], _Shared(policy, store, threads))
+    count = len(steps)
+    return lambda: layout.trace_text(envelope, texts.between(0, count), texts.between(count, None))
 
 
 def _run(facts: RunFacts) -> model.Run:
@@ -133,54 +137,134 @@ def _run(facts: RunFacts) -> model.Run:
     )
 
 
+# --- what the steps hide
+
+
 def scrubber_of(steps: Iterable[Step], policy: Policy) -> Scrubber:
-    """Return a scrubber for the values that some steps hide; each value gets its canonical form for that.
+    """Return a scrubber for the values that some steps hide.
 
     Args:
         steps: the steps.
         policy: what to keep of their values.
     """
     steps = list(steps)
-    names = policy.secret(*dict.fromkeys(step.node for step in steps if step.node.redact))
+    names = _secret_names(steps, policy)
     texts = dict.fromkeys(texts_in_environment(os.environ, names))
     for step in steps:
-        try:
-            texts.update(dict.fromkeys(_hidden_texts(step, policy)))
-        except Exception as error:
-            log.internal_fault("find what a step hides", error)
-            texts[EVERYTHING] = None
+        texts.update(dict.fromkeys(_hidden_texts(step, policy)))
     return Scrubber(texts, names)
 
 
+def _secret_names(steps: Iterable[Step], policy: Policy) -> SecretNames:
+    return policy.secret(*dict.fromkeys(step.node for step in steps if step.node.redact))
+
+
 def _hidden_texts(step: Step, policy: Policy) -> tuple[str, ...]:
-    step.input = given = call_values.canonical_input(step.node, step.input, step.bound, policy)
-    secrets = given.secrets
-    if step.output is not None:
-        step.output = output = call_values.canonical_output(step.node, step.output, policy)
-        secrets += output.secrets
-    return secrets if step.state_delta is None else secrets + step.state_delta.secrets
-
-
-def _safe_record(step: Step, shared: _Shared) -> model.Step:
-    """Return a step's record; a fault in one step costs only its values, and not the other steps their file."""
-    if step.record is not None:  # it was made when the run's first failure was written
-        return step.record
+    if step.text is not None:
+        return step.secrets
     try:
-        record = _record(step, shared)
-        if step.ended and record.invocation_path is None is record.output_path:  # those belong to this one trace
-            step.record = record
-        return record
+        return _Values.of(step, policy).secrets
     except Exception as error:
-        log.internal_fault("make the record of a step", error)
-        step.input = encode(Opaque("unknown"))
-        step.output = None
-        return _record(step, shared)
+        log.internal_fault("find what a step hides", error)
+        return (EVERYTHING,)
 
 
-def _record(step: Step, shared: _Shared) -> model.Step:
-    node, policy = step.node, shared.policy
-    given = call_values.canonical_input(node, step.input, step.bound, policy)
-    step.input = given  # for a later write of the same run
+class _Values(NamedTuple):
+    """The values of a step in their canonical form."""
+
+    given: Encoded
+    output: Encoded | None
+    secrets: tuple[str, ...]
+
+    @classmethod
+    def of(cls, step: Step, policy: Policy) -> _Values:
+        given = call_values.canonical_input(step.node, step.input, step.bound, policy)
+        output = None if step.output is None else call_values.canonical_output(step.node, step.output, policy)
+        delta = step.state_delta
+        secrets = given.secrets
+        if output is not None and output.secrets:
+            secrets += output.secrets
+        return cls(given, output, secrets + delta.secrets if delta is not None and delta.secrets else secrets)
+
+    def bytes_kept(self) -> int:
+        return len(self.given.data or b"") + (0 if self.output is None else len(self.output.data or b""))
+
+
+# --- the texts of the steps
+
+
+class _StepTexts:
+    """Makes the texts of the steps of one trace: their values are looked at first, then they are written.
+
+    What the first look made is kept for the second, and the text of a finished step also for later writes of the same
+    run, up to the bytes of a buffer. Beyond it, a step is made again each time. The texts of errors and issues are
+    made last: they are scrubbed of all that any of the steps hides.
+    """
+
+    def __init__(self, steps: list[Step], shared: _Shared) -> None:
+        self._steps = steps
+        self._shared = shared
+        self._room = shared.policy.buffer_bytes - sum(len(step.text or b"") for step in steps)
+        names = _secret_names(steps, shared.policy)
+        self._hidden = dict.fromkeys(texts_in_environment(os.environ, names))
+        self._made = [self._look(step) for step in steps]
+        self._scrubber = Scrubber(self._hidden, names)
+
+    def between(self, start: int, end: int | None) -> Iterator[bytes]:
+        """Yield the texts of some of the steps."""
+        return map(self._text, self._steps[start:end], self._made[start:end])
+
+    def _look(self, step: Step) -> bytes | model.Step | None:
+        """Note what a step hides, and return its text or its record where there is room to keep that."""
+        text = step.text
+        if text is not None:
+            self._hide(step.secrets)
+            return text
+        try:
+            values = _Values.of(step, self._shared.policy)
+            self._hide(values.secrets)
+            self._room -= _OF_A_RECORD + values.bytes_kept()
+            return self._kept(step, values) if self._room > 0 else None
+        except Exception as error:
+            log.internal_fault("find what a step hides", error)
+            self._hide((EVERYTHING,))
+            return None
+
+    def _hide(self, secrets: tuple[str, ...]) -> None:
+        if secrets:
+            self._hidden.update(dict.fromkeys(secrets))
+
+    def _kept(self, step: Step, values: _Values) -> bytes | model.Step:
+        record = _record(step, values, self._shared)
+        # payload files belong to this one trace
+        if not step.ended or record.error is not None or record.validation_issues or _names_a_file(record):
+            return record
+        text = layout.step_text(record)
+        if values.secrets:
+            step.secrets = values.secrets
+        step.text = text
+        return text
+
+    def _text(self, step: Step, made: bytes | model.Step | None) -> bytes:
+        """Return a step's text; a fault in one step costs only its values, and not the other steps their file."""
+        if isinstance(made, bytes):
+            return made
+        try:
+            record = made or _record(step, _Values.of(step, self._shared.policy), self._shared)
+            return layout.step_text(_scrubbed(record, self._scrubber))
+        except Exception as error:
+            log.internal_fault("make the record of a step", error)
+            unknown = _Values(encode(Opaque("unknown")), None, ())
+            return layout.step_text(_scrubbed(_record(step, unknown, self._shared), self._scrubber))
+
+
+def _names_a_file(record: model.Step) -> bool:
+    return record.invocation_path is not None or record.output_path is not None
+
+
+def _record(step: Step, values: _Values, shared: _Shared) -> model.Step:
+    """Return the record of a step; secrets are still in the texts of its error and issues."""
+    node, policy, given = step.node, shared.policy, values.given
     duration = (step.ended or CLOCK.now()) - step.started
     record = model.Step(
         node_id=node.node_id,
@@ -203,17 +287,23 @@ def _record(step: Step, shared: _Shared) -> model.Step:
     if step.state_delta is not None:
         record.state_delta_hash = model.hash_record(step.state_delta.digest)
         record.redacted += [model.STATE_DELTA + pointer for pointer in step.state_delta.redacted]
-    _add_end(record, step, policy, shared.store)
-    _scrub(record, shared.scrubber)
+    if step.failure is not None:
+        code, message, details = step.failure
+        record.error = model.StepError(code=code, message=message, details=details)
+    if values.output is not None:
+        _add_output(record, values.output, shared)
     return record
 
 
-def _scrub(record: model.Step, scrubber: Scrubber) -> None:
-    """Remove secrets from the texts that came from the program."""
-    if record.error is not None:
-        record.error.message = scrubber.text(record.error.message)
-        record.error.details = scrubber.scrubbed(record.error.details)
-    record.validation_issues = [scrubbed_issue(issue, scrubber) for issue in record.validation_issues]
+def _scrubbed(record: model.Step, scrubber: Scrubber) -> model.Step:
+    """Return a record without secrets in the texts that came from the program."""
+    error = record.error
+    if error is not None:
+        error = model.StepError(
+            code=error.code, message=scrubber.text(error.message), details=scrubber.scrubbed(error.details)
+        )
+    issues = [scrubbed_issue(issue, scrubber) for issue in record.validation_issues]
+    return model.changed(record, error=error, validation_issues=issues)
 
 
 def scrubbed_issue(issue: model.ValidationIssue, scrubber: Scrubber) -> model.ValidationIssue:
@@ -240,22 +330,14 @@ def _stored_beside(value: Encoded, policy: Policy, store: Store) -> str | None:
     return store(hash_bytes(value.data).value, value.data)
 
 
-def _add_end(record: model.Step, step: Step, policy: Policy, store: Store) -> None:
-    """Add a step's output or its error."""
-    if step.failure is not None:
-        code, message, details = step.failure
-        record.error = model.StepError(code=code, message=message, details=details)
-    if step.output is None:
-        return
-    output = call_values.canonical_output(step.node, step.output, policy)
-    step.output = output
+def _add_output(record: model.Step, output: Encoded, shared: _Shared) -> None:
     record.output_hash = model.hash_record(output.digest)
     record.opaque += [model.OUTPUT + pointer for pointer in output.opaque]
     record.redacted += [model.OUTPUT + pointer for pointer in output.redacted]
-    if policy.capture_outputs:
-        record.output_path = _stored_beside(output, policy, store)
+    if shared.policy.capture_outputs:
+        record.output_path = _stored_beside(output, shared.policy, shared.store)
         if record.output_path is None:
-            record.output_json = json_or_cut(output, policy, _NO_FILE)
+            record.output_json = json_or_cut(output, shared.policy, _NO_FILE)
 
 
 def json_or_cut(encoded: Encoded, policy: Policy, remark: str = "") -> Any:
@@ -265,6 +347,9 @@ def json_or_cut(encoded: Encoded, policy: Policy, remark: str = "") -> Any:
         encoded: the value.
         policy: the limits.
         remark: added to the reason where the value could have gone beside the trace.
+
+    Returns:
+        Its text as `msgspec.Raw`, or the note.
     """
     if encoded.data is None:
         too_large = encoded.size > policy.buffer_bytes
@@ -272,18 +357,23 @@ def json_or_cut(encoded: Encoded, policy: Policy, remark: str = "") -> Any:
         return cut(reason, encoded.size)
     if encoded.size > policy.max_value_bytes:
         return cut(f"larger than FLOWTRACE_MAX_VALUE_BYTES{remark}", encoded.size)
-    return json_of(encoded.data)
+    return _too_deep(encoded.data) or Raw(encoded.data)
 
 
 def json_of(data: bytes) -> Any:
     """Return a value as it stands in the trace, from its canonical bytes; one that is too deep is cut."""
     try:
-        value = loads(data)
+        return _too_deep(data) or loads(data)
     except ValueError:
-        value = None
-    if (value is None and data != b"null") or _is_deep(value):
-        return cut(f"nested more than {MAX_DEPTH} levels", len(data))
-    return value
+        return _note_of_depth(data)
+
+
+def _too_deep(data: bytes) -> dict[str, Any] | None:
+    return _note_of_depth(data) if is_deeper(data, MAX_DEPTH - 1) else None
+
+
+def _note_of_depth(data: bytes) -> dict[str, Any]:
+    return cut(f"nested more than {MAX_DEPTH} levels", len(data))
 
 
 def cut(reason: str, size: int) -> dict[str, Any]:
@@ -294,16 +384,6 @@ def cut(reason: str, size: int) -> dict[str, Any]:
         size: its size in bytes.
     """
     return {"$py": "cut", "reason": reason, "size": size}
-
-
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        inner = [item for item in level if isinstance(item, list | dict)]
-        if not inner:
-            return False
-        level = [part for item in inner for part in (item.values() if isinstance(item, dict) else item)]
-    return True
 
 
 def _code_of(node: Node) -> model.Code | None:

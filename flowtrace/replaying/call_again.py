@@ -26,6 +26,7 @@ from flowtrace.settings.variables import MIB
 from flowtrace.trace.model import Hash, hash_record
 from flowtrace.values.digest import ALGORITHM
 from flowtrace.values.encoded import Encoded
+from flowtrace.values.json import loads
 
 MAX_ITEMS: Final = 1_000_000
 """A generator that yields more items counts as endless."""
@@ -60,7 +61,8 @@ class Rerun(NamedTuple):
 
     def shown(self, output: Encoded) -> Any:
         """Return an output as it stands in a trace."""
-        return json_or_cut(output, self.policy)
+        found = json_or_cut(output, self.policy)
+        return found if isinstance(found, dict) else loads(bytes(found))
 
 
 def _input_hash(step: Step, policy: Policy) -> Hash:

@@ -37,6 +37,7 @@ class ConfigChanges(TypedDict, total=False):
     max_files: int
     blackbox: str | os.PathLike[str] | None
     dump_signal: str | int | None
+    durable: bool
     redactor: Redactor | None
 
 
@@ -82,6 +83,7 @@ class TraceConfig:
         max_files: how many trace files are kept where ``out_path`` holds a placeholder.
         blackbox: ring file of the process-global recorder, with the same placeholders as ``out_path``; None for none.
         dump_signal: the signal that asks for a snapshot (``"USR1"``), also as a number; None for none.
+        durable: every write waits until the file and its name are on the disk.
         redactor: a function of a name and a value, called when a step is written. True hides the value; so does an
             error, or an answer that is no bool. It must neither change nor keep the value.
 
@@ -102,6 +104,7 @@ class TraceConfig:
     max_files: int = 100
     blackbox: str | None = None
     dump_signal: str | None = None
+    durable: bool = False
     redactor: Redactor | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:

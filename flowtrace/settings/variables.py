@@ -164,6 +164,14 @@ CONFIG_VARIABLES: Final = (
         "none",
         "Write a snapshot of the last steps and those in flight when the process gets this signal.",
     ),
+    Variable(
+        "FLOWTRACE_DURABLE",
+        "durable",
+        kinds.BOOLEAN,
+        "off",
+        "Every write waits until the trace and its name are on the disk. Without it, only the last write of a run waits, "
+        "for the content: a killed process loses nothing, a power cut may take the latest writes.",
+    ),
 )
 CONTEXT_VARIABLES: Final = (
     Variable(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from enum import Enum
 from functools import partial
 from stat import S_ISDIR, S_ISREG
 from types import TracebackType
@@ -38,6 +39,17 @@ PLACEHOLDERS: Final = {
     "{timestamp}": r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z",
 }
 InTurn = Callable[[Callable[[], None]], bool]
+Content = bytes | Callable[[], Iterable[bytes]]
+"""What a file will hold, or a function that makes it in pieces; it is called again where a first try did not go well."""
+_AT_ONCE: Final = 1 << 18  # bytes of small pieces that are written with one system call
+
+
+class Flush(Enum):
+    """What waits for the disk when a file is written. A process that is killed loses nothing even without."""
+
+    NOTHING = "nothing"
+    FILE = "file"
+    FOLDER = "file and folder"
 
 
 # --- path templates
@@ -222,19 +234,20 @@ def at_once(put: Callable[[], None]) -> bool:
     return True
 
 
-def write_atomically(path: str, data: bytes, in_turn: InTurn = at_once) -> None:
+def write_atomically(path: str, content: Content, in_turn: InTurn = at_once, flush: Flush = Flush.FILE) -> None:
     """Replace a file's content in one step: a reader sees all of the old content or all of the new one.
 
-    The bytes are written to a new file of mode 0600 in the same folder and flushed to the disk; then the file gets its
-    name. Missing folders are made with mode 0700. On failure the new file is removed and the old content stays. On
-    Linux the new file has no name until it is complete, so that even a killed process leaves no piece of it; where an
-    older file is replaced, the new one has a temporary name for the moment between two system calls.
+    The bytes are written to a new file of mode 0600 in the same folder; then the file gets its name. Missing folders
+    are made with mode 0700. On failure the new file is removed and the old content stays. On Linux the new file has no
+    name until it is complete, so that even a killed process leaves no piece of it; where an older file is replaced, the
+    new one has a temporary name for the moment between two system calls.
 
     Args:
         path: the file.
-        data: its new content.
+        content: its new content.
         in_turn: is given a function that puts the new file in its place; it either calls it and returns True, or
             returns False, and the new file is dropped.
+        flush: what has to be on the disk before this returns: nothing, the file's content, or also its name.
 
     Raises:
         OSError: the file can't be written, or the path belongs to something other than a file.
@@ -243,10 +256,11 @@ def write_atomically(path: str, data: bytes, in_turn: InTurn = at_once) -> None:
     make_folders(folder)
     refuse_special_file(path)
     temporary = temporary_beside(path)
+    new = _NewFile(content, flush)
     try:
-        written = _write_unnamed(folder, path, temporary, data, in_turn)
+        written = _write_unnamed(folder, path, temporary, new, in_turn)
         if not written:
-            _write_and_close(os.open(temporary, _CREATE, 0o600), data)
+            new.write_and_close(os.open(temporary, _CREATE, 0o600))
         if written != path and not in_turn(partial(os.replace, temporary, path)):
             os.unlink(temporary)
     except FileExistsError:  # what has the temporary name is not ours to remove
@@ -255,7 +269,8 @@ def write_atomically(path: str, data: bytes, in_turn: InTurn = at_once) -> None:
         with suppress(OSError):
             os.unlink(temporary)
         raise
-    _flush_folder(folder)
+    if flush is Flush.FOLDER:
+        _flush_folder(folder)
 
 
 def temporary_beside(path: str) -> str:
@@ -292,7 +307,7 @@ def refuse_special_file(path: str) -> None:
         raise OSError(errno.EINVAL, "is not a regular file", path)
 
 
-def _write_unnamed(folder: str, path: str, temporary: str, data: bytes, in_turn: InTurn) -> str:
+def _write_unnamed(folder: str, path: str, temporary: str, new: _NewFile, in_turn: InTurn) -> str:
     """Write a file that gets a name when it is complete: that of the path if it is free, else the temporary one.
 
     Returns:
@@ -317,22 +332,45 @@ def _write_unnamed(folder: str, path: str, temporary: str, data: bytes, in_turn:
             return temporary
         return ""
 
-    return _write_and_close(descriptor, data, finish)
+    return new.write_and_close(descriptor, finish)
 
 
-def _write_and_close(descriptor: int, data: bytes, finish: Callable[[], str] = lambda: "") -> str:
-    """Write to a new file, flush it to the disk, call ``finish``, close the file, and return what that returned."""
-    try:
-        _write_all(descriptor, data)
-        _flush_to_disk(descriptor)
-        finished = finish()
-    except BaseException:
-        with suppress(OSError):
+class _NewFile(NamedTuple):
+    """A file that is being written; see `write_atomically`."""
+
+    content: Content
+    flush: Flush
+
+    def write_and_close(self, descriptor: int, finish: Callable[[], str] = lambda: "") -> str:
+        """Write to an open file, flush it, call ``finish``, close the file, and return what that returned."""
+        try:
+            for chunk in self._chunks():
+                _write_all(descriptor, chunk)
+            if self.flush is not Flush.NOTHING:
+                _flush_to_disk(descriptor)
+            finished = finish()
+        except BaseException:
+            with suppress(OSError):
+                os.close(descriptor)
+            raise
+        with suppress(InterruptedError):  # the descriptor is closed all the same
             os.close(descriptor)
-        raise
-    with suppress(InterruptedError):  # the descriptor is closed all the same
-        os.close(descriptor)
-    return finished
+        return finished
+
+    def _chunks(self) -> Iterable[bytes]:
+        if isinstance(self.content, bytes):
+            yield self.content
+            return
+        waiting = bytearray()
+        for piece in self.content():
+            if len(waiting) + len(piece) > _AT_ONCE:
+                yield bytes(waiting)
+                waiting.clear()
+            if len(piece) > _AT_ONCE:
+                yield piece
+            else:
+                waiting += piece
+        yield bytes(waiting)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

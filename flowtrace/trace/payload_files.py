@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from flowtrace.errors import PayloadFileError
 from flowtrace.host.system import os, re
-from flowtrace.trace.files import FILE, Folder, is_ours, make_folders, read_up_to, write_atomically
+from flowtrace.trace.files import FILE, Flush, Folder, is_ours, make_folders, read_up_to, write_atomically
 from flowtrace.trace.model import INPUT, UNSET, Step, is_within
 from flowtrace.values.digest import hash_bytes
 from flowtrace.values.encode import TAG
@@ -33,7 +33,7 @@ def payload_folder(trace_path: str) -> str:
     return os.path.splitext(os.path.basename(trace_path))[0] + ".payloads"
 
 
-def write_payload(trace_path: str, digest: str, data: bytes) -> str:
+def write_payload(trace_path: str, digest: str, data: bytes, flush: Flush = Flush.NOTHING) -> str:
     """Write a payload file, unless it is there already.
 
     A file that is there already counts only if it holds the same bytes and belongs to this user alone: a link, or a
@@ -43,6 +43,7 @@ def write_payload(trace_path: str, digest: str, data: bytes) -> str:
         trace_path: the trace file.
         digest: hex hash of the payload.
         data: the payload's canonical JSON.
+        flush: what has to be on the disk before this returns.
 
     Returns:
         The payload file's path, relative to the folder of the trace, with forward slashes.
@@ -57,7 +58,7 @@ def write_payload(trace_path: str, digest: str, data: bytes) -> str:
     make_folders(folder)
     _refuse_foreign_folder(folder, parent or ".")
     if not _is_written(path, data):
-        write_atomically(path, data)
+        write_atomically(path, data, flush=flush)
     return f"{name}/{digest}.json"
 
 

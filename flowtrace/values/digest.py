@@ -68,10 +68,11 @@ class Hasher:
 
 def hash_bytes(data: bytes | bytearray, key: bytes | None = None) -> Digest:
     """Return the BLAKE3 hash of ``data``; keyed where a 32-byte ``key`` is given."""
-    threads = _threads(len(data))
+    if len(data) < _PARALLEL_FROM:
+        return Digest(hash_raw(data, key).hex(), ALGORITHM if key is None else KEYED_ALGORITHM)
     if key is None:
-        return Digest(blake3(data, max_threads=threads).hexdigest())
-    return Digest(blake3(data, key=key, max_threads=threads).hexdigest(), KEYED_ALGORITHM)
+        return Digest(blake3(data, max_threads=blake3.AUTO).hexdigest())
+    return Digest(blake3(data, key=key, max_threads=blake3.AUTO).hexdigest(), KEYED_ALGORITHM)
 
 
 _IDLE_HASHERS: Final = [blake3()]
@@ -81,7 +82,7 @@ One in use is not here, so that no thread shares it.
 """
 
 
-def hash_raw(data: bytes, key: bytes | None = None) -> bytes:
+def hash_raw(data: bytes | bytearray, key: bytes | None = None) -> bytes:
     """Return the 32 bytes of the BLAKE3 hash of a short text; keyed where a 32-byte ``key`` is given."""
     if key is not None:
         return blake3(data, key=key).digest()

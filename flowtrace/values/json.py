@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from flowtrace.host.signals import let_through
+from flowtrace.host.system import re
 
 EXACT_TYPES: Final = (
     orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -27,6 +28,9 @@ SCALARS: Final = frozenset(map(id, (str, int, float, bool, type(None))))
 CONTAINERS: Final = frozenset(map(id, (dict, list, tuple)))
 _MANY: Final = 1000  # from so many items on, a quick look at all of them pays
 _JSON_TYPES: Final = SCALARS | CONTAINERS
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
+_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
+_OTHER_BYTES: Final = bytes(code for code in range(256) if code not in b"[]{}")
 
 
 def plain(value: object) -> bytes | None:
@@ -76,6 +80,21 @@ def _escaped(document: Any) -> Any:
     if isinstance(document, dict):
         return {_escaped(name): _escaped(item) for name, item in document.items()}
     return [_escaped(item) for item in document] if isinstance(document, list) else document
+
+
+def is_deeper(data: bytes, levels: int) -> bool:
+    """Return True if JSON text is nested deeper than a number of levels, without making its objects."""
+    if data.count(b"[") + data.count(b"{") <= levels:
+        return False
+    brackets = _STRING.sub(b"", data).translate(_ONE_KIND, _OTHER_BYTES)
+    for _ in range(levels):
+        inner = brackets.replace(b"[]", b"")
+        if not inner:
+            return False
+        if len(inner) == len(brackets):
+            break
+        brackets = inner
+    return True
 
 
 def dumps_each(items: Collection[object]) -> list[bytes]:
