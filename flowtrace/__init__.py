@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from flowtrace.replaying.replay import replay
     from flowtrace.replaying.report import ReplayOutcome, ReplayReport, StepReplay
     from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode
-    from flowtrace.trace.model import Trace, ValidationIssue, json_schema, load_trace
+    from flowtrace.trace.model import Trace, ValidationIssue, json_schema
+    from flowtrace.trace.reading import load_trace
     from flowtrace.trace.rules import Finding, Severity
     from flowtrace.trace.validate import validate
     from flowtrace.values.codecs import register_codec
@@ -116,7 +117,8 @@ _HOMES = {
         "RingFileError",
         "TraceFileError",
     ),
-    "trace.model": ("Trace", "ValidationIssue", "json_schema", "load_trace"),
+    "trace.model": ("Trace", "ValidationIssue", "json_schema"),
+    "trace.reading": ("load_trace",),
     "recording.observer": ("ExecutionObserver", "FanOutObserver", "NodeEvent"),
     "recording.recorder": ("TraceRecorder",),
     "replaying.report": ("ReplayOutcome", "ReplayReport", "StepReplay"),

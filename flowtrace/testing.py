@@ -17,7 +17,8 @@ from flowtrace.recording.current import CURRENT
 from flowtrace.recording.state import STATE
 from flowtrace.settings.config import ConfigChanges, TraceMode
 from flowtrace.settings.kinds import LARGEST_NUMBER
-from flowtrace.trace.model import Trace, load_trace
+from flowtrace.trace.model import Trace
+from flowtrace.trace.reading import load_trace
 
 FIXED_START: Final = 1_700_000_000_000_000_000  # 2023-11-14T22:13:20Z
 TICK: Final = 1_000_000

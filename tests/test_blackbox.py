@@ -25,7 +25,8 @@ from flowtrace.blackbox.recover import trace_of
 from flowtrace.host import system
 from flowtrace.recording.state import STATE, release, running
 from flowtrace.recording.step import new_step
-from flowtrace.trace.model import new_document, parse_trace
+from flowtrace.trace.model import new_document
+from flowtrace.trace.reading import parse_trace
 from flowtrace.values.json import pretty
 from tests.programs import run_program
 

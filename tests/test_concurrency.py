@@ -17,7 +17,7 @@ from flowtrace.recording.current import CURRENT
 from flowtrace.recording.node import Node
 from flowtrace.recording.state import STATE, running
 from flowtrace.testing import recording
-from flowtrace.trace.model import parse_trace
+from flowtrace.trace.reading import parse_trace
 
 
 @traced_node(component="c", operation="leaf")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import flowtrace
 from flowtrace import Trace, TraceFileError, ValidationIssue, json_schema, load_trace, testing
-from flowtrace.trace.model import parse_trace, to_document
+from flowtrace.trace.model import to_document
+from flowtrace.trace.reading import parse_trace
 from flowtrace.values.json import pretty
 
 HASH = {"algorithm": "blake3", "value": "0" * 64}

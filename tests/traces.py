@@ -6,7 +6,7 @@ import json
 
 from blake3 import blake3
 
-from flowtrace.trace.model import parse_trace
+from flowtrace.trace.reading import parse_trace
 
 
 def hash_of(value, algorithm="blake3"):

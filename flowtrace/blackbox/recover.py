@@ -15,6 +15,7 @@ from flowtrace.host.system import open_file, os, re
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.to_records import cut, json_of
 from flowtrace.trace import files, model
+from flowtrace.trace.reading import parse_trace
 from flowtrace.values.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
 from flowtrace.values.json import pretty
 
@@ -252,7 +253,7 @@ def _is_unchanged(path: str) -> bool:
             return False
         data = file.read(LARGEST)
     try:
-        trace = model.parse_trace(data)
+        trace = parse_trace(data)
     except ValueError:
         return False
     run_id = trace.run.id if trace.run else ""

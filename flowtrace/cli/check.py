@@ -114,7 +114,8 @@ def _run(folder: Path, number: int, program: tuple[str, ...], auto: tuple[str, .
     from flowtrace.comparing.gather import gather
     from flowtrace.settings.config import TraceContext
     from flowtrace.trace.files import write_atomically
-    from flowtrace.trace.model import load_trace, to_document
+    from flowtrace.trace.model import to_document
+    from flowtrace.trace.reading import load_trace
     from flowtrace.values.json import pretty
 
     own = folder / f"run-{number}"

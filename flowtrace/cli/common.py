@@ -109,7 +109,7 @@ class TraceSource:
             TraceFileError: it is not a version 1 trace.
             UnreadableError, OSError: as `data` does.
         """
-        from flowtrace.trace.model import parse_trace
+        from flowtrace.trace.reading import parse_trace
 
         return parse_trace(self.data(), self.name)
 

@@ -11,6 +11,7 @@ from flowtrace.comparing.align import Pair, align, bounded, dropped_of, walk
 from flowtrace.comparing.evidence import Evidence, Side, code_text, error_of_unmatched
 from flowtrace.comparing.result import Aspect, Cause, CodeChange, Divergence, DivergenceKind, Group, Timing, TraceDiff
 from flowtrace.trace import model
+from flowtrace.trace.reading import load_trace
 
 MAX_DIVERGENCES: Final = 100
 _MAX_TIMINGS: Final = 20
@@ -65,7 +66,7 @@ def _side(trace: model.Trace | str | os.PathLike[str], name: str) -> Side:
     if isinstance(trace, model.Trace):
         return Side(trace, name, None)
     path = os.fspath(trace)
-    return Side(model.load_trace(path), path, path)
+    return Side(load_trace(path), path, path)
 
 
 @dataclass(slots=True)

@@ -86,11 +86,11 @@ def parse_timestamp(text: str | None) -> int | None:
 def rfc3339(nanoseconds: int) -> str:
     """Return a time since the Unix epoch as RFC 3339 text in UTC, with microseconds."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{_whole_seconds(seconds)}.{rest // 1000:06d}Z"
+    return f"{_text_of_seconds(seconds)}.{rest // 1000:06d}Z"
 
 
 @lru_cache(maxsize=256)
-def _whole_seconds(seconds: int) -> str:
+def _text_of_seconds(seconds: int) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).replace(tzinfo=None).isoformat(timespec="seconds")
 
 

@@ -9,8 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from threading import enumerate as living_threads
 from typing import Any, Final, NamedTuple
 
-from msgspec import Raw
-
 from flowtrace.host import log
 from flowtrace.host.clock import CLOCK, step_id
 from flowtrace.host.system import copy_of, os
@@ -349,7 +347,7 @@ def json_or_cut(encoded: Encoded, policy: Policy, remark: str = "") -> Any:
         remark: added to the reason where the value could have gone beside the trace.
 
     Returns:
-        Its text as `msgspec.Raw`, or the note.
+        Its text as `Raw`, or the note.
     """
     if encoded.data is None:
         too_large = encoded.size > policy.buffer_bytes
@@ -357,7 +355,7 @@ def json_or_cut(encoded: Encoded, policy: Policy, remark: str = "") -> Any:
         return cut(reason, encoded.size)
     if encoded.size > policy.max_value_bytes:
         return cut(f"larger than FLOWTRACE_MAX_VALUE_BYTES{remark}", encoded.size)
-    return _too_deep(encoded.data) or Raw(encoded.data)
+    return _too_deep(encoded.data) or model.Raw(encoded.data)
 
 
 def json_of(data: bytes) -> Any:

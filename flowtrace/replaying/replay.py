@@ -25,8 +25,9 @@ from flowtrace.replaying.load_script import NotFoundError
 from flowtrace.replaying.report import ReplayOutcome, ReplayReport, StepReplay, error_line, error_type
 from flowtrace.replaying.stubs import NoAnswerError, Stubs
 from flowtrace.settings.config import TraceConfig
-from flowtrace.trace.model import UNSET, Hash, Json, Step, StepError, Trace, UnsetType, load_trace
+from flowtrace.trace.model import UNSET, Hash, Json, Step, StepError, Trace, UnsetType
 from flowtrace.trace.payload_files import NotCapturedError, captured_input, captured_output
+from flowtrace.trace.reading import load_trace
 from flowtrace.values.annotations import hints_of
 from flowtrace.values.digest import ALGORITHM, hash_bytes
 from flowtrace.values.encode import canonical_bytes

@@ -169,8 +169,8 @@ CONFIG_VARIABLES: Final = (
         "durable",
         kinds.BOOLEAN,
         "off",
-        "Every write waits until the trace and its name are on the disk. Without it, only the last write of a run waits, "
-        "for the content: a killed process loses nothing, a power cut may take the latest writes.",
+        "Every write waits until the trace and its name are on the disk. Without it only the last write of a run does, "
+        "and only for the content: a killed process loses nothing, a power cut may take the latest writes.",
     ),
 )
 CONTEXT_VARIABLES: Final = (

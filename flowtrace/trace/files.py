@@ -40,12 +40,12 @@ PLACEHOLDERS: Final = {
 }
 InTurn = Callable[[Callable[[], None]], bool]
 Content = bytes | Callable[[], Iterable[bytes]]
-"""What a file will hold, or a function that makes it in pieces; it is called again where a first try did not go well."""
+"""A file's content, or a function that makes it in pieces; it is called again where the first try went wrong."""
 _AT_ONCE: Final = 1 << 18  # bytes of small pieces that are written with one system call
 
 
 class Flush(Enum):
-    """What waits for the disk when a file is written. A process that is killed loses nothing even without."""
+    """A choice: what a write waits for until it is on the disk. A killed process loses nothing, whatever the choice."""
 
     NOTHING = "nothing"
     FILE = "file"
@@ -370,6 +370,7 @@ class _NewFile(NamedTuple):
                 yield piece
             else:
                 waiting += piece
+            del piece  # before the next one is made: it may be large
         yield bytes(waiting)
 
 

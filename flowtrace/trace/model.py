@@ -1,4 +1,4 @@
-"""The records of a trace file, version 1: their fields, reading them, and their JSON Schema.
+"""The records of a trace file, version 1: their fields, their text, and their JSON Schema.
 
 The fields of the v1 core come first in each record, in the order of the format; everything that flowtrace adds
 comes after them and is optional. Fields that this version does not know are kept in ``extra``.
@@ -6,41 +6,42 @@ comes after them and is optional. Fields that this version does not know are kep
 
 from __future__ import annotations
 
-from functools import lru_cache
 from inspect import cleandoc
-from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, cast, get_args, get_type_hints
+from typing import Any, Final, Literal, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET as UNSET
-from msgspec import Struct, field
+from msgspec import DecodeError as DecodeError
+from msgspec import Raw as Raw
+from msgspec import Struct
 from msgspec import UnsetType as UnsetType
+from msgspec import ValidationError as ValidationError
+from msgspec import convert as convert
+from msgspec import field as field
 
-from flowtrace.errors import TraceFileError
 from flowtrace.host.signals import let_through
-from flowtrace.host.system import os, re
 from flowtrace.values.digest import Digest
 
 TRACE_VERSION: Final = 1
 INPUT: Final = "/invocation_json/payload"  # pointers in a step's opaque and redacted begin with one of these three
 OUTPUT: Final = "/output_json"
 STATE_DELTA: Final = "/state_delta"
-_EXTRA: Final = "(fields unknown to this version of flowtrace)"  # no real field has this name
+EXTRA_FIELD: Final = "(fields unknown to this version of flowtrace)"  # no real field has this name
 Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 _RecordT = TypeVar("_RecordT", bound="Record")
 
 
-class Record(Struct, kw_only=True, omit_defaults=True):
-    """Base of every record.
+class Record(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Base of every record. Unknown fields are refused here, so that `flowtrace.trace.reading` can set them apart.
 
     Attributes:
         extra: the fields of this record that this version of flowtrace does not know, as they were in the file.
     """
 
-    extra: dict[str, Any] = field(default_factory=dict, name=_EXTRA)
+    extra: dict[str, Any] = field(default_factory=dict, name=EXTRA_FIELD)
 
 
-class Hash(Record, kw_only=True):
+class Hash(Record, kw_only=True, gc=False):
     """A hash of a value's canonical JSON.
 
     Attributes:
@@ -52,7 +53,7 @@ class Hash(Record, kw_only=True):
     value: str
 
 
-class ValidationIssue(Record, frozen=True):  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+class ValidationIssue(Record, frozen=True, gc=False):  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
     """A problem that a validator found in a payload.
 
     Attributes:
@@ -80,7 +81,7 @@ class StepError(Record, kw_only=True):
     details: Json
 
 
-class Code(Record, kw_only=True):
+class Code(Record, kw_only=True, frozen=True, gc=False):  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
     """Where a step's function is defined.
 
     Attributes:
@@ -233,9 +234,22 @@ def checked(record: _RecordT) -> _RecordT:
     """Return a copy of a record, every field of which has been checked.
 
     Raises:
-        msgspec.ValidationError: a field has the wrong type.
+        ValidationError: a field has the wrong type.
     """
-    return msgspec.convert(msgspec.to_builtins(record), type(record))
+    return convert(msgspec.to_builtins(record), type(record))
+
+
+to_json: Final = msgspec.json.Encoder().encode
+"""Returns a record as JSON on one line; captured values in it may be `Raw`, JSON text that is copied."""
+
+
+def in_lines(data: bytes) -> bytes:
+    """Return JSON text in the layout of the trace file, without making objects of it."""
+    return msgspec.json.format(data, indent=2)
+
+
+from_json: Final = msgspec.json.decode
+set_frozen: Final = msgspec.structs.force_setattr
 
 
 def hash_record(digest: Digest) -> Hash:
@@ -259,7 +273,7 @@ def _spread(value: Any) -> Any:
         return [_spread(item) for item in value]
     if not isinstance(value, dict):
         return value
-    extra = value.pop(_EXTRA, {})
+    extra = value.pop(EXTRA_FIELD, {})
     # payloads and details belong to the user: nothing inside them is ours to rearrange
     kept = {key: item if key.endswith("_json") or key == "details" else _spread(item) for key, item in value.items()}
     return kept | extra
@@ -268,132 +282,6 @@ def _spread(value: Any) -> Any:
 def changed(record: _RecordT, **changes: Any) -> _RecordT:
     """Return a record with other values in some attributes."""
     return msgspec.structs.replace(record, **changes)
-
-
-def load_trace(path: str | os.PathLike[str]) -> Trace:
-    """Read a trace file.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Its records; fields unknown to this version are in each record's ``extra``.
-
-    Raises:
-        TraceFileError: the file is not JSON, or not a version 1 trace; the error names the file and the field.
-        OSError: the file can't be read.
-    """
-    name = os.fspath(path)
-    return parse_trace(Path(name).read_bytes(), name)
-
-
-def parse_trace(data: bytes, name: str = "<bytes>") -> Trace:
-    """Read a trace from the bytes of a file.
-
-    Args:
-        data: the file's content.
-        name: its name in errors.
-
-    Returns:
-        Its records, as `load_trace` does.
-
-    Raises:
-        TraceFileError: the bytes are not JSON, or not a version 1 trace.
-    """
-    return from_document(parse_document(data, name), name)
-
-
-def from_document(document: dict[str, Any], name: str = "<document>") -> Trace:
-    """Return the records of what `parse_document` gave; see `parse_trace`."""
-    try:
-        trace = msgspec.convert(document, Trace)
-    except msgspec.ValidationError as error:
-        pointer, reason = _pointer_and_reason(str(error))
-        raise TraceFileError(name, pointer, reason) from error
-    return _keep_unknown(trace, document)
-
-
-def parse_document(data: bytes, name: str = "<bytes>") -> dict[str, Any]:
-    """Return the JSON object of a file that says it is a version 1 trace; its fields may still be wrong.
-
-    Raises:
-        TraceFileError: the bytes are not JSON, or not an object of ``trace_version`` 1.
-    """
-    try:
-        document = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TraceFileError(name, "", f"not a JSON document: {error}") from error
-    except RecursionError as error:
-        raise TraceFileError(name, "", "nested too deeply to be a trace") from error
-    _check_version(document, name)
-    return cast("dict[str, Any]", document)
-
-
-def problems(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the pointers of wrong fields in a trace, and the reasons: the first in the envelope, and in each step."""
-    found = _problem({**document, "steps": [], "in_flight": []}, Trace, "")
-    for name in ("steps", "in_flight"):
-        steps = document.get(name, [])
-        if isinstance(steps, list):
-            for at, step in enumerate(steps):
-                found += _problem(step, Step, f"/{name}/{at}")
-        else:
-            found += _problem({**document, "steps": [], "in_flight": [], name: steps}, Trace, "")
-    return found if "steps" in document else [*found, ("", "Object missing required field `steps`")]
-
-
-def _problem(value: object, cls: type[Record], start: str) -> list[tuple[str, str]]:
-    try:
-        msgspec.convert(value, cls)
-    except msgspec.ValidationError as error:
-        pointer, reason = _pointer_and_reason(str(error))
-        return [(start + pointer, reason)]
-    return []
-
-
-def _check_version(document: object, name: str) -> None:
-    if not isinstance(document, dict):
-        kind = "an array" if isinstance(document, list) else "a single value"
-        raise TraceFileError(name, "", f"a trace is a JSON object; this is {kind}")
-    version = document.get("trace_version")
-    if type(version) is not int or version != TRACE_VERSION:
-        found = "absent" if "trace_version" not in document else f"{version!r:.40}"
-        raise TraceFileError(name, "/trace_version", f"is {found}; this reader takes version {TRACE_VERSION}")
-
-
-def _pointer_and_reason(message: str) -> tuple[str, str]:
-    """Turn msgspec's ``Expected ... - at `$.steps[0].x` `` into a JSON Pointer and a reason."""
-    reason, _, location = message.partition(" - at `$")
-    tokens = re.findall(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]", location)
-    return "".join(f"/{name or index}" for name, index in tokens), reason
-
-
-def _keep_unknown(record: _RecordT, source: dict[str, Any]) -> _RecordT:
-    """Put the fields of the file that the records do not have into ``extra``, in this record and those inside it."""
-    names, inner = _field_names(type(record))
-    if not source.keys() <= names:
-        unknown = {key: value for key, value in source.items() if key not in names}
-        msgspec.structs.force_setattr(record, "extra", unknown)
-    for name in inner:
-        value = getattr(record, name)
-        if isinstance(value, list):
-            for item, original in zip(value, source.get(name, ()), strict=True):
-                _keep_unknown(item, original)
-        elif value is not None:
-            _keep_unknown(value, source[name])
-    return record
-
-
-@lru_cache(maxsize=32)
-def _field_names(cls: type[Record]) -> tuple[frozenset[str], list[str]]:
-    """Return the names of a record's fields, and of those that hold records."""
-    hints = get_type_hints(cls)
-    names = [item.name for item in msgspec.structs.fields(cls) if item.name != "extra"]
-    return frozenset(names), [name for name in names if _holds_record(hints[name])]
-
-
-def _holds_record(hint: Any) -> bool:
-    return any(map(_holds_record, get_args(hint))) or (isinstance(hint, type) and issubclass(hint, Record))
 
 
 class _PackOrigin(Struct):
@@ -437,7 +325,8 @@ def json_schema() -> dict[str, Any]:
     schema = msgspec.json.schema(Trace)
     definitions = schema["$defs"]
     for definition in definitions.values():
-        definition["properties"].pop(_EXTRA, None)
+        definition["properties"].pop(EXTRA_FIELD, None)
+        del definition["additionalProperties"]  # later versions may add some
         definition["description"] = cleandoc(definition["description"])  # as compilers since 3.13 do
     definitions["Trace"]["properties"]["trace_version"] = {"const": TRACE_VERSION}
     hash_fields = definitions["Hash"]["properties"]

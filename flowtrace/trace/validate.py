@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from flowtrace.errors import TraceFileError
 from flowtrace.host.system import os
-from flowtrace.trace import model
+from flowtrace.trace import model, reading
 from flowtrace.trace.flat_records import NO_INPUT, from_flat, is_flat
 from flowtrace.trace.rules import Finding, Severity, inconsistencies
 
@@ -65,15 +65,15 @@ def check(data: bytes, name: str, path: str | None) -> Checked:
         path: the file, to find its payload files; None where it is not known.
     """
     try:
-        document = model.parse_document(data, name)
+        document = reading.parse_document(data, name)
     except TraceFileError as error:
         return Checked([_refusal(error, "not-a-trace")], None)
     try:
         if is_flat(document):
             return _flat(document, name)
-        trace = model.from_document(document, name)
+        trace = reading.from_document(document, name)
     except TraceFileError as error:
-        found = [] if is_flat(document) else model.problems(document)
+        found = [] if is_flat(document) else reading.problems(document)
         fields = (Finding(Severity.ERROR, "field", pointer, reason) for pointer, reason in found)
         return Checked(_first_of_each(fields) or [_refusal(error, "field")], None)
     return Checked(_first_of_each(inconsistencies(trace, path)), trace)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flowtrace.trace.model import load_trace, to_document
+from flowtrace.trace.model import to_document
+from flowtrace.trace.reading import load_trace
 from tests.cli.commands import flowtrace, flowtrace_process
 from tests.traces import hash_of, step, trace
 

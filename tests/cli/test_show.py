@@ -19,7 +19,7 @@ import flowtrace as library
 from flowtrace import testing
 from flowtrace.cli import main
 from flowtrace.cli.outline import origin, outline
-from flowtrace.trace.model import parse_trace
+from flowtrace.trace.reading import parse_trace
 from tests.cli.commands import call, flowtrace, flowtrace_process
 
 FUEL = Path(__file__).resolve().parents[2] / "examples/fuel_economy.py"

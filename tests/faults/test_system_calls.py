@@ -52,7 +52,6 @@ MENDED = "assert break_call(b'', 0, 0, 0) > 0, 'the fault was never met'"
         ("write", errno.EIO, 0),
         ("write", errno.ENOSPC, 0),
         ("write", errno.EDQUOT, 0),
-        ("fsync", errno.EIO, 0),
         ("close", errno.EIO, 0),
         ("rename", errno.EIO, 0),
         ("rename", errno.EACCES, 0),
@@ -61,6 +60,27 @@ MENDED = "assert break_call(b'', 0, 0, 0) > 0, 'the fault was never met'"
 )
 def test_a_call_that_fails(call, error, skip, shim, tmp_path):
     survive(tmp_path, broken(call, error, skip), MENDED, reason=os.strerror(error), prepare=STEER, **shim)
+
+
+def test_a_flush_that_fails_where_every_write_waits_for_the_disk(shim, tmp_path):
+    fault = broken("fsync", errno.EIO)
+    survive(tmp_path, fault, MENDED, reason="Input/output error", prepare=STEER, FLOWTRACE_DURABLE="1", **shim)
+
+
+def test_a_flush_that_fails_at_the_end_of_a_run_leaves_the_trace_of_its_failure(shim, tmp_path):
+    program = f"""
+        chance("before")
+        {broken("fsync", errno.EIO)}
+        chance("during")
+        {MENDED}
+        assert (told(), files()) == ("during", ["trace.json"])
+        assert load_trace(out).run.ended_at is None
+        chance("after")
+        assert load_trace(out).run.ended_at is not None
+    """
+    done = run_program(tmp_path, PARTS, STEER, program, FLOWTRACE_OUT=OUT, **shim)
+    assert done.stderr.count("failed to write trace") == 1
+    assert "Input/output error" in done.stderr
 
 
 def test_a_write_that_takes_nothing_is_an_error_and_no_endless_loop(shim, tmp_path):

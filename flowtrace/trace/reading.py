@@ -1,0 +1,220 @@
+"""Reading a trace file, version 1: its records with their types, and where a field is wrong.
+
+A file is decoded into records at once, one step at a time, and what its steps have in common is held once. Only where
+that can't be done (it has unknown fields, or is no trace) are its objects made first, to say what is wrong and where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast, get_args, get_type_hints
+
+from flowtrace.errors import TraceFileError
+from flowtrace.host.system import os, re
+from flowtrace.trace.model import (
+    EXTRA_FIELD,
+    TRACE_VERSION,
+    DecodeError,
+    Raw,
+    Record,
+    Step,
+    Trace,
+    ValidationError,
+    convert,
+    field,
+    from_json,
+    set_frozen,
+)
+
+_RecordT = TypeVar("_RecordT", bound=Record)
+_UNREADABLE: Final = (DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Unread(Trace, kw_only=True):
+    """A trace whose steps are still text."""
+
+    steps: list[Raw]  # type: ignore[assignment]
+    in_flight: list[Raw] = field(default_factory=list)  # type: ignore[assignment]
+
+
+def load_trace(path: str | os.PathLike[str]) -> Trace:
+    """Read a trace file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its records; fields unknown to this version are in each record's ``extra``.
+
+    Raises:
+        TraceFileError: the file is not JSON, or not a version 1 trace; the error names the file and the field.
+        OSError: the file can't be read.
+    """
+    name = os.fspath(path)
+    return parse_trace(Path(name).read_bytes(), name)
+
+
+def parse_trace(data: bytes, name: str = "<bytes>") -> Trace:
+    """Read a trace from the bytes of a file.
+
+    Args:
+        data: the file's content.
+        name: its name in errors.
+
+    Returns:
+        Its records, as `load_trace` does.
+
+    Raises:
+        TraceFileError: the bytes are not JSON, or not a version 1 trace.
+    """
+    return typed(data) or from_document(parse_document(data, name), name)
+
+
+def typed(data: bytes) -> Trace | None:
+    """Return the records of a trace; None where `parse_document` and `from_document` have to say what is wrong."""
+    if EXTRA_FIELD.encode() in data:
+        return None
+    try:
+        unread = from_json(data, type=_Unread)
+        if unread.trace_version != TRACE_VERSION:
+            return None
+        share: dict[Any, Any] = {}
+        for steps in cast("tuple[list[Any], ...]", (unread.steps, unread.in_flight)):
+            for at, text in enumerate(steps):
+                steps[at] = _step(text, share.setdefault)
+    except _UNREADABLE:
+        return None
+    fields = {name: getattr(unread, name) for name in unread.__struct_fields__}
+    return Trace(**fields)
+
+
+def _step(text: Raw, share: Callable[[Any, Any], Any]) -> Step:
+    """Return the record of a step; equal names, and equal places of functions, are one object in all steps."""
+    try:
+        step = from_json(text, type=Step)
+    except ValidationError:  # a field is wrong, which is raised again, or unknown
+        document = from_json(text, type=dict)
+        step = _keep_unknown(convert(_without_unknown(document, Step), Step), document)
+    step.node_id = share(step.node_id, step.node_id)
+    step.component_id = share(step.component_id, step.component_id)
+    step.operation = share(step.operation, step.operation)
+    step.thread = share(step.thread, step.thread)
+    invocation = step.invocation_json
+    if type(invocation) is dict:
+        invocation.update({name: share(text, text) for name, text in invocation.items() if type(text) is str})
+    for found in (step.input_hash, step.output_hash):
+        if found is not None:
+            found.algorithm = share(found.algorithm, found.algorithm)
+    code = step.code
+    if code is not None and not code.extra and (code.hash is None or not code.hash.extra):
+        digest = code.hash and (code.hash.algorithm, code.hash.value)
+        step.code = share((code.module, code.qualname, code.file, code.line, digest), code)
+    return step
+
+
+def from_document(document: dict[str, Any], name: str = "<document>") -> Trace:
+    """Return the records of what `parse_document` gave; see `parse_trace`."""
+    try:
+        trace = convert(_without_unknown(document, Trace), Trace)
+    except ValidationError as error:
+        pointer, reason = _pointer_and_reason(str(error))
+        raise TraceFileError(name, pointer, reason) from error
+    return _keep_unknown(trace, document)
+
+
+def parse_document(data: bytes, name: str = "<bytes>") -> dict[str, Any]:
+    """Return the JSON object of a file that says it is a version 1 trace; its fields may still be wrong.
+
+    Raises:
+        TraceFileError: the bytes are not JSON, or not an object of ``trace_version`` 1.
+    """
+    try:
+        document = from_json(data)
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise TraceFileError(name, "", f"not a JSON document: {error}") from error
+    except RecursionError as error:
+        raise TraceFileError(name, "", "nested too deeply to be a trace") from error
+    _check_version(document, name)
+    return cast("dict[str, Any]", document)
+
+
+def problems(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the pointers of wrong fields in a trace, and the reasons: the first in the envelope, and in each step."""
+    found = _problem({**document, "steps": [], "in_flight": []}, Trace, "")
+    for name in ("steps", "in_flight"):
+        steps = document.get(name, [])
+        if isinstance(steps, list):
+            for at, step in enumerate(steps):
+                found += _problem(step, Step, f"/{name}/{at}")
+        else:
+            found += _problem({**document, "steps": [], "in_flight": [], name: steps}, Trace, "")
+    return found if "steps" in document else [*found, ("", "Object missing required field `steps`")]
+
+
+def _problem(value: object, cls: type[Record], start: str) -> list[tuple[str, str]]:
+    try:
+        convert(_without_unknown(value, cls), cls)
+    except ValidationError as error:
+        pointer, reason = _pointer_and_reason(str(error))
+        return [(start + pointer, reason)]
+    return []
+
+
+def _check_version(document: object, name: str) -> None:
+    if not isinstance(document, dict):
+        kind = "an array" if isinstance(document, list) else "a single value"
+        raise TraceFileError(name, "", f"a trace is a JSON object; this is {kind}")
+    version = document.get("trace_version")
+    if type(version) is not int or version != TRACE_VERSION:
+        found = "absent" if "trace_version" not in document else f"{version!r:.40}"
+        raise TraceFileError(name, "/trace_version", f"is {found}; this reader takes version {TRACE_VERSION}")
+
+
+def _pointer_and_reason(message: str) -> tuple[str, str]:
+    """Turn msgspec's ``Expected ... - at `$.steps[0].x` `` into a JSON Pointer and a reason."""
+    reason, _, location = message.partition(" - at `$")
+    tokens = re.findall(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]", location)
+    return "".join(f"/{name or index}" for name, index in tokens), reason
+
+
+def _without_unknown(source: Any, cls: type[Record]) -> Any:
+    """Return what a file has in the place of a record, without the fields that records do not have."""
+    if isinstance(source, list):
+        return [_without_unknown(item, cls) for item in source]
+    if not isinstance(source, dict):
+        return source
+    names, inner = _field_names(cls)
+    kept = {name: value for name, value in source.items() if name in names}
+    return kept | {name: _without_unknown(kept[name], held) for name, held in inner.items() if name in kept}
+
+
+def _keep_unknown(record: _RecordT, source: dict[str, Any]) -> _RecordT:
+    """Put the fields of the file that the records do not have into ``extra``, in this record and those inside it."""
+    names, inner = _field_names(type(record))
+    if not source.keys() <= names:
+        set_frozen(record, "extra", {key: value for key, value in source.items() if key not in names})
+    for name in inner:
+        value = getattr(record, name)
+        if isinstance(value, list):
+            for item, original in zip(value, source.get(name, ()), strict=True):
+                _keep_unknown(item, original)
+        elif value is not None:
+            _keep_unknown(value, source[name])
+    return record
+
+
+@lru_cache(maxsize=32)
+def _field_names(cls: type[Record]) -> tuple[frozenset[str], dict[str, type[Record]]]:
+    """Return the names of a record's fields, and the class of the records in those that hold some."""
+    hints = get_type_hints(cls)
+    names = [name for name in cls.__struct_fields__ if name != "extra"]
+    held = {name: _record_in(hints[name]) for name in names}
+    return frozenset(names), {name: inner for name, inner in held.items() if inner is not None}
+
+
+def _record_in(hint: Any) -> type[Record] | None:
+    if isinstance(hint, type) and issubclass(hint, Record):
+        return hint
+    return next(filter(None, map(_record_in, get_args(hint))), None)
