@@ -6,7 +6,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowtrace import TraceConfig, TraceContext, TraceRecorder, flow, load_trace, traced_node
@@ -35,7 +35,7 @@ HASH = Hash(algorithm="blake3", value="0" * 64)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text() | st.floats(allow_nan=False),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
+    max_leaves=6,
 )
 TEXTS = st.text(st.characters(exclude_categories=())) | st.just("\udcff")  # lone surrogates too
 STEPS = st.builds(
@@ -70,6 +70,7 @@ def canonical(value):
     return loads(plain(value))
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(STEPS, max_size=3), st.lists(STEPS, max_size=2), st.booleans())
 def test_the_pieces_of_a_trace_are_the_text_of_the_whole(steps, in_flight, has_run):
     for step in [*steps, *in_flight]:  # a mapping's keys are sorted in the canonical form

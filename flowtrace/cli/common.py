@@ -111,7 +111,10 @@ class TraceSource:
         """
         from flowtrace.trace.reading import parse_trace
 
-        return parse_trace(self.data(), self.name)
+        with collector_off():
+            trace = parse_trace(self.data(), self.name)
+            gc.freeze()  # later collections need not look at it
+        return trace
 
     def _bounded(self, data: bytes) -> bytes:
         if len(data) > MAX_TRACE_BYTES:
@@ -240,8 +243,12 @@ def print_lines(console: Console, lines: Iterable[Line]) -> None:
     """Print lines, many at a time; the terminal wraps those that are too long."""
     from rich.segment import Segment, Segments
 
-    end = Segment.line()
     remaining = iter(lines)
+    if console.color_system is None and not console.is_terminal:  # there are no styles, and much may be written
+        while texts := ["".join(text for text, _ in line) + "\n" for line in islice(remaining, _CHUNK)]:
+            console.file.write("".join(texts))
+        return
+    end = Segment.line()
     while chunk := list(islice(remaining, _CHUNK)):
         pieces: list[Segment] = []
         for line in chunk:
@@ -265,14 +272,25 @@ def print_json(document: object) -> None:
     Characters that a terminal would obey are escaped, as JSON allows. A document that is nested too deeply for that
     layout is printed on one line, in ASCII.
     """
+    print_json_text([json_text(document)])
+
+
+def json_text(document: object) -> bytes:
+    """Return a document's text in that layout; on one line, in ASCII, where it is nested too deeply."""
     import json
 
     from flowtrace.values.json import pretty
 
     try:
-        data = pretty(document)
+        return pretty(document)
     except (TypeError, ValueError):
-        data = json.dumps(document, separators=(",", ":")).encode()
-    data = _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", data.decode()).encode()
+        return json.dumps(document, separators=(",", ":")).encode()
+
+
+def print_json_text(pieces: Iterable[bytes]) -> None:
+    """Print the pieces of a document's text; see `print_json`."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(data + b"\n")
+    for piece in pieces:
+        text = _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", piece.decode())
+        sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.write(b"\n")

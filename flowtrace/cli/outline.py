@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flowtrace.trace.model import Step, Trace
 
 
@@ -35,33 +37,38 @@ class Entry(NamedTuple):
 def outline(trace: Trace) -> list[Entry]:
     """Return every step of a trace once, each after its parent, siblings in the order in which they began."""
     by_id: dict[str, int] = {}
-    entries = [_entry(step, f"/steps/{at}", at) for at, step in enumerate(trace.steps)]
-    entries += [_entry(step, f"/in_flight/{at}", None) for at, step in enumerate(trace.in_flight)]
-    for at, entry in enumerate(entries):
-        if entry.step.step_id is not None:
-            by_id.setdefault(entry.step.step_id, at)
+    steps = [*trace.steps, *trace.in_flight]
+    for at, step in enumerate(steps):
+        if step.step_id is not None:
+            by_id.setdefault(step.step_id, at)
     children: dict[int | None, list[int]] = {None: []}
-    for at, entry in enumerate(entries):
-        parent = by_id.get(entry.step.parent_step_id or "")
+    lost: set[int] = set()
+    for at, step in enumerate(steps):
+        parent = by_id.get(step.parent_step_id or "")
         children.setdefault(None if parent == at else parent, []).append(at)
-        if parent is None and entry.step.parent_step_id is not None:
-            entries[at] = entry._replace(lost_parent=True)
+        if parent is None and step.parent_step_id is not None:
+            lost.add(at)
     for siblings in children.values():
-        if all(entries[at].step.started_at for at in siblings):
-            siblings.sort(key=lambda at: entries[at].step.started_at or "")
-    return _in_tree_order(entries, children)
+        if all(steps[at].started_at for at in siblings):
+            siblings.sort(key=lambda at: steps[at].started_at or "")
+
+    def entry(at: int, depth: int, is_last: bool, above: Entry | None) -> Entry:
+        step, finished = steps[at], len(trace.steps)
+        pointer = f"/steps/{at}" if at < finished else f"/in_flight/{at - finished}"
+        number = at if at < finished else None
+        state = "failed" if step.error is not None else "running" if number is None else "ok"
+        return Entry(step, pointer, number, state, depth, is_last, above, at in lost)
+
+    return _in_tree_order(entry, len(steps), children)
 
 
-def _entry(step: Step, pointer: str, number: int | None) -> Entry:
-    state = "failed" if step.error is not None else "running" if number is None else "ok"
-    return Entry(step, pointer, number, state, depth=0, is_last=True, parent=None, lost_parent=False)
-
-
-def _in_tree_order(entries: list[Entry], children: dict[int | None, list[int]]) -> list[Entry]:
+def _in_tree_order(
+    entry: Callable[[int, int, bool, Entry | None], Entry], count: int, children: dict[int | None, list[int]]
+) -> list[Entry]:
     """Go through the tree without recursion; of steps that are each other's parents, the first becomes a root."""
     ordered: list[Entry] = []
     seen: set[int] = set()
-    for start in (children[None], range(len(entries))):
+    for start in (children[None], range(count)):
         roots = [at for at in start if at not in seen]
         waiting: list[tuple[int, Entry | None, bool]] = [(at, None, at == roots[-1]) for at in reversed(roots)]
         while waiting:
@@ -69,11 +76,10 @@ def _in_tree_order(entries: list[Entry], children: dict[int | None, list[int]]) 
             if at in seen:
                 continue
             seen.add(at)
-            depth = 0 if parent is None else parent.depth + 1
-            entry = entries[at]._replace(depth=depth, is_last=is_last, parent=parent)
-            ordered.append(entry)
+            here = entry(at, 0 if parent is None else parent.depth + 1, is_last, parent)
+            ordered.append(here)
             inner = [child for child in children.get(at, ()) if child not in seen]
-            waiting += [(child, entry, child == inner[-1]) for child in reversed(inner)]
+            waiting += [(child, here, child == inner[-1]) for child in reversed(inner)]
     return ordered
 
 

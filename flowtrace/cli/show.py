@@ -13,8 +13,12 @@ from flowtrace.cli.common import (
     Command,
     Line,
     TraceSource,
+    collector_off,
     json_option,
-    print_result,
+    json_text,
+    make_console,
+    print_json_text,
+    print_lines,
     printable,
     printable_lines,
     several,
@@ -78,40 +82,45 @@ def command(full: bool, as_json: bool, trace: TraceSource) -> int:
     """
     from flowtrace.trace.payload_files import PayloadValues
 
-    loaded = trace.load()
-    entries = outline(loaded)
-    failed = origin(entries)
-    print_result(
-        as_json,
-        lambda: _document(trace.name, loaded, entries, failed),
-        lambda console: _View(console, loaded, entries, failed, full, PayloadValues(trace.path)).lines(trace.name),
-    )
+    with collector_off():
+        loaded = trace.load()
+        entries = outline(loaded)
+        failed = origin(entries)
+        if as_json:
+            _print_json(trace.name, loaded, entries, failed)
+        else:
+            console = make_console()
+            view = _View(console, loaded, entries, failed, full, PayloadValues(trace.path))
+            print_lines(console, view.lines(trace.name))
     return EXIT_OK
 
 
-def _document(name: str, trace: Trace, entries: list[Entry], failed: Entry | None) -> dict[str, Any]:
-    from flowtrace.trace.model import to_document
+def _print_json(name: str, trace: Trace, entries: list[Entry], failed: Entry | None) -> None:
+    """Print the document step by step: as a whole it would take many times the memory of the file."""
+    from flowtrace.trace.layout import item_text, with_list
+    from flowtrace.trace.model import changed, to_document
 
-    envelope = to_document(trace)
-    records = {"steps": envelope.pop("steps"), "in_flight": envelope.pop("in_flight", [])}
-    steps = []
-    for entry in entries:
-        _, group, index = entry.pointer.split("/")
-        steps.append(
-            {
-                "pointer": entry.pointer,
-                "depth": entry.depth,
-                "parent": entry.parent.pointer if entry.parent else None,
-                "state": entry.state,
-                "record": records[group][int(index)],
-            }
-        )
-    return {
+    envelope = to_document(changed(trace, steps=[], in_flight=[]))
+    del envelope["steps"]
+    document = {
         "trace": name,
         "outcome": _outcome(trace, failed),
         "failed_step": failed.pointer if failed else None,
         "envelope": envelope,
-        "steps": steps,
+        "steps": [None],
+    }
+    print_json_text(with_list(json_text(document), (item_text(json_text([[_entry(entry)]])) for entry in entries)))
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    from flowtrace.trace.model import to_document
+
+    return {
+        "pointer": entry.pointer,
+        "depth": entry.depth,
+        "parent": entry.parent.pointer if entry.parent else None,
+        "state": entry.state,
+        "record": to_document(entry.step),
     }
 
 

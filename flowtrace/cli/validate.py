@@ -15,6 +15,7 @@ from flowtrace.cli.common import (
     Line,
     TraceSource,
     UnreadableError,
+    collector_off,
     json_option,
     print_result,
     printable,
@@ -65,7 +66,8 @@ def command(strict: bool, convert: str | None, as_json: bool, traces: tuple[Trac
     checked: list[tuple[TraceSource, Checked]] = []
     for source in traces:
         path = None if source.path is None else str(source.path)
-        checked.append((source, check(source.data(), source.name, path)))
+        with collector_off():
+            checked.append((source, check(source.data(), source.name, path)))
     if convert is not None:
         _convert(*checked[0], convert)
     print_result(

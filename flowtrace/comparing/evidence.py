@@ -100,14 +100,19 @@ class Evidence:
     def _hashes(self, what: str, a: Call, b: Call, ours: model.Hash | None, theirs: model.Hash | None) -> Aspect | None:
         if ours is None and theirs is None:
             return None
+        if (
+            ours is not None
+            and theirs is not None
+            and ours.algorithm == theirs.algorithm
+            and ours.value == theirs.value
+        ):
+            self._doubt_equality(what, a, b, ours)
+            return None
         aspect = Aspect(what, _hash_text(ours), _hash_text(theirs))
         if ours is None or theirs is None:
             return aspect
         if ours.algorithm != theirs.algorithm:
             return self._by_value(what, a, b, aspect)
-        if ours.value == theirs.value:
-            self._doubt_equality(what, a, b, ours)
-            return None
         if ours.algorithm != KEYED_ALGORITHM:
             return aspect
         return self._by_value(what, a, b, replace(aspect, note=_KEYS_MAY_DIFFER), _KEYS_MAY_DIFFER)
@@ -169,7 +174,7 @@ def _value(what: str, step: Step, files: PayloadValues) -> tuple[Any, str]:
 
 def _touches(what: str, pointers: list[str]) -> bool:
     """Return True if some pointers lead into a part of a step."""
-    return any(model.is_within(pointer, _PARTS[what]) for pointer in pointers)
+    return bool(pointers) and any(model.is_within(pointer, _PARTS[what]) for pointer in pointers)
 
 
 def _state(call: Call) -> str:
@@ -179,6 +184,8 @@ def _state(call: Call) -> str:
 
 
 def _error(a: Step, b: Step) -> Aspect | None:
+    if a.error is None is b.error:
+        return None
     ours, theirs = a.error and _compared_error(a.error), b.error and _compared_error(b.error)
     return None if ours == theirs else Aspect("error", ours, theirs)
 
@@ -190,9 +197,9 @@ def _compared_error(error: model.StepError) -> dict[str, Any]:
 
 
 def _issues(a: Step, b: Step) -> Aspect | None:
-    ours, theirs = ([model.to_document(issue) for issue in step.validation_issues] for step in (a, b))
-    if ours == theirs:
+    if a.validation_issues == b.validation_issues:
         return None
+    ours, theirs = ([model.to_document(issue) for issue in step.validation_issues] for step in (a, b))
     shown, left_out = changes(ours, theirs, _MAX_CHANGES)
     return Aspect("validation_issues", ours[:_MAX_CHANGES], theirs[:_MAX_CHANGES], tuple(shown), left_out)
 

@@ -23,8 +23,7 @@ def step_text(step: Step) -> bytes:
     Args:
         step: its record; captured values may be `Raw`.
     """
-    lines = in_lines(b"[[%b]]" % _compact(step))
-    return lines[len(_BEFORE) : -len(_AFTER)]
+    return item_text(in_lines(b"[[%b]]" % _compact(step)))
 
 
 def trace_text(envelope: Trace, steps: Iterable[bytes], in_flight: Iterable[bytes]) -> Iterator[bytes]:
@@ -46,6 +45,18 @@ def trace_text(envelope: Trace, steps: Iterable[bytes], in_flight: Iterable[byte
         yield rest.pop(0)
         yield from _list_of(chain([first], waiting))
     yield rest[0]
+
+
+def with_list(text: bytes, items: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the text of a document in pieces, with these items in the place of the list ``[null]`` at its end."""
+    yield text[: text.rindex(b"[")]
+    yield from _list_of(items)
+    yield text[text.rindex(b"]") + 1 :]
+
+
+def item_text(lists: bytes) -> bytes:
+    """Return the text of an item as it stands in a list at the top of a document, from that of ``[[item]]``."""
+    return lists[len(_BEFORE) : -len(_AFTER)] if lists.startswith(_BEFORE) else lists[2:-2]
 
 
 def _list_of(items: Iterable[bytes]) -> Iterator[bytes]:

@@ -64,6 +64,9 @@ def check(data: bytes, name: str, path: str | None) -> Checked:
         name: its name in findings.
         path: the file, to find its payload files; None where it is not known.
     """
+    read = reading.typed(data)
+    if read is not None:
+        return Checked(_first_of_each(inconsistencies(read, path)), read)
     try:
         document = reading.parse_document(data, name)
     except TraceFileError as error:
