@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import flowtrace
@@ -100,6 +100,7 @@ def test_a_trace_comes_back_in_the_order_of_the_format(document):
     assert json.dumps(to_document(parse_trace(encoded(shuffled)))) == json.dumps(document)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(
     st.dictionaries(st.sampled_from(PLACES), st.dictionaries(st.text(max_size=6).map("x-{}".format), JSON), min_size=1)
 )
