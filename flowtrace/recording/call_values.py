@@ -6,6 +6,7 @@ hash from then on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from flowtrace.calls.core import StreamBase
@@ -178,7 +179,7 @@ class NativeStream(StreamBase):
 
     Attributes:
         items: the values that are not hashed yet.
-        returned: a tuple of the return value; None where there is none.
+        returned: a tuple of the return value, empty where there is none.
         hashed: the running hash, once the values are too large together; else None.
         held: bytes of memory that the items hold.
     """
@@ -186,7 +187,8 @@ class NativeStream(StreamBase):
     __slots__ = ()
 
     items: list[Any]
-    returned: tuple[Any] | None
+    returned: tuple[Any, ...]
+    take_items: Callable[[], list[Any]]
     hashed: _StreamEncoder | None
     held: int
 
@@ -197,8 +199,7 @@ class NativeStream(StreamBase):
 
     def item(self, value: object, node: Node, policy: Policy) -> None:
         """Add one yielded value."""
-        self.encode([*self.items, value], node, policy)
-        self.items = []
+        self.encode([*self.take_items(), value], node, policy)
 
     def encode(self, values: list[Any], node: Node, policy: Policy) -> None:
         """Hash values, after those that were hashed before."""
@@ -218,7 +219,7 @@ class NativeStream(StreamBase):
         encoder = _StreamEncoder(node, policy)
         for value in self.items:
             encoder.item(value)
-        return encoder.finish(*(self.returned or ()))
+        return encoder.finish(*self.returned)
 
     def secrets(self, node: Node, policy: Policy) -> tuple[str, ...]:
         """Return the texts to search for, where a part of what was yielded so far is hidden."""

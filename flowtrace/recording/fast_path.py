@@ -67,7 +67,10 @@ def open_for(recorder: TraceRecorder | None) -> None:
 def _follow_clock() -> None:
     standard = time.perf_counter_ns
     now = standard if CLOCK.now is standard else _guarded("read the clock", CLOCK.now)
-    numbers = CLOCK.numbers if type(CLOCK.numbers) is count else _Numbers(CLOCK.numbers)
+    if type(CLOCK.numbers) is count:
+        CLOCK.numbers = NATIVE.Counter(CLOCK.steps_begun() + 1)  # comes back here
+        return
+    numbers = CLOCK.numbers if type(CLOCK.numbers) is NATIVE.Counter else _Numbers(CLOCK.numbers)
     NATIVE.use_clock(now, numbers, standard)
 
 
@@ -111,8 +114,9 @@ def _slow_input(step: Step, call: tuple[tuple[Any, ...], dict[str, Any]]) -> Non
 
 def _slow_output(step: Step, output: object) -> None:
     """Take a result that is not plain, or not small."""
+    step.held -= step.size()
     step.output = snapshot_output(step.node, output, global_recorder().policy)
-    step.held += _HEAD + step.size()
+    step.held += step.size()
 
 
 def _hash_items(step: Step, items: list[Any]) -> None:
@@ -124,9 +128,10 @@ def _hash_items(step: Step, items: list[Any]) -> None:
 def _finish_hashed(step: Step, returned: tuple[Any, ...]) -> None:
     """Finish the running hash of what a generator yielded."""
     stream: Any = step.stream
+    step.held -= step.size() + stream.held
     step.output = stream.finish(returned, step.node, global_recorder().policy)
     step.stream = None
-    step.held += _HEAD + step.size()
+    step.held += step.size()
 
 
 def _start_processed(step: Step) -> None:
@@ -143,11 +148,12 @@ def _start_processed(step: Step) -> None:
 def _end_processed(step: Step, output: object) -> None:
     """Let the step processor take a result that the native core could not write."""
     policy = global_recorder().policy
+    step.held -= step.size()
     if policy.processor is None:
         step.output = snapshot_output(step.node, output, policy)
     else:
         policy.processor.end(step, output)
-    step.held += _HEAD + step.size()
+    step.held += step.size()
 
 
 def _finish_processed(step: Step) -> None:

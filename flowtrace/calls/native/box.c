@@ -138,14 +138,25 @@ static int bind(PyObject *names, PyObject *taken, PyObject *defaults, PyObject *
     return 1;
 }
 
+/* The values of a call, and the names of the last ones, as a tuple; NULL, without an exception, where Python took them. */
+static PyObject *taken_arguments(Step *step)
+{
+    PyObject *list = step->arguments ? values_of(step->arguments) : NULL, *taken = list ? PyList_AsTuple(list) : NULL;
+    Py_XDECREF(list);
+    if (!taken) PyErr_Clear();
+    return taken;
+}
+
 /* Write the payload of a call. */
 static void take_payload(Step *step, Entry *entry, Tail *tail)
 {
-    PyObject *names = step->bound ? entry->bound_names : entry->names, *taken = step->input, *values[MOST_KEYS];
+    PyObject *names = step->bound ? entry->bound_names : entry->names, *values[MOST_KEYS];
     tail->size = -1;
-    if (box.limit < 0 || !taken || !PyTuple_CheckExact(taken) || !names || !PyTuple_CheckExact(names) || !entry->defaults
-        || !PyTuple_CheckExact(entry->defaults) || !bind(names, taken, entry->defaults, values)) return;
-    finish_tail(tail, text_of_payload(names, values, entry->not_secret, box.dumps, tail->bytes, box.limit), entry->is_written);
+    if (box.limit < 0 || !names || !PyTuple_CheckExact(names) || !entry->defaults || !PyTuple_CheckExact(entry->defaults)) return;
+    PyObject *taken = taken_arguments(step);
+    if (taken && bind(names, taken, entry->defaults, values))
+        finish_tail(tail, text_of_payload(names, values, entry->not_secret, box.dumps, tail->bytes, box.limit), entry->is_written);
+    Py_XDECREF(taken);
 }
 
 /* Take the slot of the step that ended first, once there are more than have to stay; None where all are taken. */

@@ -67,11 +67,33 @@ int subject_begin_packed(Subject *subject, int starts, PyObject *instance, PyObj
 PyObject *as_tuple(PyObject *const *items, Py_ssize_t count);
 PyObject *as_dict(PyObject *const *values, PyObject *names);
 
+/* --- snapshot.c ------------------------------------------------------------------------------------------------- */
+
+typedef uintptr_t Word;                 /* a reference, or the head of a container */
+
+typedef struct {
+    size_t count, room;
+    Word words[];
+} Kept;                                 /* values as they were; each is its owner's alone */
+
+typedef struct {
+    Py_ssize_t left;                    /* of what a small value may have, about as JSON counts */
+    Py_ssize_t held;                    /* bytes of memory that a snapshot keeps */
+} Budget;
+
+void begin_draft(void);
+int draft_value(PyObject *value, Budget *budget);  /* -1, without an exception, where it is not plain, or too large */
+int draft_reference(PyObject *value);
+int keep_draft(Kept **kept);            /* -1, without an exception, where there is no memory */
+void let_go(Kept **kept);
+PyObject *values_of(const Kept *kept);  /* a new list */
+
 /* --- step.c ----------------------------------------------------------------------------------------------------- */
 
 typedef struct Step {
     PyObject_HEAD
     PyObject *node, *input, *output, *run, *previous, *token, *stream, *slot, *rest;
+    Kept *arguments, *result;           /* taken here; else input and output are what Python took, or NULL */
     PyObject *weakrefs;
     struct Step *before, *after;        /* in the list of steps in flight */
     int64_t number, parent, started, ended;
@@ -89,29 +111,23 @@ int read_clock(int64_t *time);           /* -1 with or without an exception */
 int start_step(Step *step);             /* -1, with or without an exception, and then it is not current */
 int leave_step(Step *step);             /* -1 with an exception of the host's */
 void suspend_step(Step *step);
+void use_step_type(PyTypeObject *type);
 int resume_step(Step *step);
-
-/* --- snapshot.c ------------------------------------------------------------------------------------------------- */
-
-typedef struct {
-    Py_ssize_t left;                    /* of what a small value may have, about as JSON counts */
-    Py_ssize_t held;                    /* bytes of memory that a snapshot keeps */
-} Budget;
-
-PyObject *snapshot(PyObject *value, Budget *budget, int depth);
 
 /* --- ring.c ----------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     PyObject_HEAD
-    PyObject *items, *returned, *hashed;  /* a list; a tuple of one or nothing; Python's running hash */
-    Py_ssize_t spent, held;               /* by the items */
+    PyObject *hashed;                   /* Python's running hash */
+    Kept *items, *returned;             /* what is not hashed yet; nothing, or what the generator returned */
+    Py_ssize_t spent, held;             /* by the items */
 } Stream;
 
 extern PyTypeObject *RingType, *StreamType;
 
 int ring_add(PyObject *ring, Step *step);
 Stream *new_stream(void);
+PyObject *stream_take_items(PyObject *stream, PyObject *ignored);
 
 /* --- record.c --------------------------------------------------------------------------------------------------- */
 

@@ -44,25 +44,24 @@ static PyObject *slow_arguments(PyObject *const *args, Py_ssize_t count, PyObjec
 
 enum { CALL_HEAD = 480 };  /* bytes of memory of a step and its tuples */
 
-/* Take the arguments: by reference, as copies, or, where one of them is not plain, in Python. The snapshot is a tuple of
- * all values, with the names of the last ones, or None, at its end. */
+/* What is kept of arguments: all values, and then the names of the last ones, or None. */
+static int draft_arguments(PyObject *const *args, Py_ssize_t all, PyObject *names, Budget *budget)
+{
+    begin_draft();
+    for (Py_ssize_t at = 0; at < all; at++)
+        if (draft_value(args[at], budget) < 0) return -1;
+    return draft_reference(names ? names : Py_None);
+}
+
+/* Take the arguments here, or, where one of them is not plain, in Python. */
 static int take_arguments(Step *step, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     Py_ssize_t all = count + (names ? PyTuple_GET_SIZE(names) : 0);
     Budget budget = {core.max_value_bytes, CALL_HEAD + 8 * all};
-    PyObject *taken = PyTuple_New(all + 1);
-    for (Py_ssize_t at = 0; taken && at < all; at++) {
-        PyObject *part = snapshot(args[at], &budget, 0);
-        if (part) PyTuple_SET_ITEM(taken, at, part);
-        else Py_CLEAR(taken);
-    }
-    if (taken) {
-        PyTuple_SET_ITEM(taken, all, Py_NewRef(names ? names : Py_None));
-        step->input = taken;
+    if (draft_arguments(args, all, names, &budget) == 0 && keep_draft(&step->arguments) == 0) {
         step->held = budget.held;
         return 0;
     }
-    PyErr_Clear();
     PyObject *both = slow_arguments(args, count, names);
     if (!both) { PyErr_Clear(); return -2; }
     int did = call_out(callouts.slow_input, (PyObject *)step, both);
@@ -122,18 +121,36 @@ static int settle(Step *step)
     return call_out(callouts.add_to_run, (PyObject *)step, NULL);
 }
 
+/* Keep a value, after those that are kept; -1 where it is not plain, too large, or there is no memory. */
+static int keep_value(Kept **kept, PyObject *value, Budget *budget)
+{
+    begin_draft();
+    return draft_value(value, budget) < 0 ? -1 : keep_draft(kept);
+}
+
+/* Let the black box write a result; it wants objects. 1 if that is done, 0 if Python has taken the result, -1 with an
+ * exception of the host's. */
+static int end_in_box(Step *step, PyObject *value, const Kept *kept)
+{
+    PyObject *values = kept ? values_of(kept) : NULL;
+    if (!values) PyErr_Clear();
+    int did = box_ends(step, value, values ? PyList_GET_ITEM(values, 0) : NULL);
+    Py_XDECREF(values);
+    return did;
+}
+
 static int take_output(Step *step, PyObject *value)
 {
     Budget budget = {core.max_value_bytes, 0};
-    PyObject *taken = snapshot(value, &budget, 0);
+    Kept *kept = NULL;
+    int is_plain = keep_value(&kept, value, &budget) == 0;
     if (box_is_open()) {
-        int did = box_ends(step, value, taken);
-        if (did <= 0 || !taken) { Py_XDECREF(taken); return did; }
+        int did = end_in_box(step, value, kept);
+        if (did <= 0) { let_go(&kept); return did; }
     }
-    if (!taken) return call_out(callouts.slow_output, (PyObject *)step, value);
-    Py_XSETREF(step->output, PyTuple_Pack(1, taken));
-    Py_DECREF(taken);
-    if (!step->output) PyErr_Clear();
+    if (!is_plain) return call_out(callouts.slow_output, (PyObject *)step, value);
+    let_go(&step->result);
+    step->result = kept;
     step->held += budget.held;
     return 0;
 }
@@ -148,8 +165,8 @@ static int fast_end(Step *step, PyObject *value)
 /* Hand the items that were taken so far over to be hashed: their room is free again. */
 static int hash_items(Step *step, Stream *stream)
 {
-    PyObject *items = stream->items;
-    if (!(stream->items = PyList_New(0))) { stream->items = items; PyErr_Clear(); return 0; }
+    PyObject *items = stream_take_items((PyObject *)stream, NULL);
+    if (!items) { PyErr_Clear(); return 0; }
     step->held -= stream->held;
     stream->spent = stream->held = 0;
     int did = PyList_GET_SIZE(items) ? call_out(callouts.hash_items, (PyObject *)step, items) : 0;
@@ -171,10 +188,7 @@ static int take_item(Step *step, Stream *stream, PyObject *value)
 {
     for (int has_room = 0; has_room < 2; has_room++) {
         Budget budget = {core.max_value_bytes - stream->spent, 16};
-        PyObject *taken = snapshot(value, &budget, 0);
-        if (taken) {
-            if (PyList_Append(stream->items, taken) < 0) PyErr_Clear();
-            Py_DECREF(taken);
+        if (keep_value(&stream->items, value, &budget) == 0) {
             stream->spent = core.max_value_bytes - budget.left + 48;
             stream->held += budget.held;
             step->held += budget.held;
@@ -221,14 +235,8 @@ static int fast_end_stream(Step *step, PyObject *returned)
     Stream *stream = stream_of(step);
     if (!stream || Py_TYPE(stream) != StreamType) return settle_stream(step);
     Budget budget = {core.max_value_bytes - stream->spent, 64};
-    PyObject *taken = returned && !is_set(stream->hashed) ? snapshot(returned, &budget, 0) : NULL;
-    if (is_set(stream->hashed) || (returned && !taken))
+    if (is_set(stream->hashed) || (returned && keep_value(&stream->returned, returned, &budget) < 0))
         return finish_hashed(step, returned) < 0 || settle_stream(step) < 0 ? -1 : 0;
-    if (taken) {
-        Py_XSETREF(stream->returned, PyTuple_Pack(1, taken));
-        Py_DECREF(taken);
-        PyErr_Clear();
-    }
     step->held += budget.held;
     Py_XSETREF(step->output, Py_NewRef((PyObject *)stream));
     Py_CLEAR(step->stream);
@@ -314,13 +322,14 @@ static PyObject *connect_recorder(PyObject *Py_UNUSED(module), PyObject *args, P
                                      &PyType_Type, &given[1], &given[2], &given[3], &given[4], &given[5], &given[6],
                                      &given[7], &given[8], &given[9], &given[10], &given[11], &given[12], &given[13],
                                      &given[14], &given[15])) return NULL;
-    PyObject **places[PARTS] = {
-        (PyObject **)&StepType, (PyObject **)&StreamType, &current, &callouts.open_run, &callouts.add_to_run,
+    PyObject **places[PARTS - 1] = {
+        (PyObject **)&StreamType, &current, &callouts.open_run, &callouts.add_to_run,
         &callouts.write_due, &callouts.slow_input, &callouts.slow_output, &callouts.hash_items, &callouts.finish_hashed,
         &callouts.ended, &callouts.stream_ended, &callouts.failed, &callouts.start_processed, &callouts.end_processed,
         &callouts.finish_processed,
     };
-    for (int at = 0; at < PARTS; at++) Py_XSETREF(*places[at], Py_NewRef(given[at]));
+    use_step_type((PyTypeObject *)given[0]);
+    for (int at = 1; at < PARTS; at++) Py_XSETREF(*places[at - 1], Py_NewRef(given[at]));
     Py_RETURN_NONE;
 }
 

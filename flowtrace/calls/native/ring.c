@@ -17,12 +17,17 @@ typedef struct {
 PyTypeObject *RingType, *StreamType;
 static PyTypeObject *StreamBaseType;
 
-static Entry *entry_at(Ring *ring, Py_ssize_t at) { return &ring->entries[(ring->first + at) % ring->room]; }
+/* No division: it costs more than all else here. */
+static Entry *entry_at(Ring *ring, Py_ssize_t at)
+{
+    Py_ssize_t place = ring->first + at;
+    return &ring->entries[place < ring->room ? place : place - ring->room];
+}
 
 static void drop_oldest(Ring *ring)
 {
     Entry oldest = ring->entries[ring->first];
-    ring->first = (ring->first + 1) % ring->room;
+    if (++ring->first == ring->room) ring->first = 0;
     ring->count--;
     ring->bytes -= oldest.size;
     Py_DECREF(oldest.step);
@@ -54,8 +59,8 @@ int ring_add(PyObject *self, Step *step)
         Py_DECREF(done);
     }
     Py_INCREF(step);
-    if (ring->count == ring->room) drop_oldest(ring);
-    ring->entries[(ring->first + ring->count++) % ring->room] = (Entry){step, step->held};
+    while (ring->count == ring->room) drop_oldest(ring);  /* letting go may run code that adds another one */
+    *entry_at(ring, ring->count++) = (Entry){step, step->held};
     ring->bytes += step->held;
     while (ring->bytes > ring->max_bytes && ring->count) drop_oldest(ring);
     return 0;
@@ -155,16 +160,12 @@ static PyType_Spec ring_spec = {
 static int stream_traverse(Stream *stream, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(stream));
-    Py_VISIT(stream->items);
-    Py_VISIT(stream->returned);
     Py_VISIT(stream->hashed);
     return 0;
 }
 
 static int stream_clear(Stream *stream)
 {
-    Py_CLEAR(stream->items);
-    Py_CLEAR(stream->returned);
     Py_CLEAR(stream->hashed);
     return 0;
 }
@@ -174,29 +175,52 @@ static void stream_dealloc(Stream *stream)
     PyTypeObject *type = Py_TYPE(stream);
     PyObject_GC_UnTrack(stream);
     stream_clear(stream);
+    let_go(&stream->items);
+    let_go(&stream->returned);
     type->tp_free(stream);
     Py_DECREF(type);
 }
 
 static PyObject *stream_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    Stream *stream = (Stream *)type->tp_alloc(type, 0);
-    if (stream && !(stream->items = PyList_New(0))) Py_CLEAR(stream);
-    return (PyObject *)stream;
+    return type->tp_alloc(type, 0);
 }
 
 Stream *new_stream(void) { return (Stream *)stream_new(StreamType, NULL, NULL); }
 
+static PyObject *stream_items(PyObject *self, void *Py_UNUSED(closure)) { return values_of(((Stream *)self)->items); }
+
+static PyObject *stream_returned(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *values = values_of(((Stream *)self)->returned);
+    if (values) Py_SETREF(values, PyList_AsTuple(values));
+    return values;
+}
+
+/* Return the items, whose room is free again. */
+PyObject *stream_take_items(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    Stream *stream = (Stream *)self;
+    PyObject *values = values_of(stream->items);
+    if (values) let_go(&stream->items);
+    return values;
+}
+
+static PyGetSetDef stream_getset[] = {
+    {"items", stream_items, NULL, NULL, NULL}, {"returned", stream_returned, NULL, NULL, NULL}, {NULL, NULL, NULL, NULL, NULL},
+};
+static PyMethodDef stream_methods[] = {
+    {"take_items", stream_take_items, METH_NOARGS, "take_items()\n--\n\nReturn the items, and keep them no longer."},
+    {NULL, NULL, 0, NULL},
+};
 static PyMemberDef stream_members[] = {
-    {"items", T_OBJECT, offsetof(Stream, items), 0, NULL},
-    {"returned", T_OBJECT, offsetof(Stream, returned), 0, NULL},
     {"hashed", T_OBJECT, offsetof(Stream, hashed), 0, NULL},
     {"spent", T_PYSSIZET, offsetof(Stream, spent), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 static PyType_Slot stream_slots[] = {
     {Py_tp_new, stream_new}, {Py_tp_dealloc, stream_dealloc}, {Py_tp_traverse, stream_traverse}, {Py_tp_clear, stream_clear},
-    {Py_tp_members, stream_members}, {0, NULL},
+    {Py_tp_members, stream_members}, {Py_tp_getset, stream_getset}, {Py_tp_methods, stream_methods}, {0, NULL},
 };
 static PyType_Spec stream_spec = {
     "flowtrace.calls._native.StreamBase", sizeof(Stream), 0,

@@ -1,12 +1,45 @@
 /* Snapshots: what a value is at this moment, so that it can be written later, whatever the program does to it.
  *
- * What can't change is kept by reference: numbers, texts, bytes, None, and tuples of them. Small plain containers are
- * copied, and only the step holds the copy. Any other value is for the slow snapshot, in Python. */
+ * What can't change is kept by reference: numbers, texts, bytes, None, and tuples of them. Of a plain list, dict or tuple
+ * the contents are kept, flat, as words: a word is a reference, or the head of a container, whose contents follow it. One
+ * block of memory holds all values of a call, and the garbage collector need not know it: nothing in it can form a cycle.
+ * Containers are made of it when somebody reads the step, which few steps ever see. Any other value is for the slow
+ * snapshot, in Python.
+ *
+ * No code of Python runs while a value is taken, so that nobody changes it meanwhile. */
 #include "native.h"
+#include <string.h>
 
-/* About what orjson would write, and about what is held in memory: objects have a head. */
-enum { HEAD = 32, TEXT_HEAD = 56, LIST_HEAD = 56, DICT_HEAD = 96, SLOT_SIZE = 8, ENTRY_SIZE = 56, DEEPEST = 8 };
+/* About what is held in memory, with the heads of objects. */
+enum { HEAD = 32, TEXT_HEAD = 56, CONTAINER_HEAD = 16, DEEPEST = 8 };
 
+/* The heads of containers are no addresses of objects: those are even. */
+enum { REFERENCE = 0, DICT = 1, LIST = 3, TUPLE = 5, FORM = 7, COUNT_SHIFT = 3 };
+static inline int is_reference(Word word) { return !(word & 1); }
+static inline PyObject *as_object(Word word) { return (PyObject *)word; }
+
+static struct { Word *words; size_t count, room; } draft;  /* what is being taken; one for all, since the GIL is held */
+
+static int make_room(void)
+{
+    size_t room = draft.room ? 2 * draft.room : 64;
+    Word *words = PyMem_Realloc(draft.words, room * sizeof(Word));
+    if (!words) return -1;
+    draft.words = words;
+    draft.room = room;
+    return 0;
+}
+
+static inline int put(Word word)
+{
+    if (draft.count == draft.room && make_room() < 0) return -1;
+    draft.words[draft.count++] = word;
+    return 0;
+}
+
+static inline int put_head(int form, Py_ssize_t count) { return put((Word)count << COUNT_SHIFT | form); }
+
+/* What it takes from the budget: about what orjson would write. */
 static inline int is_atom(PyObject *value, Budget *budget)
 {
     PyTypeObject *type = Py_TYPE(value);
@@ -36,75 +69,140 @@ static inline int is_atom(PyObject *value, Budget *budget)
     return 0;
 }
 
-static PyObject *of_dict(PyObject *value, Budget *budget, int depth)
+enum { NOT_TAKEN, COPIED, SAME };       /* what became of a value; SAME: it can't change, and is a single word */
+static int take(PyObject *value, Budget *budget, int depth);
+
+static int take_dict(PyObject *value, Budget *budget, int depth)
 {
-    Py_ssize_t at = 0;
+    Py_ssize_t at = 0, count = PyDict_GET_SIZE(value);
     PyObject *key, *item;
-    int is_flat = 1;
-    budget->held += DICT_HEAD;
+    budget->held += CONTAINER_HEAD + 2 * (Py_ssize_t)sizeof(Word) * count;
+    if (put_head(DICT, count) < 0) return NOT_TAKEN;
     while (PyDict_Next(value, &at, &key, &item)) {
         budget->left -= 2;
-        budget->held += ENTRY_SIZE;
-        if (!is_atom(key, budget) || budget->left < 0) return NULL;
-        is_flat &= is_atom(item, budget);
+        if (!is_atom(key, budget) || put((Word)key) < 0 || !take(item, budget, depth + 1)) return NOT_TAKEN;
     }
-    PyObject *copy = budget->left < 0 ? NULL : PyDict_Copy(value);
-    if (!copy || is_flat) return copy;
-    at = 0;
-    while (PyDict_Next(copy, &at, &key, &item)) {
-        Budget enough = {PY_SSIZE_T_MAX, 0};
-        if (is_atom(item, &enough)) continue;
-        PyObject *part = snapshot(item, budget, depth + 1);
-        if (!part || PyDict_SetItem(copy, key, part) < 0) {  /* the key is there: the size stays */
-            Py_XDECREF(part);
-            Py_DECREF(copy);
-            return NULL;
-        }
-        Py_DECREF(part);
-    }
-    return copy;
+    return budget->left < 0 ? NOT_TAKEN : COPIED;
 }
 
-static PyObject *of_list(PyObject *value, Budget *budget, int depth)
+static int take_sequence(PyObject *value, PyObject *const *items, Py_ssize_t count, int form, Budget *budget, int depth)
 {
-    Py_ssize_t count = PyList_GET_SIZE(value);
-    budget->held += LIST_HEAD + SLOT_SIZE * count;
-    if ((budget->left -= 2 * count) < 0) return NULL;
-    PyObject *copy = PyList_New(count);
-    for (Py_ssize_t at = 0; copy && at < count; at++) {
-        PyObject *part = snapshot(PyList_GET_ITEM(value, at), budget, depth + 1);
-        if (part) PyList_SET_ITEM(copy, at, part);
-        else Py_CLEAR(copy);
+    size_t start = draft.count;
+    int is_same = form == TUPLE;
+    budget->held += CONTAINER_HEAD + (Py_ssize_t)sizeof(Word) * count;
+    if ((budget->left -= 2 * count) < 0 || put_head(form, count) < 0) return NOT_TAKEN;
+    for (Py_ssize_t at = 0; at < count; at++) {
+        int taken = take(items[at], budget, depth + 1);
+        if (!taken) return NOT_TAKEN;
+        is_same &= taken == SAME;
     }
-    return copy;
+    if (!is_same) return COPIED;
+    draft.count = start;
+    return put((Word)value) < 0 ? NOT_TAKEN : SAME;
 }
 
-static PyObject *of_tuple(PyObject *value, Budget *budget, int depth)
+static int take(PyObject *value, Budget *budget, int depth)
 {
-    Py_ssize_t count = PyTuple_GET_SIZE(value);
-    int is_same = 1;
-    budget->held += LIST_HEAD + SLOT_SIZE * count;
-    if ((budget->left -= 2 * count) < 0) return NULL;
-    PyObject *copy = PyTuple_New(count);
-    for (Py_ssize_t at = 0; copy && at < count; at++) {
-        PyObject *part = snapshot(PyTuple_GET_ITEM(value, at), budget, depth + 1);
-        if (!part) { Py_CLEAR(copy); break; }
-        is_same &= part == PyTuple_GET_ITEM(value, at);
-        PyTuple_SET_ITEM(copy, at, part);
-    }
-    if (copy && is_same) Py_SETREF(copy, Py_NewRef(value));
-    return copy;
-}
-
-/* Return a snapshot; NULL, without an exception, where the value is not plain or larger than the budget. */
-PyObject *snapshot(PyObject *value, Budget *budget, int depth)
-{
-    if (is_atom(value, budget)) return budget->left < 0 ? NULL : Py_NewRef(value);
+    if (is_atom(value, budget)) return budget->left < 0 || put((Word)value) < 0 ? NOT_TAKEN : SAME;
     PyTypeObject *type = Py_TYPE(value);
-    PyObject *taken = depth > DEEPEST ? NULL
-        : type == &PyDict_Type ? of_dict(value, budget, depth)
-        : type == &PyList_Type ? of_list(value, budget, depth)
-        : type == &PyTuple_Type ? of_tuple(value, budget, depth) : NULL;
-    if (!taken) PyErr_Clear();  /* no memory for it: the slow snapshot may have more luck */
-    return taken;
+    if (depth > DEEPEST) return NOT_TAKEN;
+    if (type == &PyDict_Type) return take_dict(value, budget, depth);
+    if (type == &PyList_Type)
+        return take_sequence(value, PySequence_Fast_ITEMS(value), PyList_GET_SIZE(value), LIST, budget, depth);
+    if (type == &PyTuple_Type)
+        return take_sequence(value, PySequence_Fast_ITEMS(value), PyTuple_GET_SIZE(value), TUPLE, budget, depth);
+    return NOT_TAKEN;
+}
+
+void begin_draft(void) { draft.count = 0; }
+int draft_value(PyObject *value, Budget *budget) { return take(value, budget, 0) ? 0 : -1; }
+int draft_reference(PyObject *value) { return put((Word)value); }
+
+/* Add the draft to what is kept; NULL begins a block of just that size. Return -1 where there is no memory for it. */
+int keep_draft(Kept **kept)
+{
+    size_t before = *kept ? (*kept)->count : 0, count = before + draft.count;
+    if (!*kept || count > (*kept)->room) {
+        size_t room = *kept ? 2 * count : count;
+        Kept *larger = PyMem_Realloc(*kept, sizeof(Kept) + room * sizeof(Word));
+        if (!larger) return -1;
+        larger->room = room;
+        *kept = larger;
+    }
+    Word *words = (*kept)->words + before;
+    for (size_t at = 0; at < draft.count; at++) {
+        if (is_reference(draft.words[at])) Py_INCREF(as_object(draft.words[at]));
+        words[at] = draft.words[at];
+    }
+    (*kept)->count = count;
+    return 0;
+}
+
+void let_go(Kept **kept)
+{
+    Kept *old = *kept;
+    if (!old) return;
+    *kept = NULL;
+    for (size_t at = 0; at < old->count; at++)
+        if (is_reference(old->words[at])) Py_DECREF(as_object(old->words[at]));
+    PyMem_Free(old);
+}
+
+/* --- reading ------------------------------------------------------------------------------------------------------- */
+
+static PyObject *value_at(const Word **at);
+
+static PyObject *dict_at(const Word **at, Py_ssize_t count)
+{
+    PyObject *dict = PyDict_New();
+    while (dict && count--) {
+        PyObject *key = as_object(*(*at)++), *item = value_at(at);
+        if (!item || PyDict_SetItem(dict, key, item) < 0) Py_CLEAR(dict);
+        Py_XDECREF(item);
+    }
+    return dict;
+}
+
+static PyObject *value_at(const Word **at)
+{
+    Word word = *(*at)++;
+    if (is_reference(word)) return Py_NewRef(as_object(word));
+    Py_ssize_t count = (Py_ssize_t)(word >> COUNT_SHIFT);
+    if ((word & FORM) == DICT) return dict_at(at, count);
+    int is_list = (word & FORM) == LIST;
+    PyObject *made = is_list ? PyList_New(count) : PyTuple_New(count);
+    for (Py_ssize_t place = 0; made && place < count; place++) {
+        PyObject *item = value_at(at);
+        if (!item) Py_CLEAR(made);
+        else if (is_list) PyList_SET_ITEM(made, place, item);
+        else PyTuple_SET_ITEM(made, place, item);
+    }
+    return made;
+}
+
+static Kept *copy_of(const Kept *kept)
+{
+    Kept *copy = NULL;
+    draft.count = 0;
+    while (draft.count < kept->count)
+        if (put(kept->words[draft.count]) < 0) return NULL;
+    return keep_draft(&copy) < 0 ? NULL : copy;
+}
+
+/* Return a new list of all values that are kept; nothing is kept at NULL. Making containers may run the garbage collector,
+ * and that any code, which may let go of what is kept here: so they are made of a copy. */
+PyObject *values_of(const Kept *kept)
+{
+    if (!kept) return PyList_New(0);
+    Kept *copy = copy_of(kept);
+    if (!copy) return PyErr_NoMemory();
+    PyObject *list = PyList_New(0);
+    const Word *at = copy->words, *end = at + copy->count;
+    while (list && at < end) {
+        PyObject *value = value_at(&at);
+        if (!value || PyList_Append(list, value) < 0) Py_CLEAR(list);
+        Py_XDECREF(value);
+    }
+    let_go(&copy);
+    return list;
 }

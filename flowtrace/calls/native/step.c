@@ -8,6 +8,7 @@ PyObject *current;                      /* the ContextVar of the step or flow th
 PyTypeObject *StepBaseType;
 static Step in_flight = {.before = &in_flight, .after = &in_flight};  /* the head of a ring list, in the order of starts */
 static PyObject *clock_now, *numbers;
+static PyTypeObject *CounterType;
 static int clock_is_ours;               /* clock_now reads the same clock as `now` below */
 
 /* --- time and numbers --------------------------------------------------------------------------------------------- */
@@ -33,6 +34,40 @@ static int take_number(PyObject *value, int64_t *number)
     *number = PyLong_AsLongLong(value);
     Py_DECREF(value);
     return *number == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+/* Counts steps. What `itertools.count` does, without an object for each number. */
+typedef struct {
+    PyObject_HEAD
+    int64_t next;
+} Counter;
+
+static PyObject *counter_next(Counter *counter) { return PyLong_FromLongLong(counter->next++); }
+
+static PyObject *counter_repr(Counter *counter) { return PyUnicode_FromFormat("count(%lld)", (long long)counter->next); }
+
+static PyObject *counter_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"start", NULL};
+    long long start;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "L:Counter", names, &start)) return NULL;
+    Counter *counter = (Counter *)type->tp_alloc(type, 0);
+    if (counter) counter->next = start;
+    return (PyObject *)counter;
+}
+
+static void counter_dealloc(PyObject *counter)
+{
+    PyTypeObject *type = Py_TYPE(counter);
+    type->tp_free(counter);
+    Py_DECREF(type);
+}
+
+static int next_number(int64_t *number)
+{
+    if (Py_TYPE(numbers) != CounterType) return take_number(PyIter_Next(numbers), number);
+    *number = ((Counter *)numbers)->next++;
+    return 0;
 }
 
 int read_clock(int64_t *time)
@@ -98,7 +133,7 @@ static void make_current(PyObject *step)
 static int join(Step *step, PyObject *parent)
 {
     PyObject *run = NULL;
-    if (PyObject_TypeCheck(parent, StepBaseType)) {
+    if (Py_TYPE(parent) == StepType || PyObject_TypeCheck(parent, StepBaseType)) {
         step->parent = ((Step *)parent)->number;
         run = Py_XNewRef(((Step *)parent)->run);
     } else if (!(run = PyObject_GetAttr(parent, str_run))) return -1;
@@ -117,7 +152,7 @@ int start_step(Step *step)
     int did = -1;
     if (PyContextVar_Get(current, NULL, &parent) < 0) return -1;
     step->owns_run = !parent || parent == Py_None;
-    if ((!step->owns_run && join(step, parent) < 0) || take_number(PyIter_Next(numbers), &step->number) < 0) goto done;
+    if ((!step->owns_run && join(step, parent) < 0) || next_number(&step->number) < 0) goto done;
     step->thread = PyThread_get_thread_ident();
     list_step(step);
     if (box_is_open() && box_starts(step) < 0) goto done;
@@ -133,14 +168,21 @@ done:
     return did;
 }
 
-/* Restore the previous step, and stop the clock. */
-int leave_step(Step *step)
+/* Make what was current before current again. The token is of no use where the step was started or resumed in another
+ * context. */
+static void give_way(Step *step)
 {
-    if (!step->token || PyContextVar_Reset(current, step->token) < 0) {  /* resumed since, or in another context */
+    if (!step->token || PyContextVar_Reset(current, step->token) < 0) {
         PyErr_Clear();
         make_current(step->previous);
     }
     Py_CLEAR(step->token);
+}
+
+/* Restore the previous step, and stop the clock. */
+int leave_step(Step *step)
+{
+    give_way(step);
     Py_CLEAR(step->previous);
     unlist_step(step);
     if (read_clock(&step->ended) == 0) return 0;
@@ -148,30 +190,31 @@ int leave_step(Step *step)
     return failed_for_host();
 }
 
-void suspend_step(Step *step)
-{
-    Py_CLEAR(step->token);
-    make_current(step->previous);
-}
+void suspend_step(Step *step) { give_way(step); }
 
 int resume_step(Step *step)
 {
     PyObject *here = NULL;
     if (PyContextVar_Get(current, NULL, &here) < 0) return -1;
     Py_XSETREF(step->previous, here);
-    Py_CLEAR(step->token);
-    make_current((PyObject *)step);
+    Py_XSETREF(step->token, PyContextVar_Set(current, (PyObject *)step));
+    if (!step->token) PyErr_Clear();
     return 0;
 }
 
 /* --- the type ----------------------------------------------------------------------------------------------------- */
 
-#define OBJECTS(DO) \
-    DO(node) DO(input) DO(output) DO(run) DO(previous) DO(token) DO(stream) DO(slot) DO(rest)
+#define MEMBERS(DO) DO(node) DO(run) DO(previous) DO(token) DO(stream) DO(slot) DO(rest)
+#define OBJECTS(DO) MEMBERS(DO) DO(input) DO(output)
+
+/* Steps that were let go: while steps come and go, as in a full ring, none is allocated. */
+enum { SPARE = 32 };
+static Step *spare[SPARE];
+static int spare_count;
 
 Step *new_step(void)
 {
-    Step *step = PyObject_GC_New(Step, StepType);
+    Step *step = spare_count ? (Step *)PyObject_Init((PyObject *)spare[--spare_count], StepType) : PyObject_GC_New(Step, StepType);
     if (!step) return NULL;
     memset(&step->node, 0, sizeof(Step) - offsetof(Step, node));
     PyObject_GC_Track(step);
@@ -195,20 +238,65 @@ static int step_clear(Step *step)
     return 0;
 }
 
-static void step_dealloc(Step *step)
+static void free_step(Step *step)
 {
     PyTypeObject *type = Py_TYPE(step);
-    PyObject_GC_UnTrack(step);
     unlist_step(step);
     if (step->weakrefs) PyObject_ClearWeakRefs((PyObject *)step);
     step_clear(step);
-    type->tp_free(step);
+    let_go(&step->arguments);
+    let_go(&step->result);
+    if (type == StepType && spare_count < SPARE) spare[spare_count++] = step;
+    else type->tp_free(step);
     Py_DECREF(type);
 }
 
+static void step_dealloc(Step *step)
+{
+    PyObject_GC_UnTrack(step);
+    if (!step->previous) { free_step(step); return; }
+    Py_TRASHCAN_BEGIN(step, step_dealloc)  /* its parent may go with it, and that one's, and so on */
+    free_step(step);
+    Py_TRASHCAN_END
+}
+
+/* Python's class derives from the base, and adds nothing: its objects need not go by way of Python's own dealloc. */
+void use_step_type(PyTypeObject *type)
+{
+    Py_XSETREF(StepType, (PyTypeObject *)Py_NewRef((PyObject *)type));
+    if (type->tp_base == StepBaseType && type->tp_basicsize == sizeof(Step) && !type->tp_finalize && !type->tp_del)
+        type->tp_dealloc = (destructor)step_dealloc;
+}
+
+static PyObject *values_or(const Kept *kept, PyObject *other)
+{
+    if (!kept) return Py_NewRef(other ? other : Py_None);
+    PyObject *values = values_of(kept);
+    if (values) Py_SETREF(values, PyList_AsTuple(values));
+    return values;
+}
+
+static int set_value(Kept **kept, PyObject **place, PyObject *value)
+{
+    let_go(kept);
+    Py_XINCREF(value);
+    Py_XSETREF(*place, value);
+    return 0;
+}
+
+static PyObject *step_input(PyObject *self, void *Py_UNUSED(closure)) { return values_or(((Step *)self)->arguments, ((Step *)self)->input); }
+static PyObject *step_output(PyObject *self, void *Py_UNUSED(closure)) { return values_or(((Step *)self)->result, ((Step *)self)->output); }
+static int step_set_input(PyObject *self, PyObject *value, void *Py_UNUSED(closure)) { return set_value(&((Step *)self)->arguments, &((Step *)self)->input, value); }
+static int step_set_output(PyObject *self, PyObject *value, void *Py_UNUSED(closure)) { return set_value(&((Step *)self)->result, &((Step *)self)->output, value); }
+
+static PyGetSetDef step_getset[] = {
+    {"input", step_input, step_set_input, NULL, NULL},
+    {"output", step_output, step_set_output, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
 #define MEMBER(name) {#name, T_OBJECT, offsetof(Step, name), 0, NULL},
 static PyMemberDef step_members[] = {
-    OBJECTS(MEMBER)
+    MEMBERS(MEMBER)
     {"number", T_LONGLONG, offsetof(Step, number), 0, NULL},
     {"parent", T_LONGLONG, offsetof(Step, parent), 0, NULL},
     {"started", T_LONGLONG, offsetof(Step, started), 0, NULL},
@@ -222,12 +310,17 @@ static PyMemberDef step_members[] = {
 };
 static PyType_Slot step_slots[] = {
     {Py_tp_new, step_new}, {Py_tp_dealloc, step_dealloc}, {Py_tp_traverse, step_traverse}, {Py_tp_clear, step_clear},
-    {Py_tp_members, step_members}, {0, NULL},
+    {Py_tp_members, step_members}, {Py_tp_getset, step_getset}, {0, NULL},
 };
 static PyType_Spec step_spec = {
     "flowtrace.calls._native.StepBase", sizeof(Step), 0,
     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, step_slots,
 };
+static PyType_Slot counter_slots[] = {
+    {Py_tp_new, counter_new}, {Py_tp_dealloc, counter_dealloc}, {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, counter_next}, {Py_tp_repr, counter_repr}, {0, NULL},
+};
+static PyType_Spec counter_spec = {"flowtrace.calls._native.Counter", sizeof(Counter), 0, Py_TPFLAGS_DEFAULT, counter_slots};
 static PyMethodDef functions[] = {
     {"use_clock", use_clock, METH_VARARGS, "use_clock(now, numbers, standard)\n--\n\nTake time and numbers from here."},
     {"listed_steps", listed_steps, METH_NOARGS, "listed_steps()\n--\n\nReturn the steps in flight, in the order of their starts."},
@@ -238,6 +331,8 @@ static PyMethodDef functions[] = {
 int add_steps(PyObject *module)
 {
     StepBaseType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &step_spec, NULL);
-    if (!StepBaseType || PyModule_AddFunctions(module, functions) < 0) return -1;
+    CounterType = StepBaseType ? (PyTypeObject *)PyType_FromModuleAndSpec(module, &counter_spec, NULL) : NULL;
+    if (!CounterType || PyModule_AddFunctions(module, functions) < 0) return -1;
+    if (PyModule_AddObjectRef(module, "Counter", (PyObject *)CounterType) < 0) return -1;
     return PyModule_AddObjectRef(module, "StepBase", (PyObject *)StepBaseType);
 }
