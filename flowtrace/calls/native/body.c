@@ -22,6 +22,7 @@ typedef struct {
 } Awaiter;
 
 static PyTypeObject *body_types[KINDS], *AwaiterType;
+static Spare spare_bodies[KINDS], spare_awaiters;
 PyObject *body_names;
 
 /* --- what its step sees ------------------------------------------------------------------------------------------ */
@@ -67,6 +68,7 @@ static void suspend_raised(Body *b)
  * value before it began. Its frame is gone when it is over. */
 static int is_over(Body *b)
 {
+    if (b->kind == ASYNC_GENERATOR && PyErr_ExceptionMatches(PyExc_StopAsyncIteration)) return 1;  /* says so */
     static const char *const frames[KINDS] = {"", "cr_frame", "gi_frame", "ag_frame", "gi_frame"};
     PyObject *error = take_raised();
     PyObject *frame = PyObject_GetAttrString(b->inner, frames[(int)b->kind]);
@@ -139,7 +141,15 @@ static PyObject *body_send(PyObject *self, PyObject *value)
     return as_method(did, result);
 }
 
-static PyObject *body_next(PyObject *self) { return body_send(self, Py_None); }
+/* What has nothing more to give may say so without an exception, which would only carry None. */
+static PyObject *body_next(PyObject *self)
+{
+    PyObject *result;
+    PySendResult did = body_am_send(self, Py_None, &result);
+    if (did != PYGEN_RETURN || result != Py_None) return as_method(did, result);
+    Py_DECREF(result);
+    return NULL;
+}
 
 /* Call a method of the real object, and say what came of it as `send` would. */
 static PySendResult throw_into(PyObject *target, PyObject *const *args, Py_ssize_t count, PyObject **result)
@@ -211,18 +221,23 @@ static void body_finalize(PyObject *self)
     raise_again(error);
 }
 
-static void body_dealloc(Body *b)
+static void free_body(Body *b)
 {
-    PyTypeObject *type = Py_TYPE(b);
-    if (PyObject_CallFinalizerFromDealloc((PyObject *)b) < 0) return;
-    PyObject_GC_UnTrack(b);
-    Py_TRASHCAN_BEGIN(b, body_dealloc)
+    int kind = b->kind;
     if (b->weakrefs) PyObject_ClearWeakRefs((PyObject *)b);
     Py_CLEAR(b->inner);
     Py_CLEAR(b->step);
     Py_CLEAR(b->subject);
-    type->tp_free(b);
-    Py_DECREF(type);
+    put_spare(&spare_bodies[kind], b, Py_TYPE(b), body_types[kind]);
+}
+
+static void body_dealloc(Body *b)
+{
+    if (!b->done && PyObject_CallFinalizerFromDealloc((PyObject *)b) < 0) return;
+    PyObject_GC_UnTrack(b);
+    if (b->done) { free_body(b); return; }
+    Py_TRASHCAN_BEGIN(b, body_dealloc)  /* one that is suspended may hold another one, and so on */
+    free_body(b);
     Py_TRASHCAN_END
 }
 
@@ -231,7 +246,7 @@ PyObject *body_around(Subject *subject, PyObject *step, PyObject *inner, int kin
 {
     int fits = kind == COROUTINE ? PyCoro_CheckExact(inner)
         : kind == ASYNC_GENERATOR ? PyAsyncGen_CheckExact(inner) : PyGen_CheckExact(inner);
-    Body *b = fits ? PyObject_GC_New(Body, body_types[kind]) : NULL;
+    Body *b = fits ? (Body *)take_spare(&spare_bodies[kind], body_types[kind]) : NULL;
     if (!b) {  /* another decorator is between us and the code, which was looked at; or the code was replaced since */
         PyErr_Clear();
         if (step_starts(subject, step) < 0 || step_ends(subject, step, inner) < 0) Py_CLEAR(inner);
@@ -273,7 +288,7 @@ static PyObject *body_repr(PyObject *self)
 static PyObject *awaiter_of(Body *b, PyObject *asked, int closes)  /* takes the reference to what is asked */
 {
     if (!asked) return NULL;
-    Awaiter *a = PyObject_GC_New(Awaiter, AwaiterType);
+    Awaiter *a = (Awaiter *)take_spare(&spare_awaiters, AwaiterType);
     if (!a) { Py_DECREF(asked); return NULL; }
     a->body = (Body *)Py_NewRef((PyObject *)b);
     a->asked = asked;
@@ -312,7 +327,33 @@ static PyObject *awaiter_send(PyObject *self, PyObject *value)
     return as_method(did, result);
 }
 
-static PyObject *awaiter_next(PyObject *self) { return awaiter_send(self, Py_None); }
+/* Advance an async generator as the interpreter does from 3.12 on, which takes the item out of a StopIteration. The one
+ * that the real awaitable raises is handed on: making another one would cost more than all else here. */
+static PyObject *next_item(Awaiter *a)
+{
+    Body *b = a->body;
+    if (no_stack_left() || resume(b) < 0) return NULL;
+    PyObject *result = next_through(a->asked), *stop = NULL;
+    PySendResult did = result ? PYGEN_NEXT : PYGEN_ERROR;
+    if (!result && PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        stop = take_raised();
+        result = Py_XNewRef(((PyStopIterationObject *)stop)->value);
+        did = PYGEN_RETURN;
+    }
+    did = after(b, did, &result, did == PYGEN_RETURN);
+    if (stop && did != PYGEN_ERROR) {
+        Py_CLEAR(result);
+        raise_again(stop);
+    } else Py_XDECREF(stop);
+    return result;
+}
+
+static PyObject *awaiter_next(PyObject *self)
+{
+    Awaiter *a = (Awaiter *)self;
+    int is_item = !is_of_coroutine(a) && !a->closes && !a->body->running && PyIter_Check(a->asked);
+    return is_item ? next_item(a) : awaiter_send(self, Py_None);
+}
 
 static PyObject *awaiter_throw(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
@@ -344,12 +385,10 @@ static int awaiter_traverse(Awaiter *a, visitproc visit, void *arg)
 
 static void awaiter_dealloc(Awaiter *a)
 {
-    PyTypeObject *type = Py_TYPE(a);
     PyObject_GC_UnTrack(a);
     Py_CLEAR(a->body);
     Py_CLEAR(a->asked);
-    type->tp_free(a);
-    Py_DECREF(type);
+    put_spare(&spare_awaiters, a, Py_TYPE(a), AwaiterType);
 }
 
 /* asyncio walks along cr_await, and finds in the awaiter what the coroutine has. */

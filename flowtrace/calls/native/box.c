@@ -147,14 +147,15 @@ static PyObject *taken_arguments(Step *step)
     return taken;
 }
 
-/* Write the payload of a call. */
+/* Write the payload of a call. Taking the arguments may run the garbage collector, and that anything. */
 static void take_payload(Step *step, Entry *entry, Tail *tail)
 {
-    PyObject *names = step->bound ? entry->bound_names : entry->names, *values[MOST_KEYS];
+    PyObject *taken = taken_arguments(step), *values[MOST_KEYS];
+    PyObject *names = step->bound ? entry->bound_names : entry->names;
+    int is_open = box_is_open() && box.limit >= 0 && names && PyTuple_CheckExact(names) && entry->defaults
+        && PyTuple_CheckExact(entry->defaults);
     tail->size = -1;
-    if (box.limit < 0 || !names || !PyTuple_CheckExact(names) || !entry->defaults || !PyTuple_CheckExact(entry->defaults)) return;
-    PyObject *taken = taken_arguments(step);
-    if (taken && bind(names, taken, entry->defaults, values))
+    if (taken && is_open && bind(names, taken, entry->defaults, values))
         finish_tail(tail, text_of_payload(names, values, entry->not_secret, box.dumps, tail->bytes, box.limit), entry->is_written);
     Py_XDECREF(taken);
 }

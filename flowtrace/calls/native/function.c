@@ -29,17 +29,22 @@ static PyObject *end_plain(Subject *subject, PyObject *step, PyObject *result)
     return result;
 }
 
-static PyObject *call_plain(PyObject *self, PyObject *const *args, size_t flags, PyObject *names)
+NOT_INLINE static PyObject *record_plain(Traced *f, PyObject *const *args, size_t flags, PyObject *names)
 {
-    Traced *f = (Traced *)self;
     PyObject *step;
-    if (no_stack_left()) return NULL;
-    if (!is_on()) return call_through(f->wrapped, args, flags, names);
     int did = subject_begin(f->subject, args, PyVectorcall_NARGS(flags), names, &step);
     if (did < 0) return NULL;
     if (!did) return call_through(f->wrapped, args, flags, names);
     Subject *subject = (Subject *)Py_NewRef((PyObject *)f->subject);  /* the call may drop its own function */
     return end_plain(subject, step, call_through(f->wrapped, args, flags, names));
+}
+
+/* Recording is a function of its own, so that a call while tracing is off saves no registers for it. */
+static PyObject *call_plain(PyObject *self, PyObject *const *args, size_t flags, PyObject *names)
+{
+    Traced *f = (Traced *)self;
+    if (no_stack_left()) return NULL;
+    return is_on() ? record_plain(f, args, flags, names) : call_through(f->wrapped, args, flags, names);
 }
 
 /* Give a body for what a call gave. The call of such a function runs none of its code: only arguments may not fit. */
@@ -56,16 +61,20 @@ static PyObject *give_body(Subject *subject, PyObject *step, PyObject *inner, in
     return NULL;
 }
 
-static PyObject *call_for_body(PyObject *self, PyObject *const *args, size_t flags, PyObject *names)
+NOT_INLINE static PyObject *record_body(Traced *f, PyObject *const *args, size_t flags, PyObject *names)
 {
-    Traced *f = (Traced *)self;
     PyObject *step;
-    if (no_stack_left()) return NULL;
-    if (!is_on()) return call_through(f->wrapped, args, flags, names);
     int did = subject_prepare(f->subject, args, PyVectorcall_NARGS(flags), names, &step);
     if (did < 0) return NULL;
     if (!did) return call_through(f->wrapped, args, flags, names);
     return give_body(f->subject, step, call_through(f->wrapped, args, flags, names), f->kind);
+}
+
+static PyObject *call_for_body(PyObject *self, PyObject *const *args, size_t flags, PyObject *names)
+{
+    Traced *f = (Traced *)self;
+    if (no_stack_left()) return NULL;
+    return is_on() ? record_body(f, args, flags, names) : call_through(f->wrapped, args, flags, names);
 }
 
 /* What wrapt calls with (wrapped, instance, args, kwargs), for callables that bind in their own way. */

@@ -19,6 +19,12 @@
 #pragma GCC visibility push(hidden) /* names of ours must not meet those of other libraries in the process */
 #endif
 
+#if defined(_MSC_VER)
+#define NOT_INLINE __declspec(noinline)
+#else
+#define NOT_INLINE __attribute__((noinline))
+#endif
+
 /* Which body the call of a function makes. The numbers are those of flowtrace/calls/kinds.py. */
 enum kind { PLAIN, COROUTINE, GENERATOR, ASYNC_GENERATOR, ITERABLE_COROUTINE, KINDS };
 
@@ -33,8 +39,56 @@ int failed_for_host(void);              /* the same, with or without an exceptio
 
 /* --- stack.c ---------------------------------------------------------------------------------------------------- */
 
-int no_stack_left(void);                /* raises RecursionError where the C stack is nearly used up */
-PyObject *call_through(PyObject *callee, PyObject *const *args, size_t flags, PyObject *names);
+#if PY_VERSION_HEX < 0x030E0000
+#if defined(_WIN32)
+#define THREAD_LOCAL __declspec(thread)
+#elif defined(__GLIBC__)                /* no function is called to find it; musl can't do that for a module */
+#define THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
+#else
+#define THREAD_LOCAL _Thread_local
+#endif
+extern THREAD_LOCAL char *stack_calm;   /* above it there is nothing to look after */
+int is_below_floor(char *here);
+
+/* Raise RecursionError where the C stack is nearly used up. */
+static inline int no_stack_left(void)
+{
+    char here;
+    return &here < stack_calm && is_below_floor(&here);
+}
+#else
+static inline int no_stack_left(void) { return 0; }
+#endif
+
+#if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030E0000
+#define UNITS_OF_AN_ENTRY 2
+#define GIVE_BACK \
+    char here; \
+    PyThreadState *thread = &here < stack_calm ? PyThreadState_Get() : NULL; \
+    if (thread) thread->c_recursion_remaining += UNITS_OF_AN_ENTRY;
+#define TAKE_BACK if (thread) thread->c_recursion_remaining -= UNITS_OF_AN_ENTRY;
+#else
+#define GIVE_BACK
+#define TAKE_BACK
+#endif
+
+/* Call what is traced. Somebody may replace __wrapped__ meanwhile: a function keeps itself alive while it runs, and to
+ * anything else the reference is our own. */
+static inline PyObject *call_through(PyObject *callee, PyObject *const *args, size_t flags, PyObject *names)
+{
+    PyObject *result;
+    GIVE_BACK
+    if (Py_TYPE(callee) == &PyFunction_Type) result = ((PyFunctionObject *)callee)->vectorcall(callee, args, flags, names);
+    else {
+        Py_INCREF(callee);
+        result = PyObject_Vectorcall(callee, args, flags, names);
+        Py_DECREF(callee);
+    }
+    TAKE_BACK
+    return result;
+}
+
+PyObject *next_through(PyObject *iterator);
 PySendResult send_through(PyObject *body, PyObject *value, PyObject **result);
 
 /* --- unseen.c --------------------------------------------------------------------------------------------------- */
@@ -43,6 +97,27 @@ PySendResult send_through(PyObject *body, PyObject *value, PyObject **result);
 PyThreadState *hide_calls(void);
 void show_calls(PyThreadState *thread);
 PyObject *call_unseen(PyObject *function, PyObject *const *args, Py_ssize_t count);
+
+/* --- objects that were let go, ready for the next of their type: while they come and go, none is allocated ------ */
+
+typedef struct {
+    PyObject *objects[32];
+    int count;
+} Spare;
+
+static inline PyObject *take_spare(Spare *spare, PyTypeObject *type)
+{
+    return spare->count ? PyObject_Init(spare->objects[--spare->count], type) : PyObject_GC_New(PyObject, type);
+}
+
+/* Keep an object that is taken apart, or free it; lets its type go. */
+static inline void put_spare(Spare *spare, void *object, PyTypeObject *type, PyTypeObject *expected)
+{
+    if (type == expected && spare->count < (int)(sizeof(spare->objects) / sizeof(*spare->objects)))
+        spare->objects[spare->count++] = (PyObject *)object;
+    else type->tp_free(object);
+    Py_DECREF(type);
+}
 
 /* --- subject.c -------------------------------------------------------------------------------------------------- */
 
@@ -127,6 +202,7 @@ extern PyTypeObject *RingType, *StreamType;
 
 int ring_add(PyObject *ring, Step *step);
 Stream *new_stream(void);
+void use_stream_type(PyTypeObject *type);
 PyObject *stream_take_items(PyObject *stream, PyObject *ignored);
 
 /* --- record.c --------------------------------------------------------------------------------------------------- */

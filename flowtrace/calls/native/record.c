@@ -322,14 +322,15 @@ static PyObject *connect_recorder(PyObject *Py_UNUSED(module), PyObject *args, P
                                      &PyType_Type, &given[1], &given[2], &given[3], &given[4], &given[5], &given[6],
                                      &given[7], &given[8], &given[9], &given[10], &given[11], &given[12], &given[13],
                                      &given[14], &given[15])) return NULL;
-    PyObject **places[PARTS - 1] = {
-        (PyObject **)&StreamType, &current, &callouts.open_run, &callouts.add_to_run,
+    PyObject **places[PARTS - 2] = {
+        &current, &callouts.open_run, &callouts.add_to_run,
         &callouts.write_due, &callouts.slow_input, &callouts.slow_output, &callouts.hash_items, &callouts.finish_hashed,
         &callouts.ended, &callouts.stream_ended, &callouts.failed, &callouts.start_processed, &callouts.end_processed,
         &callouts.finish_processed,
     };
     use_step_type((PyTypeObject *)given[0]);
-    for (int at = 1; at < PARTS; at++) Py_XSETREF(*places[at - 1], Py_NewRef(given[at]));
+    use_stream_type((PyTypeObject *)given[1]);
+    for (int at = 2; at < PARTS; at++) Py_XSETREF(*places[at - 2], Py_NewRef(given[at]));
     Py_RETURN_NONE;
 }
 

@@ -188,6 +188,14 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObj
 
 Stream *new_stream(void) { return (Stream *)stream_new(StreamType, NULL, NULL); }
 
+/* As for steps: Python's class adds nothing. */
+void use_stream_type(PyTypeObject *type)
+{
+    Py_XSETREF(StreamType, (PyTypeObject *)Py_NewRef((PyObject *)type));
+    if (type->tp_base == StreamBaseType && type->tp_basicsize == sizeof(Stream) && !type->tp_finalize && !type->tp_del)
+        type->tp_dealloc = (destructor)stream_dealloc;
+}
+
 static PyObject *stream_items(PyObject *self, void *Py_UNUSED(closure)) { return values_of(((Stream *)self)->items); }
 
 static PyObject *stream_returned(PyObject *self, void *Py_UNUSED(closure))

@@ -207,14 +207,11 @@ int resume_step(Step *step)
 #define MEMBERS(DO) DO(node) DO(run) DO(previous) DO(token) DO(stream) DO(slot) DO(rest)
 #define OBJECTS(DO) MEMBERS(DO) DO(input) DO(output)
 
-/* Steps that were let go: while steps come and go, as in a full ring, none is allocated. */
-enum { SPARE = 32 };
-static Step *spare[SPARE];
-static int spare_count;
+static Spare spare_steps;
 
 Step *new_step(void)
 {
-    Step *step = spare_count ? (Step *)PyObject_Init((PyObject *)spare[--spare_count], StepType) : PyObject_GC_New(Step, StepType);
+    Step *step = (Step *)take_spare(&spare_steps, StepType);
     if (!step) return NULL;
     memset(&step->node, 0, sizeof(Step) - offsetof(Step, node));
     PyObject_GC_Track(step);
@@ -246,9 +243,7 @@ static void free_step(Step *step)
     step_clear(step);
     let_go(&step->arguments);
     let_go(&step->result);
-    if (type == StepType && spare_count < SPARE) spare[spare_count++] = step;
-    else type->tp_free(step);
-    Py_DECREF(type);
+    put_spare(&spare_steps, step, type, StepType);
 }
 
 static void step_dealloc(Step *step)
