@@ -24,7 +24,11 @@ INTRO = """\
 
 What flowtrace costs, beside the undecorated function, beside decorators that do nothing, and beside other decorators
 that people put on functions to see what happens in them. What counts are quotients: both numbers of each were measured
-in one run, in turn. {met} of {goals} goals are met.
+in one run, in turn. {met} of {goals} goals are met{others}.
+
+What happens in every call is there twice: a native core in C, which runs where it was built, and its pure twin in
+Python. The rows are of the native one, but for those that say *pure core*, whose goals are those from before there was
+another one.
 
 ## The goals
 """
@@ -125,8 +129,11 @@ def goals(rows: list[Row], results: dict[str, Any]) -> str:
     """Return the table of the goals."""
     body = []
     for row in rows:
-        value = results[row.key]["value"]
         goal = "" if row.goal is None else asked(row.goal, row.unit)
+        if row.key not in results:
+            body.append([row.measure, row.value, goal, "not measured yet", "", ""])
+            continue
+        value = results[row.key]["value"]
         measured = f"**{shown(value['median'], row.unit)}**"
         body.append([row.measure, row.value, goal, measured, spread(value, row.unit), verdict(row, results[row.key])])
     return table(["measure", "what the number is", "goal", "measured", "quartiles", ""], body)
@@ -210,14 +217,16 @@ def text(sessions: Iterable[Session], results: dict[str, Any]) -> str:
     """Return the whole page."""
     found = results["rows"]
     rows = [row for session in sessions if session is not rows_peers.SESSION for row in session.rows]
-    bound = [row for row in rows if row.goal is not None]
+    taken = [row for row in rows if row.key in found]
+    bound = [row for row in taken if row.goal is not None]
     met = sum(verdict(row, found[row.key]) == MET for row in bound)
+    open_ = sum(row.goal is not None for row in rows) - len(bound)
     parts = [
-        INTRO.format(met=met, goals=len(bound)),
+        INTRO.format(met=met, goals=len(bound), others=f", {open_} are not measured yet" if open_ else ""),
         goals(rows, found),
         missed(bound, found),
         PARTS,
-        made_of(rows, found),
+        made_of(taken, found),
         COMPARED,
         compared(found),
         left_out(),

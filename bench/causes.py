@@ -7,16 +7,32 @@ _SMALL_CALL = (
     "wrapt's own wrapper is two fifths of the call and the two snapshots are a quarter; the context variable, the "
     "clock, the table of running steps and the buffer share the rest"
 )
+_ENTRY = (
+    "all that is added is that the interpreter calls C and C calls the interpreter, where a plain call of a Python "
+    "function stays inside of it; `functools.partial` adds more"
+)
 
 # By the key of the row, as `benchmark.py` prints it; no full stop at the end.
 CAUSES = {
-    "on-otel": _SMALL_CALL,
-    "on-wrapt": _SMALL_CALL,
-    "on-coroutine": (
+    "off-added": _ENTRY,
+    "off-method": _ENTRY,
+    "added-coroutine": (
+        "from 3.12 on the interpreter drives a coroutine of Python's own without leaving its loop, and takes the "
+        "result of any other one out of an exception that is made for it"
+    ),
+    "pure-off-method": (
+        "wrapt binds the method anew for every call, and the wrapper in Python is one more frame: the core in C needs "
+        "neither"
+    ),
+    "pure-off-closure": "wrapt's wrapper and one in Python stand where the closure is one function",
+    "pure-off-otel": "wrapt's wrapper calls one in Python, which is about what a closure adds",
+    "pure-on-otel": _SMALL_CALL,
+    "pure-on-wrapt": _SMALL_CALL,
+    "pure-on-coroutine": (
         "its step begins in two halves, at the call and at the first await, and a coroutine of ours drives the body; a "
         "plain call, which it is measured against, begins in one function"
     ),
-    "on-generator": (
+    "pure-on-generator": (
         "a generator of one item is stopped once and goes on again: its step leaves the context and enters it again, "
         "the item is a second value to take, and its body is driven by a generator of ours, all in Python"
     ),

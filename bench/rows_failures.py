@@ -79,7 +79,7 @@ FAILURE = Session(
             f"a failing run of {STEPS} steps",
             "the run, from its first line to where its exception arrives / write, fsync and rename of the bytes of its "
             "trace",
-            at_most(4),
+            at_most(2),
         ),
     ),
     take_failure,

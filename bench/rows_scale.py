@@ -60,7 +60,7 @@ SESSION = Session(
             f"on, {TASKS:,} tasks",
             f"what flowtrace adds to a coroutine that gives way once, with {TASKS:,} of them in flight / what it adds "
             "to the same coroutine awaited alone",
-            at_most(1.3),
+            at_most(3),
         ),
         Row(
             "scale-depth",

@@ -8,6 +8,7 @@ from turns import Plan
 from value_subjects import ARRAY_BYTES, MIB, VALUE_BYTES
 
 MEGA = 1_000_000
+KEPT = 100_000
 SMALL_BUDGET, BUDGET = MIB, 16 * MIB
 
 
@@ -61,7 +62,11 @@ def take_memory(plan: Plan) -> dict[str, Taken]:
         beyond = [(peak - BUDGET) / VALUE_BYTES for peak in found]
         taken[key] = Taken(beyond, {"at the peak, MB": megabytes(found)})
     grown = [plan.once("value_subjects:growth", calls=1_000_000)["growth"] for _ in range(3)]
-    return taken | {"growth": Taken(megabytes(grown))}
+    kept = [plan.once("value_subjects:kept_steps", steps=KEPT, buffer_bytes=BUDGET)["growth"] for _ in range(3)]
+    return taken | {
+        "growth": Taken(megabytes(grown)),
+        "kept": Taken([each / BUDGET for each in kept], {"flowtrace, MB": megabytes(kept)}),
+    }
 
 
 DICTIONARY = Session(
@@ -117,6 +122,12 @@ MEMORY = Session(
             "growth of the resident memory",
             at_most(5),
             unit="MB",
+        ),
+        Row(
+            "kept",
+            f"on, the last {KEPT:,} small steps kept",
+            "growth of the resident memory / the byte budget of 16 MiB",
+            at_most(4),
         ),
         Row(
             "values-memory",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ UNROLLED = 10
 ORDER = {"id": 7, "price": 12.5, "count": 3}
 PLAIN, CLOSURE, WRAPT = "undecorated", "closure", "wrapt"
 FUNCTION, METHOD, COROUTINE, GENERATOR = KINDS = ("function", "method", "coroutine", "generator")
+ASYNC_GENERATOR, ITEMS, ONE_ITEM = OWN_KINDS = ("async generator", "generator of many items", "the same of one item")
+MANY = 1000
 
 
 def total(order):
@@ -31,6 +34,16 @@ async def total_coroutine(order):
 def total_generator(order):
     """Stand for any small generator."""
     yield {"id": order["id"], "total": order["price"] * order["count"]}
+
+
+async def total_async_generator(order):
+    """Stand for any small async generator."""
+    yield {"id": order["id"], "total": order["price"] * order["count"]}
+
+
+def numbers_below(limit):
+    """Yield small items, as many as are wanted."""
+    yield from range(limit)
 
 
 def ignore(value):
@@ -57,12 +70,13 @@ def loop(statement: str, names: dict[str, Any], unrolled: int = UNROLLED) -> Slo
     """Return a loop around a statement, compiled for it alone: the interpreter adapts code to what it calls.
 
     Args:
-        statement: one line; may await.
+        statement: one line; may begin with ``await`` or ``async``.
         names: what it uses.
         unrolled: how often it stands in the loop's body, so that the loop itself costs next to nothing.
     """
+    is_async = statement.startswith(("await ", "async "))
     lines = [
-        f"{'async ' * ('await ' in statement)}def calls(times):",
+        f"{'async ' * is_async}def calls(times):",
         "    start = clock()",
         "    for _ in repeat(None, times):",
         *[f"        {statement}"] * unrolled,
@@ -71,7 +85,7 @@ def loop(statement: str, names: dict[str, Any], unrolled: int = UNROLLED) -> Slo
     space = {"clock": perf_counter_ns, "repeat": repeat, **names}
     exec("\n".join(lines), space)  # as timeit does, for the same reason
     calls = space["calls"]
-    if "await " not in statement:
+    if not is_async:
         return Slot(calls, unrolled)
     runner = asyncio.Runner()
     return Slot(lambda times: runner.run(calls(times), context=copy_context()), unrolled)
@@ -92,6 +106,11 @@ def calls_of(kind: str, decorate: Callable[[Any], Any]) -> Slot:
         return loop("await total(order)", names | {"total": decorate(total_coroutine)})
     if kind == GENERATOR:
         return loop("for _ in total(order): pass", names | {"total": decorate(total_generator)})
+    if kind == ASYNC_GENERATOR:
+        return loop("async for _ in total(order): pass", names | {"total": decorate(total_async_generator)})
+    if kind in (ITEMS, ONE_ITEM):
+        names = {"numbers_below": decorate(numbers_below), "limit": MANY if kind == ITEMS else 1}
+        return loop("for _ in numbers_below(limit): pass", names, 1 if kind == ITEMS else UNROLLED)
     return loop("total(order)", names | {"total": decorate(total)})
 
 
@@ -119,19 +138,29 @@ def wrapt_nothing(function):
 DOING_NOTHING = {PLAIN: lambda function: function, CLOSURE: closure, WRAPT: wrapt_nothing}
 
 
-def flowtrace_calls(mode: str = "", settings: dict[str, Any] | None = None) -> dict[str, Slot]:
+def flowtrace_calls(mode: str = "", settings: dict[str, Any] | None = None, core: str = "native") -> dict[str, Slot]:
     """Measure flowtrace, with decorators beside it that do nothing.
 
     Args:
         mode: what to switch to; empty for a program that never does.
         settings: what else to configure.
+        core: the implementation of the core, ``native`` or ``pure``.
     """
+    if core == "pure":
+        os.environ["FLOWTRACE_PURE"] = "1"
     import flowtrace
+    from flowtrace.calls.core import implementation
 
+    if implementation() != core:
+        raise SystemExit(f"the {core} core was to be measured, and flowtrace has the {implementation()} one")
     if mode:
         flowtrace.configure(mode=mode, out_path=Path.cwd() / "trace.json", **settings or {})
     decorators = DOING_NOTHING | {"flowtrace": flowtrace.traced_node}
-    slots = {f"{kind} {name}": calls_of(kind, decorate) for kind in KINDS for name, decorate in decorators.items()}
+    slots = {
+        f"{kind} {name}": calls_of(kind, decorate)
+        for kind in (*KINDS, *OWN_KINDS)
+        for name, decorate in decorators.items()
+    }
     ignored = flowtrace.traced_node(ignore)
     big = {f"key{number:06}": number for number in range(200_000)}
     for size, value in (("int", 1), ("200,000 keys", big)):

@@ -98,6 +98,17 @@ def values_peak(capture: bool) -> dict[str, Slot]:
     return _once(lambda: {"peak": memory.peak_above_start(calls)})
 
 
+def kept_steps(steps: int, buffer_bytes: int) -> dict[str, Slot]:
+    """Report by how much a process has grown when it keeps many small steps."""
+    node = traced(total, buffer_size=steps, buffer_bytes=buffer_bytes)
+
+    def calls() -> None:
+        for number in range(steps):
+            node({"id": number, "price": number + 0.5, "count": 3})
+
+    return _once(lambda: {"growth": memory.growth_over(calls)})
+
+
 def growth(calls: int) -> dict[str, Slot]:
     """Report by how much a process has grown after many small calls."""
     run = loop("node(order)", {"node": traced(total), "order": ORDER})

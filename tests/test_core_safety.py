@@ -358,3 +358,38 @@ print(len(ENDED), set(ENDED), running())
 
 def test_a_small_stack_ends_with_a_recursion_error(tmp_path):
     assert run_program(tmp_path, SMALL_STACKS).stdout == "24 {None} []\n"
+
+
+def test_each_generator_that_is_dropped_ends_its_step_however_many_there_were():
+    with recording(mode="on", buffer_size=500):
+        for _ in range(100):
+            next(numbers(3))
+        assert running() == []
+        steps = flowtrace.get_recorder().buffer.newest()
+    ended = [step for step in steps if step.node.function is numbers.__wrapped__]
+    assert len(ended) == 100
+    assert all(step.ended for step in ended)
+
+
+def test_values_are_read_as_they_were_taken_and_each_time_anew():
+    nan = float("nan")
+    inner, outer = [1, {"b": (2, [3])}], (nan, b"x", ("a", None))
+    with recording(mode="on"):
+        plain({"k": inner, "t": outer}, outer, scale=inner)
+        inner[1]["b"][1].append(4)
+        inner.append(5)
+        step = flowtrace.get_recorder().buffer.newest()[-1]
+        first, again = step.input, step.input
+    taken = [1, {"b": (2, [3])}]
+    assert first == again == ({"k": taken, "t": outer}, outer, taken, ("scale",))
+    assert first[0] is not again[0]
+    assert first[1] is outer
+    assert first[0]["t"] is outer
+    assert step.output == ([{"k": taken, "t": outer}, outer, taken],)
+
+
+def test_bytes_of_values_that_are_not_plain_are_counted_once():
+    with recording(mode="on", capture_inputs=True, capture_outputs=True):
+        plain({1, 2, 3})
+        step = flowtrace.get_recorder().buffer.newest()[-1]
+        assert step.held == 480 + step.size() > 480

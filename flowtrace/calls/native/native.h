@@ -110,10 +110,12 @@ static inline PyObject *take_spare(Spare *spare, PyTypeObject *type)
     return spare->count ? PyObject_Init(spare->objects[--spare->count], type) : PyObject_GC_New(PyObject, type);
 }
 
-/* Keep an object that is taken apart, or free it; lets its type go. */
+/* Keep an object that is taken apart, or free it; lets its type go. Whose finalizer has run is not used again: the mark of
+ * that stays, and its finalizer would not run a second time. */
 static inline void put_spare(Spare *spare, void *object, PyTypeObject *type, PyTypeObject *expected)
 {
-    if (type == expected && spare->count < (int)(sizeof(spare->objects) / sizeof(*spare->objects)))
+    int has_room = spare->count < (int)(sizeof(spare->objects) / sizeof(*spare->objects));
+    if (type == expected && has_room && !PyObject_GC_IsFinalized((PyObject *)object))
         spare->objects[spare->count++] = (PyObject *)object;
     else type->tp_free(object);
     Py_DECREF(type);

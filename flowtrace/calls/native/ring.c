@@ -223,7 +223,7 @@ static PyMethodDef stream_methods[] = {
 };
 static PyMemberDef stream_members[] = {
     {"hashed", T_OBJECT, offsetof(Stream, hashed), 0, NULL},
-    {"spent", T_PYSSIZET, offsetof(Stream, spent), 0, NULL},
+    {"held", T_PYSSIZET, offsetof(Stream, held), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 static PyType_Slot stream_slots[] = {
