@@ -375,6 +375,7 @@ def test_values_are_read_as_they_were_taken_and_each_time_anew():
     nan = float("nan")
     inner, outer = [1, {"b": (2, [3])}], (nan, b"x", ("a", None))
     with recording(mode="on"):
+        plain("the first call of a node is recorded in Python")
         plain({"k": inner, "t": outer}, outer, scale=inner)
         inner[1]["b"][1].append(4)
         inner.append(5)
@@ -390,6 +391,7 @@ def test_values_are_read_as_they_were_taken_and_each_time_anew():
 
 def test_bytes_of_values_that_are_not_plain_are_counted_once():
     with recording(mode="on", capture_inputs=True, capture_outputs=True):
+        plain("the first call of a node is recorded in Python")
         plain({1, 2, 3})
         step = flowtrace.get_recorder().buffer.newest()[-1]
         assert step.held == 480 + step.size() > 480
