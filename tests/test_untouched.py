@@ -23,7 +23,7 @@ import pytest
 
 from flowtrace import canonical_bytes, hash_value
 from flowtrace.values.encode import encode
-from flowtrace.values.json import is_tree, plain
+from flowtrace.values.json import plain
 from flowtrace.values.snapshot import IDLE_PICKLERS, SMALL, restore, take_value
 from tests.ids import stable_repr
 
@@ -336,15 +336,6 @@ def test_a_snapshot_keeps_nothing_alive():
     assert take_value([[1], value], SMALL) is None
     del value
     assert ref() is None
-
-
-def test_a_tree_has_no_part_in_two_places():
-    shared = [1]
-    text = "x" * 5000
-    assert is_tree([[1], [1], {"a": (1,)}, "x", "x", [], [], (), ()])
-    assert not is_tree([shared, [shared]])
-    assert not is_tree([text, text])
-    assert not is_tree([1, {2}])
 
 
 def test_buffers_are_not_copied_before_they_are_refused(tmp_path):

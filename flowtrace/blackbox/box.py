@@ -335,7 +335,7 @@ class BlackBox:
         for part in parts or (value,):
             if type(part) in (dict, list, str, bytes) and len(part) > self._policy.max_value_bytes:
                 return None
-        data = plain(value)
+        data = plain(value, self._policy.max_value_work)
         if data is None:
             return None
         keys = set(keys_of(value))

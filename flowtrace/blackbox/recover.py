@@ -5,6 +5,7 @@ Nothing in the file is trusted: a record that makes no step is left out.
 
 from __future__ import annotations
 
+from itertools import starmap
 from typing import Any, Final
 
 from flowtrace.blackbox import ring_file
@@ -13,10 +14,11 @@ from flowtrace.host.clock import rfc3339, step_id
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import open_file, os, re
 from flowtrace.recording.recorder import TraceRecorder
-from flowtrace.recording.to_records import cut, json_of
+from flowtrace.recording.to_records import cut, cut_records, json_of
 from flowtrace.trace import files, model
 from flowtrace.trace.reading import parse_trace
 from flowtrace.values.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
+from flowtrace.values.encoded import CutPart
 from flowtrace.values.json import pretty
 
 _MESSAGE: Final = "the process ended while this step was running"
@@ -128,6 +130,7 @@ def _record(content: Content, start: SlotRecord, end: SlotRecord | None, running
         code=model.Code(**code) if isinstance(code, dict) else None,
         opaque=[model.INPUT + pointer for pointer in start.about.get("opaque", ())],
         redacted=[model.INPUT + pointer for pointer in start.about.get("redacted", ())],
+        cut=cut_records(model.INPUT, starmap(CutPart, start.about.get("cut", ()))),
     )
     if start.data or "size" in start.about:
         payload = _value_or_cut(content, start)
@@ -145,6 +148,7 @@ def _add_end(record: model.Step, content: Content, end: SlotRecord) -> None:
         record.output_hash = _hash_of(end)
         record.opaque += [model.OUTPUT + pointer for pointer in about.get("opaque", ())]
         record.redacted += [model.OUTPUT + pointer for pointer in about.get("redacted", ())]
+        record.cut += cut_records(model.OUTPUT, starmap(CutPart, about.get("cut", ())))
         if end.data or "size" in about:
             record.output_json = _value_or_cut(content, end)
     if "failure" in about:
@@ -153,7 +157,9 @@ def _add_end(record: model.Step, content: Content, end: SlotRecord) -> None:
     record.validation_issues = [model.ValidationIssue(*issue) for issue in about.get("issues", ())]
     if "state_delta" in about:
         algorithm, value = about["state_delta"]
+        record.opaque += [model.STATE_DELTA + pointer for pointer in about.get("opaque_delta", ())]
         record.redacted += [model.STATE_DELTA + pointer for pointer in about.get("redacted_delta", ())]
+        record.cut += cut_records(model.STATE_DELTA, starmap(CutPart, about.get("cut_delta", ())))
         record.state_delta_hash = model.Hash(algorithm=algorithm, value=value)
 
 

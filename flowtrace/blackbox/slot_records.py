@@ -27,7 +27,7 @@ from flowtrace.values.json import dumps, plain
 from flowtrace.values.redaction import SecretNames
 
 LONG_TEXT: Final = 1000
-_POINTERS: Final = frozenset({"opaque", "redacted", "redacted_delta"})
+_POINTERS: Final = frozenset({"opaque", "redacted", "cut", "opaque_delta", "redacted_delta", "cut_delta"})
 _NAMELESS: Final = 0xFFFF
 
 
@@ -185,16 +185,18 @@ def digest_of(value: Encoded) -> tuple[bytes, int]:
 def about_of(value: Encoded, kept: bool) -> dict[str, Any]:
     """Return the notes about a value, with its size where it is kept."""
     found: dict[str, Any] = {"size": value.size} if kept else {}
-    for name, pointers in (("opaque", value.opaque), ("redacted", value.redacted)):
-        if pointers:
-            found[name] = list(pointers)
-    return found
+    return found | _pointers_of(value, "")
 
 
 def delta_of(value: Encoded) -> dict[str, Any]:
     """Return the notes about a recorded state change: its hash, and pointers to what was hidden in it."""
     found: dict[str, Any] = {"state_delta": [value.digest.algorithm, value.digest.value]}
-    return found | ({"redacted_delta": list(value.redacted)} if value.redacted else {})
+    return found | _pointers_of(value, "_delta")
+
+
+def _pointers_of(value: Encoded, ending: str) -> dict[str, Any]:
+    parts = (("opaque", value.opaque), ("redacted", value.redacted), ("cut", value.cut))
+    return {name + ending: list(found) for name, found in parts if found}
 
 
 def fitted(digest: bytes, flags: int, data: bytes | None, about: dict[str, Any]) -> tuple[bytes, int, int, int]:

@@ -174,9 +174,9 @@ def _details(item: StepReplay, indent: str, width: int) -> Iterator[Line]:
 
 def _json(value: Any, width: int) -> str:
     from flowtrace.trace.model import UnsetType
-    from flowtrace.values.json import plain
+    from flowtrace.values.json import UNLIMITED, plain
 
-    data = None if isinstance(value, UnsetType) else plain(value)
+    data = None if isinstance(value, UnsetType) else plain(value, UNLIMITED)
     return "" if data is None else f"  {shortened(data.decode(), max(width, 20))}"
 
 

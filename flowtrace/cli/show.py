@@ -277,6 +277,11 @@ class _View:
                 more = f" and {len(pointers) - _LISTED} more" if len(pointers) > _LISTED and not self.full else ""
                 yield [(indent, ""), (f"{label} {', '.join(map(printable, self._some(pointers)))}{more}", "dim")]
 
+        if step.cut:
+            parts = [f"{printable(cut.path)} ({printable(cut.reason)}, after {cut.count})" for cut in step.cut]
+            more = f" and {len(parts) - _LISTED} more" if len(parts) > _LISTED and not self.full else ""
+            yield [(indent, ""), (f"cut {', '.join(self._some(parts))}{more}", "dim")]
+
     def _payload_file(self, label: str, path: str, indent: str) -> Iterator[Line]:
         value, reason = self.files.read_once(path)
         yield [(indent, ""), (f"{label} in {_short_name(path)}", "")]
@@ -321,9 +326,9 @@ class _View:
         return lines
 
     def _value(self, label: str, value: object, indent: str) -> Iterator[Line]:
-        from flowtrace.values.json import plain
+        from flowtrace.values.json import UNLIMITED, plain
 
-        data = plain(value)
+        data = plain(value, UNLIMITED)
         text = "(nested too deeply to be shown)" if data is None else printable(data.decode())
         room = max(20, self.room - len(indent) - len(label) - 1)
         if len(text) > room and not self.full:

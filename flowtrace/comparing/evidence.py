@@ -22,6 +22,8 @@ _MISSING: Final = object()
 
 _OPAQUE: Final = "equal hashes over opaque parts: the values may differ there"
 _REDACTED: Final = "equal hashes over redacted parts: the values may differ there"
+_CUT: Final = "values that were not recorded, since that cost too much: they can't be compared"
+_CUT_AT: Final = "one of them was cut: with another FLOWTRACE_MAX_VALUE_WORK, equal values have other hashes"
 _KINDS_DIFFER: Final = "hashes of different kinds: they can't be compared"
 _KEYS_MAY_DIFFER: Final = "keyed hashes differ: the values do, or the keys"
 _DROPPED: Final = "steps that had rolled out of the buffer"
@@ -111,10 +113,14 @@ class Evidence:
         aspect = Aspect(what, _hash_text(ours), _hash_text(theirs))
         if ours is None or theirs is None:
             return aspect
+        if _is_cut("overhead", what, a, b):
+            self._doubt(_CUT, a)
+            self.undecided += 1
+            return None
         if ours.algorithm != theirs.algorithm:
             return self._by_value(what, a, b, aspect)
         if ours.algorithm != KEYED_ALGORITHM:
-            return aspect
+            return replace(aspect, note=_CUT_AT) if _is_cut("work", what, a, b) else aspect
         return self._by_value(what, a, b, replace(aspect, note=_KEYS_MAY_DIFFER), _KEYS_MAY_DIFFER)
 
     def _by_value(self, what: str, a: Call, b: Call, aspect: Aspect, reason: str = _KINDS_DIFFER) -> Aspect | None:
@@ -175,6 +181,13 @@ def _value(what: str, step: Step, files: PayloadValues) -> tuple[Any, str]:
 def _touches(what: str, pointers: list[str]) -> bool:
     """Return True if some pointers lead into a part of a step."""
     return bool(pointers) and any(model.is_within(pointer, _PARTS[what]) for pointer in pointers)
+
+
+def _is_cut(reason: str, what: str, *calls: Call) -> bool:
+    """Return True if a part of a value of one of some steps was cut for a reason."""
+    return any(
+        cut.reason == reason and model.is_within(cut.path, _PARTS[what]) for call in calls for cut in call.step.cut
+    )
 
 
 def _state(call: Call) -> str:

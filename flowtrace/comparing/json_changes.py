@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from flowtrace.values.encode import TAG, canonical_bytes
-from flowtrace.values.json import loads, plain
+from flowtrace.values.json import UNLIMITED, loads, plain
 
 ABSENT: Final = object()
 _MAX_COUNTED: Final = 100_000  # differences; two values with more of them have nothing in common
@@ -44,13 +44,15 @@ class Change:
 
 def showable(value: Any) -> Any:
     """Return a value that JSON libraries can write: one that is nested too deeply is replaced by a cut value."""
-    if plain([[[[[[[[value]]]]]]]]) is not None:  # the document around it has some levels too
+    if plain([[[[[[[[value]]]]]]]], UNLIMITED) is not None:  # the document around it has some levels too
         return value
     try:
         shown = loads(canonical_bytes(value))
     except ValueError:
         shown = None
-    return {TAG: "cut", "reason": "nested"} if plain([[[[[[[[shown]]]]]]]]) is None or shown is None else shown
+    return (
+        {TAG: "cut", "reason": "nested"} if plain([[[[[[[[shown]]]]]]]], UNLIMITED) is None or shown is None else shown
+    )
 
 
 def is_same(a: Any, b: Any) -> bool:
@@ -120,5 +122,5 @@ def _common(a: list[Any], b: list[Any]) -> tuple[int, int]:
 
 
 def _canonical(value: Any) -> bytes:
-    data = plain(value)
+    data = plain(value, UNLIMITED)
     return canonical_bytes(value) if data is None else data

@@ -55,6 +55,16 @@ def class_name(cls: type) -> str:
     return f"{module_name(cls)}:{_encodable(_qualname(cls))}"
 
 
+def getter_of(cls: type, name: str) -> Callable[[object], Any] | None:
+    """Return the function that reads an attribute which a class keeps in C or in a slot; None where it has none.
+
+    The function takes an instance, and raises AttributeError where the attribute was not set.
+    """
+    descriptor = class_attribute(cls, name)
+    get: Callable[[object], Any] | None = descriptor.__get__ if _is_native(descriptor) else None
+    return get
+
+
 def module_name(cls: type) -> str:
     """Return the name of the module that defines a class; ``?`` where the class has anything but text there."""
     try:
@@ -66,6 +76,8 @@ def module_name(cls: type) -> str:
 
 def _encodable(name: str) -> str:
     """Return a name as an exact str that UTF-8 can encode."""
+    if type(name) is str and name.isascii():
+        return name
     return str.__str__(name).encode("utf-8", "backslashreplace").decode()
 
 
@@ -101,12 +113,18 @@ def _is_native(descriptor: object) -> bool:
 
 def instance_dict(value: object) -> dict[str, Any]:
     """Return an object's own attributes; empty where it has none."""
-    for base in mro(type(value)):
+    get = dict_getter(type(value))
+    return {} if get is None else get(value)
+
+
+def dict_getter(cls: type) -> Callable[[object], dict[str, Any]] | None:
+    """Return the function that gives the own attributes of an instance; None where the instances have none."""
+    for base in mro(cls):
         descriptor: Any = namespace_of(base).get("__dict__")
         if _is_native(descriptor):
-            attributes: dict[str, Any] = descriptor.__get__(value)
-            return attributes
-    return {}
+            get: Callable[[object], dict[str, Any]] = descriptor.__get__
+            return get
+    return None
 
 
 def pairs_of(mapping: Any) -> list[tuple[Any, Any]]:

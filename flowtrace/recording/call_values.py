@@ -102,11 +102,20 @@ def of_native_call(snapshot: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str
 
 def _encode(value: object, node: Node, policy: Policy, keep: bool, name: str = "") -> Encoded:
     """Return a value's canonical form, redacted; with a key, the hash is that of the real value."""
-    limit = policy.buffer_bytes if keep else 0
-    redacted = encode(value, secret=policy.secret(node), redactor=policy.redactor, name=name, limit=limit)
+    limit, work = policy.buffer_bytes if keep else 0, policy.max_value_work
+    redacted = encode(value, secret=policy.secret(node), redactor=policy.redactor, name=name, limit=limit, work=work)
     if policy.key is None:
         return redacted
-    return redacted._replace(digest=encode(value, key=policy.key, limit=0).digest)
+    return _both(redacted, encode(value, key=policy.key, limit=0, work=work))
+
+
+def _both(redacted: Encoded, hashed: Encoded) -> Encoded:
+    """Return the redacted form with the hash of the real value, which may have been cut elsewhere."""
+    if not hashed.cut:
+        return redacted._replace(digest=hashed.digest)
+    opaque = dict.fromkeys((*redacted.opaque, *(part.pointer for part in hashed.cut)))
+    cut = dict.fromkeys((*redacted.cut, *hashed.cut))
+    return redacted._replace(digest=hashed.digest, opaque=tuple(opaque), cut=tuple(cut))
 
 
 class Stream:

@@ -84,6 +84,7 @@ class Policy:
 
     Attributes:
         max_value_bytes: a larger value is encoded at once.
+        max_value_work: units of work that a value may take; the rest of it is cut.
         buffer_bytes: no more bytes than these are kept of one captured value.
         capture_inputs: keep payloads.
         capture_outputs: keep results.
@@ -94,11 +95,12 @@ class Policy:
 
     __slots__ = (
         *("_redact", "_secret", "buffer_bytes", "capture_inputs", "capture_outputs", "key"),
-        *("max_value_bytes", "processor", "redactor"),
+        *("max_value_bytes", "max_value_work", "processor", "redactor"),
     )
 
     def __init__(self, config: TraceConfig) -> None:
         self.max_value_bytes = min(config.max_value_bytes, config.buffer_bytes // 2)  # a step has two of them
+        self.max_value_work = config.max_value_work
         self.buffer_bytes = config.buffer_bytes
         self.capture_inputs = config.capture_inputs
         self.capture_outputs = config.capture_outputs

@@ -20,7 +20,7 @@ from flowtrace.settings.variables import git_sha
 from flowtrace.trace import layout, model
 from flowtrace.values.digest import hash_bytes
 from flowtrace.values.encode import encode
-from flowtrace.values.encoded import MAX_DEPTH, Encoded
+from flowtrace.values.encoded import MAX_DEPTH, CutPart, Encoded
 from flowtrace.values.forms import Opaque
 from flowtrace.values.json import is_deeper, loads
 from flowtrace.values.redaction import SecretNames
@@ -279,12 +279,15 @@ def _record(step: Step, values: _Values, shared: _Shared) -> model.Step:
         code=_code_of(node),
         opaque=[model.INPUT + pointer for pointer in given.opaque],
         redacted=[model.INPUT + pointer for pointer in given.redacted],
+        cut=cut_records(model.INPUT, given.cut),
     )
     if policy.captures_input(node):
         _add_payload(record, given, policy, shared.store)
     if step.state_delta is not None:
         record.state_delta_hash = model.hash_record(step.state_delta.digest)
+        record.opaque += [model.STATE_DELTA + pointer for pointer in step.state_delta.opaque]
         record.redacted += [model.STATE_DELTA + pointer for pointer in step.state_delta.redacted]
+        record.cut += cut_records(model.STATE_DELTA, step.state_delta.cut)
     if step.failure is not None:
         code, message, details = step.failure
         record.error = model.StepError(code=code, message=message, details=details)
@@ -332,10 +335,16 @@ def _add_output(record: model.Step, output: Encoded, shared: _Shared) -> None:
     record.output_hash = model.hash_record(output.digest)
     record.opaque += [model.OUTPUT + pointer for pointer in output.opaque]
     record.redacted += [model.OUTPUT + pointer for pointer in output.redacted]
+    record.cut += cut_records(model.OUTPUT, output.cut)
     if shared.policy.capture_outputs:
         record.output_path = _stored_beside(output, shared.policy, shared.store)
         if record.output_path is None:
             record.output_json = json_or_cut(output, shared.policy, _NO_FILE)
+
+
+def cut_records(part: str, parts: Iterable[CutPart]) -> list[model.Cut]:
+    """Return what a step's record says about the cut parts of its input, output or state delta."""
+    return [model.Cut(path=part + item.pointer, reason=item.reason, count=item.seen) for item in parts]
 
 
 def json_or_cut(encoded: Encoded, policy: Policy, remark: str = "") -> Any:

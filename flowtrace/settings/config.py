@@ -31,6 +31,7 @@ class ConfigChanges(TypedDict, total=False):
     capture_outputs: bool
     buffer_bytes: int
     max_value_bytes: int
+    max_value_work: int
     redact: tuple[str, ...]
     hash_key: str | None
     validation: ValidationMode | str
@@ -77,6 +78,7 @@ class TraceConfig:
         capture_outputs: keep results beside their hashes.
         buffer_bytes: bytes of values that a buffer keeps.
         max_value_bytes: a value of more bytes than this is hashed at once.
+        max_value_work: units of work that a value may take; the rest of it is cut.
         redact: names whose values are hidden, in addition to the built-in ones.
         hash_key: text from which the key of keyed BLAKE3 is derived; None hashes without a key.
         validation: what a validation issue leads to, in addition to its entry in the step.
@@ -98,6 +100,7 @@ class TraceConfig:
     capture_outputs: bool = False
     buffer_bytes: int = 16 * variables.MIB
     max_value_bytes: int = 64 * variables.KIB
+    max_value_work: int = field(default=variables.WORK, kw_only=True)
     redact: tuple[str, ...] = ()
     hash_key: str | None = field(default=None, repr=False)
     validation: ValidationMode = ValidationMode.OFF

@@ -13,6 +13,7 @@ from flowtrace.settings.kinds import Kind, TraceMode, ValidationMode
 
 MIB: Final = 1 << 20
 KIB: Final = 1 << 10
+WORK: Final = 200_000  # as flowtrace.values.json.MAX_WORK, which is not loaded here
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,13 @@ CONFIG_VARIABLES: Final = (
         kinds.NUMBER,
         f"{64 * KIB} (64 KiB)",
         "A larger payload or result is hashed at once; where captured, it goes to a payload file.",
+    ),
+    Variable(
+        "FLOWTRACE_MAX_VALUE_WORK",
+        "max_value_work",
+        kinds.COUNT,
+        f"{WORK}",
+        "How much work a value may take: 1 for each number, text, list or dict, 20 for other objects. The rest is cut.",
     ),
     Variable(
         "FLOWTRACE_MAX_FILES",

@@ -67,6 +67,21 @@ class ValidationIssue(Record, frozen=True, gc=False):  # type: ignore[misc]  # p
     message: str
 
 
+class Cut(Record, kw_only=True):
+    """A part of a value that was left out, since recording it would have cost too much.
+
+    Attributes:
+        path: JSON Pointer of the mark that stands for it, as in ``opaque``.
+        reason: ``work``: the value took all the work that a value may take. ``overhead``: the values of this node took
+            too much of the program's time. ``nested``: it never ends.
+        count: how many items or members of the container there were seen before it.
+    """
+
+    path: str
+    reason: str
+    count: int
+
+
 class StepError(Record, kw_only=True):
     """Why a step failed.
 
@@ -123,9 +138,10 @@ class Step(Record, kw_only=True):
         output_json: the captured result.
         output_path: payload file beside the trace, for a captured result over the limit.
         opaque: JSON Pointers of the parts of the payload (``/invocation_json/payload...``) and of the
-            result (``/output_json...``) whose content could not be recorded.
+            result (``/output_json...``) whose content could not be recorded, and of a state delta.
         redacted: JSON Pointers of the parts that were hidden, in the same way; and of those of a state delta
             (``/state_delta...``), of which the trace has only the hash.
+        cut: the parts that were left out, with their reasons; each is in ``opaque`` as well.
     """
 
     node_id: str
@@ -149,6 +165,7 @@ class Step(Record, kw_only=True):
     output_path: str | None = None
     opaque: list[str] = field(default_factory=list)
     redacted: list[str] = field(default_factory=list)
+    cut: list[Cut] = field(default_factory=list)
 
 
 class Pack(Record, kw_only=True):

@@ -180,6 +180,9 @@ def captured_input(step: Step, folder: str | None) -> dict[str, Any]:
     Raises:
         NotCapturedError: they were not captured, only in part, or their payload file can't be trusted.
     """
+    for part in step.cut:
+        if is_within(part.path, INPUT):
+            raise NotCapturedError(f"its input was cut at {part.path.removeprefix(INPUT) or 'its root'}: {part.reason}")
     for what, pointers in (("redacted", step.redacted), ("opaque", step.opaque)):
         found = next((pointer for pointer in pointers if is_within(pointer, INPUT)), None)
         if found is not None:

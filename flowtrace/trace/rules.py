@@ -18,7 +18,8 @@ from flowtrace.trace.model import INPUT, OUTPUT, STATE_DELTA, UNSET, Hash, Run, 
 from flowtrace.trace.payload_files import holds_what_its_name_says, read_payload
 from flowtrace.values.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
 from flowtrace.values.encode import TAG
-from flowtrace.values.json import loads, plain
+from flowtrace.values.encoded import CUT_REASONS
+from flowtrace.values.json import UNLIMITED, loads, plain
 from flowtrace.values.redaction import MARKER
 
 _DIED: Final = "process_died"
@@ -187,6 +188,7 @@ def _values(pointer: str, step: Step, files: _PayloadFiles) -> Findings:
         is_redacted = any(is_within(hidden, captured.part) for hidden in step.redacted)
         yield from _captured(pointer, captured, is_redacted, files)
     yield from _pointers(pointer, step, {INPUT: payload, OUTPUT: output})
+    yield from _cut(pointer, step)
 
 
 def _captured(pointer: str, captured: _Captured, is_redacted: bool, files: _PayloadFiles) -> Findings:
@@ -221,7 +223,7 @@ def _compare(pointer: str, recorded: Hash, value: Any) -> Findings:
     """Hash a captured value again, unless it was cut or hashed with a key."""
     if value is UNSET or recorded.algorithm != ALGORITHM or _is_cut(value):
         return
-    data = plain(value)
+    data = plain(value, UNLIMITED)
     if data is None:
         yield _warning("not-checked", pointer, "the captured value is nested too deeply to be hashed again")
     elif hash_bytes(data).value != recorded.value:
@@ -296,6 +298,16 @@ def _pointers(pointer: str, step: Step, values: dict[str, Any]) -> Findings:
                 yield _warning("pointer-form", f"{pointer}/{name}/{at}", message)
             elif name == "redacted" and _is_shown(values[part], target.removeprefix(part)):
                 yield _warning("not-hidden", f"{pointer}/{name}/{at}", f"leads to a value that is not {MARKER}")
+
+
+def _cut(pointer: str, step: Step) -> Findings:
+    for at, cut in enumerate(step.cut):
+        if cut.reason not in CUT_REASONS:
+            yield _warning("unknown-cut-reason", f"{pointer}/cut/{at}/reason", f"is none of {', '.join(CUT_REASONS)}")
+        if cut.count < 0:
+            yield _error("negative", f"{pointer}/cut/{at}/count", "is negative")
+        if cut.path not in step.opaque:
+            yield _error("cut-not-opaque", f"{pointer}/cut/{at}/path", "is not in the step's opaque list as well")
 
 
 def _is_shown(value: Any, pointer: str) -> bool:

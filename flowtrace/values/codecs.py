@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
+from weakref import ref
 
 from flowtrace.errors import CodecError
 from flowtrace.host import objects
-from flowtrace.host.objects import class_name, mro, root_package
+from flowtrace.host.objects import class_name, mro, namespace_of, root_package
 from flowtrace.host.signals import let_through
 from flowtrace.values import forms_arrays, forms_builtin, forms_records
 from flowtrace.values.forms import Form, Opaque, Tag
@@ -31,8 +33,24 @@ class Codec(NamedTuple):
     decode: Callable[[Any], Any]
 
 
+class _Plan(NamedTuple):
+    """How the instances of a class are described.
+
+    Attributes:
+        describe: makes the form of an instance.
+        size: how many attributes the class had, so that one that was decorated later is looked at again.
+        cls: the class; the plan goes with it.
+    """
+
+    describe: Callable[[Any, type], Form]
+    size: int
+    cls: ref[type]
+
+
 REGISTERED: Final[dict[int, Codec]] = {}
 """Process-global: the registered codecs, by the id of the class."""
+_PLANS: Final[dict[int, _Plan]] = {}
+"""Process-global: the plans of classes whose instances were described, by the id of the class."""
 
 
 def register_codec(cls: type[T], encode: Callable[[T], object], decode: Callable[[Any], T]) -> None:
@@ -55,6 +73,7 @@ def register_codec(cls: type[T], encode: Callable[[T], object], decode: Callable
         if not callable(function):
             raise CodecError(f"{name} of {cls.__name__} must be callable, not {function!r:.80}")
     REGISTERED[id(cls)] = Codec(cls, encode, decode)
+    _PLANS.clear()
 
 
 def describe(value: object) -> Form:
@@ -75,20 +94,38 @@ def _describe(value: Any, cls: type) -> Form:
     exact = forms_builtin.EXACT.get(id(cls))
     if exact is not None:
         return exact(value, cls)
-    for find in (_from_registry, forms_records.describe_record, _from_library, forms_builtin.describe_base):
-        form = find(value, cls)
-        if form is not None:
+    plan = _PLANS.get(id(cls))
+    if plan is not None and plan.size == len(namespace_of(cls)):
+        return plan.describe(value, cls)
+    describe = _codec_of(cls) or forms_records.plan_of(value, cls)
+    if describe is None:
+        form = _from_library(value, cls)
+        if form is not None:  # which depends on the instance
             return form
+        describe = forms_builtin.base_plan(cls) or _opaque
+    _PLANS[id(cls)] = _Plan(describe, len(namespace_of(cls)), ref(cls, partial(_forget, id(cls))))
+    return describe(value, cls)
+
+
+def _forget(key: int, _cls: ref[type]) -> None:
+    _PLANS.pop(key, None)
+
+
+def _opaque(_value: object, cls: type) -> Form:
     return Opaque(class_name(cls))
 
 
-def _from_registry(value: object, cls: type) -> Form | None:
+def _codec_of(cls: type) -> Callable[[Any, type], Form] | None:
     for base in mro(cls) if REGISTERED else ():
         if id(base) in REGISTERED:
-            content = objects.call_seen(REGISTERED[id(base)].encode, value)
-            subclass = [("type", class_name(cls))] if cls is not base else []
-            return Tag("codec", [("class", class_name(base)), *subclass, ("value", content)])
+            return partial(_by_codec, REGISTERED[id(base)])
     return None
+
+
+def _by_codec(codec: Codec, value: object, cls: type) -> Form:
+    content = objects.call_seen(codec.encode, value)
+    subclass = [("type", class_name(cls))] if cls is not codec.cls else []
+    return Tag("codec", [("class", class_name(codec.cls)), *subclass, ("value", content)])
 
 
 def _from_library(value: object, cls: type) -> Form | None:

@@ -2,7 +2,9 @@
 
 A value of JSON types is written by orjson in one call: with sorted keys, its output is byte for byte that of Rust's
 serde_json for its default ``Value``. The encoder below walks any other value without recursion, and asks
-`flowtrace.values.codecs` for the form of each part.
+`flowtrace.values.codecs` for the form of each part; what is common in it, it leaves to `flowtrace.values.trees`.
+
+Each part counts as work. Where the work of a value is used up, what is left of each open container is cut.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ from flowtrace.host.objects import class_name, pairs_of
 from flowtrace.host.signals import let_through
 from flowtrace.values import codecs
 from flowtrace.values.digest import Digest, hash_bytes
-from flowtrace.values.encoded import Encoded, Shared, Sink, pointer_to
+from flowtrace.values.encoded import CutPart, Encoded, Shared, Sink, pointer_to
 from flowtrace.values.forms import TAG as TAG
 from flowtrace.values.forms import HashOf, Labelled, NamedParts, Opaque, Pairs, Tag, Unordered, WrittenAs
 from flowtrace.values.json import (
     CONTAINERS,
-    LONG_TEXT,
+    MAX_WORK,
     SCALARS,
+    UNIT_OF_TEXT,
     Fragment,
     JSONError,
     dumps,
@@ -35,15 +38,13 @@ from flowtrace.values.json import (
 )
 from flowtrace.values.redaction import MARKER, NO_NAMES, Redactor, SecretNames, is_hidden, names_in
 from flowtrace.values.scrub import texts_in
+from flowtrace.values.trees import FORM_WORK, FORMS, OddError, Raw, Trees
 
 MAX_OPEN: Final = 200_000  # levels; only a codec that never ends goes deeper
-# A value that is small in memory may hold one container a billion times. Writing a container again counts its bytes,
-# and REPEAT_COST for each container in it; when the sum passes the limit, the rest is cut.
-MAX_REPEATED: Final = 1 << 20
-REPEAT_COST: Final = 32
 MAX_POINTERS: Final = 1000
+_BATCH: Final = 128  # children that are written together where they are common
+_MAX_WASTED: Final = 20_000  # units of work that were done twice, since something in a batch was not common
 _NUMBERS: Final = SCALARS - {id(str)}
-_FORMS: Final = frozenset(map(id, (Tag, Opaque, Unordered, Pairs, HashOf, Labelled, WrittenAs, NamedParts)))
 _SURROGATE: Final = re.compile("[\ud800-\udfff]").search
 _first: Final = itemgetter(0)
 
@@ -56,6 +57,7 @@ def encode(
     name: str = "",
     key: bytes | None = None,
     limit: int | None = None,
+    work: int = MAX_WORK,
 ) -> Encoded:
     """Return any value in its canonical form. Never raises, but for what a signal handler does.
 
@@ -66,13 +68,14 @@ def encode(
         name: the name of the value itself, for the redactor; "" where it has none.
         key: 32 bytes for keyed hashing.
         limit: keep no more canonical bytes than this; None keeps all.
+        work: units of work that the value may take; the rest of it is cut.
     """
-    data = plain(value) if redactor is None else None
+    data = plain(value, work) if redactor is None else None
     if data is not None and not _has_tag(data) and not (secret.may_be_in(data) and _has_key(value, secret)):
         return Encoded(data if limit is None or len(data) <= limit else None, hash_bytes(data, key), len(data))
     del data
     sink = Sink(key, limit)
-    shared = Shared()
+    shared = Shared(work, secret)
     encoder = _Encoder(secret, redactor, sink, shared)
     try:
         encoder.run(Labelled(name, value) if name and redactor is not None else value)
@@ -82,7 +85,7 @@ def encode(
         sink.write(_opaque_form(class_name(type(value))))
         encoded = sink.finish(("",), ())
     else:
-        encoded = sink.finish(tuple(encoder.opaque), tuple(encoder.redacted))
+        encoded = sink.finish(tuple(encoder.opaque), tuple(encoder.redacted), tuple(encoder.cut))
     return encoded._replace(secrets=texts_in(shared.hidden, secret)) if shared.hidden else encoded
 
 
@@ -138,8 +141,14 @@ def _opaque_form(name: str) -> bytes:
     return b'%b,"class":%b}' % (_tagged_start("opaque"), dumps(name))
 
 
-def _cut_form(reason: str) -> bytes:
-    return b'%b,"reason":%b}' % (_tagged_start("cut"), dumps(reason))
+def cut_form(reason: str, seen: int) -> bytes:
+    """Return the mark for what was cut.
+
+    Args:
+        reason: why: ``work``, ``nested`` or ``overhead``.
+        seen: how many items or members of its container were seen before it.
+    """
+    return b'%b,"count":%d,"reason":%b}' % (_tagged_start("cut"), seen, dumps(reason))
 
 
 class _Frame(NamedTuple):
@@ -149,19 +158,23 @@ class _Frame(NamedTuple):
         items: the bytes before each child, its token of a JSON Pointer, and the child.
         closer: the bytes after the last child.
         owner: the container.
-        own: the children are the container's own, not made by its form.
     """
 
     items: Iterator[tuple[bytes, str | int, object]]
     closer: bytes
     owner: object
-    own: bool
 
 
-class _Raw(bytes):
-    """Canonical bytes, ready to be written."""
+class _Batch(bytes):
+    """The canonical bytes of some children, whose work is counted."""
 
     __slots__ = ()
+
+
+class _Cut(NamedTuple):
+    """The rest of a container, of which so many items or members were seen."""
+
+    seen: int
 
 
 class _Encoder:
@@ -177,6 +190,7 @@ class _Encoder:
     ) -> None:
         self.opaque: list[str] = []
         self.redacted: list[str] = []
+        self.cut: list[CutPart] = []
         self._secret = secret
         self._redactor = redactor
         self._sink = sink
@@ -187,14 +201,11 @@ class _Encoder:
         # how many containers are open, including those of outer encoders
         self._depth: int = 0 if outer is None else outer._depth
         self._exact = False
-        # depth of the container that is being written again; 0 for none, -1 for a container of an outer encoder
-        self._again: int = 0 if outer is None or not outer._again else -1
-        self._counted = 0  # size of the sink up to which repeated bytes are counted
 
     def run(self, value: object) -> None:
         """Write a value."""
         try:
-            self._encode(value, True)
+            self._encode(self._together((value,)) or value)
             while self._frames:
                 frame = self._frames[-1]
                 step = next(frame.items, None)
@@ -203,35 +214,38 @@ class _Encoder:
                     continue
                 lead, self._path[-1], child = step
                 self._write(lead)
-                self._encode(child, frame.own)
+                self._encode(child)
         finally:
             for frame in self._frames:
                 self._shared.open.pop(id(frame.owner), None)
-            self._count_again()
 
-    def _encode(self, value: object, own: bool) -> None:
+    def _encode(self, value: object) -> None:
         kind = type(value)
-        if id(kind) in SCALARS and (kind is not str or len(value) < LONG_TEXT):  # type: ignore[arg-type]
+        if kind is _Batch:
+            self._write(value)  # type: ignore[arg-type]
+            return
+        self._shared.left -= 1
+        if id(kind) in SCALARS:
             self._scalar(value)
-        elif kind is _Raw:
+        elif kind is Raw:
             self._write(value)  # type: ignore[arg-type]
         elif id(value) in self._shared.open:
             levels = self._depth - self._shared.open[id(value)]
             self._write(_tagged_start("cycle") + b',"up":%d}' % levels)
         elif id(kind) in CONTAINERS and not value:
             self._write(b"{}" if kind is dict else b"[]")
-        elif not self._is_cut(value, own):
+        elif kind is _Cut:
+            self._cut_rest("work", value.seen)  # type: ignore[attr-defined]
+        elif self._depth >= MAX_OPEN:
+            self._cut_rest("nested", 0)
+        else:
             self._open(value, kind)
-            if self._again == self._depth + 1:  # it had no children to wait for
-                self._end_again()
 
     def _open(self, value: Any, kind: type) -> None:
-        if id(kind) in SCALARS:
-            self._scalar(value)
-        elif kind is dict:
+        if kind is dict:
             self._mapping(value)
         elif kind is list or kind is tuple:
-            self._array(value, tuple(value), True)
+            self._array(value, value)
         elif kind is Fragment:
             self._fragment(value)
         else:
@@ -243,38 +257,48 @@ class _Encoder:
             content = loads(dumps(value))
         except ValueError:
             content = Opaque(class_name(Fragment))
-        self._encode(content, False)
+        self._encode(content)
 
-    def _is_cut(self, value: object, own: bool) -> bool:
-        """Write a cut form, and return True, where the text would be far larger or deeper than the value in memory."""
+    def _together(self, values: tuple[object, ...], token: str | None = None, at: int = 0) -> _Batch | None:
+        """Return the bytes of some values, with commas between them; None where one of them is not common.
+
+        Args:
+            values: one value, or some items of the array that is open.
+            token: the name of a member; None for items.
+            at: the index of the first item.
+        """
         shared = self._shared
-        reason = ""
-        if self._again:
-            self._count_again()
-            shared.repeated += REPEAT_COST
-        elif own and id(value) in shared.seen:
-            self._again, self._counted = self._depth + 1, self._sink.size
-        elif own:
-            shared.seen[id(value)] = value
-        if self._again and shared.repeated > MAX_REPEATED:
-            reason = "repeated"
-            if self._again == self._depth + 1:
-                self._end_again()
-        elif self._depth >= MAX_OPEN:
-            reason = "nested"
-        if reason:
-            self._note(self.opaque)
-            self._write(_cut_form(reason))
-        return bool(reason)
+        if self._redactor is not None or self._exact or shared.wasted > _MAX_WASTED:
+            return None
+        path = self._path[:-1]
+        if len(values) == 1:
+            path += [] if not self._path else [at if token is None else token]
+        trees = Trees(shared, self._depth, path)
+        try:
+            data: bytes | None = trees.of_one(values[0]) if len(values) == 1 else trees.of_batch(values, at)
+        except OddError:
+            data = None
+        except BaseException as error:
+            let_through(error)
+            data = None
+        if data is None:
+            shared.wasted += shared.left - trees.left
+            return None
+        shared.left = trees.left
+        shared.hidden += trees.hidden
+        for pointers, more in ((self.opaque, trees.opaque), (self.redacted, trees.redacted)):
+            pointers += more[: MAX_POINTERS - len(pointers)]
+        return _Batch(data)
 
-    def _count_again(self) -> None:
-        if self._again:
-            self._shared.repeated += self._sink.size - self._counted
-            self._counted = self._sink.size
+    def _cut_rest(self, reason: str, seen: int) -> None:
+        """Write the mark for what is left of the container that is open."""
+        self._note(self.opaque)
+        self._note_cut(reason, seen)
+        self._write(cut_form(reason, seen))
 
-    def _end_again(self) -> None:
-        self._count_again()
-        self._again = 0
+    def _note_cut(self, reason: str, seen: int) -> None:
+        if len(self.cut) < MAX_POINTERS:
+            self.cut.append(CutPart(pointer_to(self._path), reason, seen))
 
     def _note(self, pointers: list[str], *tokens: str | int) -> None:
         if len(pointers) < MAX_POINTERS:
@@ -282,7 +306,9 @@ class _Encoder:
             if not pointers or pointers[-1] != pointer:
                 pointers.append(pointer)
 
-    def _scalar(self, value: object) -> None:
+    def _scalar(self, value: Any) -> None:
+        if type(value) is str and len(value) >= UNIT_OF_TEXT:
+            self._shared.left -= len(value) // UNIT_OF_TEXT
         if self._exact and type(value) is float and not isfinite(value):
             self._write(_tagged_start("float") + b',"value":"%b"}' % str(value).encode())
             return
@@ -291,10 +317,10 @@ class _Encoder:
         except JSONError:  # beyond 64 bits, or lone surrogates
             self._form(value)
 
-    def _enter(self, owner: object, opener: bytes, items: Any, closer: bytes, own: bool) -> None:
+    def _enter(self, owner: object, opener: bytes, items: Any, closer: bytes) -> None:
         self._write(opener)
         self._shared.open[id(owner)] = self._depth
-        self._frames.append(_Frame(items, closer, owner, own))
+        self._frames.append(_Frame(items, closer, owner))
         self._depth += 1
         self._path.append("")
 
@@ -304,34 +330,49 @@ class _Encoder:
         self._path.pop()
         self._depth -= 1
         del self._shared.open[id(frame.owner)]
-        if self._again == self._depth + 1:
-            self._end_again()
 
-    def _array(self, owner: object, values: tuple[object, ...], own: bool) -> None:
-        if type_ids(values) <= _NUMBERS and not self._exact:
-            try:
-                self._write(dumps(values))
+    def _array(self, owner: object, values: list[object] | tuple[object, ...]) -> None:
+        room = max(self._shared.left, 0) + 1  # each item takes work: no more are looked at
+        self._enter(owner, b"[", self._items(tuple(values[:room])), b"]")
+
+    def _items(self, values: tuple[object, ...]) -> Iterator[tuple[bytes, int, object]]:
+        """Yield the items of an array, as many at once as can be written together."""
+        at = 0
+        while at < len(values):
+            if self._shared.left <= 0:
+                yield b"," if at else b"", at, _Cut(at)
                 return
-            except JSONError:  # beyond 64 bits
-                pass
-        self._enter(owner, b"[", self._items(values), b"]", own)
-
-    def _items(self, values: Iterable[object]) -> Iterator[tuple[bytes, int, object]]:
-        for at, child in enumerate(values):
-            yield b"," if at else b"", at, child
+            batch = values[at : at + _BATCH]
+            together = self._together(batch, at=at)
+            if together is not None:
+                yield b"," if at else b"", at, together
+                at += len(batch)
+                continue
+            for child in batch:
+                if self._shared.left <= 0:
+                    break
+                yield b"," if at else b"", at, child
+                at += 1
 
     def _mapping(self, value: dict[Any, Any]) -> None:
-        pairs = pairs_of(value)
-        if all(_is_plain_key(key) for key, _ in pairs):
-            self._enter(value, b"{", self._members(sorted(pairs, key=_first)), b"}", True)
+        pairs = pairs_of(value) if len(value) <= self._shared.left else None
+        if pairs is None:  # which members come first is not known without a look at all
+            self._cut_rest("work", 0)
+        elif all(_is_plain_key(key) for key, _ in pairs):
+            self._enter(value, b"{", self._members(sorted(pairs, key=_first)), b"}")
         else:
             # the owner is the mapping, so that a cycle through it is found
-            self._enter(value, _tagged_start("dict"), self._fields([("items", Pairs(pairs))]), b"}", False)
+            self._enter(value, _tagged_start("dict"), self._fields([("items", Pairs(pairs))]), b"}")
 
     def _members(self, pairs: list[tuple[str, object]]) -> Iterator[tuple[bytes, str, object]]:
         comma = b""
-        for name, child in pairs:
-            yield comma + dumps(name) + b":", name, self._or_marker(name, child, name)
+        for at, (name, child) in enumerate(pairs):
+            lead = comma + dumps(name) + b":"
+            if self._shared.left <= 0:
+                yield lead, name, _Cut(at)
+                return
+            child = self._or_marker(name, child, name)
+            yield lead, name, child if id(type(child)) in SCALARS else self._together((child,), name) or child
             comma = b","
 
     def _or_marker(self, name: object, child: object, *tokens: str | int) -> object:
@@ -344,23 +385,25 @@ class _Encoder:
         return MARKER
 
     def _form(self, value: object) -> None:
-        form = value if id(type(value)) in _FORMS else codecs.describe(value)
+        form: object = value
+        if id(type(value)) not in FORMS:
+            self._shared.left -= FORM_WORK
+            form = codecs.describe(value)
         if isinstance(form, Tag):
-            self._enter(value, _tagged_start(form.kind), self._fields(form.fields), b"}", False)
+            self._enter(value, _tagged_start(form.kind), self._fields(form.fields), b"}")
         elif isinstance(form, Opaque):
             self._note(self.opaque)
             self._write(_opaque_form(form.name))
         elif isinstance(form, Unordered):
-            self._write(b"[%b]" % b",".join(sorted(self._raw(form.items))))
+            self._unordered(form)
         elif isinstance(form, Pairs):
-            rows = self._rows(form)
-            self._enter(value, b"[", self._items(self._redacted_rows(rows)), b"]", False)
+            self._pairs(value, form)
         elif isinstance(form, HashOf):
             self._write(b'"%b"' % self._hash_of(form.value))
         elif isinstance(form, Labelled):
-            self._encode(self._or_marker(form.name, form.value), False)
+            self._encode(self._or_marker(form.name, form.value))
         elif isinstance(form, WrittenAs):
-            self._encode(form.form, False)
+            self._encode(form.form)
         elif isinstance(form, NamedParts):
             self._named_parts(form)
 
@@ -368,31 +411,55 @@ class _Encoder:
         """Write a value as one, or split where the name of a part may hide that part."""
         hides = form.is_alike and self._redactor is not None
         hides = hides or any(self._secret(text) for name in form.names for text in names_in(name))
-        self._encode(form.split() if hides else form.value, False)
+        self._encode(form.split() if hides else form.value)
 
     def _fields(self, fields: Any) -> Iterator[tuple[bytes, str, object]]:
         for name, child in fields:
             yield b"," + dumps(name) + b":", name, child
 
+    def _unordered(self, form: Unordered) -> None:
+        """Write the items of a set, which have no order of their own: all of them, or none."""
+        raw = sorted(self._raw(form.items)) if len(form.items) <= self._shared.left else []
+        if form.items and (not raw or self._shared.left < 0):
+            self._cut_rest("work", 0)
+        else:
+            self._write(b"[%b]" % b",".join(raw))
+
     def _raw(self, items: Collection[object]) -> Iterable[bytes]:
         if type_ids(items) <= SCALARS and not self._exact:
             try:
-                return dumps_each(items)
+                raw = dumps_each(items)
             except JSONError:
                 pass
-        return map(self._nested, items)
+            else:
+                self._shared.left -= len(raw) + sum(map(len, raw)) // UNIT_OF_TEXT
+                return raw
+        return (self._nested(item) for item in items if self._shared.left >= 0)
 
-    def _rows(self, form: Pairs) -> list[tuple[_Raw, object, object]]:
-        rows = [(self._nested(key, 2), key, child) for key, child in form.items]
+    def _pairs(self, value: object, form: Pairs) -> None:
+        """Write the rows of a mapping. They are sorted by their keys, so that all keys are looked at, or none."""
+        rows = self._rows(form) if len(form.items) <= self._shared.left else []
+        if form.items and (not rows or self._shared.left < 0):
+            self._cut_rest("work", 0)
+        else:
+            self._enter(value, b"[", self._redacted_rows(rows), b"]")
+
+    def _rows(self, form: Pairs) -> list[tuple[Raw, object, object]]:
+        rows = [(self._nested(key, 2), key, child) for key, child in form.items if self._shared.left >= 0]
         if not form.ordered:
             rows.sort(key=_first)
         return rows
 
-    def _redacted_rows(self, rows: list[tuple[_Raw, object, object]]) -> Iterator[object]:
+    def _redacted_rows(self, rows: list[tuple[Raw, object, object]]) -> Iterator[tuple[bytes, int, object]]:
+        comma = b""
         for at, (raw, key, child) in enumerate(rows):
-            yield raw, self._or_marker(key, child, at, 1)
+            if self._shared.left <= 0:
+                yield comma, at, _Cut(at)
+                return
+            yield comma, at, (raw, self._or_marker(key, child, at, 1))
+            comma = b","
 
-    def _nested(self, value: object, levels: int = 1) -> _Raw:
+    def _nested(self, value: object, levels: int = 1) -> Raw:
         """Return the canonical bytes of a set item or a key. It counts as opaque if a part of it is.
 
         Args:
@@ -405,8 +472,8 @@ class _Encoder:
         except BaseException as error:
             let_through(error)
             self._note(self.opaque)
-            return _Raw(_opaque_form(class_name(type(value))))
-        return _Raw(sink.content())
+            return Raw(_opaque_form(class_name(type(value))))
+        return Raw(sink.content())
 
     def _hash_of(self, value: object) -> bytes:
         sink = Sink(limit=0)
@@ -425,5 +492,7 @@ class _Encoder:
         inner.run(value)
         if inner.opaque:
             self._note(self.opaque)
+        if inner.cut:
+            self._note_cut(inner.cut[0].reason, inner.cut[0].seen)
         if inner.redacted:
             self._note(self.redacted)

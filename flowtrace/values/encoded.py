@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from flowtrace.errors import pointer_token
 from flowtrace.values.digest import Digest, Hasher
 
 MAX_DEPTH: Final = 200  # of a value in a trace; a hashed one may be deeper
+
+
+CUT_REASONS: Final = ("work", "overhead", "nested")
+"""Why a part of a value may be cut."""
+
+
+class CutPart(NamedTuple):
+    """What is left of a container whose rest was cut, or a whole value that was.
+
+    Attributes:
+        pointer: JSON Pointer of the mark that stands for it.
+        reason: ``work``, ``nested`` or ``overhead``.
+        seen: how many items or members of the container were seen before it.
+    """
+
+    pointer: str
+    reason: str
+    seen: int
 
 
 class Encoded(NamedTuple):
@@ -17,9 +36,10 @@ class Encoded(NamedTuple):
         data: the canonical bytes; None where they were more than the limit.
         digest: their hash.
         size: how many bytes they are.
-        opaque: JSON Pointers of the parts whose content could not be read.
+        opaque: JSON Pointers of the parts whose content could not be read, or was cut.
         redacted: JSON Pointers of the parts that were hidden.
         secrets: texts by which the hidden parts would be recognized elsewhere. They never leave the process.
+        cut: the parts that were cut.
     """
 
     data: bytes | None
@@ -28,6 +48,7 @@ class Encoded(NamedTuple):
     opaque: tuple[str, ...] = ()
     redacted: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    cut: tuple[CutPart, ...] = ()
 
 
 class Sink:
@@ -66,30 +87,40 @@ class Sink:
         """Return all bytes of a sink without a limit."""
         return b"".join(self._chunks)
 
-    def finish(self, opaque: tuple[str, ...] = (), redacted: tuple[str, ...] = ()) -> Encoded:
+    def finish(
+        self, opaque: tuple[str, ...] = (), redacted: tuple[str, ...] = (), cut: tuple[CutPart, ...] = ()
+    ) -> Encoded:
         """Return the canonical form, with the pointers that belong to it."""
         rest = b"".join(self._chunks)
         self._hasher.update(rest)
         keep = self._kept and (self._limit is None or self.size <= self._limit)
-        return Encoded(rest if keep else None, self._hasher.finish(), self.size, opaque, redacted)
+        return Encoded(rest if keep else None, self._hasher.finish(), self.size, opaque, redacted, (), cut)
 
 
 class Shared:
     """Data that the encoder of a value shares with the encoders of its set items and keys.
 
+    Args:
+        work: units of work that the parts of the value may take.
+        is_secret: the test for secret names.
+
     Attributes:
+        is_secret: the same test.
+        harmless: names that were found not to be secret.
         open: the depth of each container that is being written, by its id.
-        seen: each container that was met, by its id; kept alive, so that no id is used twice.
-        repeated: how many bytes were written for containers that had been met before.
+        left: units of work that are left; less than none where the last part took more.
+        wasted: units of work that were done twice.
         hidden: the values that the marker replaced.
     """
 
-    __slots__ = ("hidden", "open", "repeated", "seen")
+    __slots__ = ("harmless", "hidden", "is_secret", "left", "open", "wasted")
 
-    def __init__(self) -> None:
+    def __init__(self, work: int, is_secret: Callable[[str], bool]) -> None:
+        self.is_secret = is_secret
+        self.harmless: set[str] = set()
         self.open: dict[int, int] = {}
-        self.seen: dict[int, object] = {}
-        self.repeated = 0
+        self.left = work + 1  # the value as such
+        self.wasted = 0
         self.hidden: list[object] = []
 
 

@@ -14,7 +14,7 @@ TAG: Final = "$py"
 """The key that marks an object of canonical JSON as a tagged form. Its value is the kind of the form."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would make each one cost three times as much
 class Tag:
     """A tagged object: ``{"$py": kind, ...}``. Field names must be lower-case and in sorted order."""
 
@@ -111,6 +111,16 @@ def state(value: object, fields: Container[str] = (), below: type = object) -> d
                 if type(item) is not Tag:
                     found.setdefault(name, item)
     return found
+
+
+def slot_names(cls: type) -> list[str]:
+    """Return the names of all slots of a class and its bases."""
+    return [
+        name
+        for base in mro(cls)
+        for name, descriptor in pairs_of(namespace_of(base))
+        if type(descriptor) is MemberDescriptorType and name != "__dict__"
+    ]
 
 
 def _is_cached(value: object, name: str) -> bool:

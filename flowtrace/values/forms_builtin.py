@@ -25,6 +25,7 @@ from flowtrace.values import digest
 from flowtrace.values.forms import Form, Opaque, Pairs, Tag, Unordered, state, stored
 
 _ALL: Final = slice(None)
+_UTC: Final = datetime.UTC
 INLINE_BYTES: Final = 64 * 1024
 ADDRESSES: Final = (
     *(ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network),
@@ -162,8 +163,11 @@ def _zone(zone: object) -> dict[str, object]:
     return {"offset": offset} if name == offset else {"name": name, "offset": offset}
 
 
-def _moment(value: Any, base: type, names: str) -> Form:
+def _moment(value: Any, base: Any, names: str) -> Form:
     """A date and time or a time of day: naive text, and its zone. The two folds of a repeated hour differ."""
+    if type(value) is base and not value.fold and (value.tzinfo is None or value.tzinfo is _UTC):  # as most are
+        offset = [] if value.tzinfo is None else [("offset", "UTC")]
+        return Tag(base.__name__, [*offset, ("value", value.replace(tzinfo=None).isoformat())])
     naive = base(*_integers_of(base, value, names))
     fields = {"value": naive.isoformat(), **_zone(base.__dict__["tzinfo"].__get__(value))}
     if base.__dict__["fold"].__get__(value):
@@ -180,6 +184,8 @@ def _time(value: datetime.time, cls: type) -> Form:
 
 
 def _date(value: datetime.date, cls: type) -> Form:
+    if cls is datetime.date:
+        return Tag("date", [("value", value.isoformat())])
     exact = datetime.date(*_integers_of(datetime.date, value, "year month day"))
     return _with_class("date", value, {"value": exact.isoformat()}, datetime.date)
 
@@ -276,7 +282,13 @@ EXACT: Final = {id(cls): describe for cls, describe in (*_BASES, *_EXACT_TYPES.i
 
 def describe_base(value: Any, cls: type) -> Form | None:
     """Return the form of a value whose class derives from one of the types above; None where it does not."""
+    describe = base_plan(cls)
+    return None if describe is None else describe(value, cls)
+
+
+def base_plan(cls: type) -> Describe | None:
+    """Return how to describe the instances of a class that derives from one of the types above; else None."""
     for base, describe in _BASES:
         if inherits(cls, base):
-            return describe(value, cls)
+            return describe
     return None

@@ -5,13 +5,18 @@ A class is recognized by an attribute that its library gives it, so that the lib
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import Field
 from enum import Enum
 from typing import Any, Final
 
-from flowtrace.host.objects import MISSING, class_attribute, class_name, inherits, instance_dict
-from flowtrace.values.forms import Form, Tag, state, stored
-from flowtrace.values.forms_builtin import Describe, describe_base
+from flowtrace.host.objects import MISSING, class_attribute, class_name, dict_getter, getter_of, inherits, instance_dict
+from flowtrace.values.forms import Form, Tag, slot_names, state, stored
+from flowtrace.values.forms_builtin import Describe, base_plan, describe_base
+from flowtrace.values.json import type_ids
+
+_STR: Final = {id(str)}
+_copy: Final = dict.copy
 
 MARKS: Final = {
     "dataclass": "__dataclass_fields__",
@@ -22,20 +27,25 @@ MARKS: Final = {
 """The attribute that marks the class of each kind of record."""
 
 
-def describe_record(value: object, cls: type) -> Form | None:
-    """Return the form of a record; None for any other value."""
+def plan_of(value: object, cls: type) -> Describe | None:
+    """Return how to describe the instances of a class of records; None for any other class.
+
+    Args:
+        value: one of them.
+        cls: the class.
+    """
     if inherits(cls, Enum):
-        return _enum(value)
+        return _enum
     for kind, mark in MARKS.items():
         if class_attribute(cls, mark) is not MISSING:
-            return _DESCRIBE[kind](value, cls)
+            return _PLANS[kind](value, cls)
     return None
 
 
-def _enum(value: object) -> Form:
+def _enum(value: object, cls: type) -> Form:
     attributes = instance_dict(value)
-    fields = {"class": class_name(type(value)), "name": attributes.get("_name_"), "value": attributes["_value_"]}
-    return Tag("enum", list(fields.items()))
+    fields = [("class", class_name(cls)), ("name", attributes.get("_name_")), ("value", attributes["_value_"])]
+    return Tag("enum", fields)
 
 
 def _record(kind: str, value: object, fields: dict[str, Any], more: dict[str, Any]) -> Form:
@@ -56,10 +66,45 @@ def _record(kind: str, value: object, fields: dict[str, Any], more: dict[str, An
     return Tag(kind, sorted(found.items()))
 
 
-def _dataclass(value: object, cls: type) -> Form:
+def _with_fields(kind: str, names: Sequence[str], cls: type) -> Describe:
+    """Return how to describe records whose class declares their fields."""
+
+    def describe(value: object, _cls: type) -> Form:
+        return _record(kind, value, stored(value, names), state(value, names))
+
+    if base_plan(cls) is not None:
+        return describe
+    return _quickly(kind, frozenset(names), cls, describe)
+
+
+def _quickly(kind: str, names: frozenset[str], cls: type, describe: Describe) -> Describe:
+    """Return a quicker way to describe records that have nothing but their fields; others are left to `describe`."""
+    name = class_name(cls)
+    found = [(slot, getter_of(cls, slot)) for slot in slot_names(cls)]
+    in_slots = frozenset(slot for slot, _ in found)
+    in_dict = names - in_slots
+    attributes_of = dict_getter(cls)
+    slots = [(slot, get) for slot, get in found if get is not None]
+    if not in_slots <= names or len(slots) < len(found) or (attributes_of is None and in_dict):
+        return describe
+
+    def describe_quickly(value: object, cls: type) -> Form:
+        fields = _copy(attributes_of(value)) if attributes_of is not None else {}
+        if len(fields) != len(in_dict) or (fields and (type_ids(fields) != _STR or fields.keys() != in_dict)):
+            return describe(value, cls)
+        try:
+            for slot, get in slots:
+                fields[slot] = get(value)
+        except AttributeError:
+            return describe(value, cls)
+        return Tag(kind, [("class", name), ("fields", fields)])
+
+    return describe_quickly
+
+
+def _dataclass(_value: object, cls: type) -> Describe:
     definitions = class_attribute(cls, "__dataclass_fields__")
-    names = [name for name, item in definitions.items() if _is_field(item)]
-    return _record("dataclass", value, stored(value, names), state(value, names))
+    return _with_fields("dataclass", [name for name, item in definitions.items() if _is_field(item)], cls)
 
 
 def _is_field(item: Any) -> bool:
@@ -67,24 +112,27 @@ def _is_field(item: Any) -> bool:
     return bool(kind.name == "_FIELD")
 
 
-def _attrs(value: object, cls: type) -> Form:
-    names = [item.name for item in class_attribute(cls, "__attrs_attrs__")]
-    return _record("attrs", value, stored(value, names), state(value, names))
+def _attrs(_value: object, cls: type) -> Describe:
+    return _with_fields("attrs", [item.name for item in class_attribute(cls, "__attrs_attrs__")], cls)
 
 
-def _struct(value: object, cls: type) -> Form:
-    names: tuple[str, ...] = class_attribute(cls, "__struct_fields__").__get__(value)  # msgspec's own, in C
-    return _record("struct", value, stored(value, names), state(value, names))
+def _struct(value: object, cls: type) -> Describe:
+    # msgspec's own descriptor, in C, which takes an instance
+    return _with_fields("struct", class_attribute(cls, "__struct_fields__").__get__(value), cls)
 
 
-def _pydantic(value: object, _cls: type) -> Form:
+def _pydantic(_value: object, _cls: type) -> Describe:
+    return _describe_pydantic
+
+
+def _describe_pydantic(value: object, _cls: type) -> Form:
     inner = stored(value, ("__pydantic_extra__", "__pydantic_private__"))
     extra, private = inner.values()
     fields = dict(instance_dict(value)) | (extra if type(extra) is dict else {})
     return _record("pydantic", value, fields, private if type(private) is dict else {})
 
 
-_DESCRIBE: Final[dict[str, Describe]] = {
+_PLANS: Final[dict[str, Callable[[object, type], Describe]]] = {
     "dataclass": _dataclass,
     "attrs": _attrs,
     "struct": _struct,

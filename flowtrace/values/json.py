@@ -22,7 +22,7 @@ dumps: Final = orjson.dumps
 """orjson's own function, for the hot path: one more call would be too slow there."""
 _loads: Final = orjson.loads
 _CANONICAL: Final = EXACT_TYPES | SORTED_KEYS
-LONG_TEXT: Final = 4096
+UNIT_OF_TEXT: Final = 512  # characters of a text that count as one more atom
 # Types by their ids: a metaclass may have an __eq__ and a __hash__ of its own.
 SCALARS: Final = frozenset(map(id, (str, int, float, bool, type(None))))
 CONTAINERS: Final = frozenset(map(id, (dict, list, tuple)))
@@ -31,15 +31,21 @@ _JSON_TYPES: Final = SCALARS | CONTAINERS
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 _OTHER_BYTES: Final = bytes(code for code in range(256) if code not in b"[]{}")
+MAX_WORK: Final = 200_000
+"""Units of work that a value may take: an atom or a container 1, a value that needs a form 20."""
+UNLIMITED: Final = 1 << 62
+"""For what was read from JSON, so that it holds nothing twice."""
 
 
-def plain(value: object) -> bytes | None:
+def plain(value: object, limit: int = MAX_WORK) -> bytes | None:
     """Return the canonical bytes of a value of exact JSON types; None for any other value.
 
-    Also None for a value that holds one container twice: `encode` limits how large that becomes.
+    Args:
+        value: anything.
+        limit: units of work that it may take: 1 for each atom and container.
     """
     try:
-        return dumps(value, None, _CANONICAL) if is_tree(value) else None
+        return dumps(value, None, _CANONICAL) if is_plain(value, limit) else None
     except BaseException as error:
         let_through(error)
         return None
@@ -105,32 +111,37 @@ def dumps_each(items: Collection[object]) -> list[bytes]:
     return lines[len(b"[\n  ") : -len(b"\n]")].split(b",\n  ")
 
 
-def is_tree(value: object) -> bool:
-    """Return True if a value has only exact JSON types, and holds no container or long text twice.
+def is_plain(value: object, limit: int) -> bool:
+    """Return True if a value has only exact JSON types, and takes no more than some units of work.
 
-    Each container is looked at once, without a copy of it.
+    A container is looked at each time that it is met, without a copy of it.
     """
     todo: list[Any] = [(value,)]
-    seen: set[int] = set()
+    limit += 1  # the value as such
     while todo:
         items = todo.pop()
+        limit -= len(items)
+        if limit < 0:
+            return False
         kinds = type_ids(items)
         if not kinds <= _JSON_TYPES:
             return False
-        for item in items if id(str) in kinds or kinds & CONTAINERS else ():
-            kind = type(item)
-            if id(kind) in SCALARS and (kind is not str or len(item) < LONG_TEXT):
-                continue
-            if id(item) in seen:
-                return False
-            if item:
-                seen.add(id(item))
-            if kind is dict:
-                if len(item) < _MANY or not _has_numbers_alone(item):
+        if id(str) in kinds:
+            limit -= work_of_texts(items)
+        for item in items if kinds & CONTAINERS else ():
+            if type(item) is dict:
+                if len(item) < _MANY or len(item) > limit or not _has_numbers_alone(item):
                     todo.append(item.values())
-            elif kind is not str:
+                else:
+                    limit -= len(item)
+            elif type(item) is list or type(item) is tuple:
                 todo.append(item)
-    return True
+    return limit >= 0
+
+
+def work_of_texts(items: Iterable[Any]) -> int:
+    """Return how many units of work the texts among some values take, in addition to 1 each."""
+    return sum([len(item) // UNIT_OF_TEXT for item in items if type(item) is str and len(item) >= UNIT_OF_TEXT])
 
 
 def _has_numbers_alone(mapping: dict[Any, Any]) -> bool:
