@@ -52,7 +52,7 @@ CORE = {
 }
 RECORDS = (
     *(model.Trace, model.Pack, model.Flow, model.Step, model.Hash, model.StepError),
-    *(model.ValidationIssue, model.Run, model.Code),
+    *(model.ValidationIssue, model.Cut, model.Run, model.Code),
 )
 SHOP = """\
 from flowtrace import current_step, flow, traced_node
@@ -105,7 +105,7 @@ def _in_code(setting: str) -> str:
 
 def fields() -> str:
     """Return a section for each record of the trace file, with a table of its fields."""
-    definitions = model.json_schema()["$defs"]
+    definitions = flowtrace.json_schema()["$defs"]
     parts = []
     for record in RECORDS:
         definition = definitions[record.__name__]
@@ -268,7 +268,7 @@ def _help(title: str, context: click.Context) -> str:
 
 def schema() -> str:
     """Return the JSON Schema as a file, with descriptions as Python 3.13 and later keep them: without indentation."""
-    document = model.json_schema()
+    document = flowtrace.json_schema()
     for definition in document["$defs"].values():
         definition["description"] = cleandoc(definition["description"])
     return json.dumps(document, indent=2) + "\n"

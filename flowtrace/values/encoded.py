@@ -16,7 +16,7 @@ CUT_REASONS: Final = ("work", "overhead", "nested")
 
 
 class CutPart(NamedTuple):
-    """What is left of a container whose rest was cut, or a whole value that was.
+    """A part of a value that was cut: the rest of a container, or all of the value.
 
     Attributes:
         pointer: JSON Pointer of the mark that stands for it.
@@ -106,18 +106,18 @@ class Shared:
 
     Attributes:
         is_secret: the same test.
-        harmless: names that were found not to be secret.
+        not_secret: names that were found not to be secret.
         open: the depth of each container that is being written, by its id.
         left: units of work that are left; less than none where the last part took more.
         wasted: units of work that were done twice.
         hidden: the values that the marker replaced.
     """
 
-    __slots__ = ("harmless", "hidden", "is_secret", "left", "open", "wasted")
+    __slots__ = ("hidden", "is_secret", "left", "not_secret", "open", "wasted")
 
     def __init__(self, work: int, is_secret: Callable[[str], bool]) -> None:
         self.is_secret = is_secret
-        self.harmless: set[str] = set()
+        self.not_secret: set[str] = set()
         self.open: dict[int, int] = {}
         self.left = work + 1  # the value as such
         self.wasted = 0

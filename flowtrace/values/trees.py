@@ -107,7 +107,7 @@ class Trees:
         if type_ids(mapping) != _KEYS or TAG in mapping:
             return self._tag(Tag("dict", [("items", Pairs(list(mapping.items())))]), depth)
         kinds = self._look(mapping.values())
-        has_secrets = not self._shared.harmless.issuperset(mapping) and not self._are_harmless(mapping)
+        has_secrets = not self._shared.not_secret.issuperset(mapping) and not self._has_no_secrets(mapping)
         if kinds <= SCALARS and not has_secrets:
             return mapping
         path = self._path
@@ -123,10 +123,10 @@ class Trees:
         path.pop()
         return mapping
 
-    def _are_harmless(self, names: Collection[str]) -> bool:
+    def _has_no_secrets(self, names: Collection[str]) -> bool:
         """Return True if none of some names is secret."""
         secret = [name for name in names if self._shared.is_secret(name)]
-        self._shared.harmless.update(name for name in names if name not in secret)
+        self._shared.not_secret.update(name for name in names if name not in secret)
         return not secret
 
     def _hide(self, value: object) -> None:
