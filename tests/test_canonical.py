@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from flowtrace import canonical_bytes, hash_value
 from flowtrace.values.digest import derive_key, hash_bytes
-from flowtrace.values.encode import MAX_POINTERS, encode
+from flowtrace.values.encode import encode
 from flowtrace.values.encoded import CutPart, Encoded
+from flowtrace.values.encoder import MAX_POINTERS
 from flowtrace.values.json import loads, plain, pretty
 
 VECTORS = [json.loads(line) for line in (Path(__file__).parent / "vectors/canonical.jsonl").read_text().splitlines()]
