@@ -113,9 +113,7 @@ class Evidence:
         aspect = Aspect(what, _hash_text(ours), _hash_text(theirs))
         if ours is None or theirs is None:
             return aspect
-        if _is_cut("overhead", what, a, b):
-            self._doubt(_CUT, a)
-            self.undecided += 1
+        if self._is_unknown(what, a, b):
             return None
         if ours.algorithm != theirs.algorithm:
             return self._by_value(what, a, b, aspect)
@@ -141,10 +139,20 @@ class Evidence:
 
     def _doubt_equality(self, what: str, a: Call, b: Call, found: model.Hash) -> None:
         """Note where equal hashes are no proof: opaque parts are not hashed, and redacted ones only with a key."""
+        if self._is_unknown(what, a, b):
+            return
         if _touches(what, a.step.opaque) or _touches(what, b.step.opaque):
             self._doubt(_OPAQUE, a)
         if found.algorithm != KEYED_ALGORITHM and (_touches(what, a.step.redacted) or _touches(what, b.step.redacted)):
             self._doubt(_REDACTED, a)
+
+    def _is_unknown(self, what: str, a: Call, b: Call) -> bool:
+        """Return True, and note it, if a value was not recorded at all, since that cost too much."""
+        if not _is_cut("overhead", what, a, b):
+            return False
+        self._doubt(_CUT, a)
+        self.undecided += 1
+        return True
 
     def _doubt(self, reason: str, call: Call) -> None:
         doubt = self._doubts.setdefault(reason, Doubt(reason))
