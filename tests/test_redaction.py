@@ -280,3 +280,10 @@ def test_an_enum_members_name_and_value_are_names():
     for member in (enum.Enum("Field", {"PASSWORD": 1}).PASSWORD, enum.Enum("Field", {"A": "api_key"}).A):
         assert hidden({member: "x"})[1] == ("/items/0/1",)
     assert hidden({enum.Enum("Field", {"A": 1}).A: "x"})[1] == ()
+
+
+def test_a_text_is_searched_for_few_names_and_may_hold_any_of_many():
+    few, many = (secret_names(tuple(f"k{number:x}q" for number in range(count))) for count in (3, 3000))
+    text = b'{"plain":1}'
+    assert (few.may_be_in(text), many.may_be_in(text), many.may_be_in(b"[1]")) == (False, True, False)
+    assert [many(name) for name in ("kbb7q", "kbb8q", "password", "plain")] == [True, False, True, False]

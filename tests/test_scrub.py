@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from flowtrace import traced_node
 from flowtrace.recording.failure import MAX_MESSAGE
 from flowtrace.testing import recording
+from flowtrace.values import scrub as scrub_module
 from flowtrace.values.redaction import MARKER, secret_names
 from flowtrace.values.scrub import EVERYTHING, LONGEST_TEXT, Scrubber, texts_in, texts_in_environment
 
@@ -152,3 +153,33 @@ def test_a_secret_of_another_step_of_the_trace_is_hidden_too():
             outer()
         (trace,) = recorded.traces
     assert trace.steps[1].error.message == f"{MARKER} was no good"
+
+
+# --- what it costs
+
+
+@given(st.text(min_size=1))
+def test_no_spelling_of_a_secret_is_shorter_than_it(secret):
+    assert min(map(len, scrub_module._spellings(secret))) >= len(secret)
+
+
+def test_secrets_that_are_longer_than_a_text_are_not_even_spelt(monkeypatch):
+    spelt = []
+    spellings = scrub_module._spellings
+    monkeypatch.setattr(scrub_module, "_spellings", lambda secret: spelt.append(secret) or spellings(secret))
+    scrubber = Scrubber(["a secret", "a much longer secret", "b" * 5000], NAMES)
+    assert [scrubber.text(text) for text in ("no", "is a secret", "a secret")] == ["no", f"is {MARKER}", MARKER]
+    assert spelt == ["a secret"]  # once, for all texts
+
+
+def test_beyond_a_budget_texts_are_hidden_as_a_whole(monkeypatch):
+    monkeypatch.setattr(scrub_module, "_MOST_WORK", 1500)
+    scrubber = Scrubber(["opensesame"], NAMES)
+    shown = [scrubber.text(f"row {number} of a table") for number in range(6)]
+    assert shown == ["row 0 of a table", "row 1 of a table", "row 2 of a table", "row 3 of a table", MARKER, MARKER]
+
+
+def test_a_beginning_that_is_searched_for_too_long_hides_the_text(monkeypatch):
+    monkeypatch.setattr(scrub_module, "_MOST_WORK", 100_000)
+    text = "a" * 8000 + "... (9000 characters)"
+    assert Scrubber(["a" * 4000 + "b"], NAMES).text(text) == f"{MARKER}..."

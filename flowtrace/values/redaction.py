@@ -32,6 +32,7 @@ _FOLLOWERS: Final = frozenset({"key", "id", "value", "text", "string", "header",
 _QUANTITIES: Final = frozenset(
     {"max", "min", "num", "n", "count", "total", "input", "output", "prompt", "completion", "used"}
 )
+_MOST_SEARCHED: Final = 300  # terms that a text is searched for
 _LONGEST_NAME: Final = 200  # a longer text is data
 _LOWER_CASE: Final = bytes(range(256)).lower()
 _MEDIUM: Final = 4096
@@ -62,6 +63,8 @@ class SecretNames:
         self._longest = max(2, *map(len, terms)) if terms else 0
         joined = {_squeezed("".join(term).encode()) if "".join(term).isascii() else b"" for term in terms}
         # a term that contains another one need not be searched for; b"", for a term beyond ASCII, is in any text
+        if len(joined) > _MOST_SEARCHED:
+            joined = {b""}  # asking for each name in a text is quicker then
         self._joined = [term for term in joined if not any(other in term for other in joined - {term})]
         self._is_secret = lru_cache(maxsize=4096)(self._find)
 

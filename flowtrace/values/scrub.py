@@ -22,6 +22,10 @@ _SHORTEST: Final = 4  # shorter ones, and short numbers, must match a complete w
 _SHORTEST_BESIDE: Final = 8  # of a key, an attribute of an object, a variable: most shorter ones are ordinary words
 _MOST_TEXTS: Final = 1000
 _MOST_PARTS: Final = 20_000
+_MOST_WORK: Final = 1 << 28  # characters that one scrubber looks at, below a second; later texts are hidden as a whole
+_OF_A_SEARCH: Final = 200
+_SHORT: Final = 200  # characters: the same such text is often there many times
+_OF_A_SPELLING: Final = 50
 _DEEPEST_OBJECT: Final = 3
 _ORDINARY: Final = frozenset({"none", "null", "true", "false", "yes", "no", "on", "off", MARKER.lower()})
 _NO_TEXTS: Final = frozenset({"frames", "type", "relation"})
@@ -147,10 +151,13 @@ class Scrubber:
         secret: the test for secret names, whose values follow them in a text, as in ``password=...``.
     """
 
-    __slots__ = ("_hides_all", "_secret", "_texts")
+    __slots__ = ("_done", "_forms", "_hides_all", "_secret", "_texts", "_work")
 
     def __init__(self, texts: Iterable[str], secret: SecretNames) -> None:
         self._texts = sorted(set(texts), key=len, reverse=True)
+        self._forms: dict[str, set[str]] = {}  # the spellings of those secrets that some text was long enough for
+        self._done: dict[str, str] = {}
+        self._work = _MOST_WORK
         self._hides_all = EVERYTHING in self._texts
         self._secret = secret
 
@@ -173,8 +180,15 @@ class Scrubber:
 
     def without_secrets(self, text: str) -> str:
         """Return a text with the marker for secrets alone, and not for what only looks like one."""
-        if self._hides_all:
+        if self._hides_all or self._work < 0:
             return MARKER
+        if len(text) > _SHORT:
+            return self._without(text)
+        if text not in self._done:
+            self._done[text] = self._without(text)
+        return self._done[text]
+
+    def _without(self, text: str) -> str:
         end = _CUT_OFF.search(text)
         if end is not None:
             start = text[: end.start()]
@@ -183,17 +197,33 @@ class Scrubber:
         return self._replace_complete(text)
 
     def _replace_complete(self, text: str) -> str:
-        present = {form: _pattern_of(form) for secret in self._texts for form in _spellings(secret) if form in text}
+        longest = len(text)
+        present: dict[str, str] = {}
+        for secret in self._texts:
+            if len(secret) <= longest:  # no spelling is shorter than the secret
+                self._work -= longest + _OF_A_SEARCH
+                present |= {form: _pattern_of(form) for form in self._forms_of(secret) if form in text}
+        if self._work < 0:
+            return MARKER
         if not present:
             return text
         longest_first = sorted(present, key=len, reverse=True)
         return re.sub("|".join(present[form] for form in longest_first), MARKER, text)
+
+    def _forms_of(self, secret: str) -> set[str]:
+        if secret not in self._forms:
+            self._work -= _OF_A_SPELLING * len(secret)
+            self._forms[secret] = _spellings(secret)
+        return self._forms[secret]
 
     def _replace_begun(self, text: str) -> str:
         """Replace the beginning of a secret at the end of a text that was cut off there."""
         for secret in self._texts:
             start = text.find(secret[0], max(0, len(text) - len(secret)))
             while start >= 0:
+                self._work -= len(text) - start + _OF_A_SEARCH
+                if self._work < 0:
+                    return MARKER
                 if secret.startswith(text[start:]):
                     return text[:start] + MARKER
                 start = text.find(secret[0], start + 1)
