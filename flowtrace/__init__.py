@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from flowtrace.host.safe_loading import no_fork, require_main
+from flowtrace.host.safe_loading import no_fork, require_support
 from flowtrace.host.system import os
 from flowtrace.instrument.flow import current_step, flow, propagate
 from flowtrace.instrument.traced_node import traced_node
@@ -137,7 +137,7 @@ if not TYPE_CHECKING:
         for module, names in _HOMES.items():
             if name in names:
                 if module != "errors":
-                    require_main()
+                    require_support()
                 with no_fork():
                     home = import_module(f"flowtrace.{module}")
                 return globals().setdefault(name, getattr(home, name))

@@ -8,6 +8,7 @@ no importing thread for another one: each has a lock of its own, and the fork on
 from __future__ import annotations
 
 import builtins
+import sys
 from _thread import interrupt_main
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -24,7 +25,8 @@ with suppress(RuntimeError):  # the interpreter is about to exit, and registers 
 
 MAX_WAIT: Final = 10.0
 """For how many seconds a fork waits: the importing thread may itself wait for a lock of the forking one."""
-REFUSAL: Final = "flowtrace records in the main interpreter only, not in a subinterpreter"
+_NO_SUBINTERPRETER: Final = "flowtrace records in the main interpreter only, not in a subinterpreter"
+_NO_FREE_THREADS: Final = "flowtrace records in a Python with the GIL only, not in a free-threaded one"
 _PAUSE: Final = 0.001
 _IMPORT: Final = builtins.__import__
 
@@ -67,14 +69,26 @@ def is_main() -> bool:
     return True
 
 
-def require_main() -> None:
-    """Refuse to load in a subinterpreter: libraries that the recorder needs would crash the process there.
+@lru_cache(maxsize=1)
+def refusal() -> str:
+    """Return why nothing can be recorded in this interpreter; an empty text where it can.
 
-    Raises:
-        ImportError: this is not the main interpreter.
+    In a subinterpreter, libraries that the recorder needs would crash the process. In a free-threaded Python they
+    switch the GIL on again, and nothing of ours is made for threads that run at once.
     """
     if not is_main():
-        raise ImportError(REFUSAL)
+        return _NO_SUBINTERPRETER
+    return _NO_FREE_THREADS if "free-threading build" in sys.version else ""
+
+
+def require_support() -> None:
+    """Refuse to load where nothing can be recorded.
+
+    Raises:
+        ImportError: this is a subinterpreter, or a free-threaded Python.
+    """
+    if reason := refusal():
+        raise ImportError(reason)
 
 
 def no_fork() -> AbstractContextManager[Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowtrace.calls.subject import FUNCTIONS, Subject
 from flowtrace.host import log
-from flowtrace.host.safe_loading import REFUSAL, is_loading, is_main, load_once
+from flowtrace.host.safe_loading import is_loading, load_once, refusal
 from flowtrace.host.switch import LOADERS, environment_may_enable, is_unread, may_be_on, turn_off
 from flowtrace.instrument import loaded
 
@@ -39,9 +39,9 @@ def if_on(make: Callable[..., T | None], *arguments: object) -> T | None:
         if not load_once(_load):
             turn_off()
             return None
-        if not is_main():
+        if reason := refusal():
             turn_off()
-            log.warn(f"{REFUSAL}: tracing is off here")
+            log.warn(f"{reason}: tracing is off here")
             return None
         return None if loaded.process.global_recorder().is_off else make(*arguments)
     except Exception as error:
@@ -71,7 +71,7 @@ def _is_loaded() -> bool:
 
 
 def _load() -> None:
-    if is_main():  # nothing can be loaded in a subinterpreter
+    if not refusal():  # nothing can be loaded in a subinterpreter
         loaded.load()
 
 

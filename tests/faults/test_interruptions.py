@@ -219,3 +219,30 @@ assert not os.path.exists("out")
     assert done.stdout == "alive\n"
     (line,) = done.stderr.splitlines()
     assert line.endswith("flowtrace records in the main interpreter only, not in a subinterpreter: tracing is off here")
+
+
+def test_a_free_threaded_python_is_refused_clearly(tmp_path):
+    """The text is what such a Python says of itself; no such Python is needed."""
+    program = """
+        import sys
+        sys.version = sys.version.replace(" (", " free-threading build (", 1)
+        from flowtrace import traced_node
+        import flowtrace
+
+        @traced_node
+        def half(number):
+            return number / 2
+
+        assert [half(3), half(5)] == [1.5, 2.5]
+        try:
+            flowtrace.configure(mode="on")
+        except ImportError as refused:
+            print(refused)
+        assert half(3) == 1.5
+    """
+    refused = "flowtrace records in a Python with the GIL only, not in a free-threaded one"
+    done = run_program(tmp_path, program, FLOWTRACE_OUT=OUT)
+    assert done.stdout == f"{refused}\n"
+    (line,) = done.stderr.splitlines()
+    assert line.endswith(f"{refused}: tracing is off here")
+    assert not (tmp_path / OUT).exists()
