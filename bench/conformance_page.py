@@ -230,7 +230,7 @@ def text(results: dict[str, Any]) -> str:
                 scenarios=len(compared_scenarios(results)),
                 same=SAME,
             ),
-            "\n".join(f"- *{title(column)}*: {sentence(column)}." for column in compared(results)) + "\n",
+            "\n".join(f"- *{title(column)}*: {sentence(column)}." for column in COLUMNS) + "\n",
             "### While tracing\n",
             by_check(results, peers.TRACING),
             "### By call shape, while tracing\n",
