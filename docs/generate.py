@@ -35,6 +35,8 @@ from flowtrace import testing  # noqa: E402
 from flowtrace.cli.app import app  # noqa: E402
 from flowtrace.settings.variables import VARIABLES  # noqa: E402
 from flowtrace.trace import model  # noqa: E402
+from flowtrace.values.name_list import FLAGS, FOLLOWERS, GROUPS, INSIDE, QUANTITIES  # noqa: E402
+from flowtrace.values.secret_patterns import PATTERNS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "pages"
@@ -101,6 +103,35 @@ def _in_code(setting: str) -> str:
     if setting in flowtrace.TraceConfig.__dataclass_fields__:
         return f"`TraceConfig.{setting}`"
     return f"`TraceContext.{setting}`" if setting in flowtrace.TraceContext.__dataclass_fields__ else "(none)"
+
+
+def secret_names() -> str:
+    """Return the table of names whose values are hidden."""
+    rows = [
+        (item.title + (", alone" if item.alone else ""), _codes(item.names), _codes(sorted(item.ordinary)))
+        for item in GROUPS
+    ]
+    return table(("kind", "names", "ordinary behind"), rows)
+
+
+def name_rules() -> str:
+    """Return the lists of words that change what a name is."""
+    rows = [
+        ("also at the end of a longer word", INSIDE),
+        ("also with one of these words behind it", sorted(FOLLOWERS)),
+        ("ordinary: a plural behind one of these", sorted(QUANTITIES)),
+        ("ordinary: a name that begins with one of these", sorted(FLAGS)),
+    ]
+    return table(("rule", "words"), [(rule, _codes(names)) for rule, names in rows])
+
+
+def secret_patterns() -> str:
+    """Return the table of what looks like a secret in a text without a name."""
+    return "\n".join(f"- {item.what}" for item in PATTERNS)
+
+
+def _codes(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def fields() -> str:
@@ -279,6 +310,9 @@ SECTIONS: dict[str, Callable[[], str | None]] = {
     "floors": floors,
     "doors": doors,
     "state": state,
+    "secret names": secret_names,
+    "secret name rules": name_rules,
+    "secret patterns": secret_patterns,
     "fields": fields,
     "commands": commands,
     "example program": example_program,

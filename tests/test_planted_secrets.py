@@ -23,8 +23,8 @@ from tests.secrets_scan import MARK, is_in, planted, scan
 
 PLANTED = f"MARK = {MARK!r}\n{inspect.getsource(planted)}"  # tests of the wheel can't import this folder elsewhere
 PROGRAM = r"""
-import collections, contextlib, dataclasses, enum, functools, json, os, sys, types, typing, urllib.parse
-import attrs, msgspec, numpy, pandas, polars, pydantic
+import asyncio, collections, contextlib, dataclasses, enum, functools, json, os, sys, types, typing, urllib.parse
+import attrs, msgspec, numpy, pandas, polars, pyarrow, pydantic
 from flowtrace import NodeEvent, TraceContext, TraceRecorder, ValidationIssue
 from flowtrace import configure, current_step, dump, flow, get_recorder, register_codec, traced_node
 
@@ -35,6 +35,8 @@ def redactor(name, value):
     return name == "hidden_by_hook" or (type(value) is str and value.startswith("card:"))
 
 configure(redactor=redactor)
+LEVELS = pandas.MultiIndex.from_tuples([(1, "x")], names=["n", "pin"])
+MAP = pyarrow.map_(pyarrow.string(), pyarrow.string())
 
 class Field(enum.Enum):
     PASSWORD = 1
@@ -61,6 +63,18 @@ class Struct(msgspec.Struct):
 class Model(pydantic.BaseModel):
     credential: str
     wrapped: pydantic.SecretStr
+
+@dataclasses.dataclass
+class Unprinted:
+    user: str
+    phrase: str = dataclasses.field(repr=False)
+
+class UnprintedModel(pydantic.BaseModel):
+    phrase: str = pydantic.Field(repr=False)
+
+@attrs.define
+class UnprintedAttrs:
+    phrase: str = attrs.field(repr=False)
 
 class Pair(typing.NamedTuple):
     cookie: str
@@ -105,6 +119,12 @@ def values():
         "scalar": structured[0],
         "frame": frame,
         "row": frame.iloc[0],
+        "unprinted": [Unprinted("ada", secret("repr-false")), UnprintedModel(phrase=secret("repr-false-pydantic"))],
+        "unprinted_attrs": UnprintedAttrs(secret("repr-false-attrs")),
+        "level": frame[["user"]].set_axis(pandas.Index([secret("label")], name="token"), axis=1),
+        "levels": pandas.DataFrame([[1]], columns=LEVELS.set_levels([secret("part")], level=1)),
+        "map": pyarrow.array([[("password", secret("map"))]], pyarrow.map_(pyarrow.string(), pyarrow.string())),
+        "map_in_struct": pyarrow.array([{"m": [("pin", secret("inner-map"))]}], pyarrow.struct([("m", MAP)])),
         "series": pandas.Series([secret("series")], name="password"),
         "index": pandas.DataFrame({"a": [1]}, index=pandas.Index([secret("index")], name="token")),
         "polars": polars.DataFrame({"user": [1], "password": [secret("polars")]}),
@@ -134,6 +154,19 @@ def numbers(password):
 @traced_node
 def hook_output():
     return "card:" + secret("result-hook")
+
+@traced_node
+def get_token(n):
+    return {"plain": [secret("named-result")]}
+
+@traced_node
+def make_passwords(n):
+    yield secret("named-yield")
+    return secret("named-return")
+
+@traced_node
+async def read_secret(n):
+    return secret("named-await")
 
 @traced_node
 def fails(password, credentials, data):
@@ -174,10 +207,13 @@ echo(values(), secret("positional"), 1, 2, token=secret("keyword"))
 node_rule(secret("node-rule"))
 list(numbers(secret("generator-argument")))
 hook_output()
+get_token(1)
+list(make_passwords(1))
+asyncio.run(read_secret(1))
 for node in (group, long_message):
     with contextlib.suppress(ValueError, ExceptionGroup):
         node(secret(node.__name__))
-with contextlib.suppress(ValueError), flow("f"):
+with contextlib.suppress(ValueError), flow("f password=" + secret("flow"), version="token=" + secret("version")):
     node_rule(secret("in-flow"))
     raise ValueError("unknown " + secret("in-flow"))
 @traced_node

@@ -16,10 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowtrace.recording.node import Node, Policy
+from flowtrace.settings.config import TraceConfig
 from flowtrace.values.digest import derive_key
 from flowtrace.values.encode import encode
 from flowtrace.values.json import loads
-from flowtrace.values.redaction import BUILT_IN, MARKER, secret_names, split_name
+from flowtrace.values.name_list import GROUPS
+from flowtrace.values.redaction import MARKER, secret_names, split_name
 
 SECRET = """
     password PASSWORD Password passWord dbPassword DBPassword db_password db-password DB.PASSWORD user:password
@@ -28,14 +31,31 @@ SECRET = """
     accessToken refreshToken refreshtoken id_token token tokens csrf_token X-CSRF-Token jwt JWT bearer authorization
     Authorization Proxy-Authorization auth auth_header basic_auth cookie cookies Set-Cookie session session_id
     sessionid SESSION_KEY PHPSESSID JSESSIONID credential credentials private_key privateKey signing_key encryption_key
-    passphrase passcode pwd DB_PWD passwd access_key accesskey token_id bearer_token authToken X-Auth-Token
+    passphrase passcode pwd DB_PWD passwd access_key accesskey bearer_token authToken X-Auth-Token
+    pass db_pass SMTP_PASS pw wpa_psk userpassword DBPASSWORD pgpassword mysqlpasswd password_confirmation
+    password_repeat newPasswordAgain password_plain passwordhash password_digest passwort Kennwort contraseña senha
+    mot_de_passe wachtwoord hasło user_hasło пароль 密码 パスワード csrftoken csrfmiddlewaretoken authenticity_token
+    sid connect.sid aspSid user_session _session aiohttp_session training_session_id session_data ASP.NET_SessionId
+    SECRET_KEY_BASE RAILS_MASTER_KEY fernet_key ssh_key shared_key AccountKey SharedAccessKey storage_key stripe_key
+    openai_key sendgrid_key OPENAI_API_KEY api_key_prod STRIPE_KEY_LIVE masterkey databaseurl oauth authentication
+    authorization_code auth_code code_verifier client_assertion SAMLResponse samlResponse pin card_pin pinCode otp totp
+    2fa mfa_code cvv cvc2 card_number creditCardNumber iban ssn social_security_number dsn sentry_dsn connection_string
+    ConnectionStrings database_url REDIS_URL mongo_uri webhook_url slack_webhook signature x-amz-signature sig hmac
+    creds mnemonic seed_phrase recovery_codes backup_code security_answer access_key_id SharedAccessSignature
 """.split()
 OPEN = """
     tokenizer tokenize tokenized passenger passengers session_count sessions_total max_tokens maxTokens num_tokens
     total_tokens n_tokens prompt_tokens completion_tokens input_tokens output_tokens used_tokens min_tokens token_count
     author authors authority authorized_at author_id key keys keyboard monkey id ids value primary_key public_key
-    foreign_key sort_key cookiecutter secretary secretariat obsession compass bypass pass passport passed
+    foreign_key sort_key cookiecutter secretary secretariat obsession compass bypass passport passed
     password_length session_duration auth_method auth_type unauthenticated jwtlike a b1 _ __ 1 count name hash b64 text
+    token_id token_ids pad_token_id eos_token bos_token special_tokens stop_tokens cached_tokens max_new_tokens
+    next_token nextToken page_token next_page_token continuation_token tokens_per_second access_token_id sessions
+    user_sessions training_session session_timeout opinion spin pinned shipping sidebar inside gpio_pin design signal
+    function_signature call_signature first_pass forward_pass boarding_pass passes surpass has_password is_secret
+    no_password show_token requires_auth forgot_password password_policy password_min_length cache_key partition_key
+    routing_key status_code country_code source_code zip_code url image_url redirect_uri base_uri certificate
+    oauth_provider auth_provider cookies_enabled turkey keypoints monkey_key
 """.split()
 
 
@@ -44,14 +64,42 @@ def test_a_secret_name_is_known_in_every_style(name):
     assert secret_names()(name)
 
 
-@pytest.mark.parametrize("name", [*OPEN, "", " ", "/", "é", "密码", "password" * 100])
+@pytest.mark.parametrize("name", [*OPEN, "", " ", "/", "é", "密钥", "password" * 100])
 def test_a_name_that_only_looks_like_one_stays(name):
     assert not secret_names()(name)
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
-def test_every_built_in_name_hides_itself(name):
-    assert all(secret_names()(style) for style in (name, name.upper(), name.title(), f"my_{name}", f"{name}_value"))
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.title)
+def test_every_built_in_name_hides_itself(group):
+    for name in group.names:
+        styles = [name, name.upper(), name.title(), f"{name}_value", name.replace("_", "")]
+        assert all(map(secret_names(), styles if group.alone else [*styles, f"my_{name}"])), name
+
+
+@pytest.mark.parametrize("group", [group for group in GROUPS if group.ordinary], ids=lambda group: group.title)
+def test_a_word_before_a_name_can_make_it_ordinary(group):
+    for word in group.ordinary:
+        for name in group.names:
+            assert not secret_names()(f"my_{word}_{name}"), (word, name)
+
+
+def test_a_built_in_name_is_taken_off():
+    secret = secret_names(("-session", "-API_KEY", "-tokne", "-password"))
+    for name in ("session", "session_value", "api_key", "apikey", "apiKeys", "password", "userpassword"):
+        assert not secret(name), name
+    for name in ("token", "user_session", "secret_key", "passwd", "session_id"):
+        assert secret(name), name
+
+
+def test_an_added_name_wins_over_the_words_that_make_it_ordinary():
+    secret = secret_names(("next_token", "has_password", "tokenizer"))
+    assert all(map(secret, ("next_token", "my_next_token", "has_password", "tokenizer")))
+    assert not secret("page_token")
+
+
+def test_a_node_takes_no_name_off():
+    assert Policy(TraceConfig(redact=("-token",))).secret(Node("c", "o", "n", redact=("-password",)))("password")
+    assert not Policy(TraceConfig(redact=("-token",))).secret()("token")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +243,7 @@ def test_a_text_without_secret_names_is_told_from_its_bytes_alone(names, extra):
 
 def test_most_texts_are_known_to_hold_no_secret_name():
     assert not secret_names().may_be_in(b'{"id":7,"name":"tea","tok":1}')
-    assert not secret_names().may_be_in(b'{"pass":"word"}')
+    assert not secret_names().may_be_in(b'{"path":"word"}')
     assert not secret_names().may_be_in(b"password")  # no text in quotes, no name
     assert secret_names().may_be_in(b'{"Pass-Word":1}')
 

@@ -36,18 +36,18 @@ def test_the_hook_is_asked_for_every_named_value_and_for_results():
 
     def redactor(name, value):
         asked.append((name, value))
-        return name == "iban" or value == 7
+        return name == "konto" or value == 7
 
-    step = record(redactor, {"iban": "DE1", "list": [{"n": 7}], "password": "x"})
-    shown = {"iban": MARKER, "list": [{"n": MARKER}], "password": MARKER}
+    step = record(redactor, {"konto": "DE1", "list": [{"n": 7}], "password": "x"})
+    shown = {"konto": MARKER, "list": [{"n": MARKER}], "password": MARKER}
     assert step.invocation_json["payload"] == {"value": shown, "other": None}
     assert step.output_json == shown
     assert step.redacted == [
-        *(f"/invocation_json/payload/value/{end}" for end in ("iban", "list/0/n", "password")),
-        *(f"/output_json/{end}" for end in ("iban", "list/0/n", "password")),
+        *(f"/invocation_json/payload/value/{end}" for end in ("konto", "list/0/n", "password")),
+        *(f"/output_json/{end}" for end in ("konto", "list/0/n", "password")),
     ]
     assert step.output_hash.value == hash_of(shown)["value"]
-    assert {name for name, _ in asked} == {"value", "other", "iban", "list", "n", "return"}
+    assert {name for name, _ in asked} == {"value", "other", "konto", "list", "n", "return"}
     assert ("list", [{"n": 7}]) in asked
 
 
@@ -154,10 +154,10 @@ def test_the_hook_sees_columns_and_fields():
 
 def test_a_value_that_the_hook_hid_is_scrubbed_from_messages():
     @traced_node
-    def fails(iban):
-        raise ValueError(f"no {iban}")
+    def fails(konto):
+        raise ValueError(f"no {konto}")
 
-    with recording(redactor=lambda name, value: name == "iban") as recorded:
+    with recording(redactor=lambda name, value: name == "konto") as recorded:
         with pytest.raises(ValueError, match=r"^no DE1234$"):
             fails("DE1234")
         (trace,) = recorded.traces
@@ -188,7 +188,7 @@ def test_the_hook_is_part_of_the_configuration_and_restored_with_it():
 
 
 def test_a_keyed_hash_is_over_what_the_hook_hides():
-    one, two = (record(lambda name, value: name == "iban", {"iban": n}, hash_key="k") for n in (1, 2))
-    assert one.output_json == two.output_json == {"iban": MARKER}
+    one, two = (record(lambda name, value: name == "konto", {"konto": n}, hash_key="k") for n in (1, 2))
+    assert one.output_json == two.output_json == {"konto": MARKER}
     assert one.output_hash.algorithm == "blake3-keyed"
     assert one.output_hash != two.output_hash

@@ -40,6 +40,7 @@ from flowtrace.recording.call_values import Snapshot, Stream
 from flowtrace.recording.node import Node, Policy, bind
 from flowtrace.recording.state import STATE, release
 from flowtrace.recording.step import Step
+from flowtrace.values.captured_texts import may_hold_secrets, without_secrets_in_texts
 from flowtrace.values.digest import hash_raw
 from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps, keys_of, plain
 from flowtrace.values.redaction import MARKER
@@ -196,7 +197,13 @@ class BlackBox:
         try:
             entry = self.nodes.entry(step.node)
             data = step.input
-            if entry.has_names and type(data) is bytes and data[0] == _OBJECT and len(data) <= ROOM:
+            if (
+                entry.has_names
+                and type(data) is bytes
+                and data[0] == _OBJECT
+                and len(data) <= ROOM
+                and not (entry.captures and may_hold_secrets(data, entry.secret))
+            ):
                 if entry.is_written:
                     tail, flags, size, about = data, HAS_DATA, len(data), 0
                 else:
@@ -218,7 +225,11 @@ class BlackBox:
         """Take the result of a function, and write that its step has ended well."""
         try:
             if self.limit >= 0 and step.rest is None and self.holds(step):
-                data = self._json_if_open(output, self.nodes.entry(step.node), ())
+                entry = self.nodes.entry(step.node)
+                data = None if entry.hides_result else self._json_if_open(output, entry, ())
+                is_written = data is not None and self.writes_results
+                if data is not None and is_written and may_hold_secrets(data, entry.secret):
+                    data = None
                 if data is not None and len(data) <= self.limit:
                     step.output = data
                     tail = data if self.writes_results else hash_raw(data)
@@ -246,7 +257,9 @@ class BlackBox:
                 step.output = output  # a stream has one end
             remember(output.secrets, self._secrets)
             digest, flags = digest_of(output)
-            data = output.data if self._policy.capture_outputs else None
+            if self._policy.capture_outputs:
+                output = without_secrets_in_texts(output, self._policy.secret(step.node))
+                data = output.data
             about |= about_of(output, self._policy.capture_outputs)
         if step.state_delta is not None:
             about |= delta_of(step.state_delta)
@@ -357,6 +370,8 @@ class BlackBox:
     def _encoded_input(self, step: Step, entry: NodeEntry) -> tuple[bytes, int, int, int]:
         given = call_values.canonical_input(step.node, step.input, step.bound, self._policy)
         remember(given.secrets, self._secrets)
+        if entry.captures:
+            given = without_secrets_in_texts(given, entry.secret)
         digest, flags = digest_of(given)
         return fitted(digest, flags, given.data if entry.captures else None, about_of(given, entry.captures))
 

@@ -18,6 +18,7 @@ from flowtrace.recording.current import current, make_current, restore_current
 from flowtrace.recording.process import global_recorder, open_run, report_fault
 from flowtrace.recording.state import IN_FLIGHT, STATE
 from flowtrace.recording.step import Step
+from flowtrace.values.captured_texts import may_hold_secrets
 from flowtrace.values.digest import hash_raw
 from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps
 from flowtrace.values.snapshot import FEW_ITEMS
@@ -58,7 +59,11 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         except JSONError:
             return _begin_otherwise(subject, args, kwargs, bound)
         # `dumps` takes only texts as keys: no `__hash__` of the program is run here
-        if len(data) > box.limit or (is_dict and not entry.not_secret.issuperset(value) and box.hides(value, entry)):
+        if (
+            len(data) > box.limit
+            or (is_dict and not entry.not_secret.issuperset(value) and box.hides(value, entry))
+            or (not layout.is_hashed and may_hold_secrets(data, entry.secret))
+        ):
             return _begin_otherwise(subject, args, kwargs, bound)
         step.input = data
         if parent is None:
@@ -132,6 +137,7 @@ def end(step: Step, output: Any) -> None:
             slot is None
             or slot.owner is not box
             or step.rest is not None
+            or entry.hides_result
             or _tracked(output)
             or (len(output) > FEW_ITEMS if (is_dict := type(output) is dict) else type(output) is tuple)
         ):
@@ -140,7 +146,8 @@ def end(step: Step, output: Any) -> None:
         try:
             data = tail = dumps(output, None, _SORTED)
             fits = len(data) <= box.limit and not (
-                is_dict and not entry.not_secret.issuperset(output) and box.hides(output, entry)
+                (is_dict and not entry.not_secret.issuperset(output) and box.hides(output, entry))
+                or (box.writes_results and may_hold_secrets(data, entry.secret))
             )
             if fits:
                 if not box.writes_results:

@@ -187,7 +187,7 @@ def _close_with_worker() -> None:
 
 
 def _make(recorder: TraceRecorder, template: str) -> RingFile:
-    run_id, flow_id = recorder.run_id, recorder.context.flow_id
+    run_id, flow_id = recorder.run_id, recorder.policy.shown(recorder.context).flow_id
     timestamp = CLOCK.timestamp(recorder.started)
     path = files.render_path(template, run_id=run_id, flow_id=flow_id, timestamp=timestamp)
     others = [] if files.is_child_process() else [other for other in _found(template) if other != path]
@@ -257,7 +257,7 @@ def _write_trace(path: str, content: ring_file.Content, recorder: TraceRecorder)
 
 def _header(recorder: TraceRecorder) -> dict[str, Any]:
     pid = os.getpid()
-    context = recorder.context
+    context = recorder.policy.shown(recorder.context)
     texts = {
         "runner_version": own_version(),
         "git_sha": git_sha(os.environ),

@@ -19,6 +19,7 @@ from flowtrace.blackbox.ring_file import (
 )
 from flowtrace.calls.core import EntryBase
 from flowtrace.host import log
+from flowtrace.recording.call_values import hides_result
 from flowtrace.recording.node import Node, Policy, ordinary_names
 from flowtrace.trace.model import Code, to_document
 from flowtrace.values.digest import KEYED_ALGORITHM
@@ -62,6 +63,7 @@ class NodeEntry(EntryBase):
         captures: its payloads are kept.
         is_written: they are kept, and hashed without a key, which can wait until the file is read.
         has_names: its payloads are objects of parameters.
+        hides_result: its name says that its results are secret.
         secret: returns True for a secret name.
         not_secret: keys that it has been asked for, and that are not secret.
     """
@@ -74,6 +76,7 @@ class NodeEntry(EntryBase):
     bound_names: tuple[str, ...] | None
     defaults: tuple[Any, ...]
     is_written: bool
+    hides_result: bool
     not_secret: set[str]
 
     def __init__(self, owner: object, number: int, node: Node, policy: Policy, not_secret: set[str]) -> None:
@@ -82,6 +85,7 @@ class NodeEntry(EntryBase):
         self.captures = policy.captures_input(node)
         self.is_written = self.captures and policy.key is None
         self.has_names = node.function is not None
+        self.hides_result = hides_result(node, policy)
         self.secret = policy.secret(node)
         self.not_secret = not_secret
         has_redactor = policy.redactor is not None  # then each value has to be asked for

@@ -57,7 +57,7 @@ class _PureSlot:
 
 
 class _PureEntry:
-    __slots__ = ("bound_names", "defaults", "is_written", "names", "not_secret", "number", "owner")
+    __slots__ = ("bound_names", "defaults", "hides_result", "is_written", "names", "not_secret", "number", "owner")
 
 
 if TYPE_CHECKING:

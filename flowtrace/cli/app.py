@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import StringIO
 from typing import Any, Final
 
 import click
 from click.shell_completion import CompletionItem
 
-from flowtrace.cli.common import EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_USAGE, say
+from flowtrace.cli.common import EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_USAGE, printable_lines, say
 from flowtrace.errors import FlowtraceError
 
 # Each command is `command` in `flowtrace.cli.<name>`; its summary is here, so that the list imports none of them.
@@ -95,7 +96,9 @@ def run(argv: Sequence[str] | None = None) -> int:
         code = app.main(argv, prog_name="flowtrace", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
-        error.show()
+        said = StringIO()
+        error.show(file=said)  # it quotes what was typed
+        click.echo("\n".join(printable_lines(said.getvalue().rstrip("\n"))), err=True)
         return EXIT_USAGE
     except FlowtraceError as error:
         say(str(error))

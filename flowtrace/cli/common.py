@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import re
 import stat
 import sys
 from collections.abc import Callable, Generator, Iterable
@@ -18,6 +17,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from flowtrace.errors import FlowtraceError
+from flowtrace.host.printable import json_printable
+from flowtrace.host.printable import printable as printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +38,6 @@ MAX_TRACE_BYTES: Final = 1 << 28  # 256 MiB: no recorder writes that much, and r
 Line = list[tuple[str, str]]
 """Pieces of printable text with their styles."""
 _CHUNK: Final = 1000
-_UNSEEN: Final = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 _UNBOUNDED: Final = 100_000  # columns, where no terminal sets a limit
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -183,19 +183,6 @@ def collector_off() -> Generator[None]:
 # --- output
 
 
-def printable(text: str) -> str:
-    r"""Return text on one line, without characters that a terminal would obey or hide.
-
-    Control characters, ANSI escapes, marks that change the direction of text and other invisible characters become
-    Python's escapes, such as ``\x1b``.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
-
-
 def printable_lines(text: str) -> list[str]:
     """Return the lines of a text, each made `printable`."""
     return [printable(line.removesuffix("\r")) for line in text.split("\n")]
@@ -291,6 +278,5 @@ def print_json_text(pieces: Iterable[bytes]) -> None:
     """Print the pieces of a document's text; see `print_json`."""
     sys.stdout.flush()
     for piece in pieces:
-        text = _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", piece.decode())
-        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.write(json_printable(piece.decode()).encode())
     sys.stdout.buffer.write(b"\n")

@@ -24,6 +24,7 @@ from flowtrace.cli.common import (
     print_result,
     printable,
 )
+from flowtrace.cli.redaction_list import redaction_lines, redaction_lists, unknown_names
 from flowtrace.settings import variables
 from flowtrace.settings.config import TraceConfig
 from flowtrace.settings.kinds import TraceMode, ValidationMode
@@ -41,15 +42,21 @@ _VALUE_WIDTH: Final = 40
     flowtrace doctor
     FLOWTRACE_OUT=/var/log/app/trace.json flowtrace doctor
     flowtrace doctor --json | jq .problems
+    FLOWTRACE_REDACT=iban,-session flowtrace doctor --redaction
     """,
 )
 @json_option
-def command(as_json: bool) -> int:
+@click.option("--redaction", is_flag=True, help="Show the names and texts that are hidden here, and nothing else.")
+def command(as_json: bool, redaction: bool) -> int:
     """Show the configuration that flowtrace reads from this environment, and the problems in it.
 
     Shows the variable that each setting comes from, checks that the trace file can be written (and leaves no file
     behind), and lists the installed versions of flowtrace's dependencies. Exit code 1: there is a problem.
     """
+    if redaction:
+        lists = redaction_lists(variables.parse(os.environ).config.get("redact", ()))
+        print_result(as_json, lambda: lists, lambda _: redaction_lines(lists))
+        return EXIT_OK
     found = examine(os.environ)
     print_result(as_json, lambda: found, lambda _: _lines(found))
     return EXIT_DIFFERS if found["problems"] else EXIT_OK
@@ -72,6 +79,10 @@ def examine(environ: Mapping[str, str]) -> dict[str, Any]:
         for item in parsed.problems
     ]
     problems += _unknown_variables(environ)
+    problems += [
+        {"variable": "FLOWTRACE_REDACT", "value": name, "message": "takes off a name that is not on the list"}
+        for name in unknown_names(parsed.config.get("redact", ()))
+    ]
     output = _try_output(parsed.config.get("out_path", "trace.json"))
     if output["reason"] is not None and mode is not TraceMode.OFF:
         problems.append({"variable": "FLOWTRACE_OUT", "value": output["path"], "message": output["reason"]})

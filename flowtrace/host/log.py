@@ -12,6 +12,7 @@ from threading import Lock, local
 from typing import Any, Final
 
 from flowtrace.host.clock import rfc3339
+from flowtrace.host.printable import printable
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import time
 
@@ -126,7 +127,7 @@ def _log(event: str, fields: dict[str, object]) -> None:
     structlog: Any = sys.modules.get("structlog")
     is_configured = getattr(structlog, "is_configured", None)  # it may be half loaded
     if is_configured is not None and is_configured():
-        structlog.get_logger("flowtrace").warning(event, **fields)
+        structlog.get_logger("flowtrace").warning(event, **{name: _printable(fields[name]) for name in fields})
     elif sys.stderr is not None:  # pythonw has none
         sys.stderr.write(_line(event, fields))
         sys.stderr.flush()
@@ -142,4 +143,9 @@ def _shown(value: object) -> str:
     """Return a text as it is where it is one piece without spaces, and anything else as Python shows it."""
     text = str(value)
     is_plain = text.isprintable() and not any(character in " =\"'" for character in text)
-    return text if is_plain and text else repr(value)
+    return printable(text if is_plain and text else repr(value))
+
+
+def _printable(value: object) -> object:
+    """Return a field as the program's own logging gets it, which may write it to a terminal as it is."""
+    return printable(value) if type(value) is str else value

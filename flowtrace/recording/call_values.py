@@ -14,6 +14,7 @@ from flowtrace.recording.node import Node, Policy, bind
 from flowtrace.values.digest import Hasher
 from flowtrace.values.encode import encode
 from flowtrace.values.encoded import Encoded
+from flowtrace.values.forms import Unprinted
 from flowtrace.values.scrub import remember
 from flowtrace.values.snapshot import restore, take_call, take_value
 
@@ -60,7 +61,18 @@ def snapshot_output(node: Node, output: object, policy: Policy) -> Snapshot:
 
 def encode_output(node: Node, output: object, policy: Policy) -> Encoded:
     """Return the canonical form of a result, of which no snapshot can be taken."""
-    return _encode(output, node, policy, policy.capture_outputs, "return")
+    return _encode(_result(node, output, policy), node, policy, policy.capture_outputs, "return")
+
+
+def _result(node: Node, output: object, policy: Policy) -> object:
+    """Return a result, to be hidden where the function's name is that of a secret; a yes, a no and None stay."""
+    return output if output is None or type(output) is bool or not hides_result(node, policy) else Unprinted(output)
+
+
+def hides_result(node: Node, policy: Policy) -> bool:
+    """Return True if the name of a function says that it returns a secret: ``get_token``, ``make_password``."""
+    secret = policy.secret(node)
+    return secret(node.operation.rpartition(".")[2]) or secret(getattr(node.function, "__name__", ""))
 
 
 def encode_state_delta(node: Node, value: object, policy: Policy) -> Encoded:
@@ -280,6 +292,7 @@ class _StreamEncoder:
 
     def _append_value(self, prefix: bytes, value: object, pointer: str, name: str) -> None:
         secret, redactor = self._policy.secret(self._node), self._policy.redactor
+        value = _result(self._node, value, self._policy)
         redacted = encode(value, secret=secret, redactor=redactor, name=name)
         remember(redacted.secrets, self._secrets)
         hashed = redacted if self._policy.key is None else encode(value)

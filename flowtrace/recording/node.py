@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import lru_cache
 from inspect import CO_VARARGS, CO_VARKEYWORDS, Parameter, Signature
 from inspect import signature as signature_of
 from types import BuiltinFunctionType, FunctionType
@@ -11,10 +13,11 @@ from typing import Any, Final
 from flowtrace.host.objects import NO_RECEIVERS, RECEIVER_NAMES, class_attribute, inherits
 from flowtrace.host.signals import let_through
 from flowtrace.recording.plugin import NodeEntry, StepProcessor
-from flowtrace.settings.config import TraceConfig
+from flowtrace.settings.config import TraceConfig, TraceContext
 from flowtrace.trace.model import Code
 from flowtrace.values.digest import derive_key
 from flowtrace.values.redaction import SecretNames, secret_names
+from flowtrace.values.scrub import without_lookalikes
 
 _FIXED: Final = (type(None), bool, int, float, complex, str, bytes, type, FunctionType, BuiltinFunctionType)
 _VARIABLE: Final = CO_VARARGS | CO_VARKEYWORDS
@@ -112,12 +115,23 @@ class Policy:
 
     def secret(self, *nodes: Node) -> SecretNames:
         """Return the test for names whose values are hidden in the steps of some nodes."""
-        names = [name for node in nodes for name in node.redact]
+        # only the program takes names off
+        names = [name.lstrip("-") for node in nodes for name in node.redact]
         return secret_names((*self._redact, *names)) if names else self._secret
+
+    def shown(self, context: TraceContext) -> TraceContext:
+        """Return what a trace says about the program, without what looks like a secret in it."""
+        return _shown(context, self._secret)
 
     def captures_input(self, node: Node) -> bool:
         """Return True if a node's payloads are kept."""
         return self.capture_inputs if node.capture_inputs is None else node.capture_inputs
+
+
+@lru_cache(maxsize=64)
+def _shown(context: TraceContext, secret: SecretNames) -> TraceContext:
+    texts = {item.name: getattr(context, item.name) for item in fields(context)}
+    return replace(context, **{name: text and without_lookalikes(text, secret) for name, text in texts.items()})
 
 
 def _defaults(function: Any) -> list[Any]:

@@ -215,7 +215,7 @@ class TraceRecorder:
     def path(self) -> str:
         """Return the file that this run's trace goes to, in this process."""
         started = CLOCK.timestamp(self.started)
-        flow_id = self.context.flow_id
+        flow_id = self.policy.shown(self.context).flow_id
         return files.render_path(self._out, run_id=self.run_id, flow_id=flow_id, timestamp=started)
 
     # --- inside

@@ -18,13 +18,14 @@ from flowtrace.recording.step import Step
 from flowtrace.settings.config import TraceContext
 from flowtrace.settings.variables import git_sha
 from flowtrace.trace import layout, model
+from flowtrace.values.captured_texts import without_secrets_in_texts
 from flowtrace.values.digest import hash_bytes
 from flowtrace.values.encode import encode
 from flowtrace.values.encoded import MAX_DEPTH, CutPart, Encoded
 from flowtrace.values.forms import Opaque
 from flowtrace.values.json import is_deeper, loads
 from flowtrace.values.redaction import SecretNames
-from flowtrace.values.scrub import EVERYTHING, Scrubber, texts_in_environment
+from flowtrace.values.scrub import EVERYTHING, Scrubber, texts_in_environment, without_lookalikes
 
 Store = Callable[[str, bytes], str | None]
 """Writes a payload's bytes beside the trace, named by their hash. Returns the relative path; None where that failed."""
@@ -106,6 +107,7 @@ def trace_text(
         store: writes payloads over the limit.
     """
     steps, in_flight = list(steps), list(in_flight)
+    context = policy.shown(context)
     envelope = model.Trace(
         trace_version=model.TRACE_VERSION,
         runner_version=own_version(),
@@ -275,13 +277,15 @@ def _record(step: Step, values: _Values, shared: _Shared) -> model.Step:
         parent_step_id=step_id(step.parent) if step.parent else None,
         started_at=CLOCK.timestamp(step.started),
         duration_ns=duration,
-        thread=shared.threads.get(step.thread) or f"thread-{step.thread}",
+        thread=without_lookalikes(shared.threads.get(step.thread) or f"thread-{step.thread}", policy.secret()),
         code=_code_of(node),
         opaque=[model.INPUT + pointer for pointer in given.opaque],
         redacted=[model.INPUT + pointer for pointer in given.redacted],
         cut=cut_records(model.INPUT, given.cut),
     )
     if policy.captures_input(node):
+        given = without_secrets_in_texts(given, policy.secret(node))
+        record.redacted = [model.INPUT + pointer for pointer in given.redacted]
         _add_payload(record, given, policy, shared.store)
     if step.state_delta is not None:
         record.state_delta_hash = model.hash_record(step.state_delta.digest)
@@ -292,7 +296,7 @@ def _record(step: Step, values: _Values, shared: _Shared) -> model.Step:
         code, message, details = step.failure
         record.error = model.StepError(code=code, message=message, details=details)
     if values.output is not None:
-        _add_output(record, values.output, shared)
+        _add_output(record, node, values.output, shared)
     return record
 
 
@@ -309,9 +313,7 @@ def _scrubbed(record: model.Step, scrubber: Scrubber) -> model.Step:
 
 def scrubbed_issue(issue: model.ValidationIssue, scrubber: Scrubber) -> model.ValidationIssue:
     """Return a validation issue without secrets in it."""
-    return model.ValidationIssue(
-        scrubber.without_secrets(issue.code), scrubber.without_secrets(issue.path), scrubber.text(issue.message)
-    )
+    return model.ValidationIssue(scrubber.text(issue.code), scrubber.text(issue.path), scrubber.text(issue.message))
 
 
 def _add_payload(record: model.Step, given: Encoded, policy: Policy, store: Store) -> None:
@@ -331,8 +333,10 @@ def _stored_beside(value: Encoded, policy: Policy, store: Store) -> str | None:
     return store(hash_bytes(value.data).value, value.data)
 
 
-def _add_output(record: model.Step, output: Encoded, shared: _Shared) -> None:
+def _add_output(record: model.Step, node: Node, output: Encoded, shared: _Shared) -> None:
     record.output_hash = model.hash_record(output.digest)
+    if shared.policy.capture_outputs:
+        output = without_secrets_in_texts(output, shared.policy.secret(node))
     record.opaque += [model.OUTPUT + pointer for pointer in output.opaque]
     record.redacted += [model.OUTPUT + pointer for pointer in output.redacted]
     record.cut += cut_records(model.OUTPUT, output.cut)

@@ -8,6 +8,7 @@ import re
 from typing import Any, Final
 
 from flowtrace.errors import RebuildError, ReplayError
+from flowtrace.host.printable import printable
 from flowtrace.recording.failure import MAX_MESSAGE
 from flowtrace.replaying.call_again import Rerun, code_flags
 from flowtrace.replaying.find_function import Target, exception_named
@@ -266,5 +267,5 @@ def _traceback_name(cls: type) -> str:
 
 
 def _comment(message: str) -> str:
-    text = "".join(item if item.isprintable() else item.encode("unicode_escape").decode() for item in message)
+    text = printable(message)
     return text if len(text) <= 160 else text[:160] + "..."

@@ -33,6 +33,7 @@ from flowtrace.values.digest import ALGORITHM, hash_bytes
 from flowtrace.values.encode import canonical_bytes
 from flowtrace.values.json import tree_bytes
 from flowtrace.values.rebuild import Rebuilder
+from flowtrace.values.redaction import MARKER
 
 Receiver = Callable[[], object] | str | None
 _NOT_REPEATABLE: Final = {
@@ -149,9 +150,22 @@ def _chosen(trace: Trace, steps: int | str | Iterable[int | str] | None) -> list
 def _config(trace: Trace) -> TraceConfig:
     """Return the settings of this process, which also redact what the trace's process has redacted."""
     config = TraceConfig.from_env() if STATE.recorder is None else STATE.recorder.config
-    tokens = {pointer.rpartition("/")[2] for step in trace.steps for pointer in step.redacted}
-    names = {token.replace("~1", "/").replace("~0", "~") for token in tokens if not token.isdigit()}
+    complete = (pointer for step in trace.steps for pointer in step.redacted if not _is_part_of_text(step, pointer))
+    tokens = {pointer.rpartition("/")[2] for pointer in complete}
+    names = {token.replace("~1", "/").replace("~0", "~").lstrip("-") for token in tokens if not token.isdigit()}
     return config.changed({"redact": (*config.redact, *sorted(names - {"", *config.redact}))})
+
+
+def _is_part_of_text(step: Step, pointer: str) -> bool:
+    """Return True if only a part of a text was hidden, for what it looks like and not for its name."""
+    value: Any = {"invocation_json": step.invocation_json, "output_json": step.output_json}
+    for token in pointer.split("/")[1:]:
+        key = token.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, list) and key.isascii() and key.isdigit():
+            value = dict(enumerate(value)).get(int(key[:9]))
+        else:
+            value = value.get(key) if isinstance(value, dict) else None
+    return isinstance(value, str) and value != MARKER
 
 
 def _pythons(trace: Trace) -> str:

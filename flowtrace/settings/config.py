@@ -79,7 +79,7 @@ class TraceConfig:
         buffer_bytes: bytes of values that a buffer keeps.
         max_value_bytes: a value of more bytes than this is hashed at once.
         max_value_work: units of work that a value may take; the rest of it is cut.
-        redact: names whose values are hidden, in addition to the built-in ones.
+        redact: names whose values are hidden, in addition to the built-in ones; ``-name`` takes a built-in one off.
         hash_key: text from which the key of keyed BLAKE3 is derived; None hashes without a key.
         validation: what a validation issue leads to, in addition to its entry in the step.
         max_files: how many trace files are kept where ``out_path`` holds a placeholder.

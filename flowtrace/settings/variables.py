@@ -142,7 +142,7 @@ CONFIG_VARIABLES: Final = (
         "redact",
         kinds.NAMES,
         "none",
-        "More names whose values are hidden, in addition to the built-in ones.",
+        "More names whose values are hidden, in addition to the built-in ones; `-name` takes a built-in one off.",
     ),
     Variable(
         "FLOWTRACE_HASH_KEY",

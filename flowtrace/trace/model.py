@@ -140,7 +140,8 @@ class Step(Record, kw_only=True):
         opaque: JSON Pointers of the parts of the payload (``/invocation_json/payload...``) and of the
             result (``/output_json...``) whose content could not be recorded, and of a state delta.
         redacted: JSON Pointers of the parts that were hidden, in the same way; and of those of a state delta
-            (``/state_delta...``), of which the trace has only the hash.
+            (``/state_delta...``), of which the trace has only the hash. Of a text, only a part may be hidden, which the
+            hash of the value still covers.
         cut: the parts that were left out, with their reasons; each is in ``opaque`` as well.
     """
 

@@ -18,7 +18,7 @@ from flowtrace.host.signals import let_through
 from flowtrace.values import codecs
 from flowtrace.values.encoded import CutPart, Shared, Sink, pointer_to
 from flowtrace.values.forms import TAG as TAG
-from flowtrace.values.forms import HashOf, Labelled, NamedParts, Opaque, Pairs, Tag, Unordered, WrittenAs
+from flowtrace.values.forms import HashOf, Labelled, NamedParts, Opaque, Pairs, Tag, Unordered, Unprinted, WrittenAs
 from flowtrace.values.json import (
     CONTAINERS,
     SCALARS,
@@ -30,7 +30,7 @@ from flowtrace.values.json import (
     loads,
     type_ids,
 )
-from flowtrace.values.redaction import MARKER, Redactor, SecretNames, is_hidden, names_in
+from flowtrace.values.redaction import MARKER, NO_NAMES, Redactor, SecretNames, is_hidden, names_in
 from flowtrace.values.trees import FORM_WORK, FORMS, OddError, Raw, Trees
 
 MAX_OPEN: Final = 200_000  # levels; only a codec that never ends goes deeper
@@ -291,11 +291,22 @@ class Encoder:
 
     def _or_marker(self, name: object, child: object, *tokens: str | int) -> object:
         """Return the child, or the marker where it must be hidden."""
+        if type(child) is Unprinted:
+            return self._unprinted(name, child.value, *tokens)
         value = child.value if type(child) is WrittenAs else child
         if not is_hidden(name, value, self._secret, self._redactor):
             return child
         self._note(self.redacted, *tokens)
         self._shared.hidden.append(value)
+        return MARKER
+
+    def _unprinted(self, name: object, value: object, *tokens: str | int) -> object:
+        """Return the marker for a value that is not to be shown; where nothing is hidden by name, the value itself."""
+        if self._secret is NO_NAMES:
+            return self._or_marker(name, value, *tokens)
+        self._note(self.redacted, *tokens)
+        if type(value) in (str, bytes):  # all the texts of a cache or of a parent would be too many to search for
+            self._shared.hidden.append(value)
         return MARKER
 
     def _form(self, value: object) -> None:
@@ -320,6 +331,8 @@ class Encoder:
             self._encode(form.form)
         elif isinstance(form, NamedParts):
             self._named_parts(form)
+        elif isinstance(form, Unprinted):
+            self._encode(self._unprinted("", form.value))
 
     def _named_parts(self, form: NamedParts) -> None:
         """Write a value as one, or split where the name of a part may hide that part."""

@@ -84,7 +84,14 @@ class NamedParts:
     is_alike: bool = True
 
 
-Form = Tag | Opaque | Unordered | Pairs | HashOf | Labelled | WrittenAs | NamedParts
+@dataclass(frozen=True, slots=True)
+class Unprinted:
+    """A value that its author does not want to be shown: it is hidden wherever secret names are."""
+
+    value: object
+
+
+Form = Tag | Opaque | Unordered | Pairs | HashOf | Labelled | WrittenAs | NamedParts | Unprinted
 
 
 def state(value: object, fields: Container[str] = (), below: type = object) -> dict[str, Any]:

@@ -134,8 +134,9 @@ def _pandas(value: Any, pandas: Any) -> Form | None:
         frame = _as_own(value, pandas.DataFrame)
         series = [frame.iloc[:, at] for at in range(len(frame.columns))]
         forms = [WrittenAs(item, _column(item, pandas)) for item in series]
-        columns = list(zip(frame.columns, forms, strict=True))
-        fields = {"columns": Pairs(columns, ordered=True), "index": frame.index, "names": list(frame.columns.names)}
+        names = tuple(frame.columns.names)
+        columns = list(zip([_label(names, label) for label in frame.columns], forms, strict=True))
+        fields = {"columns": Pairs(columns, ordered=True), "index": frame.index, "names": list(names)}
         return _tag("pandas.frame", value, fields, pandas.DataFrame)
     if inherits(cls, pandas.Series):
         one = _as_own(value, pandas.Series)
@@ -182,6 +183,15 @@ def _labelled(name: Any, value: object, form: object) -> object:
     """Return values with the name of their column or index, which may be secret; most have none."""
     names = name if type(name) is tuple else (name,)
     return Labelled(name, WrittenAs(value, form)) if any(inherits(type(item), str) for item in names) else form
+
+
+def _label(names: tuple[Any, ...], label: Any) -> object:
+    """Return a column's label, each part with the name of its level, which may be secret; most levels have none."""
+    if not any(inherits(type(name), str) for name in names):
+        return label
+    if len(names) == 1 or type(label) is not tuple:
+        return Labelled(names[0], label)
+    return tuple(Labelled(name, part) for name, part in zip(names, label, strict=True))
 
 
 def _is_name(label: object) -> bool:
@@ -320,7 +330,8 @@ def _arrow_array(kind: str, dtype: Any, chunks: list[Any], size: int, pyarrow: A
             hasher.update(data[chunk.offset * width : (chunk.offset + len(chunk)) * width])
         content: object = hasher.finish().value
     else:
-        content = HashOf([item for chunk in chunks for item in chunk.to_pylist()])
+        items = [item for chunk in chunks for item in chunk.to_pylist()]
+        content = HashOf(_with_named_pairs(dtype, items, types) if "map<" in str(dtype) else items)
     return Tag(kind, [("size", size), ("type", str(dtype)), ("values", content)])
 
 
@@ -348,6 +359,26 @@ def _arrow_without_moments(dtype: Any, pyarrow: Any) -> Any:
             return pyarrow.list_(item, dtype.list_size)
         return pyarrow.list_(item) if types.is_list(dtype) else pyarrow.large_list(item)
     return dtype
+
+
+def _with_named_pairs(dtype: Any, items: list[Any], types: Any) -> list[Any]:
+    """Return items with the pairs of their maps as such, since a key may be a secret name; the bytes are the same."""
+    if types.is_map(dtype):
+        return [item and Pairs(_pairs_of_map(dtype, item, types), ordered=True) for item in items]
+    if types.is_struct(dtype):
+        fields = {field.name: field.type for field in (dtype.field(at) for at in range(dtype.num_fields))}
+        return [
+            item and {name: _with_named_pairs(fields[name], [part], types)[0] for name, part in item.items()}
+            for item in items
+        ]
+    if types.is_list(dtype) or types.is_large_list(dtype) or types.is_fixed_size_list(dtype):
+        return [item and _with_named_pairs(dtype.value_type, item, types) for item in items]
+    return items
+
+
+def _pairs_of_map(dtype: Any, pairs: list[tuple[Any, Any]], types: Any) -> list[tuple[Any, Any]]:
+    values = _with_named_pairs(dtype.item_type, [value for _, value in pairs], types)
+    return list(zip((key for key, _ in pairs), values, strict=True))
 
 
 def _torch(value: Any, torch: Any) -> Form | None:

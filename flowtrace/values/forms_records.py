@@ -5,13 +5,13 @@ A class is recognized by an attribute that its library gives it, so that the lib
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field
 from enum import Enum
 from typing import Any, Final
 
 from flowtrace.host.objects import MISSING, class_attribute, class_name, dict_getter, getter_of, inherits, instance_dict
-from flowtrace.values.forms import Form, Tag, slot_names, state, stored
+from flowtrace.values.forms import Form, Tag, Unprinted, slot_names, state, stored
 from flowtrace.values.forms_builtin import Describe, base_plan, describe_base
 from flowtrace.values.json import type_ids
 
@@ -66,13 +66,13 @@ def _record(kind: str, value: object, fields: dict[str, Any], more: dict[str, An
     return Tag(kind, sorted(found.items()))
 
 
-def _with_fields(kind: str, names: Sequence[str], cls: type) -> Describe:
+def _with_fields(kind: str, names: Sequence[str], cls: type, left_out: Collection[str] = ()) -> Describe:
     """Return how to describe records whose class declares their fields."""
 
     def describe(value: object, _cls: type) -> Form:
-        return _record(kind, value, stored(value, names), state(value, names))
+        return _record(kind, value, _printed(stored(value, names), left_out), state(value, names))
 
-    if base_plan(cls) is not None:
+    if left_out or base_plan(cls) is not None:
         return describe
     return _quickly(kind, frozenset(names), cls, describe)
 
@@ -104,7 +104,24 @@ def _quickly(kind: str, names: frozenset[str], cls: type, describe: Describe) ->
 
 def _dataclass(_value: object, cls: type) -> Describe:
     definitions = class_attribute(cls, "__dataclass_fields__")
-    return _with_fields("dataclass", [name for name, item in definitions.items() if _is_field(item)], cls)
+    shown = {name: _attribute(item, "repr") for name, item in definitions.items() if _is_field(item)}
+    return _with_fields("dataclass", list(shown), cls, _left_out(shown))
+
+
+def _left_out(shown: Mapping[str, object]) -> list[str]:
+    """Return the names of the fields that a class leaves out of its repr."""
+    return [name for name, is_shown in shown.items() if is_shown is False]
+
+
+def _printed(fields: dict[str, Any], left_out: Collection[str]) -> dict[str, Any]:
+    """Return fields without the values of some of them, which are not to be shown."""
+    hidden = [name for name in left_out if name in fields and type(fields[name]) is not Tag]
+    return fields | {name: Unprinted(fields[name]) for name in hidden}
+
+
+def _attribute(item: object, name: str) -> object:
+    """Return an attribute of a library's own field, from its slot or dictionary."""
+    return stored(item, (name,))[name]
 
 
 def _is_field(item: Any) -> bool:
@@ -113,7 +130,8 @@ def _is_field(item: Any) -> bool:
 
 
 def _attrs(_value: object, cls: type) -> Describe:
-    return _with_fields("attrs", [item.name for item in class_attribute(cls, "__attrs_attrs__")], cls)
+    shown = {item.name: _attribute(item, "repr") for item in class_attribute(cls, "__attrs_attrs__")}
+    return _with_fields("attrs", list(shown), cls, _left_out(shown))
 
 
 def _struct(value: object, cls: type) -> Describe:
@@ -125,11 +143,14 @@ def _pydantic(_value: object, _cls: type) -> Describe:
     return _describe_pydantic
 
 
-def _describe_pydantic(value: object, _cls: type) -> Form:
+def _describe_pydantic(value: object, cls: type) -> Form:
     inner = stored(value, ("__pydantic_extra__", "__pydantic_private__"))
     extra, private = inner.values()
     fields = dict(instance_dict(value)) | (extra if type(extra) is dict else {})
-    return _record("pydantic", value, fields, private if type(private) is dict else {})
+    definitions = class_attribute(cls, "__pydantic_fields__")  # model_fields before pydantic 2.10
+    definitions = class_attribute(cls, "model_fields") if definitions is MISSING else definitions
+    shown = {name: _attribute(item, "repr") for name, item in definitions.items()} if type(definitions) is dict else {}
+    return _record("pydantic", value, _printed(fields, _left_out(shown)), private if type(private) is dict else {})
 
 
 _PLANS: Final[dict[str, Callable[[object, type], Describe]]] = {

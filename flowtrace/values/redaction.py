@@ -1,8 +1,9 @@
 """Redaction: a value is hidden because its name is secret, or because the program's own redactor says so.
 
-A name is split at separators and capitals. It is secret if it ends with a listed term, or with a listed term and a part
-such as "key", "id" or "value". So ``DbPassword``, ``access-token`` and ``session_id`` are hidden, while ``tokenizer``,
-``passenger`` and ``session_count`` are not. `flowtrace.values.scrub` finds the hidden values again in other texts.
+A name is split at separators and capitals. It is secret if it ends with a name of `flowtrace.values.name_list`, or with
+one and a word such as "key", "id" or "value". So ``DbPassword``, ``access-token`` and ``session_id`` are hidden, while
+``tokenizer``, ``passenger`` and ``session_count`` are not. `flowtrace.values.scrub` finds the hidden values again in
+other texts.
 """
 
 from __future__ import annotations
@@ -16,23 +17,15 @@ from typing import Any, Final, TypeAlias
 
 from flowtrace.host import log
 from flowtrace.host.objects import inherits, instance_dict
+from flowtrace.values.forms import Labelled
+from flowtrace.values.name_list import BUILT_IN, FLAGS, FOLLOWERS, GROUPS, INSIDE, QUANTITIES
 
 MARKER: Final = "__REDACTED__"
 Redactor: TypeAlias = Callable[[str, object], bool]
 """A function of a name and its value that returns True if the value must be hidden."""
 
-BUILT_IN: Final = (
-    *("password", "passwd", "passphrase", "passcode", "pwd", "secret", "token", "jwt", "bearer"),
-    *("authorization", "auth", "cookie", "credential", "session", "csrf", "api_key", "apikey"),
-    *("private_key", "access_key", "signing_key", "encryption_key", "accesstoken", "authtoken"),
-    *("refreshtoken", "sessionid", "privatekey", "secretkey", "accesskey", "jsessionid", "phpsessid"),
-)
 _NAME_PARTS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_]+")
-_FOLLOWERS: Final = frozenset({"key", "id", "value", "text", "string", "header", "hash", "b64"})
-_QUANTITIES: Final = frozenset(
-    {"max", "min", "num", "n", "count", "total", "input", "output", "prompt", "completion", "used"}
-)
-_MOST_SEARCHED: Final = 300  # terms that a text is searched for
+_MOST_SEARCHED: Final = 1000  # terms that a text is searched for
 _LONGEST_NAME: Final = 200  # a longer text is data
 _LOWER_CASE: Final = bytes(range(256)).lower()
 _MEDIUM: Final = 4096
@@ -54,18 +47,21 @@ class SecretNames:
 
     Args:
         terms: names whose values are hidden, each split by `split_name`.
+
+    Attributes:
+        last_parts: the last words of those that have several.
     """
 
-    __slots__ = ("_is_secret", "_joined", "_longest", "_terms")
+    __slots__ = ("_groups", "_inside", "_is_secret", "_longest", "_terms", "last_parts")
 
     def __init__(self, terms: frozenset[tuple[str, ...]]) -> None:
-        self._terms = terms
+        self._terms = terms | {("".join(term),) for term in terms}  # database_url is written databaseurl, too
         self._longest = max(2, *map(len, terms)) if terms else 0
-        joined = {_squeezed("".join(term).encode()) if "".join(term).isascii() else b"" for term in terms}
-        # a term that contains another one need not be searched for; b"", for a term beyond ASCII, is in any text
-        if len(joined) > _MOST_SEARCHED:
-            joined = {b""}  # asking for each name in a text is quicker then
-        self._joined = [term for term in joined if not any(other in term for other in joined - {term})]
+        self.last_parts = frozenset(term[-1] for term in terms if len(term) > 1)
+        self._inside = tuple(name for name in INSIDE if (name,) in terms)
+        self._groups = _grouped(terms)
+        if len(terms) > _MOST_SEARCHED:
+            self._groups = {b"": [b""]}  # which is in any text: asking for each name in it is quicker then
         self._is_secret = lru_cache(maxsize=4096)(self._find)
 
     def __call__(self, name: str) -> bool:
@@ -78,9 +74,13 @@ class SecretNames:
         Args:
             text: UTF-8.
         """
-        if not self._terms or b'"' not in text:
+        return b'"' in text and (b"\\" in text or self.may_be_named_in(text))
+
+    def may_be_named_in(self, text: bytes) -> bool:
+        """Return False if no secret name is anywhere in a text in UTF-8. A quick test: True means maybe."""
+        if not self._terms:
             return False
-        if b"\\" in text or not text.isascii():
+        if not text.isascii():
             return True
         return self._is_in_squeezed(_squeezed(text)) if len(text) <= _LARGE else self._may_be_in_large(text)
 
@@ -95,33 +95,94 @@ class SecretNames:
         return False
 
     def _is_in_squeezed(self, text: bytes) -> bool:
-        terms = self._joined
+        groups = self._groups
         if len(text) > _MEDIUM:  # it is much faster to find that a letter is missing than a term
-            missing = [letter for letter in _LETTERS if letter not in text]
-            terms = [term for term in terms if not any(letter in term for letter in missing)]
-        return any([term in text for term in terms])  # noqa: C419  # a generator would take longer than the search
+            missing = {letter for letter in _LETTERS if letter not in text}
+            groups = {end: names for end, names in groups.items() if not any(letter in end for letter in missing)}
+        found = [end for end in groups if end in text]
+        return any([name in text for end in found for name in groups[end]])  # noqa: C419  # a generator takes longer
 
     def _find(self, name: str) -> bool:
         if len(name) > _LONGEST_NAME:
             return False
         parts = split_name(name)
-        while len(parts) > 1 and (parts[-1] in _FOLLOWERS or parts[-1].isdigit()):
-            if self._ends_with_term(parts):
-                return True
-            parts = parts[:-1]
-        return self._ends_with_term(parts)
-
-    def _ends_with_term(self, parts: tuple[str, ...]) -> bool:
-        if not parts:
+        if len(parts) > 1 and parts[0] in FLAGS and parts[1].isascii() and parts not in self._terms:
             return False
+        follower = ""
+        while parts:
+            if self._ends_with_term(parts, follower):
+                return True
+            if len(parts) < 2 or not (parts[-1] in FOLLOWERS or parts[-1].isdigit()):
+                return False
+            *shorter, follower = parts
+            parts = tuple(shorter)
+        return False
+
+    def _ends_with_term(self, parts: tuple[str, ...], follower: str) -> bool:
+        endings = [parts]
+        if parts[-1].endswith("s") and len(parts[-1]) > 3:
+            endings.append((*parts[:-1], parts[-1][:-1]))
+        for length in range(self._longest, 0, -1):  # the longest first: it may say that the next word is part of it
+            for ending in endings:
+                tail = ending[-length:]
+                # also joined: "passWord" is a password, "auth_token" an authtoken
+                found = next((term for term in (tail, ("".join(tail),)) if term in self._terms), None)
+                if found is not None:
+                    before = parts[-length - 1] if length < len(parts) else ""
+                    return not _is_ordinary(found, before, ending is not parts, follower, len(parts) <= length)
+        return any(map(self._is_inside, endings))
+
+    def _is_inside(self, parts: tuple[str, ...]) -> bool:
+        """Return True if the last word ends with a name that counts there, or is one with a follower."""
         last = parts[-1]
-        plural = last.endswith("s") and len(last) > 3
-        if plural and len(parts) > 1 and parts[-2] in _QUANTITIES:
-            return False  # max_tokens, total_sessions: a number, not the tokens themselves
-        endings = [parts, (*parts[:-1], last[:-1])] if plural else [parts]
-        # also joined: "passWord" is a password, "auth_token" an authtoken
-        tails = [ending[-length:] for ending in endings for length in range(1, self._longest + 1)]
-        return any(tail in self._terms or ("".join(tail),) in self._terms for tail in tails)
+        for name in self._inside:
+            before = last.removesuffix(name)
+            if before != last and not _is_ordinary((name,), before, False, "", False):
+                return True
+            after = last.removeprefix(name)
+            if after != last and after in FOLLOWERS:
+                return True
+        return False
+
+
+def _is_ordinary(term: tuple[str, ...], before: str, is_plural: bool, follower: str, is_all: bool) -> bool:
+    """Return True if a name ends with a secret one, and is ordinary all the same.
+
+    Args:
+        term: the secret name.
+        before: the word before it; "" for none.
+        is_plural: it stands in the plural.
+        follower: the word after it; "" for none.
+        is_all: the name has no other words but followers.
+    """
+    if is_plural and before in QUANTITIES:
+        return True  # max_tokens, total_sessions: a number, not the tokens themselves
+    if term == ("token",) and follower == "id":
+        return True  # a number of a vocabulary; of a real token, what it is called
+    group = _GROUP_OF.get(term)
+    if group is None:
+        return False
+    if group.alone and not (follower or (is_all and not is_plural)):
+        return True
+    return before in group.ordinary or (before in QUANTITIES and "token" in group.names)
+
+
+def _grouped(terms: frozenset[tuple[str, ...]]) -> dict[bytes, list[bytes]]:
+    """Return the terms as they stand in a squeezed text, by their last word, which many of them share.
+
+    A term beyond ASCII can't be in a text of ASCII, and another text is not searched.
+    """
+    groups: dict[bytes, list[bytes]] = {}
+    for term in terms:
+        if "".join(term).isascii():
+            groups.setdefault(_squeezed(term[-1].encode()), []).append(_squeezed("".join(term).encode()))
+    # a word that contains another one of a single word need not be searched for
+    alone = [end for end, names in groups.items() if end in names]
+    return {
+        end: [end] if end in names else names
+        for end, names in groups.items()
+        if not any(other in end and other != end for other in alone)
+    }
 
 
 def _squeezed(text: bytes) -> bytes:
@@ -129,17 +190,21 @@ def _squeezed(text: bytes) -> bytes:
     return text.translate(_LOWER_CASE, _SEPARATORS)
 
 
+_GROUP_OF: Final = {split_name(name): group for group in GROUPS for name in group.names}
 NO_NAMES: Final = SecretNames(frozenset())
 
 
 @lru_cache(maxsize=64)
-def secret_names(extra: Iterable[str] = ()) -> SecretNames:
+def secret_names(changes: Iterable[str] = ()) -> SecretNames:
     """Return the test for names whose values must be hidden.
 
     Args:
-        extra: names in addition to the built-in ones, in any case or separator style.
+        changes: names in addition to the built-in ones, in any case or separator style; a built-in name with "-" before
+            it is taken off the list.
     """
-    return SecretNames(frozenset(filter(None, map(split_name, (*BUILT_IN, *extra)))))
+    taken_off = {split_name(name) for name in changes if name.startswith("-")}
+    terms = set(map(split_name, BUILT_IN)) - taken_off
+    return SecretNames(frozenset(terms | {split_name(name) for name in changes if not name.startswith("-")} - {()}))
 
 
 def names_in(key: object) -> list[str]:
@@ -158,6 +223,8 @@ def names_in(key: object) -> list[str]:
 
 def _texts(key: Any) -> list[str]:
     cls = type(key)
+    if cls is Labelled:  # a label of a column, with the name of its level
+        return names_in(key.value)
     if inherits(cls, str):
         return [str.__str__(key)]
     return [bytes.decode(key, "latin-1")] if inherits(cls, bytes) else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from json import dumps as json_text
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
@@ -11,9 +11,13 @@ from urllib.parse import quote, quote_plus
 from flowtrace.host.objects import inherits, pairs_of
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import re
+from flowtrace.values.error_secrets import without_error_secrets
 from flowtrace.values.forms import state
 from flowtrace.values.forms_arrays import first_items
+from flowtrace.values.named_secrets import without_named_secrets
 from flowtrace.values.redaction import MARKER, SecretNames
+from flowtrace.values.secret_patterns import FIRST, LAST, without
+from flowtrace.values.url_secrets import without_url_secrets
 
 LONGEST_TEXT: Final = 8192  # characters of an error's text, and so of a secret that it may hold
 EVERYTHING: Final = ""
@@ -30,19 +34,23 @@ _DEEPEST_OBJECT: Final = 3
 _ORDINARY: Final = frozenset({"none", "null", "true", "false", "yes", "no", "on", "off", MARKER.lower()})
 _NO_TEXTS: Final = frozenset({"frames", "type", "relation"})
 _CUT_OFF: Final = re.compile(r"\.\.\. \(\d+ characters\)\Z")
-_NAMED: Final = re.compile(
-    r"""(?<![\w.-])([\w.-]+)(["']?\s{0,3}(?:=>|[=:])\s{0,3})"""
-    r"""((?:[bruf]{0,2}"[^"]*"|[bruf]{0,2}'[^']*'|(?:basic|bearer|token|digest)\s+[^\s,;]+|[^\s,;&"'(){}\[\]<>]+))""",
-    re.IGNORECASE,
-)
-# Functions, not templates: on 3.11 a pattern imports `re` for a template with groups in it, in the middle of a call.
-_PATTERNS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]] = (
-    (re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{6,}", re.IGNORECASE), lambda found: f"{found[1]}{found[2]}{MARKER}"),
-    (re.compile(r"(://)([^\s/?#@:]*):[^\s/?#@]+@"), lambda found: f"{found[1]}{found[2]}:{MARKER}@"),
-    (re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MARKER),
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), MARKER),  # a JSON Web Token (RFC 7519)
-    (re.compile(r"\b(?:gh[oprsu]_\w{20,}|github_pat_\w{20,}|(?:AKIA|ASIA)[0-9A-Z]{16}|xox[abprs]-[\w-]{10,})"), MARKER),
-)
+
+
+def without_lookalikes(text: str, secret: SecretNames) -> str:
+    """Return a text with the marker for all that looks like a secret, by itself or by the name before it.
+
+    Args:
+        text: any text.
+        secret: the test for secret names.
+    """
+    text = without(text, FIRST)
+    if secret.may_be_named_in(text.encode("utf-8", "replace")):
+        text = without_error_secrets(text, secret)
+        text = without_url_secrets(text, secret)
+        text = without_named_secrets(text, secret)
+    else:
+        text = without_url_secrets(text, secret)
+    return without(text, LAST)
 
 
 def texts_in(hidden: Iterable[object], secret: SecretNames) -> tuple[str, ...]:
@@ -173,10 +181,7 @@ class Scrubber:
         """Return a text with the marker for secrets and for what looks like one."""
         if self._hides_all:
             return MARKER
-        text = self.without_secrets(text)
-        for pattern, marker in _PATTERNS:
-            text = pattern.sub(marker, text)
-        return _NAMED.sub(self._replace_named, text)
+        return without_lookalikes(self.without_secrets(text), self._secret)
 
     def without_secrets(self, text: str) -> str:
         """Return a text with the marker for secrets alone, and not for what only looks like one."""
@@ -228,13 +233,6 @@ class Scrubber:
                     return text[:start] + MARKER
                 start = text.find(secret[0], start + 1)
         return text
-
-    def _replace_named(self, found: re.Match[str]) -> str:
-        name, between, value = found.groups()
-        if value == MARKER or not self._secret(name):
-            return found[0]
-        shown = f"{value[0]}{MARKER}{value[0]}" if value[0] in "\"'" else MARKER
-        return f"{name}{between}{shown}"
 
 
 def _pattern_of(form: str) -> str:

@@ -12,13 +12,24 @@ from typing import Any, Final
 
 from flowtrace.values import codecs
 from flowtrace.values.encoded import Shared, pointer_to
-from flowtrace.values.forms import TAG, HashOf, Labelled, NamedParts, Opaque, Pairs, Tag, Unordered, WrittenAs
+from flowtrace.values.forms import (
+    TAG,
+    HashOf,
+    Labelled,
+    NamedParts,
+    Opaque,
+    Pairs,
+    Tag,
+    Unordered,
+    Unprinted,
+    WrittenAs,
+)
 from flowtrace.values.json import SCALARS, UNIT_OF_TEXT, Fragment, dumps_each, tree_bytes, type_ids, work_of_texts
 from flowtrace.values.redaction import MARKER
 
 FORM_WORK: Final = 18
 """Units of work that a value takes in addition to its parts, where it needs a form."""
-FORMS: Final = frozenset(map(id, (Tag, Opaque, Unordered, Pairs, HashOf, Labelled, WrittenAs, NamedParts)))
+FORMS: Final = frozenset(map(id, (Tag, Opaque, Unordered, Pairs, HashOf, Labelled, WrittenAs, NamedParts, Unprinted)))
 _MAX_WORK: Final = 4096  # of one tree: what turns out to be odd is done again
 _MAX_LEVELS: Final = 24
 _STR: Final = id(str)
@@ -116,7 +127,7 @@ class Trees:
             path[-1] = name
             value = mapping[name]
             if has_secrets and self._shared.is_secret(name):
-                self._hide(value)
+                self._hide(value.value if type(value) is Unprinted else value)
                 mapping[name] = MARKER
             elif id(type(value)) not in SCALARS:
                 mapping[name] = self._tree(value, depth)

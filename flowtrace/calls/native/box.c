@@ -25,7 +25,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *owner, *names, *bound_names, *defaults, *not_secret;
     long long number;
-    char is_written;
+    char is_written, hides_result;
 } Entry;
 
 static PyTypeObject *SlotBaseType, *EntryBaseType;
@@ -49,10 +49,36 @@ typedef struct {
     int is_written;                     /* the text itself */
 } Tail;
 
-/* Make the tail of a record of a text that was written into it. A longer one is hashed in Python. */
+static int is_letter(char one) { return (one >= 'a' && one <= 'z') || (one >= 'A' && one <= 'Z'); }
+
+/* Return 1 for JSON text in which no text can look like a secret, since each is one short word, as
+ * flowtrace/values/captured_texts.py says; what else may be one is for Python to find out. */
+static int holds_no_secret(const char *at, const char *end)
+{
+    int texts = 0, lists = 0;
+    for (; at < end; at++) {
+        lists |= *at == '[';
+        if (*at != '"') continue;
+        Py_ssize_t size = 0;
+        int is_lower = 1, is_joined = 0;
+        for (at++; at < end && (is_letter(*at) || (*at >= '0' && *at <= '9') || *at == '_' || *at == '.' || *at == '-'); at++) {
+            size++;
+            is_joined |= *at == '.' || *at == '-';
+            is_lower &= *at == '_' || (*at >= 'a' && *at <= 'z');
+        }
+        int is_key = at + 1 < end && at[1] == ':';
+        if (at == end || *at != '"' || (size > (is_joined ? 11 : 15) && !(is_key && is_lower && size <= 40))) return 0;
+        texts = 1;
+    }
+    return !(texts && lists);
+}
+
+/* Make the tail of a record of a text that was written into it. A longer one is hashed in Python, and one that is
+ * written and may hold a secret is looked at there. */
 static void finish_tail(Tail *tail, Py_ssize_t size, int is_written)
 {
     tail->size = is_written || size <= SHORT_TEXT ? size : -1;
+    if (is_written && size >= 0 && !holds_no_secret(tail->bytes, tail->bytes + size)) tail->size = -1;
     tail->is_written = is_written;
     if (is_written || tail->size < 0) return;
     unsigned char digest[DIGEST];
@@ -230,7 +256,7 @@ static int write_end(Step *step, PyObject *output)
     Slot *room = (Slot *)step->slot;
     Entry *entry = is_our_slot(step->slot) && box.limit >= 0 ? entry_of(step) : NULL;
     Tail tail;
-    if (!entry) return 0;
+    if (!entry || entry->hides_result) { Py_XDECREF((PyObject *)entry); return 0; }
     finish_tail(&tail, text_of_value(output, entry->not_secret, box.dumps, tail.bytes, box.limit), box.writes_results);
     Py_DECREF((PyObject *)entry);
     if (tail.size < 0 || !is_our_slot(step->slot)) return 0;
@@ -365,6 +391,7 @@ static PyMemberDef entry_members[] = {
     {"not_secret", T_OBJECT, offsetof(Entry, not_secret), 0, NULL},
     {"number", T_LONGLONG, offsetof(Entry, number), 0, NULL},
     {"is_written", T_BOOL, offsetof(Entry, is_written), 0, NULL},
+    {"hides_result", T_BOOL, offsetof(Entry, hides_result), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 #define SLOTS(name) \

@@ -19,7 +19,7 @@ def _start() -> None:
     except Exception as error:
         # a child process may run in an environment without flowtrace, and that is its right
         if getattr(error, "name", None) != "flowtrace":
-            sys.stderr.write(f"flowtrace: FLOWTRACE_AUTO has no effect: {error!r:.200}\n")
+            sys.stderr.write(f"flowtrace: FLOWTRACE_AUTO has no effect: {error!a:.200}\n")
 
 
 _start()
