@@ -261,13 +261,13 @@ def test_what_no_test_can_be_written_of_is_an_error(tmp_path):
         """
         from flowtrace import traced_node
 
-        @traced_node(component="a", operation="token")
-        def token(user: str):
+        @traced_node(component="a", operation="login")
+        def login(user: str):
             return {"token": user}
 
         @traced_node(component="a", operation="hidden")
         def hidden(password: str):
-            return token("x")
+            return login("x")
         """,
     )
     trace = record("t.json", lambda: nodes.hidden("x"))
