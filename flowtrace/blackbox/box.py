@@ -295,7 +295,8 @@ class BlackBox:
         if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW_ITEMS):
             return False
         try:
-            dumps(value, None, _OPTIONS)
+            if b"null" in dumps(value, None, _OPTIONS) and value is not None:  # it may be NaN
+                return False
         except JSONError:
             return False
         return type(value) is not dict or entry.not_secret.issuperset(value) or not self.hides(value, entry)

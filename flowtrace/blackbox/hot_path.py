@@ -54,7 +54,10 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         ):
             return _begin_otherwise(subject, args, kwargs, bound)
         try:
-            data = layout.prefix + dumps(value, None, _SORTED) + b"}"
+            data = dumps(value, None, _SORTED)
+            if b"null" in data and value is not None:  # it may be NaN, which orjson writes so
+                return _begin_otherwise(subject, args, kwargs, bound)
+            data = layout.prefix + data + b"}"
             tail = hash_raw(data) if layout.is_hashed else data
         except JSONError:
             return _begin_otherwise(subject, args, kwargs, bound)
@@ -145,9 +148,11 @@ def end(step: Step, output: Any) -> None:
             return
         try:
             data = tail = dumps(output, None, _SORTED)
-            fits = len(data) <= box.limit and not (
-                (is_dict and not entry.not_secret.issuperset(output) and box.hides(output, entry))
-                or (box.writes_results and may_hold_secrets(data, entry.secret))
+            fits = (
+                len(data) <= box.limit
+                and (b"null" not in data or output is None)  # it may be NaN, which orjson writes so
+                and not (is_dict and not entry.not_secret.issuperset(output) and box.hides(output, entry))
+                and not (box.writes_results and may_hold_secrets(data, entry.secret))
             )
             if fits:
                 if not box.writes_results:

@@ -110,6 +110,8 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
             else:  # inlined from `take_call`, for most calls
                 try:
                     data = dumps(args, None, EXACT_TYPES)
+                    if b"null" in data and value is not None:  # it may be NaN, which orjson writes so
+                        data = take_pickled((args, kwargs), policy.max_value_bytes)
                 except Exception as error:
                     let_through(error)
                     data = take_pickled((args, kwargs), policy.max_value_bytes)
@@ -207,6 +209,8 @@ def end(step: Step, output: object) -> None:
         else:
             try:
                 data = dumps(output, None, EXACT_TYPES)
+                if b"null" in data and output is not None:
+                    data = take_pickled(output, policy.max_value_bytes)
             except Exception as error:
                 let_through(error)
                 data = take_pickled(output, policy.max_value_bytes)

@@ -265,8 +265,6 @@ class _Replayer:
     def _call(self, target: Target, payload: dict[str, Any], step: Step) -> Call:
         function = target.node.function
         parameters = self._signature(target)
-        # null may have been None, NaN or an infinity; a function that takes a number rarely ends well with None
-        self._rebuilder.null_is_nan = step.error is None
         try:
             args, kwargs, is_complete = arguments_of(parameters, payload, self._rebuilder)
         except UnfitError as error:

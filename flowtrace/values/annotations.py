@@ -118,49 +118,49 @@ def is_typed_dict(cls: Any) -> bool:
     return isinstance(cls, type) and hasattr(cls, "__total__") and hasattr(cls, "__required_keys__")
 
 
-def fitting_member(content: Any, hint: Any, null_is_nan: bool) -> Any:
+def fitting_member(content: Any, hint: Any) -> Any:
     """Return the first member of a union that a JSON value fits; `Any` where there is none.
 
     Args:
         content: the JSON value.
         hint: an annotation; one that is no union is returned as it is.
-        null_is_nan: null may stand for a float.
     """
     found = members(hint)
     if len(found) == 1:
         return found[0]
-    return next((member for member in found if _fits(content, member, null_is_nan)), Any)
+    return next((member for member in found if _fits(content, member)), Any)
 
 
-def _fits(content: Any, hint: Any, null_is_nan: bool) -> bool:
+def _fits(content: Any, hint: Any) -> bool:
     origin, arguments = shape(hint)
     if len(members(hint)) > 1:
-        return any(_fits(content, member, null_is_nan) for member in members(hint))
+        return any(_fits(content, member) for member in members(hint))
     if origin is Any:
         return True
     if isinstance(content, list):
-        return _array_fits(content, origin, arguments, null_is_nan)
+        return _array_fits(content, origin, arguments)
     if not isinstance(content, dict):
-        return _scalar_fits(content, origin, arguments, null_is_nan)
+        return _scalar_fits(content, origin, arguments)
     if TAG in content:
-        return class_below(origin, content.get("class")) is not None
+        is_float = content[TAG] == "float" and "class" not in content
+        return origin is float if is_float else class_below(origin, content.get("class")) is not None
     if is_typed_dict(origin):
         return bool(origin.__required_keys__ <= content.keys() <= origin.__required_keys__ | origin.__optional_keys__)
     return origin in MAPPINGS
 
 
-def _array_fits(content: list[Any], origin: Any, arguments: tuple[Any, ...], null_is_nan: bool) -> bool:
+def _array_fits(content: list[Any], origin: Any, arguments: tuple[Any, ...]) -> bool:
     if origin is tuple and arguments and arguments[-1] is not ...:
         pairs = zip(content, arguments, strict=False)
-        return len(content) == len(arguments) and all(_fits(item, hint, null_is_nan) for item, hint in pairs)
+        return len(content) == len(arguments) and all(_fits(item, hint) for item, hint in pairs)
     if origin is not tuple and origin not in ROWS:
         return False
-    return not arguments or all(_fits(item, arguments[0], null_is_nan) for item in content[:_ENOUGH])
+    return not arguments or all(_fits(item, arguments[0]) for item in content[:_ENOUGH])
 
 
-def _scalar_fits(content: Any, origin: Any, arguments: tuple[Any, ...], null_is_nan: bool) -> bool:
+def _scalar_fits(content: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
     if content is None:
-        return origin is None or origin is type(None) or (origin is float and null_is_nan)
+        return origin is None or origin is type(None)
     if not isinstance(origin, type):
         return content in arguments  # of a Literal
     return type(content) is origin or (origin is float and type(content) is int)

@@ -27,6 +27,7 @@ from flowtrace.values.json import (
     JSONError,
     dumps,
     dumps_each,
+    float_form,
     loads,
     type_ids,
 )
@@ -114,7 +115,6 @@ class Encoder:
         self._path: list[str | int] = []
         # how many containers are open, including those of outer encoders
         self._depth: int = 0 if outer is None else outer._depth
-        self._exact = False
 
     def run(self, value: object) -> None:
         """Write a value."""
@@ -182,7 +182,7 @@ class Encoder:
             at: the index of the first item.
         """
         shared = self._shared
-        if self._redactor is not None or self._exact or shared.wasted > _MAX_WASTED:
+        if self._redactor is not None or shared.wasted > _MAX_WASTED:
             return None
         path = self._path[:-1]
         if len(values) == 1:
@@ -223,8 +223,8 @@ class Encoder:
     def _scalar(self, value: Any) -> None:
         if type(value) is str and len(value) >= UNIT_OF_TEXT:
             self._shared.left -= len(value) // UNIT_OF_TEXT
-        if self._exact and type(value) is float and not isfinite(value):
-            self._write(_tagged_start("float") + b',"value":"%b"}' % str(value).encode())
+        if type(value) is float and not isfinite(value):
+            self._write(float_form(value))
             return
         try:
             self._write(dumps(value))
@@ -353,7 +353,7 @@ class Encoder:
             self._write(b"[%b]" % b",".join(raw))
 
     def _raw(self, items: Collection[object]) -> Iterable[bytes]:
-        if type_ids(items) <= SCALARS and not self._exact:
+        if type_ids(items) <= SCALARS:
             try:
                 raw = dumps_each(items)
             except JSONError:
@@ -395,7 +395,7 @@ class Encoder:
         """
         sink = Sink()
         try:
-            self._inner(value, sink, False, levels)
+            self._inner(value, sink, levels)
         except BaseException as error:
             let_through(error)
             self._note(self.opaque)
@@ -405,17 +405,16 @@ class Encoder:
     def _hash_of(self, value: object) -> bytes:
         sink = Sink(limit=0)
         try:
-            self._inner(value, sink, True)
+            self._inner(value, sink)
         except BaseException as error:
             let_through(error)
             self._note(self.opaque)
             sink.write(opaque_form(class_name(type(value))))
         return sink.finish().digest.encode()
 
-    def _inner(self, value: object, sink: Sink, exact: bool, levels: int = 0) -> None:
+    def _inner(self, value: object, sink: Sink, levels: int = 0) -> None:
         inner = Encoder(self._secret, self._redactor, sink, self._shared, self)
         inner._depth += levels
-        inner._exact = exact or self._exact
         inner.run(value)
         if inner.opaque:
             self._note(self.opaque)

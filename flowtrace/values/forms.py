@@ -46,7 +46,7 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class HashOf:
-    """The hex hash of a value's canonical bytes, in place of the value; NaN and infinities in it differ."""
+    """The hex hash of a value's canonical bytes, in place of the value."""
 
     value: object
 

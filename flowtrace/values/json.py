@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from gc import is_tracked
+from math import isfinite
 from typing import Any, Final
 
 import orjson
@@ -45,7 +46,8 @@ def plain(value: object, limit: int = MAX_WORK) -> bytes | None:
         limit: units of work that it may take: 1 for each atom and container.
     """
     try:
-        return dumps(value, None, _CANONICAL) if is_plain(value, limit) else None
+        data = dumps(value, None, _CANONICAL) if is_plain(value, limit) else None
+        return None if data is not None and holds_odd_float(value, data) else data
     except BaseException as error:
         let_through(error)
         return None
@@ -108,7 +110,37 @@ def dumps_each(items: Collection[object]) -> list[bytes]:
     if not items:
         return []
     lines = dumps(list(items), option=INDENTED)
-    return lines[len(b"[\n  ") : -len(b"\n]")].split(b",\n  ")
+    texts = lines[len(b"[\n  ") : -len(b"\n]")].split(b",\n  ")
+    if b"null" not in texts:
+        return texts
+    return [
+        float_form(item) if text == b"null" and type(item) is float else text
+        for item, text in zip(items, texts, strict=True)
+    ]
+
+
+def float_form(value: float) -> bytes:
+    """Return what is written of NaN or an infinity, which JSON does not have; orjson writes all of them as null."""
+    return b'{"$py":"float","value":"%b"}' % str(value).encode()
+
+
+def holds_odd_float(tree: object, data: bytes) -> bool:
+    """Return True if NaN or an infinity is in a value of exact JSON types.
+
+    Args:
+        tree: the value; an `orjson.Fragment` in it is not looked into.
+        data: its JSON text by orjson.
+    """
+    if b"null" not in data:
+        return False
+    todo: list[Any] = [(tree,)]
+    while todo:
+        items = todo.pop()
+        values = items.values() if type(items) is dict else items
+        if not all(map(isfinite, [item for item in values if type(item) is float])):
+            return True
+        todo += [item for item in values if id(type(item)) in CONTAINERS]
+    return False
 
 
 def is_plain(value: object, limit: int) -> bool:

@@ -83,11 +83,9 @@ class Rebuilder:
 
     Args:
         find_class: returns the class with a name ``module:qualname`` if it may be used, else None.
-        null_is_nan: take null for NaN where the annotation is ``float``: both have the same canonical bytes.
     """
 
-    def __init__(self, find_class: FindClass = _no_class, *, null_is_nan: bool = False) -> None:
-        self.null_is_nan = null_is_nan
+    def __init__(self, find_class: FindClass = _no_class) -> None:
         self._find_class = find_class
         self._hints: dict[int, tuple[type, dict[str, Any]]] = {}
 
@@ -104,8 +102,6 @@ class Rebuilder:
             return self._tagged(content, hint) if TAG in content else self._mapping(content, hint)
         if kind is list:
             return self._array(content, hint)
-        if content is None and self.null_is_nan and shape(hint).origin is float:
-            return float("nan")
         return content
 
     def _inside(self, token: object, content: Any, hint: Any) -> Any:
@@ -117,7 +113,7 @@ class Rebuilder:
     # --- plain JSON
 
     def _mapping(self, content: dict[str, Any], hint: Any) -> dict[str, Any]:
-        hint = fitting_member(content, hint, self.null_is_nan)
+        hint = fitting_member(content, hint)
         origin, arguments = shape(hint)
         if is_typed_dict(origin):
             hints = self._fields_of(origin, dict(zip(_parameters(origin), arguments, strict=False)))
@@ -126,7 +122,7 @@ class Rebuilder:
         return {key: self._inside(key, item, inner) for key, item in content.items()}
 
     def _array(self, content: list[Any], hint: Any) -> Any:
-        hint = fitting_member(content, hint, self.null_is_nan)
+        hint = fitting_member(content, hint)
         origin, arguments = shape(hint)
         items = self._items(content, origin, arguments)
         return tuple(items) if origin is tuple else items

@@ -24,12 +24,8 @@ from flowtrace.values.forms_builtin import ADDRESSES
 T = TypeVar("T")
 Members = dict[str, Any]
 _OFFSET: Final = re.compile(r"UTC(?:([+-])(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{6}))?)?)?", re.ASCII)
+_ODD_FLOATS: Final = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _ADDRESSES: Final = {class_name(cls): cls for cls in ADDRESSES}
-
-
-def _or_nan(value: Any) -> Any:
-    """Return a part of a number: null is NaN where only a number can be."""
-    return math.nan if value is None else value
 
 
 def _string(members: Members) -> str:
@@ -43,7 +39,8 @@ def _integer(members: Members) -> int:
 
 
 def _float(members: Members) -> float:
-    return _exact(_or_nan(members["value"]), float)
+    value = members["value"]
+    return _ODD_FLOATS[value] if type(value) is str else _exact(value, float)
 
 
 def _bytes(members: Members) -> bytes:
@@ -129,7 +126,7 @@ def _timestamp(members: Members) -> Any:
 
 
 STANDARD: Final[dict[str, Callable[[Members], Any]]] = {
-    "complex": lambda members: complex(_or_nan(members["real"]), _or_nan(members["imag"])),
+    "complex": lambda members: complex(_exact(members["real"], float), _exact(members["imag"], float)),
     "memoryview": _memoryview,
     "decimal": lambda members: decimal.Decimal(_exact(members["value"], str)),
     "fraction": lambda members: fractions.Fraction(*(_exact(members[n], int) for n in ("numerator", "denominator"))),

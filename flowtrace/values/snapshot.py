@@ -4,7 +4,7 @@ Two libraries copy a value in C without running code of its class:
 
 - orjson is faster, but would write an enum or a UUID as its content. The garbage collector tracks such an object. An
   untracked one has only atoms in it: numbers, texts, and dicts or tuples of them (CPython up to 3.13 does not track
-  those). orjson refuses every other atom.
+  those). orjson refuses every other atom, and writes NaN as null: where there is a null, the pickler has the value.
 - A pickler refuses each object that is not of an exact built-in type, in `reducer_override`: before any code of its
   class runs, and before a byte of its buffer is copied. In fast mode it follows each reference again, as a JSON writer
   would, so that it stops in time where a small value would become a huge text.
@@ -85,6 +85,8 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
             return take_pickled((args, kwargs), limit)
     try:
         data = _dumps(args if len(args) == 1 and not kwargs else (args, kwargs), None, _OPTIONS)
+        if b"null" in data:  # it may be NaN, which orjson writes so
+            return take_pickled((args, kwargs), limit)
     except BaseException as error:
         let_through(error)
         return take_pickled((args, kwargs), limit)
@@ -102,6 +104,8 @@ def take_value(value: object, limit: int) -> bytes | None:
         return take_pickled(value, limit)
     try:
         data = _dumps(value, None, _OPTIONS)
+        if b"null" in data and value is not None:
+            return take_pickled(value, limit)
     except BaseException as error:
         let_through(error)
         return take_pickled(value, limit)

@@ -24,7 +24,16 @@ from flowtrace.values.forms import (
     Unprinted,
     WrittenAs,
 )
-from flowtrace.values.json import SCALARS, UNIT_OF_TEXT, Fragment, dumps_each, tree_bytes, type_ids, work_of_texts
+from flowtrace.values.json import (
+    SCALARS,
+    UNIT_OF_TEXT,
+    Fragment,
+    dumps_each,
+    holds_odd_float,
+    tree_bytes,
+    type_ids,
+    work_of_texts,
+)
 from flowtrace.values.redaction import MARKER
 
 FORM_WORK: Final = 18
@@ -98,7 +107,10 @@ class Trees:
     def _written(self, tree: object) -> bytes:
         if self.left < self._lowest:
             raise OddError
-        return tree_bytes(tree)
+        data = tree_bytes(tree)
+        if holds_odd_float(tree, data):
+            raise OddError
+        return data
 
     def _items(self, items: Any, depth: int, first: int = 0) -> Any:
         """Return the trees of the items of an array."""

@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 
 from flowtrace import FlowtraceError, RebuildError, canonical_bytes, hash_value, register_codec
 from flowtrace.values.codecs import REGISTERED
-from flowtrace.values.rebuild import Rebuilder, rebuild
+from flowtrace.values.rebuild import rebuild
 from tests.ids import stable_repr
 
 T = TypeVar("T")
@@ -222,14 +222,16 @@ def test_an_exception_comes_back_with_its_arguments_and_state(error):
     assert hash_value(found) == hash_value(error)
 
 
-def test_nan_comes_back_where_a_number_is_sure():
-    assert math.isnan(rebuild(content_of(complex(math.nan, 1)), Any).real)
-    rebuilder = Rebuilder(null_is_nan=True)
-    assert math.isnan(rebuilder.rebuild(None, float))
-    assert math.isnan(rebuilder.rebuild([None], list[float])[0])
-    assert rebuilder.rebuild(None, float | None) is None
-    assert rebuilder.rebuild(None, Any) is None
-    assert Rebuilder().rebuild(None, float) is None
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_nan_and_infinities_come_back_under_every_annotation(number):
+    content = content_of(number)
+    for hint in (Any, float, float | None, str | float):
+        assert repr(rebuild(content, hint)) == repr(number)
+    assert repr(rebuild([content, None], list[str] | tuple[float | None, ...])) == repr((number, None))
+    assert repr(rebuild(content_of(complex(number, 1)))) == repr(complex(number, 1))
+    assert rebuild(None, float) is None
+    with pytest.raises(RebuildError):
+        rebuild({"$py": "float", "value": "1_0"}, float)
 
 
 def test_without_a_word_about_it_an_array_is_a_list():

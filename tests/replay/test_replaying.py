@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -443,7 +444,7 @@ def test_changed_code_is_told(shop):
     assert replay(trace).steps[0].code_changed is True
 
 
-def test_null_is_nan_where_a_number_was_wanted_and_the_step_ended_well(tmp_path):
+def test_nan_infinities_and_none_are_replayed_as_they_were(tmp_path):
     nodes = new_module(
         tmp_path,
         """
@@ -454,8 +455,11 @@ def test_null_is_nan_where_a_number_was_wanted_and_the_step_ended_well(tmp_path)
             return x * 2
         """,
     )
-    trace = record("t.json", lambda: nodes.twice(float("nan")), lambda: nodes.twice(None))
-    assert outcomes(replay(trace, until_failure=False)) == [("twice", "same_output", ""), ("twice", "same_error", "")]
+    numbers = map(float, ("nan", "inf", "-inf"))
+    trace = record("t.json", *(partial(nodes.twice, number) for number in numbers), lambda: nodes.twice(None))
+    found = replay(trace, until_failure=False)
+    assert [item.exact_input for item in found.steps] == [True] * 4
+    assert outcomes(found) == [("twice", "same_output", "")] * 3 + [("twice", "same_error", "")]
 
 
 # --- hashes: redaction and keys

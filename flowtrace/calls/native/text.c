@@ -2,6 +2,7 @@
  *
  * A value that JSON does not have as it is, of which a key may be secret, or that has no room, has no text here. */
 #include "native.h"
+#include <math.h>
 #include <string.h>
 
 typedef struct {
@@ -87,6 +88,7 @@ static int add_integer(Text *text, PyObject *value)
 static int add_float(Text *text, PyObject *value)
 {
     double real = PyFloat_AS_DOUBLE(value), scale = 10;
+    if (!isfinite(real)) return 0;      /* a tagged form, which is written in Python */
     for (int places = 1; real != 0 && places <= 3 && real * scale < 1e15 && real * scale > -1e15; places++, scale *= 10) {
         long long number = (long long)(real * scale + (real < 0 ? -0.5 : 0.5));
         if ((double)number / scale == real) return add_number(text, number, places);
