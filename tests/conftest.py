@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import hypothesis as hypothesis  # loaded here: it looks for what refers to trio's generator, and frozen things hide it
 import pytest
 import structlog
 

@@ -329,7 +329,6 @@ def test_ctrl_c_while_a_fork_waits_arrives_after_it(tmp_path):
 
 def test_a_fork_waits_for_a_thread_that_loads_what_a_warning_needs(tmp_path):
     program = """
-        half(1)
         from flowtrace.host.log import warn
         fork_while_it_loads(lambda: warn("from the thread"), fail)
     """

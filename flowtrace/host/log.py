@@ -1,8 +1,8 @@
 """Our own warnings: few, and never an exception.
 
-A program that has configured structlog gets them through it, in its own format. Elsewhere they go to standard error as
-lines of our own, since standard output belongs to the program. Nothing is loaded for them: a warning comes in the
-middle of a call, or where something has failed.
+structlog writes them: in the program's own format where the program has configured it, and elsewhere as lines on
+standard error, since standard output belongs to the program. It is loaded with the recorder, not for a warning: that
+comes in the middle of a call, or where something has failed.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from flowtrace.host.clock import rfc3339
 from flowtrace.host.printable import printable
+from flowtrace.host.safe_loading import load_once
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import time
 
-_WIDTH: Final = 30
 MAX_CAUSES: Final = 1000
 """Of a flood of ever new causes, only so many are warned of."""
 
@@ -33,7 +33,7 @@ class _Cause:
 
 
 class _State:
-    """Process-global: the causes that were warned of, and which threads are inside a warning.
+    """Process-global: the causes that were warned of, which threads are inside a warning, and structlog.
 
     Attributes:
         lock: protects ``causes``. It is not re-entrant, and whatever holds it calls no other code.
@@ -43,6 +43,8 @@ class _State:
         self.causes: dict[tuple[object, ...], _Cause] = {}
         self.lock = Lock()
         self.thread = local()
+        self.structlog: Any = None
+        self.render: Any = None
 
 
 _STATE: Final = _State()
@@ -123,27 +125,27 @@ def internal_fault(where: str, error: BaseException) -> None:
     )
 
 
+def load() -> bool:
+    """Load structlog, unless that was done; return False if it can't be loaded: then nothing is said."""
+    return load_once(_load)
+
+
+def _load() -> None:
+    import structlog
+
+    _STATE.structlog = structlog
+    _STATE.render = structlog.dev.ConsoleRenderer(colors=False)
+
+
 def _log(event: str, fields: dict[str, object]) -> None:
-    structlog: Any = sys.modules.get("structlog")
-    is_configured = getattr(structlog, "is_configured", None)  # it may be half loaded
-    if is_configured is not None and is_configured():
-        structlog.get_logger("flowtrace").warning(event, **{name: _printable(fields[name]) for name in fields})
+    if not load():
+        return
+    if _STATE.structlog.is_configured():
+        _STATE.structlog.get_logger("flowtrace").warning(event, **{name: _printable(fields[name]) for name in fields})
     elif sys.stderr is not None:  # pythonw has none
-        sys.stderr.write(_line(event, fields))
+        entry = {"timestamp": rfc3339(time.time_ns()), "level": "warning", "event": event, **fields}
+        sys.stderr.write(f"{printable(_STATE.render(None, 'warning', entry))}\n")
         sys.stderr.flush()
-
-
-def _line(event: str, fields: dict[str, object]) -> str:
-    """Return a warning as structlog's own console format has it."""
-    items = "".join(f" {name}={_shown(fields[name])}" for name in sorted(fields))
-    return f"{rfc3339(time.time_ns())} [warning  ] {event:<{_WIDTH}}{items}\n"
-
-
-def _shown(value: object) -> str:
-    """Return a text as it is where it is one piece without spaces, and anything else as Python shows it."""
-    text = str(value)
-    is_plain = text.isprintable() and not any(character in " =\"'" for character in text)
-    return printable(text if is_plain and text else repr(value))
 
 
 def _printable(value: object) -> object:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def load() -> None:
     """Load them, and whatever else a call, a flow or an error in one may need."""
+    from flowtrace.host import log
     from flowtrace.recording import control as control  # what `flowtrace.dump` and its like are, which calls may use
     from flowtrace.recording import current, fast_path, hot_path, node, process, step
     from flowtrace.settings import config
@@ -25,3 +26,4 @@ def load() -> None:
     for module in (current, hot_path, node, process, step, config):
         globals()[module.__name__.rpartition(".")[2]] = module
     fast_path.connect()
+    log.load()
