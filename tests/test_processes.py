@@ -327,17 +327,6 @@ def test_ctrl_c_while_a_fork_waits_arrives_after_it(tmp_path):
     assert done.stdout == "interrupted\n"
 
 
-def test_a_fork_waits_for_a_thread_that_loads_what_a_warning_needs(tmp_path):
-    program = """
-        from flowtrace.host.log import warn
-        fork_while_it_loads(lambda: warn("from the thread"), fail)
-    """
-    (tmp_path / "file").touch()
-    done = run_program(tmp_path, QUIET, NODES, loading("structlog.dev", 0.5), program, FLOWTRACE_OUT="file/t.json")
-    assert done.stderr.count("from the thread") == 1
-    assert done.stderr.count("failed to write trace") == 1
-
-
 def test_a_fork_does_not_wait_for_ever_and_its_child_is_not_traced(tmp_path):
     program = """
         from flowtrace.host import safe_loading as forks
@@ -348,25 +337,6 @@ def test_a_fork_does_not_wait_for_ever_and_its_child_is_not_traced(tmp_path):
     done = run_program(tmp_path, QUIET, NODES, loading("flowtrace.values.snapshot", 60), program)
     assert (done.stdout, done.stderr) == ("", "")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_child_that_can_load_no_structlog_is_traced_and_says_nothing(tmp_path):
-    program = """
-        half(1)
-        from flowtrace.host import safe_loading as forks
-        from flowtrace.host.log import warn
-        forks.MAX_WAIT = 0.1
-
-        def call():
-            warn("from the child")
-            fail()
-
-        fork_while_it_loads(lambda: warn("from the thread"), call)
-    """
-    done = run_program(tmp_path, QUIET, NODES, loading("structlog.dev", 60), program, FLOWTRACE_OUT="out/t.json")
-    assert (done.stderr.count("from the thread"), done.stderr.count("from the child")) == (1, 0)
-    (trace,) = traces(tmp_path / "out").values()
-    assert operations(trace) == ["fail"]
 
 
 def test_a_lock_that_the_host_takes_at_forks_hangs_no_thread_that_loads(tmp_path):
