@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         TraceFileError,
     )
     from flowtrace.recording.control import configure, dump, get_recorder, override
-    from flowtrace.recording.observer import ExecutionObserver, FanOutObserver, NodeEvent
+    from flowtrace.recording.plugin import ExecutionObserver, FanOutObserver, NodeEvent
     from flowtrace.recording.recorder import TraceRecorder
     from flowtrace.recording.step import CurrentStep
     from flowtrace.replaying.replay import replay
@@ -119,7 +119,7 @@ _HOMES = {
     ),
     "trace.model": ("Trace", "ValidationIssue", "json_schema"),
     "trace.reading": ("load_trace",),
-    "recording.observer": ("ExecutionObserver", "FanOutObserver", "NodeEvent"),
+    "recording.plugin": ("ExecutionObserver", "FanOutObserver", "NodeEvent"),
     "recording.recorder": ("TraceRecorder",),
     "replaying.report": ("ReplayOutcome", "ReplayReport", "StepReplay"),
     "replaying.replay": ("replay",),

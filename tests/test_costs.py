@@ -107,7 +107,7 @@ print(sorted(heavy), sorted(name for name in sys.modules if name.startswith("flo
         "host",
         *(f"host.{name}" for name in ("clock", "log", "objects", "safe_loading", "signals", "switch", "system")),
     ]
-    own = ("_native", "core", "kinds", "subject") if NATIVE is not None else ("core", "kinds", "pure", "subject")
+    own = ("_native", "core", "subject") if NATIVE is not None else ("core", "pure", "subject")
     calls = ["calls", *(f"calls.{name}" for name in own)]
     instrument = [
         "instrument",

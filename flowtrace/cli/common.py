@@ -17,8 +17,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from flowtrace.errors import FlowtraceError
-from flowtrace.host.printable import json_printable
-from flowtrace.host.printable import printable as printable
+from flowtrace.host.log import json_printable
+from flowtrace.host.log import printable as printable
 
 if TYPE_CHECKING:
     from rich.console import Console

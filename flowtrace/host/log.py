@@ -1,7 +1,7 @@
-"""Our own warnings: few, and never an exception.
+"""Our own warnings: few, and never an exception; and the one escaper that every text for a terminal passes.
 
-structlog writes them: in the program's own format where the program has configured it, and elsewhere as lines on
-standard error, since standard output belongs to the program. It is loaded with the recorder, not for a warning: that
+structlog writes the warnings: in the program's own format where the program has configured it, and elsewhere as lines
+on standard error, since standard output belongs to the program. It is loaded with the recorder, not for a warning: that
 comes in the middle of a call, or where something has failed.
 """
 
@@ -12,10 +12,53 @@ from threading import Lock, local
 from typing import Any, Final
 
 from flowtrace.host.clock import rfc3339
-from flowtrace.host.printable import printable
 from flowtrace.host.safe_loading import load_once
 from flowtrace.host.signals import let_through
-from flowtrace.host.system import time
+from flowtrace.host.system import re, time
+
+_BLANK: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Characters that Python calls printable, and that show nothing: fillers, a blank Braille cell, variation selectors."""
+_BEYOND_ASCII: Final = re.compile(r"[^\n -~]")
+_16_BITS: Final = 0xFFFF
+
+
+def printable(text: str) -> str:
+    r"""Return text on one line, without characters that a terminal would obey or hide.
+
+    Control characters, ANSI escapes, marks that change the direction of text, tags and other invisible characters
+    become Python's escapes, such as ``\x1b``.
+    """
+    if text.isprintable():
+        return text if text.isascii() else _BLANK.sub(lambda found: _escaped(found[0]), text)
+    return "".join(character if _is_seen(character) else _escaped(character) for character in text)
+
+
+def json_printable(text: str) -> str:
+    r"""Return JSON text in which such characters are escaped as JSON allows; its line breaks stay.
+
+    Args:
+        text: JSON text, which has none of them outside of its strings.
+    """
+    return _BEYOND_ASCII.sub(lambda found: found[0] if _is_seen(found[0]) else _json_escape(found[0]), text)
+
+
+def _is_seen(character: str) -> bool:
+    return character.isprintable() and _BLANK.match(character) is None
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def _json_escape(character: str) -> str:
+    code = ord(character)
+    if code <= _16_BITS:
+        return f"\\u{code:04x}"
+    high, low = divmod(code - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
+
 
 MAX_CAUSES: Final = 1000
 """Of a flood of ever new causes, only so many are warned of."""

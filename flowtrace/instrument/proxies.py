@@ -14,8 +14,7 @@ from typing import Any, Final
 import wrapt
 
 from flowtrace.calls.core import NATIVE
-from flowtrace.calls.kinds import kind_of
-from flowtrace.calls.subject import Subject
+from flowtrace.calls.subject import Subject, kind_of
 from flowtrace.host.objects import MISSING, RECEIVER_NAMES, class_attribute
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import SWITCH

@@ -16,7 +16,7 @@ from flowtrace.recording import failure, to_records
 from flowtrace.recording.buffer import new_buffer
 from flowtrace.recording.call_values import Snapshot, canonical_input, snapshot_output, snapshot_payload
 from flowtrace.recording.node import Node, Policy
-from flowtrace.recording.observer import NodeEvent
+from flowtrace.recording.plugin import NodeEvent
 from flowtrace.recording.state import running
 from flowtrace.recording.step import Step, new_step
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled

@@ -8,7 +8,7 @@ import re
 from typing import Any, Final
 
 from flowtrace.errors import RebuildError, ReplayError
-from flowtrace.host.printable import printable
+from flowtrace.host.log import printable
 from flowtrace.recording.failure import MAX_MESSAGE
 from flowtrace.replaying.call_again import Rerun, code_flags
 from flowtrace.replaying.find_function import Target, exception_named

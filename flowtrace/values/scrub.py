@@ -11,13 +11,12 @@ from urllib.parse import quote, quote_plus
 from flowtrace.host.objects import inherits, pairs_of
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import re
-from flowtrace.values.error_secrets import without_error_secrets
 from flowtrace.values.forms import state
 from flowtrace.values.forms_arrays import first_items
 from flowtrace.values.named_secrets import without_named_secrets
 from flowtrace.values.redaction import MARKER, SecretNames
+from flowtrace.values.secret_formats import without_error_secrets, without_url_secrets
 from flowtrace.values.secret_patterns import FIRST, LAST, without
-from flowtrace.values.url_secrets import without_url_secrets
 
 LONGEST_TEXT: Final = 8192  # characters of an error's text, and so of a secret that it may hold
 EVERYTHING: Final = ""

@@ -1,6 +1,6 @@
 """The one table of what looks like a secret in a text, whatever stands around it.
 
-`flowtrace.values.named_secrets` finds what follows a name, `flowtrace.values.url_secrets` what is secret in a URL.
+`flowtrace.values.named_secrets` finds what follows a name, `flowtrace.values.secret_formats` what is secret in a URL.
 
 No expression here needs more than a few steps for each character: what may repeat is bounded, or ends where nothing
 else could begin. Where the end of a secret is not sure, the rest of the line is hidden, or of the text.
