@@ -12,9 +12,11 @@ from typing import Any, Final, TypeAlias
 from flowtrace.calls.core import StreamBase
 from flowtrace.recording.node import Node, Policy, bind
 from flowtrace.values.digest import Hasher
-from flowtrace.values.encode import encode
-from flowtrace.values.encoded import Encoded
+from flowtrace.values.encode import encode, encode_items, left_out
+from flowtrace.values.encoded import CutPart, Encoded
+from flowtrace.values.encoder import cut_form
 from flowtrace.values.forms import Unprinted
+from flowtrace.values.redaction import NO_NAMES
 from flowtrace.values.scrub import remember
 from flowtrace.values.snapshot import restore, take_call, take_value
 
@@ -25,6 +27,7 @@ The native core keeps values by reference or as copies of its own: those of a ca
 last ones, or None, at its end; a result as a tuple of one.
 """
 _MAX_POINTERS: Final = 1000
+_BATCH: Final = 256  # yielded values that are encoded together
 _OF_A_SNAPSHOT: Final = 48  # bytes of memory beside its data
 
 
@@ -46,12 +49,13 @@ def snapshot_with_defaults(
 
 def encode_call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool, policy: Policy) -> Encoded:
     """Return the canonical form of a call's parameters, of which no snapshot can be taken."""
-    return _encode(bind(node, args, kwargs, bound), node, policy, policy.captures_input(node))
+    return _encode_now(bind(node, args, kwargs, bound), node, policy, policy.captures_input(node))
 
 
 def snapshot_payload(node: Node, payload: object, policy: Policy) -> Snapshot:
     """Return a snapshot of a payload that an engine reports."""
-    return take_value(payload, policy.max_value_bytes) or _encode(payload, node, policy, policy.captures_input(node))
+    data = take_value(payload, policy.max_value_bytes)
+    return data or _encode_now(payload, node, policy, policy.captures_input(node))
 
 
 def snapshot_output(node: Node, output: object, policy: Policy) -> Snapshot:
@@ -61,7 +65,7 @@ def snapshot_output(node: Node, output: object, policy: Policy) -> Snapshot:
 
 def encode_output(node: Node, output: object, policy: Policy) -> Encoded:
     """Return the canonical form of a result, of which no snapshot can be taken."""
-    return _encode(_result(node, output, policy), node, policy, policy.capture_outputs, "return")
+    return _encode_now(_result(node, output, policy), node, policy, policy.capture_outputs, "return")
 
 
 def _result(node: Node, output: object, policy: Policy) -> object:
@@ -77,7 +81,7 @@ def hides_result(node: Node, policy: Policy) -> bool:
 
 def encode_state_delta(node: Node, value: object, policy: Policy) -> Encoded:
     """Return the canonical form of a step's state change; only its hash will be written."""
-    return _encode(value, node, policy, False, "state_delta")
+    return _encode_now(value, node, policy, False, "state_delta")
 
 
 def canonical_input(node: Node, snapshot: Snapshot, bound: bool, policy: Policy) -> Encoded:
@@ -100,7 +104,8 @@ def canonical_output(node: Node, snapshot: Snapshot, policy: Policy) -> Encoded:
         return snapshot
     if isinstance(snapshot, Stream | NativeStream):
         return snapshot.canonical(node, policy)
-    return encode_output(node, restore(snapshot) if isinstance(snapshot, bytes) else snapshot[0], policy)
+    value = restore(snapshot) if isinstance(snapshot, bytes) else snapshot[0]
+    return _encode(_result(node, value, policy), node, policy, policy.capture_outputs, "return")
 
 
 def of_native_call(snapshot: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -110,6 +115,19 @@ def of_native_call(snapshot: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str
         return tuple(values), {}
     first = len(values) - len(names)
     return tuple(values[:first]), dict(zip(names, values[first:], strict=True))
+
+
+def _encode_now(value: object, node: Node, policy: Policy, keep: bool, name: str = "") -> Encoded:
+    """Do what `_encode` does while the program waits; leave the value out where that costs too much."""
+    governor = policy.governor
+    if governor is None:
+        return _encode(value, node, policy, keep, name)
+    begun = governor.begin(node)
+    if begun < 0:
+        return left_out(policy.key)
+    encoded = _encode(value, node, policy, keep, name)
+    governor.end(node, begun)
+    return encoded
 
 
 def _encode(value: object, node: Node, policy: Policy, keep: bool, name: str = "") -> Encoded:
@@ -131,7 +149,7 @@ def _both(redacted: Encoded, hashed: Encoded) -> Encoded:
 
 
 class Stream:
-    """The values that a generator yields: snapshots at first, hashed one by one once they are too large together.
+    """The values that a generator yields: snapshots, hashed together whenever they are too large together.
 
     Its canonical form is ``{"$py":"generator","items":[...],"returned":...}``; ``returned`` is left out where the
     generator was closed before its end.
@@ -150,9 +168,12 @@ class Stream:
 
     def item(self, value: object, node: Node, policy: Policy) -> None:
         """Add one yielded value."""
-        data = take_value(value, policy.max_value_bytes - self.size) if self._encoder is None else None
+        data = take_value(value, policy.max_value_bytes - self.size)
+        if data is None and self._snapshots:
+            self._hash(node, policy)
+            data = take_value(value, policy.max_value_bytes)
         if data is None:
-            self._encode_from_now_on(node, policy).item(value)
+            self._hash(node, policy).items_now([value])
         else:
             self._snapshots.append(data)
             self.size += len(data) + _OF_A_SNAPSHOT
@@ -171,28 +192,29 @@ class Stream:
             self._returned = take_value(returned[0], policy.max_value_bytes - self.size)
             if self._returned is not None:
                 return self
-        return self._encode_from_now_on(node, policy).finish(*returned)
+        return self._hash(node, policy).finish(*returned)
 
     def canonical(self, node: Node, policy: Policy) -> Encoded:
         """Return the canonical form of a finished stream of snapshots; two traces may ask for it at once."""
         returned = () if self._returned is None else (restore(self._returned),)
-        return self._encoded_so_far(node, policy).finish(*returned)
+        encoder = _StreamEncoder(node, policy)
+        encoder.items(list(map(restore, self._snapshots)))
+        return encoder.finish(*returned)
 
     def secrets(self, node: Node, policy: Policy) -> tuple[str, ...]:
         """Return the texts to search for, where a part of what was yielded so far is hidden."""
-        return (self._encoder or self._encoded_so_far(node, policy)).secrets()
+        later = _StreamEncoder(node, policy)
+        later.items(list(map(restore, self._snapshots)))
+        return later.secrets() if self._encoder is None else self._encoder.secrets() + later.secrets()
 
-    def _encode_from_now_on(self, node: Node, policy: Policy) -> _StreamEncoder:
+    def _hash(self, node: Node, policy: Policy) -> _StreamEncoder:
+        """Hash the snapshots, after those that were hashed before."""
         if self._encoder is None:
-            self._encoder = self._encoded_so_far(node, policy)
-            self._snapshots.clear()
+            self._encoder = _StreamEncoder(node, policy)
+        self._encoder.items_now(list(map(restore, self._snapshots)))
+        self._snapshots.clear()
+        self.size = 0
         return self._encoder
-
-    def _encoded_so_far(self, node: Node, policy: Policy) -> _StreamEncoder:
-        encoder = _StreamEncoder(node, policy)
-        for data in self._snapshots:
-            encoder.item(restore(data))
-        return encoder
 
 
 class NativeStream(StreamBase):
@@ -226,8 +248,7 @@ class NativeStream(StreamBase):
         """Hash values, after those that were hashed before."""
         if self.hashed is None:
             self.hashed = _StreamEncoder(node, policy)
-        for value in values:
-            self.hashed.item(value)
+        self.hashed.items_now(values)
 
     def finish(self, returned: tuple[Any, ...], node: Node, policy: Policy) -> Encoded:
         """Return the canonical form, with the generator's return value where it has one."""
@@ -238,24 +259,22 @@ class NativeStream(StreamBase):
     def canonical(self, node: Node, policy: Policy) -> Encoded:
         """Return the canonical form of a finished stream; two traces may ask for it at once."""
         encoder = _StreamEncoder(node, policy)
-        for value in self.items:
-            encoder.item(value)
+        encoder.items(self.items)
         return encoder.finish(*self.returned)
 
     def secrets(self, node: Node, policy: Policy) -> tuple[str, ...]:
         """Return the texts to search for, where a part of what was yielded so far is hidden."""
         later = _StreamEncoder(node, policy)
-        for value in self.items:
-            later.item(value)
+        later.items(self.items)
         return later.secrets() if self.hashed is None else self.hashed.secrets() + later.secrets()
 
 
 class _StreamEncoder:
-    """Makes the canonical form of a stream: hashed value by value, its bytes kept only where results are captured."""
+    """Makes the canonical form of a stream: hashed batch by batch, its bytes kept only where results are captured."""
 
     __slots__ = (
-        *("_count", "_hasher", "_keep", "_kept", "_node", "_opaque"),
-        *("_policy", "_redacted", "_secrets", "_size"),
+        *("_count", "_cut", "_hasher", "_keep", "_kept", "_left", "_node", "_opaque"),
+        *("_policy", "_redacted", "_secrets", "_size", "_stopped"),
     )
 
     def __init__(self, node: Node, policy: Policy) -> None:
@@ -266,15 +285,31 @@ class _StreamEncoder:
         self._keep = policy.capture_outputs
         self._opaque: list[str] = []
         self._redacted: list[str] = []
+        self._cut: list[CutPart] = []
         self._secrets: dict[str, None] = {}
         self._count = self._size = 0
+        self._left = policy.max_value_work
+        self._stopped = ""
         self._append(b'{"$py":"generator","items":[')
 
-    def item(self, value: object) -> None:
-        """Add one yielded value."""
-        comma = b"," if self._count else b""
-        self._append_value(comma, value, f"/items/{self._count}", "yield")
-        self._count += 1
+    def items_now(self, values: list[Any]) -> None:
+        """Add yielded values while the program waits; leave out all that follow where that costs too much."""
+        governor = self._policy.governor
+        begun = 0 if governor is None else governor.begin(self._node)
+        if begun < 0:
+            self._stopped = self._stopped or ("overhead" if values else "")
+            return
+        self.items(values)
+        if governor is not None:
+            governor.end(self._node, begun)
+
+    def items(self, values: list[Any]) -> None:
+        """Add yielded values."""
+        for at in range(0, len(values), _BATCH):
+            if self._stopped or self._left <= 0:
+                self._stopped = self._stopped or "work"
+                return
+            self._add(values[at : at + _BATCH], b"," if self._count else b"", "yield")
 
     def secrets(self) -> tuple[str, ...]:
         """Return the texts to search for, where a part of the values is hidden."""
@@ -282,23 +317,51 @@ class _StreamEncoder:
 
     def finish(self, *returned: object) -> Encoded:
         """Return the canonical form, with the generator's return value where it has one."""
+        if self._stopped:
+            pointer = f"/items/{self._count}"
+            self._cut.append(CutPart(pointer, self._stopped, self._count))
+            self._opaque.append(pointer)
+            self._append((b"," if self._count else b"") + cut_form(self._stopped, self._count))
         self._append(b"]")
-        for value in returned:
-            self._append_value(b',"returned":', value, "/returned", "return")
+        if returned:
+            self._left = max(self._left, 1)
+            self._stopped = ""
+            self._add(list(returned), b',"returned":', "return")
         self._append(b"}")
         data = b"".join(self._kept) if self._keep else None
         pointers = tuple(self._opaque), tuple(self._redacted)
-        return Encoded(data, self._hasher.finish(), self._size, *pointers, tuple(self._secrets))
+        return Encoded(data, self._hasher.finish(), self._size, *pointers, tuple(self._secrets), tuple(self._cut))
 
-    def _append_value(self, prefix: bytes, value: object, pointer: str, name: str) -> None:
+    def _add(self, values: list[Any], prefix: bytes, name: str) -> None:
+        """Write some values after a prefix: items, or the return value."""
         secret, redactor = self._policy.secret(self._node), self._policy.redactor
-        value = _result(self._node, value, self._policy)
-        redacted = encode(value, secret=secret, redactor=redactor, name=name)
+        values = [_result(self._node, value, self._policy) for value in values]
+        redacted, left = encode_items(values, secret=secret, redactor=redactor, name=name, work=self._left)
         remember(redacted.secrets, self._secrets)
-        hashed = redacted if self._policy.key is None else encode(value)
-        self._append(prefix + (redacted.data or b""), prefix + (hashed.data or b""))
+        hashed = redacted
+        if self._policy.key is not None:
+            hashed, _ = encode_items(values, secret=NO_NAMES, redactor=None, name="", work=self._left)
+        seen = _seen_of(redacted) if left <= 0 and name == "yield" else -1
+        if seen >= 0:  # the mark stands at the end of the whole stream
+            self._stopped = "work"
+            mark = b"," * (seen > 0) + cut_form("work", seen) + b"]"
+            redacted, hashed = (
+                part._replace(data=(part.data or b"").removesuffix(mark) + b"]") for part in (redacted, hashed)
+            )
+            redacted = redacted._replace(opaque=redacted.opaque[:-1], cut=redacted.cut[:-1])
+        self._left = left
         for pointers, more in ((self._opaque, redacted.opaque), (self._redacted, redacted.redacted)):
-            pointers += [pointer + inner for inner in more[: _MAX_POINTERS - len(pointers)]]
+            pointers += [self._pointer_of(inner, name) for inner in more[: _MAX_POINTERS - len(pointers)]]
+        self._cut += [part._replace(pointer=self._pointer_of(part.pointer, name)) for part in redacted.cut]
+        self._append(prefix + (redacted.data or b"[]")[1:-1], prefix + (hashed.data or b"[]")[1:-1])
+        self._count += len(values) if seen < 0 else seen
+
+    def _pointer_of(self, pointer: str, name: str) -> str:
+        """Return the pointer in the stream of a part of some values that are written now."""
+        _, at, *rest = pointer.split("/")
+        return "/".join(
+            ["", "items", str(self._count + int(at)), *rest] if name == "yield" else ["", "returned", *rest]
+        )
 
     def _append(self, data: bytes, hashed: bytes | None = None) -> None:
         self._hasher.update(data if hashed is None else hashed)
@@ -308,3 +371,9 @@ class _StreamEncoder:
             self._kept.clear()
         if self._keep:
             self._kept.append(data)
+
+
+def _seen_of(items: Encoded) -> int:
+    """Return how many items of an array were seen before the rest of it was cut; -1 where its end was not cut."""
+    last = items.cut[-1] if items.cut else None
+    return last.seen if last is not None and last.pointer == f"/{last.seen}" else -1

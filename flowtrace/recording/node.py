@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from flowtrace.host.objects import NO_RECEIVERS, RECEIVER_NAMES, class_attribute, inherits
 from flowtrace.host.signals import let_through
+from flowtrace.recording.governor import Governor
 from flowtrace.recording.plugin import NodeEntry, StepProcessor
 from flowtrace.settings.config import TraceConfig, TraceContext
 from flowtrace.trace.model import Code
@@ -88,6 +89,7 @@ class Policy:
     Attributes:
         max_value_bytes: a larger value is encoded at once.
         max_value_work: units of work that a value may take; the rest of it is cut.
+        governor: leaves out values while they cost too much, or None.
         buffer_bytes: no more bytes than these are kept of one captured value.
         capture_inputs: keep payloads.
         capture_outputs: keep results.
@@ -98,12 +100,13 @@ class Policy:
 
     __slots__ = (
         *("_redact", "_secret", "buffer_bytes", "capture_inputs", "capture_outputs", "key"),
-        *("max_value_bytes", "max_value_work", "processor", "redactor"),
+        *("max_value_bytes", "governor", "max_value_work", "processor", "redactor"),
     )
 
     def __init__(self, config: TraceConfig) -> None:
         self.max_value_bytes = min(config.max_value_bytes, config.buffer_bytes // 2)  # a step has two of them
         self.max_value_work = config.max_value_work
+        self.governor = Governor(config.max_overhead) if config.max_overhead else None
         self.buffer_bytes = config.buffer_bytes
         self.capture_inputs = config.capture_inputs
         self.capture_outputs = config.capture_outputs

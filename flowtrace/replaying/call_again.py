@@ -158,6 +158,7 @@ def replay_recorder(config: TraceConfig) -> Generator[ReplayRecorder]:
                     "buffer_size": 1000,
                     "buffer_bytes": 1024 * MIB,
                     "max_value_bytes": 64 * MIB,
+                    "max_overhead": 0,
                     "capture_inputs": False,
                     "capture_outputs": True,
                     "validation": ValidationMode.OFF,

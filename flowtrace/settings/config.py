@@ -32,6 +32,7 @@ class ConfigChanges(TypedDict, total=False):
     buffer_bytes: int
     max_value_bytes: int
     max_value_work: int
+    max_overhead: float
     redact: tuple[str, ...]
     hash_key: str | None
     validation: ValidationMode | str
@@ -79,6 +80,7 @@ class TraceConfig:
         buffer_bytes: bytes of values that a buffer keeps.
         max_value_bytes: a value of more bytes than this is hashed at once.
         max_value_work: units of work that a value may take; the rest of it is cut.
+        max_overhead: the share of the time that encoding values may take; 0 for no limit.
         redact: names whose values are hidden, in addition to the built-in ones; ``-name`` takes a built-in one off.
         hash_key: text from which the key of keyed BLAKE3 is derived; None hashes without a key.
         validation: what a validation issue leads to, in addition to its entry in the step.
@@ -101,6 +103,7 @@ class TraceConfig:
     buffer_bytes: int = 16 * variables.MIB
     max_value_bytes: int = 64 * variables.KIB
     max_value_work: int = field(default=variables.WORK, kw_only=True)
+    max_overhead: float = field(default=0.1, kw_only=True)
     redact: tuple[str, ...] = ()
     hash_key: str | None = field(default=None, repr=False)
     validation: ValidationMode = ValidationMode.OFF

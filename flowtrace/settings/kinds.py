@@ -79,6 +79,16 @@ def _check_number(value: object) -> int:
     raise ValueError(value)
 
 
+def _share_from_text(text: str) -> float:
+    return 0.0 if text.lower() in FALSE else _check_share(float(text))
+
+
+def _check_share(value: Any) -> float:
+    if type(value) in (int, float) and 0 <= value <= 1:
+        return float(value)
+    raise ValueError(value)
+
+
 def _count_from_text(text: str) -> int:
     return _check_count(_number_from_text(text))
 
@@ -171,6 +181,7 @@ def _names_from_text(text: str) -> tuple[str, ...]:
 BOOLEAN: Final = Kind("1/true/yes/on or 0/false/no/off", _boolean_from_text, _check_boolean)
 NUMBER: Final = Kind(f"a whole number from 0 to {LARGEST_NUMBER}", _number_from_text, _check_number)
 COUNT: Final = Kind(f"a whole number from 1 to {LARGEST_NUMBER}", _count_from_text, _check_count)
+SHARE: Final = Kind("a number from 0 to 1; 0 or off for no limit", _share_from_text, _check_share)
 MODE: Final = Kind("off, on or always (or a boolean: on/off)", _mode_from_text, _check_mode)
 VALIDATION: Final = Kind("off, warn or error", lambda text: ValidationMode(text.lower()), ValidationMode)
 PATH: Final = Kind(

@@ -117,6 +117,13 @@ CONFIG_VARIABLES: Final = (
         "How much work a value may take: 1 for each number, text, list or dict, 20 for other objects. The rest is cut.",
     ),
     Variable(
+        "FLOWTRACE_MAX_OVERHEAD",
+        "max_overhead",
+        kinds.SHARE,
+        "0.1",
+        "The share of the time that encoding values may take; beyond it, those of the costliest nodes are left out.",
+    ),
+    Variable(
         "FLOWTRACE_MAX_FILES",
         "max_files",
         kinds.COUNT,

@@ -6,18 +6,20 @@ serde_json for its default ``Value``. `flowtrace.values.encoder` writes any othe
 
 from __future__ import annotations
 
+from typing import Any
+
 from flowtrace.host.objects import class_name
 from flowtrace.host.signals import let_through
 from flowtrace.values.digest import Digest, hash_bytes
-from flowtrace.values.encoded import Encoded, Shared, Sink
-from flowtrace.values.encoder import Encoder, opaque_form
+from flowtrace.values.encoded import CutPart, Encoded, Shared, Sink
+from flowtrace.values.encoder import Encoder, cut_form, opaque_form
 from flowtrace.values.forms import TAG as TAG
 from flowtrace.values.forms import Labelled
 from flowtrace.values.json import (
     MAX_WORK,
     dumps,
     keys_of,
-    plain,
+    plain_within,
 )
 from flowtrace.values.redaction import NO_NAMES, Redactor, SecretNames
 from flowtrace.values.scrub import texts_in
@@ -44,15 +46,42 @@ def encode(
         limit: keep no more canonical bytes than this; None keeps all.
         work: units of work that the value may take; the rest of it is cut.
     """
-    data = plain(value, work) if redactor is None else None
-    if data is not None and not _has_tag(data) and not (secret.may_be_in(data) and _has_key(value, secret)):
-        return Encoded(data if limit is None or len(data) <= limit else None, hash_bytes(data, key), len(data))
-    del data
+    value = Labelled(name, value) if name and redactor is not None else value
+    return _encode(value, secret, redactor, key, limit, work)[0]
+
+
+def encode_items(
+    values: list[Any], *, secret: SecretNames, redactor: Redactor | None, name: str, work: int
+) -> tuple[Encoded, int]:
+    """Return an array of some values in its canonical form, and the units of work that are left.
+
+    Args:
+        values: anything.
+        secret: the names whose values are replaced by a marker.
+        redactor: the program's own function, which hides more values.
+        name: the name of each value, for the redactor.
+        work: units of work that they may take together; the rest is cut.
+    """
+    items: list[object] = values if redactor is None else [Labelled(name, value) for value in values]
+    return _encode(items, secret, redactor, None, None, work)
+
+
+def _encode(
+    value: object, secret: SecretNames, redactor: Redactor | None, key: bytes | None, limit: int | None, work: int
+) -> tuple[Encoded, int]:
+    found = plain_within(value, work) if redactor is None else None
+    if found is not None:
+        data, left = found
+        if not _has_tag(data) and not (secret.may_be_in(data) and _has_key(value, secret)):
+            kept = data if limit is None or len(data) <= limit else None
+            return Encoded(kept, hash_bytes(data, key), len(data)), left
+        del data
+    del found
     sink = Sink(key, limit)
     shared = Shared(work, secret)
     encoder = Encoder(secret, redactor, sink, shared)
     try:
-        encoder.run(Labelled(name, value) if name and redactor is not None else value)
+        encoder.run(value)
     except BaseException as error:  # for example out of memory: the class is all that is sure
         let_through(error)
         sink = Sink(key, limit)
@@ -60,7 +89,19 @@ def encode(
         encoded = sink.finish(("",), ())
     else:
         encoded = sink.finish(tuple(encoder.opaque), tuple(encoder.redacted), tuple(encoder.cut))
-    return encoded._replace(secrets=texts_in(shared.hidden, secret)) if shared.hidden else encoded
+    if shared.hidden:
+        encoded = encoded._replace(secrets=texts_in(shared.hidden, secret))
+    return encoded, shared.left
+
+
+def left_out(key: bytes | None = None) -> Encoded:
+    """Return the form of a value that is not encoded at all, since that would cost too much.
+
+    Args:
+        key: 32 bytes for keyed hashing.
+    """
+    data = cut_form("overhead", 0)
+    return Encoded(data, hash_bytes(data, key), len(data), ("",), cut=(CutPart("", "overhead", 0),))
 
 
 def _has_tag(data: bytes) -> bool:

@@ -45,9 +45,16 @@ def plain(value: object, limit: int = MAX_WORK) -> bytes | None:
         value: anything.
         limit: units of work that it may take: 1 for each atom and container.
     """
+    found = plain_within(value, limit)
+    return None if found is None else found[0]
+
+
+def plain_within(value: object, limit: int) -> tuple[bytes, int] | None:
+    """Do what `plain` does; return the units of work that are left, too."""
     try:
-        data = dumps(value, None, _CANONICAL) if is_plain(value, limit) else None
-        return None if data is not None and holds_odd_float(value, data) else data
+        left = _work_left(value, limit)
+        data = dumps(value, None, _CANONICAL) if left >= 0 else None
+        return None if data is None or holds_odd_float(value, data) else (data, left)
     except BaseException as error:
         let_through(error)
         return None
@@ -143,8 +150,8 @@ def holds_odd_float(tree: object, data: bytes) -> bool:
     return False
 
 
-def is_plain(value: object, limit: int) -> bool:
-    """Return True if a value has only exact JSON types, and takes no more than some units of work.
+def _work_left(value: object, limit: int) -> int:
+    """Return the units of work that are left of some after a value; -1 where it has not only exact JSON types.
 
     A container is looked at each time that it is met, without a copy of it.
     """
@@ -154,10 +161,10 @@ def is_plain(value: object, limit: int) -> bool:
         items = todo.pop()
         limit -= len(items)
         if limit < 0:
-            return False
+            return -1
         kinds = type_ids(items)
         if not kinds <= _JSON_TYPES:
-            return False
+            return -1
         if id(str) in kinds:
             limit -= work_of_texts(items)
         for item in items if kinds & CONTAINERS else ():
@@ -168,7 +175,7 @@ def is_plain(value: object, limit: int) -> bool:
                     limit -= len(item)
             elif type(item) is list or type(item) is tuple:
                 todo.append(item)
-    return limit >= 0
+    return max(limit, -1)
 
 
 def work_of_texts(items: Iterable[Any]) -> int:

@@ -1,0 +1,201 @@
+"""The governor of what values cost, with clocks of its own; and the values that it leaves out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+import flowtrace
+from flowtrace import validate
+from flowtrace.host import log
+from flowtrace.recording.governor import GRACE, Governor
+from flowtrace.recording.node import Node, Policy
+from flowtrace.recording.process import global_recorder
+from flowtrace.settings.config import TraceConfig
+from flowtrace.values.digest import hash_bytes
+from tests.programs import run_program
+
+SECOND = 1_000_000_000
+MARK = {"$py": "cut", "count": 0, "reason": "overhead"}
+
+
+@dataclass
+class Row:
+    id: int
+
+
+class Clocks:
+    """Both clocks of a governor; a value takes `cost` of both."""
+
+    def __init__(self, share=0.1):
+        self.wall = self.work = 0
+        self.governor = Governor(share, lambda: self.wall, lambda: self.work)
+
+    def value(self, node, cost, pause=0):
+        """Encode a value after a pause; return True if it was recorded."""
+        self.wall += pause
+        begun = self.governor.begin(node)
+        if begun < 0:
+            return False
+        self.wall += cost
+        self.work += cost
+        self.governor.end(node, begun)
+        return True
+
+
+def node(name):
+    return Node("c", name, f"c.{name}")
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    found = []
+    log.forget()
+    monkeypatch.setattr(log, "warn", lambda event, **fields: found.append((event, fields)))
+    return found
+
+
+def test_nothing_is_left_out_in_the_first_second_of_values(warnings):
+    clocks, one = Clocks(), node("one")
+    assert all(clocks.value(one, GRACE // 10) for _ in range(10))
+    assert warnings == []
+
+
+def test_the_costliest_nodes_are_left_out_until_it_falls(warnings):
+    clocks, cheap, costly = Clocks(), node("cheap"), node("costly")
+    while clocks.value(costly, SECOND // 100):
+        assert clocks.value(cheap, 1000)
+    assert clocks.value(cheap, 1000)
+    assert not clocks.value(costly, SECOND // 100)
+    assert not clocks.value(costly, SECOND // 100, pause=SECOND // 10)
+    assert clocks.value(costly, SECOND // 100, pause=SECOND)
+    assert warnings == [
+        (
+            "recording the values of a node takes too much of the time: for now they are left out",
+            {"node": "c.costly", "limit": 0.1, "count": 1},
+        )
+    ]
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
+def test_values_take_no_more_than_their_share(share, warnings):
+    clocks, nodes = Clocks(share), [node(str(number)) for number in range(5)]
+    for number in range(20_000):
+        clocks.value(nodes[number % 5], 2_000_000, pause=1_000_000)
+    assert GRACE < clocks.work <= GRACE + share * clocks.wall + 10_000_000
+
+
+def test_values_that_take_less_than_their_share_are_all_recorded(warnings):
+    clocks, one = Clocks(), node("one")
+    assert all(clocks.value(one, 1_000_000, pause=10_000_000) for _ in range(5000))
+    assert warnings == []
+
+
+def test_the_setting():
+    assert TraceConfig().max_overhead == 0.1
+    assert TraceConfig.from_env({"FLOWTRACE_MAX_OVERHEAD": "off"}).max_overhead == 0
+    assert TraceConfig.from_env({"FLOWTRACE_MAX_OVERHEAD": "0.25"}).max_overhead == 0.25
+    assert Policy(TraceConfig(max_overhead=0)).governor is None
+    with pytest.raises(flowtrace.ConfigError, match="it takes a number from 0 to 1; 0 or off for no limit"):
+        TraceConfig(max_overhead=2)
+
+
+@flowtrace.traced_node(component="c")
+def same(value):
+    return value
+
+
+@flowtrace.traced_node(component="c")
+def each(values):
+    yield from values
+
+
+@flowtrace.traced_node(component="c")
+def fail(value):
+    raise ValueError("boom")
+
+
+class LeavesOut:
+    """A governor that leaves out all values from the given one on."""
+
+    def __init__(self, first):
+        self.first = first
+
+    def begin(self, _node):
+        self.first -= 1
+        return 0 if self.first >= 0 else -1
+
+    def end(self, _node, _begun):
+        pass
+
+
+def steps(path, call, first=0, **changes):
+    with flowtrace.override(mode="always", out_path=path, capture_inputs=True, capture_outputs=True, **changes):
+        global_recorder().policy.governor = LeavesOut(first)
+        call()
+    assert validate(path) == []
+    return json.loads(path.read_bytes())["steps"]
+
+
+def test_the_step_of_a_value_that_was_left_out(tmp_path):
+    (step,) = steps(tmp_path / "t.json", lambda: same(Row(1)))
+    digest = {"algorithm": "blake3", "value": hash_bytes(b'{"$py":"cut","count":0,"reason":"overhead"}')}
+    assert step["invocation_json"]["payload"] == step["output_json"] == MARK
+    assert step["input_hash"] == step["output_hash"] == digest
+    assert step["opaque"] == ["/invocation_json/payload", "/output_json"]
+    assert step["cut"] == [
+        {"path": path, "reason": "overhead", "count": 0} for path in ("/invocation_json/payload", "/output_json")
+    ]
+    (step,) = steps(tmp_path / "u.json", lambda: same(1))  # the fast path never asks
+    assert step["output_json"] == 1
+
+
+def test_the_error_of_a_step_is_recorded_all_the_same(tmp_path):
+    def call():
+        with pytest.raises(ValueError, match="boom"):
+            fail(Row(1))
+
+    (step,) = steps(tmp_path / "t.json", call)
+    assert (step["error"]["message"], step["cut"][0]["reason"]) == ("boom", "overhead")
+
+
+def test_a_generator_goes_on_without_its_items(tmp_path):
+    rows = [Row(number) for number in range(9)]
+    (step,) = steps(tmp_path / "t.json", lambda: list(each(rows)), first=4)
+    row = {"$py": "dataclass", "class": f"{__name__}:Row"}
+    items = [row | {"fields": {"id": number}} for number in range(3)]
+    assert step["output_json"]["items"][:-1] == items
+    assert step["output_json"]["items"][-1] == MARK | {"count": 3}
+    assert step["output_json"]["returned"] is None
+    assert step["cut"] == [{"path": "/output_json/items/3", "reason": "overhead", "count": 3}]
+
+
+def test_the_items_of_a_generator_are_one_value(tmp_path):
+    (step,) = steps(tmp_path / "t.json", lambda: list(each(range(5000))), first=99, max_value_work=1000)
+    assert step["output_json"]["items"] == [*range(1000), MARK | {"count": 1000, "reason": "work"}]
+    assert step["cut"] == [{"path": "/output_json/items/1000", "reason": "work", "count": 1000}]
+
+
+def test_a_busy_program_with_costly_values_is_warned_once(tmp_path):
+    program = """
+    from dataclasses import dataclass
+    import time, flowtrace
+
+    @dataclass
+    class Row:
+        id: int
+
+    @flowtrace.traced_node(component="c")
+    def size(rows):
+        return len(rows)
+
+    rows = [Row(number) for number in range(9000)]
+    end = time.process_time() + 4
+    while time.process_time() < end:
+        size(rows)
+    """
+    done = run_program(tmp_path, program, FLOWTRACE_MODE="on")
+    assert done.stderr.count("takes too much of the time") == 1
+    assert "c.size" in done.stderr
