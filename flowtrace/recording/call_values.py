@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from flowtrace.calls.core import StreamBase
 from flowtrace.recording.node import Node, Policy, bind
 from flowtrace.values.digest import Hasher
-from flowtrace.values.encode import encode, encode_items, left_out
+from flowtrace.values.encode import encode, encode_items
 from flowtrace.values.encoded import CutPart, Encoded
 from flowtrace.values.encoder import cut_form
 from flowtrace.values.forms import Unprinted
@@ -49,7 +49,14 @@ def snapshot_with_defaults(
 
 def encode_call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool, policy: Policy) -> Encoded:
     """Return the canonical form of a call's parameters, of which no snapshot can be taken."""
-    return _encode_now(bind(node, args, kwargs, bound), node, policy, policy.captures_input(node))
+    governor = policy.governor
+    begun = 0 if governor is None else governor.begin(node)
+    if begun < 0:
+        return policy.left_out
+    encoded = _encode(bind(node, args, kwargs, bound), node, policy, policy.captures_input(node))
+    if governor is not None:
+        governor.end(node, begun)
+    return encoded
 
 
 def snapshot_payload(node: Node, payload: object, policy: Policy) -> Snapshot:
@@ -120,13 +127,12 @@ def of_native_call(snapshot: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str
 def _encode_now(value: object, node: Node, policy: Policy, keep: bool, name: str = "") -> Encoded:
     """Do what `_encode` does while the program waits; leave the value out where that costs too much."""
     governor = policy.governor
-    if governor is None:
-        return _encode(value, node, policy, keep, name)
-    begun = governor.begin(node)
+    begun = 0 if governor is None else governor.begin(node)
     if begun < 0:
-        return left_out(policy.key)
+        return policy.left_out
     encoded = _encode(value, node, policy, keep, name)
-    governor.end(node, begun)
+    if governor is not None:
+        governor.end(node, begun)
     return encoded
 
 

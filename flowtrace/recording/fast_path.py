@@ -18,6 +18,7 @@ from flowtrace.host.system import time
 from flowtrace.recording import hot_path
 from flowtrace.recording.call_values import NativeStream, of_native_call, snapshot_call, snapshot_output
 from flowtrace.recording.current import CURRENT
+from flowtrace.recording.node import Policy
 from flowtrace.recording.process import global_recorder, open_run, report_fault
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import STATE
@@ -104,19 +105,33 @@ def _run_guarded(doing: str, function: Callable[..., Any], *args: Any) -> Any:
 
 def _slow_input(step: Step, call: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
     """Take arguments that are not plain, or not small."""
-    policy = global_recorder().policy
-    if policy.processor is None:
-        step.input = snapshot_call(step.node, *call, step.bound, policy)
-    else:
+    policy = (STATE.recorder or global_recorder()).policy
+    if policy.processor is not None:
         step.input = policy.processor.snapshot(step.node, *call, step.bound)
+    elif _is_left_out(step, policy):
+        step.input = policy.left_out
+        step.held = _HEAD + policy.left_out.size
+        return
+    else:
+        step.input = snapshot_call(step.node, *call, step.bound, policy)
     step.held = _HEAD + step.size()
 
 
 def _slow_output(step: Step, output: object) -> None:
     """Take a result that is not plain, or not small."""
+    policy = (STATE.recorder or global_recorder()).policy
+    if _is_left_out(step, policy):
+        step.output = policy.left_out
+        step.held += policy.left_out.size
+        return
     step.held -= step.size()
-    step.output = snapshot_output(step.node, output, global_recorder().policy)
+    step.output = snapshot_output(step.node, output, policy)
     step.held += step.size()
+
+
+def _is_left_out(step: Step, policy: Policy) -> bool:
+    """Return True if the values of a step's node are left out for now: then none is even looked at."""
+    return policy.governor is not None and policy.governor.begin(step.node) < 0
 
 
 def _hash_items(step: Step, items: list[Any]) -> None:

@@ -17,6 +17,7 @@ from flowtrace.recording.plugin import NodeEntry, StepProcessor
 from flowtrace.settings.config import TraceConfig, TraceContext
 from flowtrace.trace.model import Code
 from flowtrace.values.digest import derive_key
+from flowtrace.values.encode import left_out
 from flowtrace.values.redaction import SecretNames, secret_names
 from flowtrace.values.scrub import without_lookalikes
 
@@ -90,6 +91,7 @@ class Policy:
         max_value_bytes: a larger value is encoded at once.
         max_value_work: units of work that a value may take; the rest of it is cut.
         governor: leaves out values while they cost too much, or None.
+        left_out: stands for a value that was left out.
         buffer_bytes: no more bytes than these are kept of one captured value.
         capture_inputs: keep payloads.
         capture_outputs: keep results.
@@ -100,7 +102,7 @@ class Policy:
 
     __slots__ = (
         *("_redact", "_secret", "buffer_bytes", "capture_inputs", "capture_outputs", "key"),
-        *("max_value_bytes", "governor", "max_value_work", "processor", "redactor"),
+        *("max_value_bytes", "governor", "left_out", "max_value_work", "processor", "redactor"),
     )
 
     def __init__(self, config: TraceConfig) -> None:
@@ -111,6 +113,7 @@ class Policy:
         self.capture_inputs = config.capture_inputs
         self.capture_outputs = config.capture_outputs
         self.key = None if config.hash_key is None else derive_key(config.hash_key)
+        self.left_out = left_out(self.key)
         self.redactor = config.redactor
         self._redact = config.redact
         self._secret = secret_names(config.redact)
