@@ -214,7 +214,8 @@ FORMS = [
         {"$py": "datetime", "fold": 1, "value": "2026-10-25T02:30:00", "zone": "Europe/Paris"},
     ),
     (timedelta(hours=1), {"$py": "timedelta", "days": 0, "microseconds": 0, "seconds": 3600}),
-    (pathlib.PurePosixPath("a/b"), {"$py": "path", "flavour": "posix", "value": "a/b"}),
+    (pathlib.PosixPath("a/b"), {"$py": "path", "flavour": "posix", "value": "a/b"}),
+    (pathlib.PurePosixPath("a/b"), {"$py": "path", "flavour": "posix", "pure": True, "value": "a/b"}),
     ({3, 1, 2}, {"$py": "set", "items": [1, 2, 3]}),
     ({"a", 1, (1,), b"x"}, {"$py": "set", "items": ["a", 1, [1], {"$py": "bytes", "base64": "eA=="}]}),
     (

@@ -243,6 +243,7 @@ class _Replayer:
     def _replay(self, step: Step, result: StepReplay) -> None:
         payload = captured_input(step, self._folder)
         self._recorder.activate()
+        self._rebuilder.unsure_arrays = 0
         call = self._call(self._resolver.target(step.code), payload, step)
         bound = partial(self._bound(call.target), *call.args, **call.kwargs)
         algorithm = step.input_hash.algorithm
@@ -254,7 +255,15 @@ class _Replayer:
             done = self._recorder.call(call.target.node, bound, algorithm, items)
         if self._stubs is not None and self._stubs.problems:
             raise NoAnswerError(self._stubs.problems[0])
+        unsure = self._rebuilder.unsure_arrays
         self._judge(call, step, done, result)
+        if unsure and not result.is_as_recorded:
+            were = (
+                "was a list or a tuple: it was rebuilt as a list"
+                if unsure == 1
+                else "were lists or tuples: they were rebuilt as lists"
+            )
+            result.notes.append(f"no annotation says if {unsure} array{'s' * (unsure > 1)} {were}")
         if self._to_test is None or self._to_test[0].step.error is None:
             self._to_test = (result, done)
         if done.error is not None and self.on_error is not None:
@@ -370,6 +379,8 @@ class _Replayer:
             result.output_json = done.shown(output)
             if output.opaque:
                 result.notes.append("opaque parts of the output were not compared")
+            if output.redacted and output.digest.algorithm == ALGORITHM:
+                result.notes.append("hidden parts of the output were not compared")
 
 
 def _is_plain(payload: dict[str, Any], input_hash: Hash) -> bool:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import decimal
+import fractions
+import pathlib
 import sys
 import types
 import typing
+import uuid
+import zoneinfo
 from collections import abc, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 from flowtrace.host.objects import class_name, direct_subclasses, inherits
+from flowtrace.host.system import datetime, re
 from flowtrace.values.forms import TAG
 
 _WRAPPERS: Final = frozenset(
@@ -28,6 +35,54 @@ ROWS: Final = (
 )
 _ENOUGH: Final = 20  # so many items of an array show whether it can be of a type
 Bindings = Mapping[Any, Any]
+_CONTAINERS: Final[dict[str, type]] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "deque": deque,
+    "dict": dict,
+}
+BASES: Final[dict[str, type]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "complex": complex,
+    "bytes": bytes,
+    "bytearray": bytearray,
+    "decimal": decimal.Decimal,
+    "fraction": fractions.Fraction,
+    "datetime": datetime.datetime,
+    "date": datetime.date,
+    "time": datetime.time,
+    "timedelta": datetime.timedelta,
+}
+"""The classes of values that are no containers and may have subclasses, by kind."""
+_FINAL_CLASSES: Final[dict[str, type]] = {
+    "memoryview": memoryview,
+    "namespace": SimpleNamespace,
+    "uuid": uuid.UUID,
+    "range": range,
+    "slice": slice,
+    "pattern": re.Pattern,
+    "ellipsis": types.EllipsisType,
+    "notimplemented": types.NotImplementedType,
+}
+_LIBRARY_KINDS: Final = {
+    "array": ("numpy", "ndarray"),
+    "numpy.dtype": ("numpy", "dtype"),
+    "pandas.timestamp": ("pandas", "Timestamp"),
+    "pandas.timedelta": ("pandas", "Timedelta"),
+    "pandas.frame": ("pandas", "DataFrame"),
+    "pandas.series": ("pandas", "Series"),
+    "pandas.index": ("pandas", "Index"),
+    "polars.frame": ("polars", "DataFrame"),
+    "polars.series": ("polars", "Series"),
+    "arrow.table": ("pyarrow", "Table"),
+    "arrow.batch": ("pyarrow", "RecordBatch"),
+    "arrow.array": ("pyarrow", "Array"),
+    "arrow.chunked": ("pyarrow", "ChunkedArray"),
+}
 
 
 class Shape(NamedTuple):
@@ -131,6 +186,14 @@ def fitting_member(content: Any, hint: Any) -> Any:
     return next((member for member in found if _fits(content, member)), Any)
 
 
+def is_sure_of_tuples(content: list[Any], hint: Any) -> bool:
+    """Return True if an annotation says whether an array was a tuple or a list: in JSON both are the same."""
+    found = members(hint)
+    fitting = found if len(found) == 1 else [member for member in found if _fits(content, member)]
+    origins = {shape(member).origin for member in fitting}
+    return origins == {tuple} or (bool(origins) and origins <= {list, abc.MutableSequence})
+
+
 def _fits(content: Any, hint: Any) -> bool:
     origin, arguments = shape(hint)
     if len(members(hint)) > 1:
@@ -142,11 +205,78 @@ def _fits(content: Any, hint: Any) -> bool:
     if not isinstance(content, dict):
         return _scalar_fits(content, origin, arguments)
     if TAG in content:
-        is_float = content[TAG] == "float" and "class" not in content
-        return origin is float if is_float else class_below(origin, content.get("class")) is not None
+        return _tag_fits(content, origin, arguments)
+    return _mapping_fits(content, origin, arguments)
+
+
+def _mapping_fits(content: dict[str, Any], origin: Any, arguments: tuple[Any, ...]) -> bool:
     if is_typed_dict(origin):
         return bool(origin.__required_keys__ <= content.keys() <= origin.__required_keys__ | origin.__optional_keys__)
-    return origin in MAPPINGS
+    if origin not in MAPPINGS:
+        return False
+    return len(arguments) != 2 or _all_fit(content.values(), arguments[1])
+
+
+def _tag_fits(content: dict[str, Any], origin: Any, arguments: tuple[Any, ...]) -> bool:
+    kind = content[TAG]
+    if origin is typing.Literal:
+        return any(class_name(type(value)) == content.get("class") for value in arguments)
+    if kind == "type":
+        return origin is type
+    cls = class_of_tag(content)
+    if cls is None or cls not in _CONTAINERS.values():
+        return class_below(origin, content.get("class")) is not None or (cls is not None and _is_a(cls, origin))
+    if not takes_items_of(origin, cls) and class_below(origin, content.get("class")) is None:
+        return False
+    items = content.get("items")
+    if not isinstance(items, list) or not arguments or not all(isinstance(item, list) for item in items if cls is dict):
+        return True
+    if cls is dict:
+        values = arguments[1] if len(arguments) == 2 else int  # of a Counter
+        return _all_fit((item[0] for item in items), arguments[0]) and _all_fit((item[1] for item in items), values)
+    return cls is tuple or _all_fit(items, arguments[0])
+
+
+def _all_fit(items: Iterable[Any], hint: Any) -> bool:
+    return all(_fits(item, hint) for item in islice(items, _ENOUGH))
+
+
+def class_of_tag(content: Mapping[str, Any]) -> type | None:
+    """Return the class that a tagged form makes by its kind, of its loaded library; None where only its name is known.
+
+    Args:
+        content: the tagged form; a subclass that it names is not looked for.
+    """
+    kind = content[TAG]
+    if kind == "path":
+        return path_class(content)
+    if kind in _LIBRARY_KINDS:
+        library, name = _LIBRARY_KINDS[kind]
+        found = getattr(sys.modules.get(library), name, None)
+        return found if isinstance(found, type) else None
+    if kind == "numpy.scalar":
+        numpy = sys.modules.get("numpy")
+        scalar: type | None = None if numpy is None else numpy.dtype(content["dtype"]).type
+        return scalar
+    if kind == "zone":
+        return zoneinfo.ZoneInfo if "zone" in content else datetime.timezone
+    return (_CONTAINERS | BASES | _FINAL_CLASSES).get(kind)
+
+
+def path_class(content: Mapping[str, Any]) -> type[pathlib.PurePath]:
+    """Return the class of a path: a concrete one can only be of the system's own kind."""
+    pure: type[pathlib.PurePath] = pathlib.PurePosixPath
+    if content["flavour"] == "windows":
+        pure = pathlib.PureWindowsPath
+    own = type(pathlib.Path())
+    return own if not content.get("pure") and inherits(own, pure) else pure
+
+
+def _is_a(cls: type, origin: Any) -> bool:
+    try:
+        return issubclass(cls, origin)
+    except TypeError:  # it is no class, or a protocol that can't be looked at
+        return False
 
 
 def _array_fits(content: list[Any], origin: Any, arguments: tuple[Any, ...]) -> bool:
@@ -155,7 +285,7 @@ def _array_fits(content: list[Any], origin: Any, arguments: tuple[Any, ...]) -> 
         return len(content) == len(arguments) and all(_fits(item, hint) for item, hint in pairs)
     if origin is not tuple and origin not in ROWS:
         return False
-    return not arguments or all(_fits(item, arguments[0]) for item in content[:_ENOUGH])
+    return not arguments or _all_fit(content, arguments[0])
 
 
 def _scalar_fits(content: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
@@ -163,7 +293,9 @@ def _scalar_fits(content: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
         return origin is None or origin is type(None)
     if not isinstance(origin, type):
         return content in arguments  # of a Literal
-    return type(content) is origin or (origin is float and type(content) is int)
+    if origin in (bool, int, float, str):
+        return type(content) is origin or (origin is float and type(content) is int)
+    return _is_a(type(content), origin)
 
 
 def class_below(origin: Any, name: Any) -> type | None:
@@ -186,4 +318,4 @@ def takes_items_of(origin: Any, base: type) -> bool:
     """Return True if an annotation's class may be a container's, so that its arguments are the types of the items."""
     if not isinstance(origin, type):
         return False
-    return inherits(base, origin) or inherits(origin, base) or origin in (*ROWS, *MAPPINGS)
+    return inherits(base, origin) or inherits(origin, base) or (origin in (*ROWS, *MAPPINGS) and _is_a(base, origin))

@@ -15,7 +15,7 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -32,6 +32,11 @@ ADDRESSES: Final = (
     *(ipaddress.IPv6Network, ipaddress.IPv4Interface, ipaddress.IPv6Interface),
 )
 Describe = Callable[[Any, type], Form]
+_T = TypeVar("_T")
+
+
+class _Some(Generic[_T]):
+    """Any generic class: the aliases of all have one type."""
 
 
 def _with_class(kind: str, value: object, fields: dict[str, object], base: type) -> Tag:
@@ -202,9 +207,9 @@ def _timezone(value: datetime.tzinfo, cls: type) -> Form:
 
 
 def _path(value: PurePath, cls: type) -> Form:
-    windows = inherits(cls, PureWindowsPath)
-    flavour = "windows" if windows else "posix"
-    return Tag("path", [("flavour", flavour), ("value", PurePath.__str__(value))])
+    flavour = "windows" if inherits(cls, PureWindowsPath) else "posix"
+    pure = [] if inherits(cls, Path) else [("pure", True)]
+    return Tag("path", [("flavour", flavour), *pure, ("value", PurePath.__str__(value))])
 
 
 def _namespace(value: SimpleNamespace, cls: type) -> Form:
@@ -233,6 +238,15 @@ def _bounds(value: Any, cls: type) -> Form:
     return Tag(cls.__name__, [("start", value.start), ("step", value.step), ("stop", value.stop)])
 
 
+def _alias(value: Any, cls: type) -> Form:
+    """A generic class of the program with types in its brackets, which its instances keep as ``__orig_class__``."""
+    parts = instance_dict(value)
+    origin = parts["__origin__"]
+    if not inherits(origin, Generic):
+        return Opaque(class_name(cls))
+    return Tag("alias", [("arguments", list(parts["__args__"])), ("class", class_name(origin))])
+
+
 _CONTEXT: Final = frozenset({"obj"})  # of an AttributeError: the object that lacks it, which may be any
 _EXACT_TYPES: Final[dict[type, Describe]] = {
     memoryview: _memoryview,
@@ -242,6 +256,7 @@ _EXACT_TYPES: Final[dict[type, Describe]] = {
     re.Pattern: lambda value, _: Tag("pattern", [("flags", value.flags), ("pattern", value.pattern)]),
     FunctionType: _function,
     BuiltinFunctionType: _function,
+    type(_Some[int]): _alias,
     ModuleType: lambda value, _: Tag("module", [("name", value.__name__)]),
     type(...): lambda *_: Tag("ellipsis"),
     type(NotImplemented): lambda *_: Tag("notimplemented"),

@@ -48,7 +48,7 @@ def _enum(value: object, cls: type) -> Form:
     return Tag("enum", fields)
 
 
-def _record(kind: str, value: object, fields: dict[str, Any], more: dict[str, Any]) -> Form:
+def _record(kind: str, value: object, fields: dict[str, Any], more: dict[str, Any]) -> Tag:
     """Tag a record with its fields, and with everything else in which two of them may differ.
 
     Args:
@@ -144,13 +144,15 @@ def _pydantic(_value: object, _cls: type) -> Describe:
 
 
 def _describe_pydantic(value: object, cls: type) -> Form:
-    inner = stored(value, ("__pydantic_extra__", "__pydantic_private__"))
-    extra, private = inner.values()
+    inner = stored(value, ("__pydantic_extra__", "__pydantic_private__", "__pydantic_fields_set__"))
+    extra, private, were_set = inner.values()
     fields = dict(instance_dict(value)) | (extra if type(extra) is dict else {})
     definitions = class_attribute(cls, "__pydantic_fields__")  # model_fields before pydantic 2.10
     definitions = class_attribute(cls, "model_fields") if definitions is MISSING else definitions
     shown = {name: _attribute(item, "repr") for name, item in definitions.items()} if type(definitions) is dict else {}
-    return _record("pydantic", value, _printed(fields, _left_out(shown)), private if type(private) is dict else {})
+    form = _record("pydantic", value, _printed(fields, _left_out(shown)), private if type(private) is dict else {})
+    unset = sorted(fields.keys() - were_set) if type(were_set) is set and type_ids(fields) <= _STR else []
+    return Tag(form.kind, [*form.fields, ("unset", unset)]) if unset else form
 
 
 _PLANS: Final[dict[str, Callable[[object, type], Describe]]] = {

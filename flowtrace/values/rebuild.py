@@ -14,27 +14,31 @@ import types
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice, repeat
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Generic, Literal
 
 from flowtrace.errors import RebuildError
 from flowtrace.host.objects import class_name, inherits, mro
 from flowtrace.values import codecs
 from flowtrace.values.annotations import (
+    BASES,
     MAPPINGS,
     ROWS,
     Bindings,
     class_below,
     fitting_member,
     hints_of,
+    is_sure_of_tuples,
     is_typed_dict,
     members,
     shape,
     substitute,
     takes_items_of,
 )
+from flowtrace.values.encode import canonical_bytes
 from flowtrace.values.forms import TAG
-from flowtrace.values.rebuild_builtin import BASES, STANDARD, path
-from flowtrace.values.rebuild_records import MAKERS, enum_member, is_of_kind, restore_private, set_attributes
+from flowtrace.values.json import loads
+from flowtrace.values.rebuild_builtin import STANDARD
+from flowtrace.values.rebuild_records import MAKERS, enum_member, is_of_kind, restore_inner, set_attributes
 
 FindClass = Callable[[str], type | None]
 _DICTS: Final = {
@@ -83,9 +87,13 @@ class Rebuilder:
 
     Args:
         find_class: returns the class with a name ``module:qualname`` if it may be used, else None.
+
+    Attributes:
+        unsure_arrays: how many arrays were rebuilt whose annotation does not say if they were lists or tuples.
     """
 
     def __init__(self, find_class: FindClass = _no_class) -> None:
+        self.unsure_arrays = 0
         self._find_class = find_class
         self._hints: dict[int, tuple[type, dict[str, Any]]] = {}
 
@@ -122,6 +130,7 @@ class Rebuilder:
         return {key: self._inside(key, item, inner) for key, item in content.items()}
 
     def _array(self, content: list[Any], hint: Any) -> Any:
+        self.unsure_arrays += not is_sure_of_tuples(content, hint)
         hint = fitting_member(content, hint)
         origin, arguments = shape(hint)
         items = self._items(content, origin, arguments)
@@ -142,7 +151,10 @@ class Rebuilder:
 
     def _frozen(self, token: object, content: Any, hint: Any = Any) -> Any:
         """Return a set item or a key, which must be hashable: an array was a tuple there."""
-        return _hashable(self._inside(token, content, hint))
+        unsure = self.unsure_arrays
+        found = _hashable(self._inside(token, content, hint))
+        self.unsure_arrays = unsure
+        return found
 
     # --- tagged forms
 
@@ -171,6 +183,9 @@ class Rebuilder:
             raise RebuildError("it does not name its class")
         for member in members(hint):
             origin, arguments = shape(member)
+            if origin is Literal:  # of enum members
+                origin = next((type(value) for value in arguments if class_name(type(value)) == name), Any)
+                arguments = ()
             found = class_below(origin, name)
             if found is not None and inherits(found, base):
                 return found, dict(zip(_parameters(found), arguments, strict=False))
@@ -216,14 +231,17 @@ class Rebuilder:
         value = STANDARD[kind](content | {name: self._inside(name, item, Any) for name, item in inner.items()})
         return self._subclass_of(content, hint, BASES[kind], value) if kind in BASES else value
 
-    def _path(self, content: dict[str, Any], hint: Any) -> Any:
-        wanted = [shape(member).origin for member in members(hint)]
-        return path(content, next((cls for cls in wanted if isinstance(cls, type) and cls is not type(None)), None))
+    def _member(self, content: dict[str, Any], hint: Any, base: type) -> Any:
+        """Return the annotation's member that a container fits, or else the first one that may be a container's."""
+        found = fitting_member(content, hint)
+        if found is not Any and takes_items_of(shape(found).origin, base):
+            return found
+        return next((member for member in members(hint) if takes_items_of(shape(member).origin, base)), Any)
 
     def _collection(self, content: dict[str, Any], hint: Any) -> Any:
         """A set, a frozenset, a deque, or a list or tuple of a subclass."""
         base = _CONTAINERS[content[TAG]]
-        hint = next((member for member in members(hint) if takes_items_of(shape(member).origin, base)), Any)
+        hint = self._member(content, hint, base)
         origin, arguments = shape(hint)
         if base in (set, frozenset):
             inner = arguments[0] if arguments else Any
@@ -234,7 +252,7 @@ class Rebuilder:
         return self._subclass_of(content, hint, base, values)
 
     def _dict(self, content: dict[str, Any], hint: Any) -> Any:
-        hint = next((member for member in members(hint) if takes_items_of(shape(member).origin, dict)), Any)
+        hint = self._member(content, hint, dict)
         _, arguments = shape(hint)
         keys, values = arguments if len(arguments) == 2 else (Any, Any)
         pairs = {
@@ -274,11 +292,32 @@ class Rebuilder:
         kind = content[TAG]
         fields = self._named(content["fields"], self._fields_of(cls, bindings))
         made = MAKERS[kind](cls, fields, content["fields"].keys() - fields.keys())
-        if kind == "pydantic" and "state" in content:
-            restore_private(made, self._named(content["state"], {}))
-        else:
-            self._restore(made, content)
+        if kind == "pydantic":
+            restore_inner(
+                made, content.get("unset", ()), self._named(content["state"], {}) if "state" in content else None
+            )
+            return made
+        state = dict(content.get("state", {}))
+        alias = state.pop("__orig_class__", None)
+        set_attributes(made, self._named(state, {}))
+        if alias is not None and (generic := self._alias(alias, cls, hint)) is not None:
+            set_attributes(made, {"__orig_class__": generic})
         return made
+
+    def _alias(self, content: Any, cls: type, hint: Any) -> Any:
+        """Return the alias by which a generic class was called, as ``Box[int]``; None where it is not known.
+
+        It is the annotation, or has types in its brackets that any trace may name. A value without it has another hash.
+        """
+        for member in members(hint):
+            if shape(member).origin is cls and loads(canonical_bytes(member)) == content:
+                return member
+        try:
+            arguments = tuple(self._type(item, Any) for item in content["arguments"])
+        except (KeyError, TypeError, RebuildError):
+            return None
+        generic, base = vars(Generic), next((item for item in mro(cls) if "__class_getitem__" in vars(item)), None)
+        return generic["__class_getitem__"].__get__(None, cls)(arguments) if base is Generic else None
 
     def _enum(self, content: dict[str, Any], hint: Any) -> Any:
         cls, _ = self._record_class(content, hint)
@@ -329,7 +368,6 @@ class Rebuilder:
         "dict": _dict,
         "namedtuple": _namedtuple,
         "enum": _enum,
-        "path": _path,
         "namespace": _namespace,
         "exception": _exception,
         "type": _type,
@@ -356,6 +394,7 @@ _IMPOSSIBLE: Final = {
     "opaque": "its content was not recorded: it is opaque",
     "cut": "its content was not recorded: it was cut",
     "cycle": "it holds itself, which can't be rebuilt",
+    "alias": "it is an annotation, and a trace must not choose what stands in it",
     "function": "it is a function, and a trace must not choose which one is called",
     "module": "it is a module, and a trace must not choose which one is used",
     "generator": "it is a generator, which can't be rebuilt",

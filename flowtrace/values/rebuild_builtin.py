@@ -10,7 +10,6 @@ import base64
 import decimal
 import fractions
 import math
-import pathlib
 import sys
 import uuid
 import zoneinfo
@@ -19,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 from flowtrace.host.objects import class_name
 from flowtrace.host.system import datetime, re
+from flowtrace.values.annotations import path_class
 from flowtrace.values.forms_builtin import ADDRESSES
 
 T = TypeVar("T")
@@ -131,6 +131,7 @@ STANDARD: Final[dict[str, Callable[[Members], Any]]] = {
     "decimal": lambda members: decimal.Decimal(_exact(members["value"], str)),
     "fraction": lambda members: fractions.Fraction(*(_exact(members[n], int) for n in ("numerator", "denominator"))),
     "uuid": lambda members: uuid.UUID(members["value"]),
+    "path": lambda members: path_class(members)(_exact(members["value"], str)),
     "ip": lambda members: _ADDRESSES[members["class"]](_exact(members["value"], str)),
     "range": lambda members: range(members["start"], members["stop"], members["step"]),
     "slice": lambda members: slice(members["start"], members["stop"], members["step"]),
@@ -155,34 +156,3 @@ STANDARD: Final[dict[str, Callable[[Members], Any]]] = {
     "pandas.nat": lambda _: _library("pandas").NaT,
 }
 """Functions that make a value, by kind, for the kinds that are no containers."""
-
-BASES: Final[dict[str, type]] = {
-    "str": str,
-    "int": int,
-    "float": float,
-    "complex": complex,
-    "bytes": bytes,
-    "bytearray": bytearray,
-    "decimal": decimal.Decimal,
-    "fraction": fractions.Fraction,
-    "datetime": datetime.datetime,
-    "date": datetime.date,
-    "time": datetime.time,
-    "timedelta": datetime.timedelta,
-}
-"""The classes, by kind, that may have subclasses."""
-
-
-def path(members: Members, wanted: Any) -> pathlib.PurePath:
-    """Return a path: a pure one where the annotation names that or the path is of another system, else a concrete one.
-
-    Args:
-        members: flavour and text.
-        wanted: the annotation's class, or anything else.
-    """
-    windows = {"windows": True, "posix": False}[members["flavour"]]
-    pure: type[pathlib.PurePath] = pathlib.PureWindowsPath if windows else pathlib.PurePosixPath
-    is_pure = isinstance(wanted, type) and issubclass(wanted, pathlib.PurePath) and not issubclass(wanted, pathlib.Path)
-    if is_pure or windows != issubclass(type(pathlib.Path()), pathlib.PureWindowsPath):
-        return pure(_exact(members["value"], str))
-    return pathlib.Path(_exact(members["value"], str))

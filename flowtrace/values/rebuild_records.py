@@ -7,7 +7,7 @@ that the instance reached later. A field that the class did not have then takes 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields as fields_of
 from typing import Any, Final
@@ -46,9 +46,8 @@ def _dataclass(cls: Any, fields: Fields, unset: Set[str]) -> Any:
     declared = {item.name: item for item in fields_of(cls)}
     _refuse_unknown(fields, declared)
     new = [item for name, item in declared.items() if name not in fields and name not in unset]
-    return _bare_instance(
-        cls, fields | {item.name: _default(item.name, item.default, item.default_factory) for item in new}
-    )
+    fields = fields | {item.name: _default(item.name, item.default, item.default_factory) for item in new}
+    return _bare_instance(cls, fields, declared)
 
 
 def _default(name: str, default: Any, factory: Any) -> Any:
@@ -63,7 +62,7 @@ def _attrs(cls: Any, fields: Fields, unset: Set[str]) -> Any:
     declared = {item.name: item for item in cls.__attrs_attrs__}
     _refuse_unknown(fields, declared)
     new = [item for name, item in declared.items() if name not in fields and name not in unset]
-    return _bare_instance(cls, fields | {item.name: _attrs_default(item.name, item.default) for item in new})
+    return _bare_instance(cls, fields | {item.name: _attrs_default(item.name, item.default) for item in new}, declared)
 
 
 def _attrs_default(name: str, default: Any) -> Any:
@@ -77,19 +76,15 @@ def _struct(cls: Any, fields: Fields, _unset: Set[str]) -> Any:
 
 def _pydantic(cls: Any, fields: Fields, _unset: Set[str]) -> Any:
     declared = cls.__pydantic_fields__
-    own = {name: value for name, value in fields.items() if name in declared}
     extra = {name: value for name, value in fields.items() if name not in declared}
     if extra and cls.model_config.get("extra") != "allow":
         _refuse_unknown(fields, declared)
-    set_by_caller = set(own)
-    for name, item in declared.items():
-        if name not in own:
-            own[name] = item.get_default(call_default_factory=True)
+    new = {name: item.get_default(call_default_factory=True) for name, item in declared.items() if name not in fields}
     instance: Any = cls.__new__(cls)
     instance.__setstate__(
         {
-            "__dict__": own,
-            "__pydantic_fields_set__": set_by_caller,
+            "__dict__": _in_order(fields | new, declared),
+            "__pydantic_fields_set__": set(fields),
             "__pydantic_extra__": extra if cls.model_config.get("extra") == "allow" else None,
             "__pydantic_private__": None,
         }
@@ -97,9 +92,16 @@ def _pydantic(cls: Any, fields: Fields, _unset: Set[str]) -> Any:
     return instance
 
 
-def restore_private(instance: Any, state: Fields) -> None:
-    """Restore the private attributes of a pydantic model."""
-    object.__setattr__(instance, "__pydantic_private__", state)
+def restore_inner(instance: Any, unset: Iterable[str], private: Fields | None) -> None:
+    """Restore what a pydantic model keeps beside its fields.
+
+    Args:
+        instance: the model.
+        unset: names of the fields that its maker did not set.
+        private: its private attributes; None for none.
+    """
+    instance.__pydantic_fields_set__.difference_update(unset)
+    object.__setattr__(instance, "__pydantic_private__", private)
 
 
 def _refuse_unknown(fields: Fields, declared: Any) -> None:
@@ -108,10 +110,15 @@ def _refuse_unknown(fields: Fields, declared: Any) -> None:
         raise ValueError(f"it has no field {gone[0]!r} any more")
 
 
-def _bare_instance(cls: type, fields: Fields) -> Any:
+def _bare_instance(cls: type, fields: Fields, declared: Iterable[str]) -> Any:
     instance: Any = object.__new__(cls)
-    set_attributes(instance, fields)
+    set_attributes(instance, _in_order(fields, declared))
     return instance
+
+
+def _in_order(fields: Fields, declared: Iterable[str]) -> Fields:
+    """Return fields in the order in which the class declares them, as its ``__init__`` sets them."""
+    return {name: fields[name] for name in declared if name in fields}
 
 
 MAKERS: Final[dict[str, Callable[[Any, Fields, Set[str]], Any]]] = {
