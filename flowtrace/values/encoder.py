@@ -275,6 +275,7 @@ class Encoder:
         elif all(_is_plain_key(key) for key, _ in pairs):
             self._enter(value, b"{", self._members(sorted(pairs, key=_first)), b"}")
         else:
+            self._shared.left -= FORM_WORK
             # the owner is the mapping, so that a cycle through it is found
             self._enter(value, _tagged_start("dict"), self._fields([("items", Pairs(pairs))]), b"}")
 

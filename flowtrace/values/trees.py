@@ -25,6 +25,7 @@ from flowtrace.values.forms import (
     WrittenAs,
 )
 from flowtrace.values.json import (
+    CONTAINERS,
     SCALARS,
     UNIT_OF_TEXT,
     Fragment,
@@ -128,6 +129,7 @@ class Trees:
     def _mapping(self, mapping: dict[Any, Any], depth: int) -> dict[str, Any]:
         """Return the tree of a mapping, which is a copy of the program's."""
         if type_ids(mapping) != _KEYS or TAG in mapping:
+            self.left -= FORM_WORK
             return self._tag(Tag("dict", [("items", Pairs(list(mapping.items())))]), depth)
         kinds = self._look(mapping.values())
         has_secrets = not self._shared.not_secret.issuperset(mapping) and not self._has_no_secrets(mapping)
@@ -160,6 +162,8 @@ class Trees:
 
     def _look(self, items: Any) -> set[int]:
         """Count the work of some values, without their parts; return the ids of their types."""
+        if len(items) > self.left - self._lowest:  # before any work is done
+            raise OddError
         kinds = type_ids(items)
         self.left -= len(items)
         if _STR in kinds:
@@ -177,6 +181,8 @@ class Trees:
         if above is not None:
             return {TAG: "cycle", "up": depth - above}
         if depth > self._deepest:
+            raise OddError
+        if id(kind) in CONTAINERS and len(value) > self.left - self._lowest:  # before it is copied
             raise OddError
         self._open[at] = depth
         if kind is dict:
