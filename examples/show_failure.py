@@ -7,20 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from flowtrace import Trace, TraceFileError, load_trace
-from flowtrace.trace.model import Step
-
-
-def origin_of_failure(trace: Trace) -> Step | None:
-    """Return the innermost step of the last failure: the callers that failed with it come after it."""
-    failed = [step for step in trace.steps if step.error is not None]
-    step = failed[-1] if failed else None
-    while step is not None and step.step_id is not None:
-        inner = [child for child in failed if child.parent_step_id == step.step_id]
-        if not inner:
-            break
-        step = inner[-1]
-    return step
+from flowtrace import TraceFileError, load_trace
 
 
 def main(path: str) -> int:
@@ -32,7 +19,7 @@ def main(path: str) -> int:
     except OSError as error:
         print(f"cannot read {path}: {error.strerror}", file=sys.stderr)
         return 1
-    step = origin_of_failure(trace)
+    step = trace.failed_step
     if step is None or step.error is None:
         print(f"no step failed in {path}")
         return 0

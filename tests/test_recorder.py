@@ -159,6 +159,7 @@ def test_a_whole_trace_with_fixed_clock_and_ids(tmp_path, monkeypatch):
             "pid": 4242,
             "host": "build-7",
             "python": "3.11.7",
+            "failed_step_id": "0000000000000002",
         },
         "dropped_steps": 0,
     }

@@ -261,6 +261,19 @@ def test_steps_lie_within_their_run():
     assert found(before, run=run("ok")) == [("outside-run", "/steps/0/started_at")]
 
 
+def test_the_failed_step_is_one_that_failed():
+    failed, well = step("a", error="m", step_id="0" * 15 + "1"), step("a", step_id="0" * 15 + "2")
+    at = "/run/failed_step_id"
+    for outcome, number, codes in [
+        ("failed", failed.get("step_id"), []),
+        ("failed", "x", ["id-form", "failed-step-unknown"]),
+        ("failed", "0" * 15 + "3", ["failed-step-unknown"]),
+        ("failed", well.get("step_id"), ["failed-step-ended-well"]),
+        ("recovered", failed.get("step_id"), ["failed-step-of-success"]),
+    ]:
+        assert found(failed, well, run=run(outcome) | {"failed_step_id": number}) == [(code, at) for code in codes]
+
+
 def test_a_run_has_an_outcome_an_id_and_times_in_order():
     odd = run("fine") | {"id": "1", "ended_at": "2026-11-23T00:00:00Z"}
     assert found(run=odd) == [

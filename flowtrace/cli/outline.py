@@ -1,13 +1,16 @@
-"""A trace as a tree of steps, and the step where its failure began; for any trace that can be read."""
+"""A trace as a tree of steps, for any trace that can be read."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowtrace.trace.model import Step, Trace
+
+OUTSIDE: Final = "outside any node"
+"""Stands for the name of the node that an error was raised in, where it was none."""
 
 
 class Entry(NamedTuple):
@@ -83,23 +86,16 @@ def _in_tree_order(
     return ordered
 
 
-def origin(entries: list[Entry]) -> Entry | None:
-    """Return the step where the last failure of a trace began: the innermost step that failed with it."""
-    failed = [entry for entry in entries if entry.state == "failed"]
-    if not failed:
-        return None
-    last_child: dict[str, Entry] = {}
-    for entry in failed:
-        if entry.parent is not None:
-            before = last_child.get(entry.parent.pointer)
-            if before is None or _finished(before) < _finished(entry):
-                last_child[entry.parent.pointer] = entry
-    entry = max(failed, key=_finished)
-    while entry.pointer in last_child:
-        entry = last_child[entry.pointer]
-    return entry
+def failed_entry(trace: Trace, entries: list[Entry]) -> Entry | None:
+    """Return the entry of the step where the failure of a trace began; if it was handled, of the last such one."""
+    from flowtrace.trace.likely_failure import likely_failed_step
+
+    failed = trace.failed_step
+    if trace.run is not None and trace.run.outcome == "recovered":
+        failed = likely_failed_step(trace.steps, trace.in_flight)
+    return next((entry for entry in entries if entry.step is failed), None) if failed is not None else None
 
 
-def _finished(entry: Entry) -> int:
-    """Return the rank of a step in the order in which steps finished, which is that of the file."""
-    return -1 if entry.number is None else entry.number
+def is_outside(step: Step) -> bool:
+    """Return True if a step stands for an error that was raised outside any node."""
+    return step.node_id == "unknown" and step.error is not None and step.error.code == "flow_error"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from flowtrace.cli.common import TRACE, Command, Line, TraceSource, json_option, print_result, printable, shortened
+from flowtrace.cli.outline import OUTSIDE, is_outside
 from flowtrace.cli.run import auto_option
 
 if TYPE_CHECKING:
@@ -131,12 +132,12 @@ def _lines(console: Console, report: ReplayReport, test: str | None) -> Iterator
 
     marks = _MARKS[console.encoding.lower().startswith("utf")]
     width = max((len(str(item.number)) for item in report.steps), default=1)
-    names = max((len(printable(item.step.node_id)) for item in report.steps), default=0)
+    names = max((len(_name(item)) for item in report.steps), default=0)
     for item in report.steps:
         skipped = item.outcome is ReplayOutcome.SKIPPED
         mark = marks[2] if skipped else marks[0] if item.is_as_recorded else marks[1]
         style = "yellow" if skipped else "green" if item.is_as_recorded else "bold red"
-        name = printable(item.step.node_id)
+        name = _name(item)
         yield [
             (f"{item.number:>{width}} ", "dim"),
             (f"{mark} ", style),
@@ -146,6 +147,10 @@ def _lines(console: Console, report: ReplayReport, test: str | None) -> Iterator
         ]
         yield from _details(item, " " * (width + 3), min(console.width, _VALUE_WIDTH))
     yield from _verdict(report, test)
+
+
+def _name(item: StepReplay) -> str:
+    return OUTSIDE if is_outside(item.step) else printable(item.step.node_id)
 
 
 def _reason(item: StepReplay) -> str:

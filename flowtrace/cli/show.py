@@ -23,7 +23,7 @@ from flowtrace.cli.common import (
     printable_lines,
     several,
 )
-from flowtrace.cli.outline import Entry, origin, outline
+from flowtrace.cli.outline import OUTSIDE, Entry, failed_entry, is_outside, outline
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,7 +85,7 @@ def command(full: bool, as_json: bool, trace: TraceSource) -> int:
     with collector_off():
         loaded = trace.load()
         entries = outline(loaded)
-        failed = origin(entries)
+        failed = failed_entry(loaded, entries)
         if as_json:
             _print_json(trace.name, loaded, entries, failed)
         else:
@@ -155,7 +155,7 @@ class _View:
         self.room = console.width if full else min(console.width, _VALUE_WIDTH)
         self.number_width = len(str(len(trace.steps)))
         self.several_threads = len({entry.step.thread for entry in entries}) > 1
-        names = [self.width(_short_name(entry.step.node_id)) + 3 * min(entry.depth, _DRAWN_LEVELS) for entry in entries]
+        names = [self.width(_step_name(entry.step)) + 3 * min(entry.depth, _DRAWN_LEVELS) for entry in entries]
         self.name_width = min(max(names, default=0), _NAME_WIDTH)
 
     def lines(self, name: str) -> Iterator[Line]:
@@ -204,13 +204,13 @@ class _View:
             yield from self._verdict(self.failed)
 
     def _verdict(self, failed: Entry) -> Iterator[Line]:
-        error = failed.step.error
-        assert error is not None
-        kind = _text(_details(error), "type")
-        message = self._message_lines(error.message)[0]
+        error, issues = failed.step.error, failed.step.validation_issues
+        kind = "" if error is None else _text(_details(error), "type")
+        reason = error.message if error is not None else issues[0].message if issues else "failed"
+        message = self._message_lines(reason)[0]
         number = "" if failed.number is None else f" #{failed.number}"
         text = f"{_short_name(kind)}: {message}" if kind else message
-        yield [(f"{self.marks.failed} {_short_name(failed.step.node_id)}{number}: {text}", "bold red")]
+        yield [(f"{self.marks.failed} {_step_name(failed.step)}{number}: {text}", "bold red")]
 
     # --- a step
 
@@ -221,7 +221,7 @@ class _View:
         guide = above
         if entry.depth:
             guide += self.marks.last if entry.is_last else self.marks.branch
-        name = _short_name(step.node_id)
+        name = _step_name(step)
         padding = " " * max(0, self.name_width - self.width(guide) - self.width(name))
         return [
             (f"{number:>{self.number_width}} ", "dim"),
@@ -340,6 +340,11 @@ class _View:
 def _short_name(text: str) -> str:
     """Return a name made `printable`, cut where it is longer than any real name."""
     return printable(text) if len(text) <= _NAME_LENGTH else printable(text[:_NAME_LENGTH]) + "..."
+
+
+def _step_name(step: Step) -> str:
+    """Return the name of a step's node; the step of an error outside any node has none."""
+    return OUTSIDE if is_outside(step) else _short_name(step.node_id)
 
 
 def _details(error: StepError) -> dict[str, Any]:

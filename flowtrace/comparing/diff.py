@@ -243,6 +243,7 @@ def _facts_of_run(trace: model.Trace) -> dict[str, str | None]:
         "digest": trace.pack.resolved_digest,
         "commit": trace.git_sha,
         "outcome": run.outcome if run is not None else None,
+        "failed step": trace.failed_step.node_id if trace.failed_step is not None else None,
         "python": run.python if run is not None else None,
         "flowtrace": trace.runner_version,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, NamedTuple
@@ -182,66 +183,30 @@ def frames(traceback: TracebackType | None) -> list[dict[str, Any]]:
     return [*islice(found, half), left_out, *found[-half:]]
 
 
-# --- the steps that an error came through
-
-_MOST_ERRORS: Final = 100  # errors that are on their way at the same time, in all threads and tasks
-_HOPS: Final = 20
+# --- where an error comes from
 
 
-class Passed(NamedTuple):
-    """The last step that an error came through.
-
-    Attributes:
-        run_id: of its run; "" for an outermost call without one.
-        expected: the error is part of its node's contract.
-    """
-
-    run_id: str
-    expected: bool
+def parts_of(error: BaseException) -> tuple[BaseException, ...]:
+    """Return the members of an exception group; none for any other error."""
+    found: tuple[BaseException, ...] = _parts_of(error) if is_a(error, BaseExceptionGroup) else ()
+    return found
 
 
-class _Noted(NamedTuple):
-    """An error on its way out: where it was raised, the head of its traceback when last seen, and its last step."""
-
-    mark: tuple[Any, ...]
-    head: int
-    passed: Passed
+def cause_of(error: BaseException) -> BaseException | None:
+    """Return the error that another one was raised from."""
+    cause: BaseException | None = _cause_of(error)
+    return cause
 
 
-class ErrorsPassed:
-    """The latest errors that came through steps."""
-
-    __slots__ = ("_noted",)
-
-    def __init__(self) -> None:
-        self._noted: dict[tuple[int, int], _Noted] = {}
-
-    def note(self, error: BaseException, run_id: str, expected: bool) -> None:
-        """Note that an error comes through a step of some run."""
-        key = (id(error), id(type(error)))
-        before = self._noted.pop(key, None)
-        traceback = traceback_of(error)
-        # The mark of an error on its way costs no second walk to its origin: a recursion may pass a thousand steps.
-        mark = before.mark if before is not None and _stands_in(before.head, traceback) else mark_of(error)
-        self._noted[key] = _Noted(mark, id(traceback), Passed(run_id, expected))
-        while len(self._noted) > _MOST_ERRORS:
-            self._noted.pop(next(iter(self._noted)), None)
-
-    def last_step(self, error: BaseException) -> Passed | None:
-        """Return the last step that an error came through; None where no step has seen it."""
-        noted = self._noted.get((id(error), id(type(error))))
-        if noted is None:
-            return None
-        has_no_origin = noted.head == id(None)  # a function in C raised it: no frame of Python had seen it yet
-        return noted.passed if has_no_origin or noted.mark == mark_of(error) else None
+def context_of(error: BaseException) -> BaseException | None:
+    """Return the error that was being handled when another one was raised, where a traceback would show it."""
+    hidden = _cause_of(error) is not None or _suppresses_context(error)
+    context: BaseException | None = None if hidden else _context_of(error)
+    return context
 
 
-def _stands_in(head: int, traceback: Any) -> bool:
-    """Return True if a traceback has grown from another one: each caller puts its own entry before."""
-    for _ in range(_HOPS):
-        if traceback is None:
-            return False
-        if id(traceback) == head:
-            return True
+def origins_of(traceback: TracebackType | None) -> Iterator[tuple[int, int | None]]:
+    """Yield the code and the line of each entry of a traceback, outermost first."""
+    while traceback is not None:
+        yield id(traceback.tb_frame.f_code), traceback.tb_lineno
         traceback = traceback.tb_next
-    return False

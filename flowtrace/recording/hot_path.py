@@ -280,7 +280,7 @@ def record_failure(step: Step, error: BaseException) -> None:
     try:
         step.failure = failure.describe(error, failure.code_of(error))
         step.expected = failure.is_a(error, step.node.expected_errors)
-        STATE.passed.note(error, "" if step.run is None else step.run.run_id, step.expected)
+        STATE.passed.note(error, step, "" if step.run is None else step.run.run_id, step.expected)
         recorder = STATE.recorder or global_recorder()
         processor = recorder.policy.processor
         if processor is not None:
@@ -288,7 +288,8 @@ def record_failure(step: Step, error: BaseException) -> None:
         step.stream = None
         recorder.buffer.add(step)
         # A recursion that went too deep leaves no room to write: the end of the run does it, further up.
-        add_to_run(step, "ok" if step.expected else outcome_of(error), at_once=not isinstance(error, RecursionError))
+        outcome = "ok" if step.expected else outcome_of(error)
+        add_to_run(step, outcome, error, at_once=not isinstance(error, RecursionError))
     except Exception as fault:
         forget(step)
         report_fault("record the error of a call", fault)
@@ -328,12 +329,15 @@ def _leave(step: Step) -> bool:
     return False
 
 
-def add_to_run(step: Step, outcome: str | None = None, at_once: bool = True) -> None:
+def add_to_run(
+    step: Step, outcome: str | None = None, error: BaseException | None = None, *, at_once: bool = True
+) -> None:
     """Add a finished step to its run, and write what must be written now.
 
     Args:
         step: what has ended.
         outcome: that of an exception; None for a result.
+        error: the exception.
         at_once: the first failure of a run is written now, and not only at the run's end.
     """
     run = step.run
@@ -345,7 +349,7 @@ def add_to_run(step: Step, outcome: str | None = None, at_once: bool = True) -> 
         outcome = "failed"
     failed = outcome in ("failed", "interrupted")
     if step.owns_run:
-        _end_run(step, outcome, failed or process.is_always)
+        _end_run(step, outcome, error if failed else None, failed or process.is_always)
         return
     if run is None:  # its run is over, or could not be opened
         return
@@ -354,18 +358,25 @@ def add_to_run(step: Step, outcome: str | None = None, at_once: bool = True) -> 
         run.failed = True
     elif failed and (not run.failed or not run.written):
         run.failed = True
+        run.failed_step = _failed_step(step, error)
         STATE.throttle.write(run, outcome or "failed", ended=False)
     if run.is_over:
         step.run = None  # a task that outlived its run
 
 
-def _end_run(step: Step, outcome: str | None, is_written: bool) -> None:
+def _failed_step(step: Step, error: BaseException | None) -> int:
+    """Return the number of the step in which the failure of a step began; validation issues begin in the step."""
+    return (error is not None and STATE.passed.began(error)) or step.number
+
+
+def _end_run(step: Step, outcome: str | None, error: BaseException | None, is_written: bool) -> None:
     """End the run of an outermost call; one with no other step than its own has no recorder, and needs none."""
     run = step.run
     if run is None and is_written:
         run = open_run(step)
     if run is not None:
         run.buffer.add(step)
+        run.failed_step = _failed_step(step, error)
         STATE.outermost_calls += 1
         close_run(run, outcome or "ok", "call")
     elif STATE.throttle.holds:

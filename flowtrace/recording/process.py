@@ -183,11 +183,13 @@ def _flow_outcome(run: TraceRecorder, error: BaseException | None) -> str:
     outcome = outcome_of(error)
     STATE.reported = mark_of(error)
     if outcome in ("failed", "interrupted"):
-        passed = STATE.passed.last_step(error)
+        passed = STATE.passed.steps_of(error)
+        outside = 0
         if passed is None or passed.run_id != run.run_id:
-            run.add_flow_error(error)
+            outside = run.add_flow_error(error)
         elif passed.expected:
             return "ok"
+        run.failed_step = STATE.passed.began(error, run.run_id) or outside
     return outcome
 
 
@@ -199,10 +201,11 @@ def _uncaught(error: BaseException) -> None:
     recorder = global_recorder()
     if recorder.is_off or failure.is_a(error, SystemExit):
         return
-    if mark_of(error) == STATE.reported or STATE.passed.last_step(error) is not None:
+    if mark_of(error) == STATE.reported or STATE.passed.steps_of(error) is not None:
         return
     STATE.throttle.write_all()
-    recorder.add_flow_error(error)
+    outside = recorder.add_flow_error(error)
+    recorder.failed_step = STATE.passed.began(error) or outside
     recorder.failed = True
     recorder.write(outcome_of(error))
     STATE.last_run = "process"

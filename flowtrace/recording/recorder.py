@@ -45,6 +45,7 @@ class TraceRecorder:
         is_always: a trace is written on success too.
         is_over: the run has ended; late steps of it may still come.
         failed: something in the run has failed.
+        failed_step: number of the step in which the error began that ends the run, if that fails; 0 for none.
         written: the run's trace is on disk.
         started: clock reading at its start, in ns.
         overtaken: earlier runs to the same file that were not written, because this one came.
@@ -56,6 +57,7 @@ class TraceRecorder:
     is_process_wide = False
     is_over = False
     failed = False
+    failed_step = 0
     written = False
     overtaken = 0
     _run_id = ""
@@ -74,9 +76,8 @@ class TraceRecorder:
     @property
     def run_id(self) -> str:
         """The run's id, 32 hex digits; made when it is first asked for."""
-        if not self._run_id:
-            self._run_id = CLOCK.run_id()
-        return self._run_id
+        # in one go: two threads of a run may fail at the same time
+        return self._run_id or self.__dict__.setdefault("_run_id", CLOCK.run_id())
 
     def end_run(self) -> None:
         """Mark the run as over, and take it from its steps: they and it would keep each other alive."""
@@ -172,13 +173,14 @@ class TraceRecorder:
 
     # --- steps and files
 
-    def add_flow_error(self, error: BaseException | str) -> None:
-        """Add the step that stands for a failure outside any node."""
+    def add_flow_error(self, error: BaseException | str) -> int:
+        """Add the step that stands for a failure outside any node, and return its number."""
         node = Node(UNKNOWN, UNKNOWN, UNKNOWN, capture_inputs=False)
         step = self._step_of(node, None)
         step.ended = step.started
         step.failure = failure.describe(error, "flow_error")
         self.buffer.add(step)
+        return step.number
 
     def has_issues(self, step: Step) -> bool:
         """Return True if validation issues make a step count as failed; log them unless validation is off."""
@@ -240,18 +242,19 @@ class TraceRecorder:
         step.output = snapshot_output(step.node, output, self.policy)
         self._finish(step)
         if self.has_issues(step):
-            self._fail()
+            self._fail(step)
 
     def _error(self, event: NodeEvent, error: BaseException | str) -> None:
         step = self._end_in_flight(event)
         step.failure = failure.describe(error)
         self._finish(step)
         self.has_issues(step)
-        self._fail()
+        self._fail(step)
 
-    def _fail(self) -> None:
+    def _fail(self, step: Step) -> None:
         self.failed = True
         if not self.written:
+            self.failed_step = step.number
             self.write("failed")
 
     def _validation(self, event: NodeEvent, issues: Sequence[ValidationIssue]) -> None:
@@ -268,8 +271,9 @@ class TraceRecorder:
             step = self._end_in_flight(event)
             step.failure = failure.describe(error)
             self._finish(step)
+            self.failed_step = step.number
         else:
-            self.add_flow_error(error)
+            self.failed_step = self.add_flow_error(error)
         self.failed = True
         self.write("failed", ended=True)
 
@@ -381,7 +385,8 @@ class TraceRecorder:
     def _content(self, target: str, outcome: str, ended: bool, stored: dict[str, bytes]) -> files.Content:
         steps, dropped = self.buffer.contents()
         end = CLOCK.now() if ended else None
-        facts = to_records.RunFacts(self.run_id, self.started, end, outcome, dropped, self.overtaken)
+        failed = self.failed_step if outcome in ("failed", "interrupted") else 0
+        facts = to_records.RunFacts(self.run_id, self.started, end, outcome, dropped, self.overtaken, failed)
 
         def store(digest: str, data: bytes) -> str | None:
             relative = self._store(target, digest, data)

@@ -7,7 +7,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from flowtrace.calls.core import native_steps
-from flowtrace.recording.failure import ErrorsPassed
+from flowtrace.recording.errors_passed import ErrorsPassed
 from flowtrace.recording.throttle import Throttle
 
 if TYPE_CHECKING:

@@ -62,6 +62,7 @@ class RunFacts(NamedTuple):
         outcome: ``failed``, ``recovered``, ``ok``, ``interrupted`` or ``snapshot``.
         dropped: steps that rolled out of the buffer.
         overtaken: earlier runs to the same file that were not written.
+        failed_step: number of the step in which the error of the run began; 0 for none.
     """
 
     id: str
@@ -70,6 +71,7 @@ class RunFacts(NamedTuple):
     outcome: str
     dropped: int
     overtaken: int
+    failed_step: int
 
 
 class _Shared(NamedTuple):
@@ -134,6 +136,7 @@ def _run(facts: RunFacts) -> model.Run:
         host=host_name(),
         python=python_version(),
         overtaken_runs=facts.overtaken or None,
+        failed_step_id=step_id(facts.failed_step) if facts.failed_step else None,
     )
 
 

@@ -85,8 +85,8 @@ def replay(
         trace: the trace, or its file.
         steps: the steps to replay: numbers in the trace from 0, step ids or node ids; None means all that
             ``until_failure`` allows.
-        until_failure: stop after the first step that was recorded with an error and could be replayed; None means True
-            if ``steps`` is None.
+        until_failure: stop after the step that the failure began in, where it could be replayed, or, if the trace has
+            none, after the first one with an error; None means True if ``steps`` is None.
         compare_hashes: compare outputs, too; False only compares errors.
         imports: names of modules outside the working folder that may be used; they are imported.
         receiver: a function that makes the ``self`` of instance methods, called for each of their steps; or its
@@ -96,8 +96,9 @@ def replay(
         working_folder: modules and scripts under it may be loaded.
         payloads: the folder that the trace's payload files are relative to; None means the folder of its file.
         on_error: called with each replayed step that raised, and the exception.
-        emit_test: a file to write: a pytest test that reproduces the first replayed step that had failed, or else the
-            last replayed one. It needs neither the trace nor, apart from hashes, flowtrace.
+        emit_test: a file to write: a pytest test that reproduces the step that the failure began in, or else the first
+            replayed step that had failed, or the last replayed one. It needs neither the trace nor, apart from hashes,
+            flowtrace.
         expect_fixed: write a test that passes once the behaviour is fixed, instead of one that passes until then.
 
     Returns:
@@ -187,6 +188,8 @@ class _Replayer:
         self._rebuilder = Rebuilder(resolver.class_named)
         self._receiver = receiver
         self._stubs: Stubs | None = None
+        self._failed = trace.failed_step
+        self._looked_at: list[StepReplay] = []
         self._to_test: tuple[StepReplay, Rerun] | None = None
         self._code_hashes: dict[int, Hash | None] = {}
         self._parameters: dict[int, list[AnnotatedParameter]] = {}
@@ -204,12 +207,22 @@ class _Replayer:
             step = self._trace.steps[at]
             result = self._step(at, step)
             found.append(result)
-            if until_failure and step.error is not None and result.outcome is not ReplayOutcome.SKIPPED:
+            is_last = step is self._failed or (self._failed is None and step.error is not None)
+            if until_failure and is_last and result.outcome is not ReplayOutcome.SKIPPED:
                 break
+        self._looked_at = found
         return found
 
     def test_source(self, path: str, expect_fixed: bool) -> str:
-        """Return a test of the first replayed step that had failed, or else of the last replayed one."""
+        """Return a test of the step that the failure began in, or else of the first replayed step that had failed.
+
+        Where none had failed, it is of the last replayed one.
+        """
+        for item in self._looked_at:
+            if item.step is self._failed and item.outcome is ReplayOutcome.SKIPPED:
+                raise ReplayError(
+                    f"no test was written: step {item.number} failed, and can't be replayed: {item.reason}"
+                )
         if self._to_test is None:
             raise ReplayError("no step could be replayed, so there is nothing to write a test about")
         if self._stubs is not None:
@@ -264,7 +277,7 @@ class _Replayer:
                 else "were lists or tuples: they were rebuilt as lists"
             )
             result.notes.append(f"no annotation says if {unsure} array{'s' * (unsure > 1)} {were}")
-        if self._to_test is None or self._to_test[0].step.error is None:
+        if step is self._failed or self._to_test is None or self._to_test[0].step.error is None:
             self._to_test = (result, done)
         if done.error is not None and self.on_error is not None:
             self.on_error(result, done.error)

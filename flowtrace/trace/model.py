@@ -20,6 +20,7 @@ from msgspec import convert as convert
 from msgspec import field as field
 
 from flowtrace.host.signals import let_through
+from flowtrace.trace.likely_failure import likely_failed_step
 from flowtrace.values.digest import Digest
 
 TRACE_VERSION: Final = 1
@@ -205,6 +206,7 @@ class Run(Record, kw_only=True):
         host: the machine's name.
         python: version of the interpreter.
         overtaken_runs: how many earlier runs in a burst never reached this file; absent for none.
+        failed_step_id: the step in which the error began that ended the run, or that is on its way to do so.
     """
 
     id: str
@@ -215,6 +217,7 @@ class Run(Record, kw_only=True):
     host: str
     python: str
     overtaken_runs: int | None = None
+    failed_step_id: str | None = None
 
 
 class Trace(Record, kw_only=True):
@@ -241,6 +244,20 @@ class Trace(Record, kw_only=True):
     run: Run | None = None
     in_flight: list[Step] = field(default_factory=list)
     dropped_steps: int | None = None
+
+    @property
+    def failed_step(self) -> Step | None:
+        """The step in which the failure began; None where nothing failed in the end, or the step is not in the file.
+
+        It is the one that ``run.failed_step_id`` names. In a file that names none, it is the innermost step of the last
+        failure that was no cancellation.
+        """
+        run = self.run
+        if run is not None and run.failed_step_id is not None:
+            listed = (*self.steps, *self.in_flight)
+            return next((step for step in listed if step.step_id == run.failed_step_id), None)
+        is_over_well = run is not None and run.outcome in ("ok", "recovered")
+        return None if is_over_well else likely_failed_step(self.steps, self.in_flight)
 
 
 def is_within(pointer: str, part: str) -> bool:

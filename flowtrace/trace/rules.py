@@ -97,6 +97,7 @@ def inconsistencies(trace: Trace, path: str | None) -> Findings:
         yield from _in_flight(pointer, step)
     yield from _parents(steps, bool(trace.dropped_steps))
     yield from _order(finished)
+    yield from _failed_step(trace, steps)
     if trace.run is not None:
         yield from _inside_run(trace.run, steps)
 
@@ -345,6 +346,23 @@ def _parents(steps: list[tuple[str, Step]], has_dropped: bool) -> Findings:
             yield _error("began-before-parent", f"{pointer}/started_at", f"is before that of its caller, {parent[0]}")
     for pointer in _cycles(by_id):
         yield _error("parent-cycle", f"{pointer}/parent_step_id", "leads back to the step itself")
+
+
+def _failed_step(trace: Trace, steps: list[tuple[str, Step]]) -> Findings:
+    found = None if trace.run is None else trace.run.failed_step_id
+    if trace.run is None or found is None:
+        return
+    at = "/run/failed_step_id"
+    if not _HEX_16(found):
+        yield _warning("id-form", at, "is not 16 lowercase hex digits")
+    if trace.run.outcome in ("ok", "recovered"):
+        yield _error("failed-step-of-success", at, f"a run that ended as {trace.run.outcome} has no failed step")
+    named = next((step for _, step in steps if step.step_id == found), None)
+    if named is None and not trace.dropped_steps:
+        message = "is the id of no step in the trace, and no step has rolled out of the buffer"
+        yield _warning("failed-step-unknown", at, message)
+    if named is not None and named.error is None and not named.validation_issues:
+        yield _error("failed-step-ended-well", at, "names a step that has neither an error nor validation issues")
 
 
 def _began_before(step: Step, parent: Step) -> bool:

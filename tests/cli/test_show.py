@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import flowtrace as library
 from flowtrace import testing
 from flowtrace.cli import main
-from flowtrace.cli.outline import origin, outline
+from flowtrace.cli.outline import failed_entry, outline
 from flowtrace.trace.reading import parse_trace
 from tests.cli.commands import call, flowtrace, flowtrace_process
 
@@ -182,7 +182,8 @@ def test_traces_of_the_core_format_show_every_step_in_the_order_of_the_file(vect
     assert len(rows) == len(document["steps"])
     for at, (row, item) in enumerate(zip(rows, document["steps"], strict=True)):
         assert row.split()[0] == str(at)
-        assert item["node_id"] in row
+        outside = item["node_id"] == "unknown" and item["error"]["code"] == "flow_error"
+        assert ("outside any node" if outside else item["node_id"]) in row
         assert f"in {item['input_hash']['value'][:8]}" in row
         assert ("✗" in row) == ("error" in item)
 
@@ -226,12 +227,13 @@ def test_every_step_stands_in_the_tree_once_whatever_the_ids_say(links):
         (failed if bad else step)(f"n{at}", step_id=str(own), parent_step_id=str(parent))
         for at, (own, parent, bad) in enumerate(links)
     ]
-    entries = outline(parse_trace(json.dumps(trace(*steps)).encode()))
+    read = parse_trace(json.dumps(trace(*steps)).encode())
+    entries = outline(read)
     assert sorted(entry.number for entry in entries) == list(range(len(steps)))
     for at, entry in enumerate(entries):
         assert entry.parent is None or entry.parent in entries[:at]
         assert entry.depth == (entry.parent.depth + 1 if entry.parent else 0)
-    found = origin(entries)
+    found = failed_entry(read, entries)
     assert (found is None) == (not any(bad for _, _, bad in links))
     assert found is None or found.state == "failed"
 
@@ -245,8 +247,7 @@ def test_the_failure_began_in_the_innermost_step_that_failed_with_the_last_one()
         failed("outer", step_id="2"),
         step("after", step_id="6"),
     )
-    entries = outline(parse_trace(json.dumps(document).encode()))
-    assert origin(entries).step.node_id == "cause"
+    assert parse_trace(json.dumps(document).encode()).failed_step.node_id == "cause"
 
 
 def test_a_tree_without_end_stops_growing_to_the_right():
@@ -293,13 +294,13 @@ def test_other_parts_of_a_step():
     group = {"type": "ExceptionGroup", "exceptions": [{"type": "A", "message": "a"}, {"type": "B", "message": ""}]}
     causes = {"causes": [{"relation": "context", "type": "C", "message": "c"}]}
     document = trace(
-        failed("a", code="node_cancelled", details=group | causes, invocation_path="t.payloads/x.json"),
+        failed("a", code="node_interrupted", details=group | causes, invocation_path="t.payloads/x.json"),
         step("b", state_delta_hash={"algorithm": "blake3-keyed", "value": DIGEST}, duration_ns=1_500_000_000),
     )
     found = [line.strip() for line in lines(document)]
     assert found[4:] == [
         "0 ✗ a       3 ms  in 01234567  ◀ failed here",
-        "ExceptionGroup: boom (node_cancelled)",
+        "ExceptionGroup: boom (node_interrupted)",
         "with A: a",
         "with B",
         "while handling C: c",
