@@ -51,6 +51,7 @@ def test_the_same_steps_are_the_same():
         "dropped": {"a": 0, "b": 0},
         "rolled_out": {"a": 0, "b": 0},
         "undecided": 0,
+        "is_certain": False,
         "doubts": [],
         "code_changes": [],
         "context": {},
@@ -340,6 +341,63 @@ def test_equal_hashes_over_redacted_parts_say_so_unless_they_are_keyed():
     assert diff(plain, plain).verdict is Verdict.SAME_SO_FAR
     keyed = trace(step("c.a", input_hash=hash_of(1, "blake3-keyed"), output_hash=hash_of(1, "blake3-keyed"), **hidden))
     assert diff(keyed, keyed).verdict is Verdict.SAME
+
+
+OPAQUE = {"opaque": ["/invocation_json/payload/client"]}
+HIDDEN = {"redacted": ["/invocation_json/payload/token"]}
+CUT = {
+    "opaque": ["/invocation_json/payload/rows/3"],
+    "cut": [{"path": "/invocation_json/payload/rows/3", "reason": "work", "count": 3}],
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "unseen"),
+    [
+        (OPAQUE, ("opaque at /client",)),
+        (HIDDEN, ("redacted at /token",)),
+        (CUT, ("cut at /rows/3",)),
+        ({"opaque": ["/invocation_json/payload"]}, ("opaque at its root",)),
+        ({"opaque": ["/output_json/a"]}, ()),
+        (
+            {"opaque": [f"/invocation_json/payload/{n}" for n in range(7)]},
+            (*(f"opaque at /{n}" for n in range(5)), "2 more"),
+        ),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_a_step_whose_input_is_not_seen_as_a_whole_is_not_called_nondeterministic(fields, unseen, side):
+    a = trace(step("c.a", result=1, code="x", **(fields if side == "a" else {})))
+    b = trace(step("c.a", result=2, code="x", **(fields if side == "b" else {})))
+    result = diff(a, b)
+    assert (result.first.cause, result.first.unseen) == (Cause.UNSEEN if unseen else Cause.NONDETERMINISM, unseen)
+    assert (result.verdict, result.is_certain) == (Verdict.DIFFERENT, not unseen)
+
+
+def test_keyed_hashes_cover_what_is_redacted():
+    keyed = hash_of(1, "blake3-keyed")
+    a, b = (trace(step("c.a", result=result, code="x", input_hash=keyed, **HIDDEN)) for result in (1, 2))
+    assert diff(a, b).first.cause is Cause.NONDETERMINISM
+
+
+def test_another_input_may_come_from_unseen_parts_of_its_callers_input():
+    def calls(given):
+        inner = step("c.inner", given, code="x", step_id="0" * 15 + "2", parent_step_id="0" * 15 + "1")
+        return trace(inner, step("c.outer", code="x", step_id="0" * 15 + "1", **OPAQUE))
+
+    result = diff(calls(1), calls(2))
+    assert (result.first.kind, result.first.node_id) == (DivergenceKind.INPUT, "c.inner")
+    assert (result.first.unseen, result.is_certain) == (("opaque at /client",), False)
+
+
+def test_what_is_certain_counts_wherever_it_is():
+    a, b = (
+        trace(step("c.a", result=result, code="x", **OPAQUE), step("c.b", result=result, code="x")) for result in (1, 2)
+    )
+    result = diff(a, b)
+    assert [item.cause for item in result.divergences] == [Cause.UNSEEN, Cause.NONDETERMINISM]
+    assert result.is_certain
 
 
 def test_hashes_of_different_kinds_are_not_compared():

@@ -69,10 +69,11 @@ def command(
 
     Each run is a new process in the same folder and environment, in mode `always`, with captured values and, unless
     FLOWTRACE_BUFFER_SIZE is set, room for 100,000 steps. The seeds of hashes and of random numbers are not fixed. The
-    first run is compared with each of the others. The output of the first run goes to standard error. The program
-    reads standard input only if that is a file.
+    first run is compared with each of the others. A difference that may come from parts of an input that a trace does
+    not show, since they are opaque, redacted or cut, is reported and is no failure. The output of the first run goes
+    to standard error. The program reads standard input only if that is a file.
 
-    Exit code 0: all runs are the same; 1: they differ, or ended with different exit codes.
+    Exit code 0: all runs are the same, as far as can be seen; 1: they differ, or ended with different exit codes.
     """
     from flowtrace.comparing.diff import compare
 
@@ -85,7 +86,7 @@ def command(
         diffs = [compare(sides[0], other) for other in sides[1:]]
         if keep is not None:
             shutil.copytree(folder, keep, ignore=_single_traces, dirs_exist_ok=True)
-    is_good = len(set(codes)) == 1 and all(result.exit_code == 0 for result in diffs)
+    is_good = len(set(codes)) == 1 and not any(map(_fails, diffs))
     steps = [len(side.trace.steps) for side in sides]
     print_result(
         as_json,
@@ -175,13 +176,25 @@ def _position_in_input() -> int | None:
 # --- the report
 
 
-def _culprit(first: Divergence) -> str | None:
+def _fails(result: TraceDiff) -> bool:
+    """Return True if two runs differ for certain, or can't be compared."""
+    return result.is_certain or (result.exit_code != 0 and not result.total)
+
+
+def _to_blame(result: TraceDiff) -> Divergence | None:
+    """Return the first divergence that is certain to begin there; where none is, the first one."""
+    if result.first is None or not result.first.unseen:
+        return result.first
+    return next((item for item in result.divergences if item.cause == "nondeterminism"), result.first)
+
+
+def _culprit(divergence: Divergence) -> str | None:
     """Return the node that is not deterministic; None if it is code outside any node."""
-    return first.node_id if first.kind in _OWN_KINDS else first.inside
+    return divergence.node_id if divergence.kind in _OWN_KINDS else divergence.inside
 
 
 def _document(codes: list[int], steps: list[int], diffs: list[TraceDiff], is_good: bool) -> dict[str, Any]:
-    first = next((result.first for result in diffs if result.first is not None), None)
+    first = next((_to_blame(result) for result in diffs if result.is_certain), None)
     return {
         "deterministic": is_good,
         "node": None if first is None else _culprit(first),
@@ -194,13 +207,15 @@ def _lines(
     codes: list[int], steps: list[int], diffs: list[TraceDiff], is_good: bool, program: tuple[str, ...]
 ) -> Iterator[Line]:
     verdict, style = ("deterministic", "bold green") if is_good else ("not deterministic", "bold red")
+    if is_good and any(result.total for result in diffs):
+        verdict, style = "deterministic as far as it can be seen", "bold yellow"
     count = several(steps[0], "step") if len(set(steps)) == 1 else "different numbers of steps"
     yield [(verdict, style), (f"  {len(codes)} runs of {printable(' '.join(program))}, {count}", "dim")]
     if len(set(codes)) > 1:
         yield [(f"exit codes: {', '.join(map(str, codes))}", "red")]
     elif codes[0]:
         yield [(f"each run ended with exit code {codes[0]}", "yellow")]
-    shown = next((result for result in diffs if result.exit_code), None)
+    shown = next(filter(_fails, diffs), None) or next((result for result in diffs if result.exit_code), None)
     if shown is None:
         yield from note_lines(diffs[0])
         return
@@ -215,9 +230,11 @@ def _first_difference(result: TraceDiff) -> Iterator[Line]:
         yield [(f"{result.a} and {result.b} can't be compared", "red")]
         yield from note_lines(result)
         return
-    culprit = _culprit(result.first)
+    to_blame = _to_blame(result)
+    culprit = None if to_blame is None else _culprit(to_blame)
     name = "code outside any node" if culprit is None else printable(culprit)
-    yield [("first node that is not deterministic: ", ""), (name, "bold red")]
+    verb = "is not" if result.is_certain else "may not be"
+    yield [(f"first node that {verb} deterministic: ", ""), (name, "bold red")]
     yield []
     yield [(f"A is {result.a}, B is {result.b}", "dim")]
     yield from first_lines(result)

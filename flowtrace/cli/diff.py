@@ -32,10 +32,11 @@ _CHANGES: Final = 10
 _LABEL: Final = 18
 _CAUSES: Final = {
     "upstream": "the difference began before this step",
-    "code": "same input, changed code",
-    "inside": "same input; a step inside it differs",
-    "nondeterminism": "same input, same code: it is not deterministic",
-    "unknown": "same input; the traces don't show if the code is the same",
+    "code": "{input}, changed code",
+    "inside": "{input}; a step inside it differs",
+    "nondeterminism": "{input}, same code: it is not deterministic",
+    "unseen": "{input}, same code: what differs may come from there",
+    "unknown": "{input}; the traces don't show if the code is the same",
 }
 
 
@@ -109,6 +110,8 @@ def first_lines(result: TraceDiff, full: bool = False) -> Iterator[Line]:
     if first.kind == "input changed":
         where = f"inside {_name(first.inside)}" if first.inside else "outside any step"
         yield [("  ", ""), (f"no step before it differs: the input was made {where}, by code that is not traced", "")]
+    if first.unseen and first.cause in ("upstream", "caller"):
+        yield [("  ", ""), (f"the input of {_name(first.inside)} is {_seen(first)}", "")]
 
 
 def other_lines(result: TraceDiff, full: bool) -> Iterator[Line]:
@@ -183,10 +186,15 @@ def _title(divergence: Divergence) -> str:
 def _detail(divergence: Divergence, full: bool) -> Iterator[Line]:
     cause = _CAUSES.get(divergence.cause)
     if cause is not None and divergence.kind != "outcome changed":
-        yield [("  ", ""), (cause, "")]
+        given = f"the input is {_seen(divergence)}" if divergence.unseen else "same input"
+        yield [("  ", ""), (cause.format(input=given), "")]
     yield [(f"  {'step':<{_LABEL - 2}}", "dim"), (_steps(divergence.a, divergence.b), "")]
     for aspect in divergence.aspects:
         yield from _aspect(aspect, full)
+
+
+def _seen(divergence: Divergence) -> str:
+    return f"the same as far as it can be seen ({', '.join(map(printable, divergence.unseen))})"
 
 
 def _aspect(aspect: Aspect, full: bool) -> Iterator[Line]:

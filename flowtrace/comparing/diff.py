@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowtrace.comparing.align import Pair, align, bounded, dropped_of, walk
+from flowtrace.comparing.align import Call, Pair, align, bounded, dropped_of, walk
 from flowtrace.comparing.evidence import Evidence, Side, code_text, error_of_unmatched
 from flowtrace.comparing.result import Aspect, Cause, CodeChange, Divergence, DivergenceKind, Group, Timing, TraceDiff
 from flowtrace.trace import model
@@ -16,6 +16,7 @@ from flowtrace.trace.reading import load_trace
 MAX_DIVERGENCES: Final = 100
 _MAX_TIMINGS: Final = 20
 _ENDED: Final = frozenset({"ok", "failed", "recovered", "interrupted"})
+_FROM_CALLER: Final = (Cause.UPSTREAM, Cause.CALLER)
 _KINDS: Final = {
     "output": DivergenceKind.OUTPUT,
     "state_delta": DivergenceKind.STATE_DELTA,
@@ -98,6 +99,7 @@ class _Comparison:
     found: list[tuple[int, Pair, DivergenceKind, Cause, list[Aspect]]] = field(default_factory=list)
     opened: dict[int, _Open] = field(default_factory=dict)
     code_changes: dict[str, CodeChange] = field(default_factory=dict)
+    pair_of: dict[int, Pair] = field(default_factory=dict)  # by the id of each call
 
     def run(self, pairs: list[Pair]) -> None:
         """Fill the result."""
@@ -113,6 +115,7 @@ class _Comparison:
             self._compare_code_by_node()
         self.found.sort(key=lambda item: item[0])
         result.total = len(self.found)
+        result.is_certain = self._is_certain()
         result.groups = self._groups()
         result.divergences = [self._divergence(*item[1:]) for item in self.found[: self.limit]]
         self._compare_envelopes()
@@ -122,6 +125,7 @@ class _Comparison:
         result.code_changes = sorted(self.code_changes.values(), key=lambda change: change.node_id)
 
     def _begin(self, pair: Pair, at: int) -> None:
+        self.pair_of |= {id(call): pair for call in (pair.a, pair.b) if call is not None}
         if pair.a is None or pair.b is None:
             self._add_unmatched(pair, at)
             return
@@ -162,8 +166,31 @@ class _Comparison:
         elif opened.kind is not None:
             self.found.append((opened.at, pair, opened.kind, opened.cause, [*opened.aspects, *ends]))
         elif ends:
-            cause = Cause.INSIDE if differs_inside else _cause(pair.a.step, pair.b.step)
+            cause = Cause.INSIDE if differs_inside else self._cause(pair.a, pair.b)
             self.found.append((at, pair, _kind(pair.a.step, pair.b.step, ends[0]), cause, ends))
+
+    def _cause(self, a: Call, b: Call) -> Cause:
+        if _code_hash(a.step) is None or _code_hash(a.step) != _code_hash(b.step):
+            return Cause.UNKNOWN
+        return Cause.UNSEEN if self.evidence.unseen(a, b) else Cause.NONDETERMINISM
+
+    def _unseen(self, pair: Pair, cause: Cause) -> tuple[str, ...]:
+        """Return the unseen parts of the input that a difference may come from: the step's own, or its caller's."""
+        if cause in _FROM_CALLER:
+            caller = pair.either.parent
+            from_pair = None if caller is None else self.pair_of.get(id(caller))
+        else:
+            from_pair = pair
+        if from_pair is None or from_pair.a is None or from_pair.b is None:
+            return ()
+        return self.evidence.unseen(from_pair.a, from_pair.b)
+
+    def _is_certain(self) -> bool:
+        """Return True if a step is not deterministic, or the first difference can't come from unseen parts."""
+        if not self.found or any(cause is Cause.NONDETERMINISM for _, _, _, cause, _ in self.found):
+            return bool(self.found)
+        _, pair, _, cause, _ = self.found[0]
+        return cause is Cause.CODE or not self._unseen(pair, cause)
 
     def _groups(self) -> list[Group]:
         groups: dict[tuple[DivergenceKind, str], Group] = {}
@@ -185,6 +212,7 @@ class _Comparison:
             call.parent.step.node_id if call.parent is not None else None,
             *_pointers(pair),
             tuple(self.evidence.with_values(aspect, pair.a, pair.b) for aspect in aspects),
+            self._unseen(pair, cause),
         )
 
     def _compare_code_by_node(self) -> None:
@@ -207,7 +235,7 @@ class _Comparison:
             outcome = Divergence(
                 DivergenceKind.OUTCOME, Cause.UNKNOWN, flow, 1, None, "/run/outcome", "/run/outcome", (aspect,)
             )
-            self.result.total, self.result.divergences = 1, [outcome]
+            self.result.total, self.result.divergences, self.result.is_certain = 1, [outcome], True
             self.result.groups = [Group(DivergenceKind.OUTCOME, flow, 1, outcome.a, outcome.b)]
 
 
@@ -223,11 +251,6 @@ def _kind(a: model.Step, b: model.Step, aspect: Aspect) -> DivergenceKind:
     if a.error is None:
         return DivergenceKind.ERROR_APPEARED
     return DivergenceKind.ERROR_VANISHED if b.error is None else DivergenceKind.ERROR_CHANGED
-
-
-def _cause(a: model.Step, b: model.Step) -> Cause:
-    is_same_code = _code_hash(a) is not None and _code_hash(a) == _code_hash(b)
-    return Cause.NONDETERMINISM if is_same_code else Cause.UNKNOWN
 
 
 def _code_hash(step: model.Step) -> model.Hash | None:

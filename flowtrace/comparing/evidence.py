@@ -71,6 +71,20 @@ class Evidence:
         """Return how the inputs differ; None where no difference was found."""
         return self._hashes("input", a, b, a.step.input_hash, b.step.input_hash)
 
+    def unseen(self, a: Call, b: Call) -> tuple[str, ...]:
+        """Return the parts of two equal inputs in which they may differ all the same, as ``opaque at /client``."""
+        parts: dict[str, str] = {}
+        for call in (a, b):
+            step = call.step
+            hidden = [] if step.input_hash.algorithm == KEYED_ALGORITHM else step.redacted
+            why = dict.fromkeys(step.opaque, "opaque") | {cut.path: "cut" for cut in step.cut}
+            for pointer, reason in (why | dict.fromkeys(hidden, "redacted")).items():
+                if model.is_within(pointer, model.INPUT):
+                    parts[pointer.removeprefix(model.INPUT) or "its root"] = reason
+        texts = [f"{reason} at {pointer}" for pointer, reason in parts.items()]
+        more = len(texts) - _MAX_EXAMPLES
+        return (*texts[:_MAX_EXAMPLES], *([f"{more} more"] if more > 0 else []))
+
     def ends(self, a: Call, b: Call) -> list[Aspect]:
         """Return how two steps ended differently, the most important difference first."""
         ours, theirs = a.step, b.step

@@ -55,14 +55,16 @@ class Cause(StrEnum):
     """Where a divergence comes from, as far as the traces show.
 
     ``UPSTREAM``: the code that made the input. ``CODE``: the function was changed. ``INSIDE``: a step inside it
-    differs. ``NONDETERMINISM``: input and code are the same. ``CALLER``: the code that called the step, or did not.
-    ``UNKNOWN``: the traces don't show if the code is the same.
+    differs. ``NONDETERMINISM``: input and code are the same. ``UNSEEN``: the code is the same, and the input too as far
+    as the traces show it: the difference may come from parts that are opaque, redacted or cut. ``CALLER``: the code
+    that called the step, or did not. ``UNKNOWN``: the traces don't show if the code is the same.
     """
 
     UPSTREAM = "upstream"
     CODE = "code"
     INSIDE = "inside"
     NONDETERMINISM = "nondeterminism"
+    UNSEEN = "unseen"
     CALLER = "caller"
     UNKNOWN = "unknown"
 
@@ -122,6 +124,8 @@ class Divergence(_JsonRecord):
         a: JSON Pointer of the step in A, or None.
         b: JSON Pointer of the step in B, or None.
         aspects: what differs, in detail.
+        unseen: where an input that is the same otherwise may differ, as ``opaque at /client``: the step's own; the
+            caller's for a changed input and for a step that is missing, added or moved.
     """
 
     kind: DivergenceKind
@@ -132,6 +136,7 @@ class Divergence(_JsonRecord):
     a: str | None
     b: str | None
     aspects: tuple[Aspect, ...] = ()
+    unseen: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -216,6 +221,7 @@ class TraceDiff(_JsonRecord):
         dropped: how many steps had rolled out of the buffer when A, and B, was written.
         rolled_out: steps in A, and in B, whose counterpart may be among those that the other trace dropped.
         undecided: how many hashes could not be compared at all.
+        is_certain: something differs that can't come from parts of an input that the traces don't show.
         doubts: what could not be compared, or only in part.
         code_changes: every node whose code was changed, even where that had no effect.
         context: facts about the runs that differ, by name: the value in A, and in B.
@@ -231,6 +237,7 @@ class TraceDiff(_JsonRecord):
     dropped: tuple[int, int] = (0, 0)
     rolled_out: tuple[int, int] = (0, 0)
     undecided: int = 0
+    is_certain: bool = False
     doubts: list[Doubt] = field(default_factory=list)
     code_changes: list[CodeChange] = field(default_factory=list)
     context: dict[str, tuple[Any, Any]] = field(default_factory=dict)

@@ -131,6 +131,55 @@ def test_a_step_that_is_not_always_there_is_the_fault_of_its_caller():
     assert done.stdout.splitlines()[-1] == "run 2: same as run 1"
 
 
+UNSEEN = """
+    class Worker:
+        __slots__ = ("number",)
+        def __init__(self):
+            self.number = os.getpid()
+
+    @traced_node(component="c")
+    def inner(number): return number
+
+    @traced_node(component="c")
+    def label(worker):
+        {body}
+
+    @traced_node(component="c")
+    def roll(sides): return os.getpid()
+
+    label(Worker())
+    {more}
+"""
+
+
+@pytest.mark.parametrize("body", ["return f'worker {worker.number}'", "inner(worker.number)"])
+def test_what_may_come_from_an_input_that_is_not_seen_is_no_failure(body):
+    program(UNSEEN.format(body=body, more=""))
+    done = flowtrace("check", "program.py")
+    lines = done.stdout.splitlines()
+    assert (done.returncode, lines[0]) == (
+        0,
+        f"deterministic as far as it can be seen  3 runs of program.py, {steps(body)}",
+    )
+    assert lines[1] == "first node that may not be deterministic: c.label"
+    assert "the same as far as it can be seen (opaque at /worker)" in done.stdout
+    document = json.loads(flowtrace("check", "--json", "program.py").stdout)
+    assert (document["deterministic"], document["node"]) == (True, None)
+    assert document["diffs"][0]["first"]["unseen"] == ["opaque at /worker"]
+
+
+def steps(body):
+    return "2 steps" if "inner" in body else "1 step"
+
+
+def test_a_node_that_is_not_deterministic_for_certain_is_named_after_one_that_may_not_be():
+    program(UNSEEN.format(body="return worker.number", more="roll(6)"))
+    done = flowtrace("check", "program.py")
+    lines = done.stdout.splitlines()
+    assert (done.returncode, lines[0]) == (1, "not deterministic  3 runs of program.py, 2 steps")
+    assert lines[1] == "first node that is not deterministic: c.roll"
+
+
 def test_the_seed_of_hashes_is_not_fixed():
     program("""
         @traced_node(component="c")
