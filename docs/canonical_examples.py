@@ -15,6 +15,7 @@ import ipaddress
 import math
 import pathlib
 import re
+import sys
 import threading
 import types
 import uuid
@@ -72,8 +73,10 @@ def price(item: str) -> float:
     return len(item) / 2
 
 
+_shop = sys.modules["shop"] = types.ModuleType("shop")
 for _thing in (Colour, Point, Order, Event, Name, Basket, Slotted, price):
     _thing.__module__ = "shop"
+    setattr(_shop, _thing.__name__, _thing)
 
 _cycle: list[Any] = [1]
 _cycle.append(_cycle)

@@ -148,10 +148,11 @@ def test_no_code_of_a_subclass_runs(name, tmp_path):
     assert give(value, password=value) is value
     encoded = encode([value])
     assert ran == []
-    assert encoded.opaque == ()
+    attrs = f'"attrs":{{"model":{{"$py":"opaque","class":"{__name__}:Copied"}}}},'.encode()
+    assert encoded.opaque == (("/0/attrs/model",) if attrs in encoded.data else ())
     if plain is not None:
         own = f',"class":"{__name__}:{type(value).__name__}"'.encode()
-        assert encoded.data.replace(own, b"") == encode([plain]).data
+        assert encoded.data.replace(own, b"").replace(attrs, b"") == encode([plain]).data
 
 
 def test_a_column_in_a_class_of_the_program_is_opaque_and_left_alone(tmp_path):

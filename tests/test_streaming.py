@@ -32,8 +32,9 @@ from flowtrace.values.json import is_deeper, loads, plain, pretty
 pytestmark = pytest.mark.disk
 
 HASH = Hash(algorithm="blake3", value="0" * 64)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text() | st.floats(allow_nan=False),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text() | FINITE,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=6,
 )

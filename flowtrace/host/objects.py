@@ -5,6 +5,7 @@ All is read through the accessors of `type` itself, and through attributes that 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
@@ -19,6 +20,8 @@ MISSING: Final = object()
 _bases = type.__dict__["__bases__"].__get__
 _qualname = type.__dict__["__qualname__"].__get__
 _module = type.__dict__["__module__"].__get__
+_flags = type.__dict__["__flags__"].__get__
+_ON_HEAP: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 
 mro: Final[Callable[[type], tuple[type, ...]]] = type.__dict__["__mro__"].__get__
 """Return a class and its bases in the order in which the interpreter searches them."""
@@ -48,6 +51,37 @@ def first_base(cls: type) -> type:
 def inherits(cls: type, base: type) -> bool:
     """Return True if a class is, or derives from, another; no `__subclasscheck__` or `__eq__` is run."""
     return type.__subclasscheck__(base, cls)
+
+
+def is_named(cls: type) -> bool:
+    """Return True if the module of a class has it under its qualified name; a class that was made at run time may not.
+
+    Classes that are written in C and not made on the heap exist once, and count as named.
+    """
+    return not _flags(cls) & _ON_HEAP or named(module_name(cls), _qualname(cls)) is cls
+
+
+def named(module: object, qualname: str) -> object:
+    """Return what a loaded module has under a qualified name; MISSING where it has nothing. No code of its own runs.
+
+    Of a traced, static or class method or function, it is the function that was decorated.
+    """
+    found: Any = sys.modules.get(module) if type(module) is str else None
+    for part in qualname.split(".") if found is not None else ():
+        is_class = inherits(type(found), type)
+        found = _unwrapped((namespace_of(found) if is_class else instance_dict(found)).get(part, MISSING))
+    return MISSING if found is None else found
+
+
+def _unwrapped(found: Any) -> Any:
+    for _ in range(10):  # a traced function may be traced again
+        if type(found) in (staticmethod, classmethod):
+            found = found.__func__
+        elif any(type(found) is own for own in TRACED_TYPES) or native_attribute(found, "_self_wrapper") is not MISSING:
+            found = native_attribute(found, "__wrapped__")
+        else:
+            break
+    return found
 
 
 def class_name(cls: type) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from flowtrace.errors import pointer_token
+from flowtrace.host.objects import is_named
 from flowtrace.values.digest import Digest, Hasher
 
 MAX_DEPTH: Final = 200  # of a value in a trace; a hashed one may be deeper
@@ -113,7 +114,7 @@ class Shared:
         hidden: the values that the marker replaced.
     """
 
-    __slots__ = ("hidden", "is_secret", "left", "not_secret", "open", "wasted")
+    __slots__ = ("_named", "hidden", "is_secret", "left", "not_secret", "open", "wasted")
 
     def __init__(self, work: int, is_secret: Callable[[str], bool]) -> None:
         self.is_secret = is_secret
@@ -122,6 +123,13 @@ class Shared:
         self.left = work + 1  # the value as such
         self.wasted = 0
         self.hidden: list[object] = []
+        self._named: dict[int, tuple[type, bool]] = {}  # the class too: while it lives, no other one has its id
+
+    def is_named(self, cls: type) -> bool:
+        """Return True if a class is what its module has under its name; it is asked for once in each value."""
+        if id(cls) not in self._named:
+            self._named[id(cls)] = cls, is_named(cls)
+        return self._named[id(cls)][1]
 
 
 def pointer_to(tokens: list[str | int]) -> str:

@@ -18,7 +18,18 @@ from flowtrace.host.signals import let_through
 from flowtrace.values import codecs
 from flowtrace.values.encoded import CutPart, Shared, Sink, pointer_to
 from flowtrace.values.forms import TAG as TAG
-from flowtrace.values.forms import HashOf, Labelled, NamedParts, Opaque, Pairs, Tag, Unordered, Unprinted, WrittenAs
+from flowtrace.values.forms import (
+    ClassName,
+    HashOf,
+    Labelled,
+    NamedParts,
+    Opaque,
+    Pairs,
+    Tag,
+    Unordered,
+    Unprinted,
+    WrittenAs,
+)
 from flowtrace.values.json import (
     CONTAINERS,
     SCALARS,
@@ -320,6 +331,10 @@ class Encoder:
         elif isinstance(form, Opaque):
             self._note(self.opaque)
             self._write(opaque_form(form.name))
+        elif isinstance(form, ClassName):
+            if not self._shared.is_named(form.cls):
+                self._note(self.opaque)
+            self._write(dumps(form.name))
         elif isinstance(form, Unordered):
             self._unordered(form)
         elif isinstance(form, Pairs):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from types import MemberDescriptorType
+from types import FunctionType, MemberDescriptorType
 from typing import Any, Final
 
-from flowtrace.host.objects import class_attribute, instance_dict, mro, namespace_of, pairs_of
+from flowtrace.host.objects import class_attribute, class_name, inherits, instance_dict, mro, namespace_of, pairs_of
 
 TAG: Final = "$py"
 """The key that marks an object of canonical JSON as a tagged form. Its value is the kind of the form."""
@@ -27,6 +27,17 @@ class Opaque:
     """A value whose content can't be read: only its class is written."""
 
     name: str
+
+
+@dataclass(slots=True)
+class ClassName:
+    """The name of a class. It counts as opaque where the class's module does not have the class under that name.
+
+    Two classes that were made at run time may have one name.
+    """
+
+    name: str
+    cls: type
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +102,13 @@ class Unprinted:
     value: object
 
 
-Form = Tag | Opaque | Unordered | Pairs | HashOf | Labelled | WrittenAs | NamedParts | Unprinted
+Form = Tag | Opaque | ClassName | Unordered | Pairs | HashOf | Labelled | WrittenAs | NamedParts | Unprinted
 
 
 def state(value: object, fields: Container[str] = (), below: type = object) -> dict[str, Any]:
     """Return the attributes of an instance that are not among its fields, and the slots of its class.
 
-    The values of ``functools.cached_property`` are no state: the first look at such an attribute would change it.
+    What is only kept to save time is no state: the first look at it would change it. See `is_cache`.
 
     Args:
         value: the instance.
@@ -107,31 +118,61 @@ def state(value: object, fields: Container[str] = (), below: type = object) -> d
     found = {
         name: item
         for name, item in pairs_of(instance_dict(value))
-        if type(name) is not str or (name not in fields and not _is_cached(value, name))
+        if type(name) is not str or (name not in fields and not is_cache(type(value), name))
     }
     for base in mro(type(value)):
         if base is below:
             break
         for name, descriptor in pairs_of(namespace_of(base)):
-            if type(descriptor) is MemberDescriptorType and name not in fields and name != "__dict__":
+            if type(descriptor) is MemberDescriptorType and name not in fields and not is_cache(base, name):
                 item = _slot(value, name)
                 if type(item) is not Tag:
                     found.setdefault(name, item)
     return found
 
 
-def slot_names(cls: type) -> list[str]:
-    """Return the names of all slots of a class and its bases."""
+def slot_names(cls: type, *, caches: bool = False) -> list[str]:
+    """Return the names of all slots of a class and its bases, with or without those that are only caches."""
     return [
         name
         for base in mro(cls)
         for name, descriptor in pairs_of(namespace_of(base))
-        if type(descriptor) is MemberDescriptorType and name != "__dict__"
+        if type(descriptor) is MemberDescriptorType and (caches or not is_cache(base, name))
     ]
 
 
-def _is_cached(value: object, name: str) -> bool:
-    return type(class_attribute(type(value), name)) is cached_property
+_HASHES: Final = frozenset({"_attrs_cached_hash", "__msgspec_cached_hash__"})
+"""Where attrs and msgspec keep an instance's hash code, which differs from process to process."""
+
+
+def class_of(cls: type) -> ClassName:
+    """Return the name of a class, for a form."""
+    return ClassName(class_name(cls), cls)
+
+
+def is_cache(cls: type, name: str) -> bool:
+    """Return True if an attribute of instances only keeps what can be computed again: a cached property, a hash code.
+
+    Args:
+        cls: the class of the instance; where attrs has put the attribute into a slot, the class that has the slot.
+        name: of the attribute.
+    """
+    if name in _HASHES:
+        return True
+    kind = type(class_attribute(cls, name))
+    if kind is MemberDescriptorType:
+        return name in _cached_slots(cls)
+    return inherits(kind, cached_property) or "cached_property" in class_name(kind)  # Django and others have their own
+
+
+def _cached_slots(cls: type) -> Container[str]:
+    """Return the names of the cached properties for which attrs has made slots: its ``__getattr__`` knows them."""
+    function = namespace_of(cls).get("__getattr__")
+    if type(function) is not FunctionType or "__attrs_attrs__" not in namespace_of(cls):
+        return ()
+    names, values = function.__code__.co_varnames, function.__defaults__ or ()
+    found = values[0] if values and "cached_properties" in names else ()
+    return found if type(found) is dict else ()
 
 
 def stored(value: object, names: Iterable[str]) -> dict[str, Any]:
@@ -151,3 +192,26 @@ def _slot(value: object, name: str) -> Any:
         except AttributeError:
             pass
     return Tag("missing")
+
+
+def tag_with_state(kind: str, value: object, fields: dict[str, Any], base: type, own: Container[str] = ()) -> Tag:
+    """Tag a value; of a subclass, its class and what it adds to an instance is written as well.
+
+    Args:
+        kind: of the form.
+        value: the value.
+        fields: what the library's own class holds.
+        base: that class.
+        own: the names of the attributes in which it holds that.
+    """
+    if type(value) is not base:
+        fields["class"] = class_of(type(value))
+        if more := state(value, own, below=base):
+            fields["state"] = more
+    return Tag(kind, sorted(fields.items()))
+
+
+def labelled(name: Any, value: object, form: object) -> object:
+    """Return values with the name of their column or index, which may be secret; most have none."""
+    names = name if type(name) is tuple else (name,)
+    return Labelled(name, WrittenAs(value, form)) if any(inherits(type(item), str) for item in names) else form

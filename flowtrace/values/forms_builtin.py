@@ -7,6 +7,7 @@ dictionaries and slots. ``docs/pages/reference/canonical-json.md`` has the table
 from __future__ import annotations
 
 import ipaddress
+import sys
 from array import array
 from base64 import b64encode
 from collections import OrderedDict, deque
@@ -14,15 +15,16 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from pickle import PicklingError
 from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any, Final, Generic, TypeVar
-from uuid import UUID
+from uuid import UUID, SafeUUID
 from zoneinfo import ZoneInfo
 
-from flowtrace.host.objects import class_attribute, class_name, inherits, instance_dict, pairs_of
+from flowtrace.host.objects import class_attribute, class_name, inherits, instance_dict, named, pairs_of
 from flowtrace.host.system import datetime, re
 from flowtrace.values import digest
-from flowtrace.values.forms import Form, Opaque, Pairs, Tag, Unordered, state, stored
+from flowtrace.values.forms import Form, Opaque, Pairs, Tag, Unordered, class_of, state, stored
 
 _ALL: Final = slice(None)
 _UTC: Final = datetime.UTC
@@ -42,7 +44,7 @@ class _Some(Generic[_T]):
 def _with_class(kind: str, value: object, fields: dict[str, object], base: type) -> Tag:
     """Tag a value; of a subclass, the class and other attributes of the instance are written as well."""
     if type(value) is not base:
-        fields["class"] = class_name(type(value))
+        fields["class"] = class_of(type(value))
         if more := state(value, below=base):
             fields["state"] = more
     return Tag(kind, sorted(fields.items()))
@@ -107,9 +109,9 @@ def _dict(value: dict[Any, Any], cls: type) -> Form:
     ordered = False
     if inherits(cls, OrderedDict):
         ordered = True
-        if all(type(key) is str for key, _ in pairs):  # only then is a look-up free of the user's __hash__
-            moved = list(class_attribute(OrderedDict, "__iter__")(value))
-            pairs = [(key, dict.__getitem__(value, key)) for key in moved]
+        by_key = {id(key): (key, item) for key, item in pairs}  # a look-up of the key itself might run its __hash__
+        moved = [id(key) for key in class_attribute(OrderedDict, "__iter__")(value)]
+        pairs = [by_key[key] for key in moved] if by_key.keys() == set(moved) else pairs
     return _with_class("dict", value, {"items": Pairs(pairs, ordered)}, dict)
 
 
@@ -121,8 +123,9 @@ def _tuple(value: tuple[Any, ...], cls: type) -> Form:
     items = list(tuple.__iter__(value))
     names = class_attribute(cls, "_fields")
     if type(names) is tuple and len(names) == len(items) and all(type(n) is str for n in names):
-        fields = dict(zip(names, items, strict=True))
-        return Tag("namedtuple", [("class", class_name(cls)), ("fields", fields)])
+        fields: list[tuple[str, object]] = [("class", class_of(cls)), ("fields", dict(zip(names, items, strict=True)))]
+        more = state(value, names, below=tuple)
+        return Tag("namedtuple", [*fields, ("state", more)] if more else fields)
     return _with_class("tuple", value, {"items": items}, tuple)
 
 
@@ -160,12 +163,21 @@ def _zone(zone: object) -> dict[str, object]:
     if zone is None:
         return {}
     if type(zone) is ZoneInfo and type(zone.key) is str:
-        return {"zone": zone.key}
+        return {"zone": zone.key if _is_by_key(zone) else Opaque(class_name(ZoneInfo))}
     if type(zone) is not datetime.timezone:
         return {"zone": zone}
     offset = str(datetime.timezone(zone.utcoffset(None)))
     name = zone.tzname(None)
     return {"offset": offset} if name == offset else {"name": name, "offset": offset}
+
+
+def _is_by_key(zone: ZoneInfo) -> bool:
+    """Return True if a zone is what the zone database has under its key, and was not read from a file of its own."""
+    try:
+        zone.__reduce__()
+    except PicklingError:
+        return False
+    return True
 
 
 def _moment(value: Any, base: Any, names: str) -> Form:
@@ -217,8 +229,12 @@ def _namespace(value: SimpleNamespace, cls: type) -> Form:
 
 
 def _exception(value: BaseException, cls: type) -> Form:
-    """Its arguments, and its attributes, an OSError's file name and notes as state."""
-    fields: dict[str, object] = {"args": BaseException.__dict__["args"].__get__(value), "class": class_name(cls)}
+    """Its arguments, what it was raised from, and its attributes, an OSError's file name and notes as state."""
+    read = {name: BaseException.__dict__[f"__{name}__"].__get__(value) for name in ("cause", "context")}
+    fields: dict[str, object] = {"args": BaseException.__dict__["args"].__get__(value), "class": class_of(cls)}
+    fields |= {name: item for name, item in read.items() if item is not None}
+    if BaseException.__dict__["__suppress_context__"].__get__(value) and read["cause"] is None:
+        fields["suppress"] = True  # raised "from None"
     more = state(value, _CONTEXT, below=BaseException)
     if more := {name: item for name, item in more.items() if item is not None}:
         fields["state"] = more
@@ -226,11 +242,26 @@ def _exception(value: BaseException, cls: type) -> Form:
 
 
 def _function(value: Any, cls: type) -> Form:
-    """A function has its name as content; one without a name of its own (a lambda, a local one) is opaque."""
+    """A function has its name as content where it is what its module has under that name; any other one is opaque.
+
+    Others are lambdas, local functions, and those that carry the name of the function which they wrap.
+    """
     module, name = value.__module__, value.__qualname__
-    if "<" in name or type(module) is not str:
+    if named(module, name) is not value:
         return Opaque(class_name(cls))
     return Tag("function", [("name", f"{module}:{name}")])
+
+
+def _module(value: ModuleType, cls: type) -> Form:
+    name = instance_dict(value).get("__name__")
+    is_loaded = type(name) is str and sys.modules.get(name) is value
+    return Tag("module", [("name", name)]) if is_loaded else Opaque(class_name(cls))
+
+
+def _uuid(value: UUID, _cls: type) -> Form:
+    fields: list[tuple[str, object]] = [("value", UUID.__str__(value))]
+    is_safe = value.is_safe
+    return Tag("uuid", fields if is_safe is SafeUUID.unknown else [("safe", is_safe.value == 0), *fields])
 
 
 def _bounds(value: Any, cls: type) -> Form:
@@ -244,7 +275,7 @@ def _alias(value: Any, cls: type) -> Form:
     origin = parts["__origin__"]
     if not inherits(origin, Generic):
         return Opaque(class_name(cls))
-    return Tag("alias", [("arguments", list(parts["__args__"])), ("class", class_name(origin))])
+    return Tag("alias", [("arguments", list(parts["__args__"])), ("class", class_of(origin))])
 
 
 _CONTEXT: Final = frozenset({"obj"})  # of an AttributeError: the object that lacks it, which may be any
@@ -257,10 +288,10 @@ _EXACT_TYPES: Final[dict[type, Describe]] = {
     FunctionType: _function,
     BuiltinFunctionType: _function,
     type(_Some[int]): _alias,
-    ModuleType: lambda value, _: Tag("module", [("name", value.__name__)]),
+    ModuleType: _module,
     type(...): lambda *_: Tag("ellipsis"),
     type(NotImplemented): lambda *_: Tag("notimplemented"),
-    UUID: lambda value, _: Tag("uuid", [("value", UUID.__str__(value))]),
+    UUID: _uuid,
     datetime.timezone: _timezone,
     ZoneInfo: _timezone,
     PurePosixPath: _path,
@@ -289,7 +320,7 @@ _BASES: Final[tuple[tuple[type, Describe], ...]] = (
     (datetime.timedelta, _timedelta),
     (SimpleNamespace, _namespace),
     (BaseException, _exception),
-    (type, lambda value, _: Tag("type", [("class", class_name(value))])),
+    (type, lambda value, _: Tag("type", [("class", class_of(value))])),
 )
 # by id, since a metaclass may have an __eq__ and a __hash__ of its own
 EXACT: Final = {id(cls): describe for cls, describe in (*_BASES, *_EXACT_TYPES.items())}

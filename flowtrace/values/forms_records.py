@@ -10,13 +10,38 @@ from dataclasses import Field
 from enum import Enum
 from typing import Any, Final
 
-from flowtrace.host.objects import MISSING, class_attribute, class_name, dict_getter, getter_of, inherits, instance_dict
-from flowtrace.values.forms import Form, Tag, Unprinted, slot_names, state, stored
+from flowtrace.host.objects import (
+    MISSING,
+    class_attribute,
+    class_name,
+    dict_getter,
+    getter_of,
+    inherits,
+    instance_dict,
+    is_named,
+    mro,
+    namespace_of,
+    pairs_of,
+)
+from flowtrace.values.forms import (
+    ClassName,
+    Form,
+    Opaque,
+    Tag,
+    Unprinted,
+    class_of,
+    is_cache,
+    slot_names,
+    state,
+    stored,
+)
 from flowtrace.values.forms_builtin import Describe, base_plan, describe_base
 from flowtrace.values.json import type_ids
 
 _STR: Final = {id(str)}
 _copy: Final = dict.copy
+_POINTER: Final = tuple.__itemsize__  # a pointer
+_PLAIN_SIZE: Final = object.__basicsize__
 
 MARKS: Final = {
     "dataclass": "__dataclass_fields__",
@@ -44,11 +69,11 @@ def plan_of(value: object, cls: type) -> Describe | None:
 
 def _enum(value: object, cls: type) -> Form:
     attributes = instance_dict(value)
-    fields = [("class", class_name(cls)), ("name", attributes.get("_name_")), ("value", attributes["_value_"])]
+    fields = [("class", class_of(cls)), ("name", attributes.get("_name_")), ("value", attributes["_value_"])]
     return Tag("enum", fields)
 
 
-def _record(kind: str, value: object, fields: dict[str, Any], more: dict[str, Any]) -> Tag:
+def _record(kind: str, value: object, fields: dict[str, Any], more: dict[str, Any], **also: object) -> Form:
     """Tag a record with its fields, and with everything else in which two of them may differ.
 
     Args:
@@ -56,14 +81,31 @@ def _record(kind: str, value: object, fields: dict[str, Any], more: dict[str, An
         value: the record.
         fields: those that its class declares.
         more: other attributes of the instance.
+        also: other parts of the form.
     """
     cls = type(value)
-    found: dict[str, object] = {"class": class_name(cls), "fields": fields}
+    found: dict[str, object] = {"class": class_of(cls), "fields": fields, **also}
     if (content := describe_base(value, cls)) is not None:  # a dataclass that is an exception or a dict, too
         found["base"] = content
     elif more:
         found["state"] = more
+    if content is None and (hidden := _hidden_base(cls)) is not None:
+        found["base"] = Opaque(class_name(hidden))
     return Tag(kind, sorted(found.items()))
+
+
+def _hidden_base(cls: type) -> type | None:
+    """Return the base, written in C, whose instances hold more than attributes and slots; None where there is none.
+
+    The sizes are those that `object.__reduce_ex__` looks at.
+    """
+    for base in reversed(mro(cls)):
+        layout: Any = base
+        offsets = [type.__dict__[name].__get__(layout) for name in ("__dictoffset__", "__weakrefoffset__")]
+        expected = _PLAIN_SIZE + _POINTER * (sum(offset > 0 for offset in offsets) + len(slot_names(base, caches=True)))
+        if type.__dict__["__basicsize__"].__get__(layout) > expected or type.__dict__["__itemsize__"].__get__(layout):
+            return base
+    return None
 
 
 def _with_fields(kind: str, names: Sequence[str], cls: type, left_out: Collection[str] = ()) -> Describe:
@@ -72,7 +114,7 @@ def _with_fields(kind: str, names: Sequence[str], cls: type, left_out: Collectio
     def describe(value: object, _cls: type) -> Form:
         return _record(kind, value, _printed(stored(value, names), left_out), state(value, names))
 
-    if left_out or base_plan(cls) is not None:
+    if left_out or base_plan(cls) is not None or _hidden_base(cls) is not None:
         return describe
     return _quickly(kind, frozenset(names), cls, describe)
 
@@ -97,7 +139,7 @@ def _quickly(kind: str, names: frozenset[str], cls: type, describe: Describe) ->
                 fields[slot] = get(value)
         except AttributeError:
             return describe(value, cls)
-        return Tag(kind, [("class", name), ("fields", fields)])
+        return Tag(kind, [("class", ClassName(name, cls)), ("fields", fields)])
 
     return describe_quickly
 
@@ -146,13 +188,23 @@ def _pydantic(_value: object, _cls: type) -> Describe:
 def _describe_pydantic(value: object, cls: type) -> Form:
     inner = stored(value, ("__pydantic_extra__", "__pydantic_private__", "__pydantic_fields_set__"))
     extra, private, were_set = inner.values()
-    fields = dict(instance_dict(value)) | (extra if type(extra) is dict else {})
+    fields = {name: item for name, item in pairs_of(instance_dict(value)) if not is_cache(cls, name)}
+    fields |= extra if type(extra) is dict else {}
     definitions = class_attribute(cls, "__pydantic_fields__")  # model_fields before pydantic 2.10
     definitions = class_attribute(cls, "model_fields") if definitions is MISSING else definitions
     shown = {name: _attribute(item, "repr") for name, item in definitions.items()} if type(definitions) is dict else {}
-    form = _record("pydantic", value, _printed(fields, _left_out(shown)), private if type(private) is dict else {})
     unset = sorted(fields.keys() - were_set) if type(were_set) is set and type_ids(fields) <= _STR else []
-    return Tag(form.kind, [*form.fields, ("unset", unset)]) if unset else form
+    also = _generic_arguments(cls) | ({"unset": unset} if unset else {})
+    more = private if type(private) is dict else {}
+    return _record("pydantic", value, _printed(fields, _left_out(shown)), more, **also)
+
+
+def _generic_arguments(cls: type) -> dict[str, object]:
+    """Return what tells a class such as `Page[Item]`, which pydantic makes at run time: the class and the arguments."""
+    generic = namespace_of(cls).get("__pydantic_generic_metadata__")
+    if type(generic) is not dict or not generic.get("origin") or is_named(cls):
+        return {}
+    return {"class": ClassName(class_name(cls), generic["origin"]), "arguments": list(generic["args"])}
 
 
 _PLANS: Final[dict[str, Callable[[object, type], Describe]]] = {

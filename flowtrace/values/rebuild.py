@@ -276,7 +276,9 @@ class Rebuilder:
         if set(fields) - set(made_of._fields):
             raise ValueError("its fields have changed")
         defaults = made_of._field_defaults
-        return tuple.__new__(cls, [fields[name] if name in fields else defaults[name] for name in made_of._fields])
+        made: Any = tuple.__new__(cls, [fields[name] if name in fields else defaults[name] for name in made_of._fields])
+        self._restore(made, content)
+        return made
 
     def _record_class(self, content: dict[str, Any], hint: Any) -> tuple[type, Bindings]:
         cls, bindings = self._class(content.get("class"), hint, object)
@@ -341,6 +343,9 @@ class Rebuilder:
         base = next(item for item in mro(cls) if item.__module__ == "builtins")
         made: Any = base.__new__(cls, *self._items(content["args"], list, ()))
         self._restore(made, content)
+        for name in {"cause", "context"} & content.keys():
+            BaseException.__dict__[f"__{name}__"].__set__(made, self._inside(name, content[name], Any))
+        BaseException.__dict__["__suppress_context__"].__set__(made, bool({"cause", "suppress"} & content.keys()))
         return made
 
     def _type(self, content: dict[str, Any], hint: Any) -> type:

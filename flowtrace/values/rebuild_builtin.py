@@ -66,6 +66,11 @@ def _memoryview(members: Members) -> memoryview[Any]:
     return view if (form, shape) == ("B", [len(view)]) else view.cast("B").cast(form, shape)
 
 
+def _uuid(members: Members) -> uuid.UUID:
+    safe = {True: uuid.SafeUUID.safe, False: uuid.SafeUUID.unsafe, None: uuid.SafeUUID.unknown}
+    return uuid.UUID(members["value"], is_safe=safe[members.get("safe")])
+
+
 # --- times
 
 
@@ -122,7 +127,8 @@ def _numpy_scalar(members: Members) -> Any:
 
 def _timestamp(members: Members) -> Any:
     moment = _library("pandas").Timestamp(members["value"])
-    return moment.tz_convert(members["zone"]) if "zone" in members else moment
+    moment = moment.tz_convert(members["zone"]) if "zone" in members else moment
+    return moment.as_unit(members["unit"])
 
 
 STANDARD: Final[dict[str, Callable[[Members], Any]]] = {
@@ -130,7 +136,7 @@ STANDARD: Final[dict[str, Callable[[Members], Any]]] = {
     "memoryview": _memoryview,
     "decimal": lambda members: decimal.Decimal(_exact(members["value"], str)),
     "fraction": lambda members: fractions.Fraction(*(_exact(members[n], int) for n in ("numerator", "denominator"))),
-    "uuid": lambda members: uuid.UUID(members["value"]),
+    "uuid": _uuid,
     "path": lambda members: path_class(members)(_exact(members["value"], str)),
     "ip": lambda members: _ADDRESSES[members["class"]](_exact(members["value"], str)),
     "range": lambda members: range(members["start"], members["stop"], members["step"]),
@@ -151,7 +157,7 @@ STANDARD: Final[dict[str, Callable[[Members], Any]]] = {
     "numpy.scalar": _numpy_scalar,
     "numpy.dtype": lambda members: _library("numpy").dtype(members["value"]),
     "pandas.timestamp": _timestamp,
-    "pandas.timedelta": lambda members: _library("pandas").Timedelta(members["value"]),
+    "pandas.timedelta": lambda members: _library("pandas").Timedelta(members["value"]).as_unit(members["unit"]),
     "pandas.na": lambda _: _library("pandas").NA,
     "pandas.nat": lambda _: _library("pandas").NaT,
 }

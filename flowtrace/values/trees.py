@@ -14,6 +14,7 @@ from flowtrace.values import codecs
 from flowtrace.values.encoded import Shared, pointer_to
 from flowtrace.values.forms import (
     TAG,
+    ClassName,
     HashOf,
     Labelled,
     NamedParts,
@@ -39,7 +40,9 @@ from flowtrace.values.redaction import MARKER
 
 FORM_WORK: Final = 18
 """Units of work that a value takes in addition to its parts, where it needs a form."""
-FORMS: Final = frozenset(map(id, (Tag, Opaque, Unordered, Pairs, HashOf, Labelled, WrittenAs, NamedParts, Unprinted)))
+FORMS: Final = frozenset(
+    map(id, (Tag, Opaque, ClassName, Unordered, Pairs, HashOf, Labelled, WrittenAs, NamedParts, Unprinted))
+)
 _MAX_WORK: Final = 4096  # of one tree: what turns out to be odd is done again
 _MAX_LEVELS: Final = 24
 _STR: Final = id(str)
@@ -224,6 +227,10 @@ class Trees:
                 tree[name] = part
             elif id(type(part)) in SCALARS:
                 tree[name] = part
+            elif type(part) is ClassName:
+                tree[name] = part.name
+                if not self._shared.is_named(part.cls):
+                    self.opaque.append(pointer_to([*self._path, name]))
             else:
                 self._path.append(name)
                 tree[name] = self._tree(part, depth)
