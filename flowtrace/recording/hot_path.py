@@ -5,50 +5,36 @@ The functions here run inside the program's calls. None of them raises an Except
 
 from __future__ import annotations
 
-from gc import is_tracked
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from flowtrace.host.clock import CLOCK
-from flowtrace.host.signals import is_from_handler, let_through
+from flowtrace.host.signals import is_from_handler
 from flowtrace.recording import failure
-from flowtrace.recording.call_values import Stream, encode_call, encode_output, snapshot_output, snapshot_with_defaults
+from flowtrace.recording.call_values import Stream, snapshot_call, snapshot_output
 from flowtrace.recording.current import Scope, current, make_current, restore_current
 from flowtrace.recording.failure import outcome_of
 from flowtrace.recording.process import close_run, global_recorder, open_run, report_fault
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import IN_FLIGHT, STATE
-from flowtrace.recording.step import Step
-from flowtrace.values.json import EXACT_TYPES, dumps
-from flowtrace.values.snapshot import FEW_ITEMS, take_call, take_pickled
+from flowtrace.recording.step import Step, new_step
 
 if TYPE_CHECKING:
     from flowtrace.calls.subject import Subject
 
-_tracked: Final = is_tracked
-
 
 def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
     """Make a step of a call's arguments; return None where that is impossible, and then nothing is recorded."""
-    # inlined from `new_step`: this runs in every call
-    step = Step()
-    step.node = node = subject.target
-    step.bound = bound
-    step.owns_run = False
-    step.held = step.number = step.parent = step.thread = step.started = step.ended = 0
-    step.run = step.previous = step.token = step.output = step.stream = step.slot = step.rest = None
+    step = new_step(subject.target, bound)
     try:
         policy = (STATE.recorder or global_recorder()).policy
         processor = policy.processor
-        if processor is not None:
+        if processor is None:
+            step.input = snapshot_call(step.node, args, kwargs, bound, policy)
+        else:
             if processor.limit >= 0:
                 subject.begin, subject.end = processor.begin_call, processor.end_call
-            step.input = processor.snapshot(node, args, kwargs, bound)
-        elif node.live_defaults:
-            step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
-        else:
-            data = take_call(args, kwargs, policy.max_value_bytes)
-            step.input = data or encode_call(node, args, kwargs, bound, policy)
+            step.input = processor.snapshot(step.node, args, kwargs, bound)
     except Exception as error:
         report_fault("take the arguments of a call", error)
         return None
@@ -84,63 +70,7 @@ def start(step: Step) -> None:
 
 
 def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
-    """Do what `prepare` and `start` do, for a call whose body starts at once: one function less in every call."""
-    parent = current()
-    # inlined from `new_step`
-    step = Step()
-    step.node = node = subject.target
-    step.bound = bound
-    step.held = step.number = step.parent = step.started = step.ended = 0
-    step.run = step.previous = step.output = step.stream = step.slot = step.rest = None
-    try:
-        policy = (STATE.recorder or global_recorder()).policy
-        if policy.processor is not None:
-            return _begin_processed(subject, args, kwargs, bound)
-        if node.live_defaults:
-            step.input = snapshot_with_defaults(node, args, kwargs, bound, policy)
-        else:
-            if (
-                len(args) != 1
-                or kwargs
-                or _tracked(value := args[0])
-                or type(value) is tuple
-                or (type(value) is dict and len(value) > FEW_ITEMS)
-            ):
-                data = take_call(args, kwargs, policy.max_value_bytes)
-            else:  # inlined from `take_call`, for most calls
-                try:
-                    data = dumps(args, None, EXACT_TYPES)
-                    if b"null" in data and value is not None:  # it may be NaN, which orjson writes so
-                        data = take_pickled((args, kwargs), policy.max_value_bytes)
-                except Exception as error:
-                    let_through(error)
-                    data = take_pickled((args, kwargs), policy.max_value_bytes)
-                if data is not None and len(data) > policy.max_value_bytes:
-                    data = None
-            step.input = data or encode_call(node, args, kwargs, bound, policy)
-        if parent is None:
-            step.owns_run = True
-        else:
-            step.owns_run = False
-            step.previous = parent
-            step.run = parent.run or open_run(parent)
-            step.parent = parent.number
-        step.thread = get_ident()
-        step.number = number = next(CLOCK.numbers)
-        IN_FLIGHT[number] = step
-        step.token = make_current(step)
-        step.started = CLOCK.now()
-    except BaseException as error:
-        make_current(parent)
-        forget(step)
-        if not isinstance(error, Exception):  # Ctrl-C
-            raise
-        report_fault("record the start of a call", error)
-        return None
-    return step
-
-
-def _begin_processed(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
+    """Make a step of a call whose body starts at once, and start it."""
     step = prepare(subject, args, kwargs, bound)
     if step is not None:
         start(step)
@@ -176,60 +106,12 @@ def emit(step: Step, item: object) -> None:
 
 def end(step: Step, output: object) -> None:
     """Record that a call ended well."""
-    # inlined from `_leave`
-    token, number = step.token, step.number
-    if token is None:
-        make_current(step.previous)
-    else:
-        step.token = None
+    if _leave(step):
         try:
-            restore_current(token)
-        except ValueError:
-            make_current(step.previous)
-    step.previous = None
-    if not number:
-        return
-    try:
-        try:
-            step.ended = CLOCK.now()
-        finally:
-            try:
-                del IN_FLIGHT[number]  # faster than pop()
-            except KeyError:  # the step of a slot; or a forked child does not have the coroutines that were suspended
-                if (slot := step.slot) is not None:
-                    slot.step = None
-        recorder = STATE.recorder or global_recorder()
-        policy = recorder.policy
-        if policy.processor is not None:
-            record_output(step, output, recorder)
-            return
-        # inlined from `flowtrace.values.snapshot.take`
-        if _tracked(output) or type(output) is tuple or (type(output) is dict and len(output) > FEW_ITEMS):
-            data = take_pickled(output, policy.max_value_bytes)
-        else:
-            try:
-                data = dumps(output, None, EXACT_TYPES)
-                if b"null" in data and output is not None:
-                    data = take_pickled(output, policy.max_value_bytes)
-            except Exception as error:
-                let_through(error)
-                data = take_pickled(output, policy.max_value_bytes)
-            if data is not None and len(data) > policy.max_value_bytes:
-                data = None
-        step.output = data or encode_output(step.node, output, policy)
-        buffer = recorder.buffer
-        if data is None or type(step.input) is not bytes or buffer.counts_bytes:
-            buffer.add(step)
-        else:  # inlined from `Buffer.add`
-            buffer.steps.append(step)
-            next(buffer.ticks)
-        if step.run is not None or step.rest is not None or recorder.is_always:
-            add_to_run(step)
-        elif STATE.throttle.holds:
-            STATE.throttle.write_due()
-    except Exception as error:
-        forget(step)
-        report_fault("record the end of a call", error)
+            record_output(step, output, STATE.recorder or global_recorder())
+        except Exception as error:
+            forget(step)
+            report_fault("record the end of a call", error)
 
 
 def record_output(step: Step, output: object, recorder: TraceRecorder) -> None:

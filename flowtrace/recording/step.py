@@ -162,11 +162,12 @@ class Step(StepBase):
             log.internal_fault("record a state delta", error)
 
 
-def new_step(node: Node) -> Step:
+def new_step(node: Node, bound: bool = False) -> Step:
     """Return a step that has not started."""
     step = Step()
     step.node = node
-    step.bound = step.owns_run = False
+    step.bound = bound
+    step.owns_run = False
     step.held = step.number = step.parent = step.thread = step.started = step.ended = 0
     step.run = step.previous = step.token = step.output = step.stream = step.slot = step.rest = None
     return step
