@@ -108,24 +108,24 @@ def test_capture_inputs_of_a_node_wins_over_the_configuration(option, setting, k
 
 
 def test_redacted_names_of_a_node_are_added_to_the_built_in_ones_and_to_no_other_node():
-    @traced_node(redact=("iban", "Plate Number"))
-    def pay(iban, plate_number, password, amount):
-        return {"iban": iban, "amount": amount}
+    @traced_node(redact=("shelf", "Plate Number"))
+    def pay(shelf, plate_number, password, amount):
+        return {"shelf": shelf, "amount": amount}
 
     @traced_node
-    def other(iban):
-        return iban
+    def other(shelf):
+        return shelf
 
     hidden = "__REDACTED__"
     (step,) = steps_of(pay, "CH1", "ZH 2", "p", 5)
-    payload = {"iban": hidden, "plate_number": hidden, "password": hidden, "amount": 5}
+    payload = {"shelf": hidden, "plate_number": hidden, "password": hidden, "amount": 5}
     assert step.invocation_json["payload"] == payload
-    assert step.output_json == {"iban": hidden, "amount": 5}
+    assert step.output_json == {"shelf": hidden, "amount": 5}
     start = "/invocation_json/payload"
     assert sorted(step.redacted) == sorted(
-        [f"{start}/iban", f"{start}/password", f"{start}/plate_number", "/output_json/iban"]
+        [f"{start}/shelf", f"{start}/password", f"{start}/plate_number", "/output_json/shelf"]
     )
-    assert payload_of(other, "CH1") == {"iban": "CH1"}
+    assert payload_of(other, "CH1") == {"shelf": "CH1"}
 
 
 @pytest.mark.parametrize("names", [["iban"], ("iban",), {"iban"}, iter(["iban"]), {"iban": 1}], ids=stable_repr)

@@ -7,6 +7,7 @@ hash from then on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Final, TypeAlias
 
 from flowtrace.calls.core import StreamBase
@@ -82,8 +83,9 @@ def _result(node: Node, output: object, policy: Policy) -> object:
 
 def hides_result(node: Node, policy: Policy) -> bool:
     """Return True if the name of a function says that it returns a secret: ``get_token``, ``make_password``."""
-    secret = policy.secret(node)
-    return secret(node.operation.rpartition(".")[2]) or secret(getattr(node.function, "__name__", ""))
+    secret, function = policy.secret(node), node.function
+    own = function.__name__ if type(function) is FunctionType else ""  # another callable might run code of its own
+    return secret(node.operation.rpartition(".")[2]) or secret(own)
 
 
 def encode_state_delta(node: Node, value: object, policy: Policy) -> Encoded:

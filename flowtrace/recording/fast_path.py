@@ -62,6 +62,7 @@ def open_for(recorder: TraceRecorder | None) -> None:
         NATIVE.close_fast_path()
     else:
         limit = recorder.policy.max_value_bytes
+        NATIVE.use_box(processor is not None)
         NATIVE.open_fast_path(recorder.buffer, STATE.throttle.holds, recorder.is_always, limit)
 
 
@@ -164,10 +165,14 @@ def _end_processed(step: Step, output: object) -> None:
     """Let the step processor take a result that the native core could not write."""
     policy = global_recorder().policy
     step.held -= step.size()
-    if policy.processor is None:
-        step.output = snapshot_output(step.node, output, policy)
-    else:
-        policy.processor.end(step, output)
+    try:
+        if policy.processor is None:
+            step.output = snapshot_output(step.node, output, policy)
+        else:
+            policy.processor.end(step, output)
+    except BaseException:
+        hot_path.forget(step)
+        raise
     step.held += step.size()
 
 

@@ -34,10 +34,11 @@ static struct {
     PyObject *owner, *nodes, *free, *take, *give_back, *other_slot, *dumps;
     Py_buffer map;
     Py_ssize_t keep, limit;
-    int writes_results;
+    int writes_results, is_used;
 } box;
 
-int box_is_open(void) { return box.owner != NULL; }
+/* While another recorder than that of the box records, as in a replay, nothing is written into it. */
+int box_is_open(void) { return box.owner != NULL && box.is_used; }
 
 /* --- what is written of a value ----------------------------------------------------------------------------------- */
 
@@ -68,7 +69,7 @@ static int holds_no_secret(const char *at, const char *end)
         }
         int is_key = at + 1 < end && at[1] == ':';
         if (at == end || *at != '"' || (size > (is_joined ? 11 : 15) && !(is_key && is_lower && size <= 40))) return 0;
-        texts = 1;
+        texts |= !is_key;
     }
     return !(texts && lists);
 }
@@ -304,7 +305,7 @@ static PyObject *open_box(PyObject *Py_UNUSED(module), PyObject *args, PyObject 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Ow*OOOOOOnnp:open_box", names, &owner, &map, &nodes, &free, &take,
                                      &give_back, &other_slot, &dumps, &keep, &limit, &writes_results))
         return NULL;
-    if (box_is_open()) {
+    if (box.owner) {
         PyBuffer_Release(&map);
         PyErr_SetString(PyExc_RuntimeError, "another black box is open: close_box comes first");
         return NULL;
@@ -320,6 +321,13 @@ static PyObject *open_box(PyObject *Py_UNUSED(module), PyObject *args, PyObject 
     box.limit = limit < ROOM ? limit : ROOM;
     box.writes_results = writes_results;
     box.owner = Py_NewRef(owner);
+    box.is_used = 1;
+    Py_RETURN_NONE;
+}
+
+static PyObject *use_box(PyObject *Py_UNUSED(module), PyObject *is_used)
+{
+    box.is_used = is_used == Py_True;
     Py_RETURN_NONE;
 }
 
@@ -405,6 +413,7 @@ static PyType_Spec entry_spec = {"flowtrace.calls._native.EntryBase", sizeof(Ent
 static PyMethodDef functions[] = {
     {"open_box", (PyCFunction)(void (*)(void))open_box, METH_VARARGS | METH_KEYWORDS,
      "open_box(**parts)\n--\n\nWrite small calls into this black box from now on."},
+    {"use_box", use_box, METH_O, "use_box(is_used)\n--\n\nSay whether the recorder that records is that of the open box."},
     {"close_box", close_box, METH_O, "close_box(owner)\n--\n\nLet go of a black box, if it is the open one."},
     {NULL, NULL, 0, NULL},
 };
