@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import collections
+import contextlib
 import copy
 import dataclasses
 import datetime as dt
@@ -22,6 +23,7 @@ import json
 import math
 import os
 import pathlib
+import pickle
 import re
 import subprocess
 import sys
@@ -473,6 +475,79 @@ def test_a_change_of_each_part_is_told_or_noted(kind):
         assert other is None or encoded.opaque, f"{other!r} and {value!r} are both {encoded.data!r}"
         seen[encoded.data] = value
     assert kind in kinds or kind == "missing"
+
+
+def leaves_of(part, path=()):
+    """Yield each atom in what a pickle of a value keeps, with the way to it."""
+    if type(part) in (tuple, list, dict):
+        for at, inner in part.items() if type(part) is dict else enumerate(part):
+            yield from leaves_of(inner, (*path, at))
+    elif type(part) in OTHER:
+        yield path, part
+
+
+def put(part, path, atom):
+    """Return a part with another atom in the place of one."""
+    if not path:
+        return atom
+    pairs = part.items() if type(part) is dict else enumerate(part)
+    changed = {at: put(inner, path[1:], atom) if at == path[0] else inner for at, inner in pairs}
+    return changed if type(part) is dict else type(part)(changed.values())
+
+
+def made_of(function, arguments, attributes=None, items=None, pairs=None):
+    """Make a value of what `__reduce_ex__` gave, as `copy.copy` does."""
+    items, pairs = (iter(part) if part is not None else None for part in (items, pairs))
+    return copy._reconstruct(None, None, function, arguments, attributes, items, pairs)
+
+
+OTHER = {
+    int: lambda atom: atom + 1,
+    float: lambda atom: atom + 1,
+    bool: lambda atom: not atom,
+    str: lambda atom: atom + "x",
+    bytes: lambda atom: bytes([*atom[:-1], atom[-1] ^ 1]) if atom else b"x",
+}
+# What a pickle of these holds is a raw buffer: made up bytes in it are no value, or crash.
+IN_BUFFERS = (
+    "array",
+    "numpy.dtype",
+    "memoryview",
+    "pandas.frame",
+    "pandas.series",
+    "pandas.index",
+    "polars",
+    "arrow",
+    "codec",
+)
+
+
+def changes_of(value):
+    """Yield values that a pickle tells from a value: each atom of what it keeps is changed in one of them."""
+    parts = [list(part) if at > 2 and part else part for at, part in enumerate(value.__reduce_ex__(4))]
+    before = pickle.dumps(made_of(*parts))
+    for at, part in enumerate(parts):
+        for path, atom in leaves_of(part) if at else ():
+            with contextlib.suppress(Exception):  # there is no such value
+                after = made_of(*parts[:at], put(part, path, OTHER[type(atom)](atom)), *parts[at + 1 :])
+                if pickle.dumps(after) != before:
+                    yield after
+
+
+def test_whatever_a_pickle_keeps_of_a_value_is_told_or_noted():
+    kinds = [kind for kind in CHANGES if not kind.startswith(IN_BUFFERS)]
+    values = [value for kind in kinds for value in CHANGES[kind] if hasattr(type(value), "__reduce_ex__")]
+    tried = 0
+    for value in values:
+        plain = encode(value)
+        changed = []
+        if type(value) is not types.FunctionType and not plain.opaque:
+            with contextlib.suppress(Exception):  # it can't be pickled
+                changed = list(changes_of(value))
+        for other in changed:
+            tried += 1
+            assert encode(other).data != plain.data or encode(other).opaque, (value, other)
+    assert tried > 200
 
 
 def test_every_form_is_tried():
