@@ -179,9 +179,9 @@ def _details(item: StepReplay, indent: str, width: int) -> Iterator[Line]:
 
 def _json(value: Any, width: int) -> str:
     from flowtrace.trace.model import UnsetType
-    from flowtrace.values.json import UNLIMITED, plain
+    from flowtrace.values.json import bytes_of_tree
 
-    data = None if isinstance(value, UnsetType) else plain(value, UNLIMITED)
+    data = None if isinstance(value, UnsetType) else bytes_of_tree(value)
     return "" if data is None else f"  {shortened(data.decode(), max(width, 20))}"
 
 

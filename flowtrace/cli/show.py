@@ -326,9 +326,9 @@ class _View:
         return lines
 
     def _value(self, label: str, value: object, indent: str) -> Iterator[Line]:
-        from flowtrace.values.json import UNLIMITED, plain
+        from flowtrace.values.json import bytes_of_tree
 
-        data = plain(value, UNLIMITED)
+        data = bytes_of_tree(value)
         text = "(nested too deeply to be shown)" if data is None else printable(data.decode())
         room = max(20, self.room - len(indent) - len(label) - 1)
         if len(text) > room and not self.full:

@@ -67,7 +67,7 @@ def command(strict: bool, convert: str | None, as_json: bool, traces: tuple[Trac
     for source in traces:
         path = None if source.path is None else str(source.path)
         with collector_off():
-            checked.append((source, check(source.data(), source.name, path)))
+            checked.append((source, check(source.data, source.name, path)))
     if convert is not None:
         _convert(*checked[0], convert)
     print_result(

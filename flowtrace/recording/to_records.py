@@ -280,7 +280,7 @@ def _record(step: Step, values: _Values, shared: _Shared) -> model.Step:
         parent_step_id=step_id(step.parent) if step.parent else None,
         started_at=CLOCK.timestamp(step.started),
         duration_ns=duration,
-        thread=without_lookalikes(shared.threads.get(step.thread) or f"thread-{step.thread}", policy.secret()),
+        thread=_thread_name(shared.threads.get(step.thread) or f"thread-{step.thread}", policy.secret()),
         code=_code_of(node),
         opaque=[model.INPUT + pointer for pointer in given.opaque],
         redacted=[model.INPUT + pointer for pointer in given.redacted],
@@ -301,6 +301,11 @@ def _record(step: Step, values: _Values, shared: _Shared) -> model.Step:
     if values.output is not None:
         _add_output(record, node, values.output, shared)
     return record
+
+
+@lru_cache(maxsize=256)
+def _thread_name(name: str, secret: SecretNames) -> str:
+    return without_lookalikes(name, secret)
 
 
 def _scrubbed(record: model.Step, scrubber: Scrubber) -> model.Step:

@@ -19,7 +19,7 @@ from flowtrace.trace.payload_files import holds_what_its_name_says, read_payload
 from flowtrace.values.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
 from flowtrace.values.encode import TAG
 from flowtrace.values.encoded import CUT_REASONS
-from flowtrace.values.json import UNLIMITED, loads, plain
+from flowtrace.values.json import bytes_of_tree, loads
 from flowtrace.values.redaction import MARKER
 
 _DIED: Final = "process_died"
@@ -28,6 +28,7 @@ OUTCOMES: Final = ("failed", "recovered", "ok", "interrupted", "snapshot")
 _HEX_64: Final = re.compile("[0-9a-f]{64}", re.ASCII).fullmatch
 _HEX_32: Final = re.compile("[0-9a-f]{32}", re.ASCII).fullmatch
 _HEX_16: Final = re.compile("[0-9a-f]{16}", re.ASCII).fullmatch
+_ALGORITHMS: Final = (ALGORITHM, KEYED_ALGORITHM)
 _MICROSECOND: Final = 1_000  # nanoseconds; times are cut to whole ones
 
 
@@ -82,24 +83,51 @@ def inconsistencies(trace: Trace, path: str | None) -> Findings:
         trace: its records.
         path: its file, to find its payload files; None where it is not known.
     """
-    finished = [(f"/steps/{at}", step) for at, step in enumerate(trace.steps)]
-    running = [(f"/in_flight/{at}", step) for at, step in enumerate(trace.in_flight)]
-    steps = [*finished, *running]
+    steps = _Steps.of(trace)
     if trace.dropped_steps is not None and trace.dropped_steps < 0:
         yield _error("negative", "/dropped_steps", "is negative")
     if trace.run is not None:
         yield from _run(trace.run)
     files = _PayloadFiles(path)
-    for pointer, step in steps:
-        yield from _step(pointer, step)
+    for at, step in enumerate(steps.records):
+        pointer = steps.pointer(at)
+        yield from _step(pointer, step, steps.started[at])
         yield from _values(pointer, step, files)
-    for pointer, step in running:
-        yield from _in_flight(pointer, step)
+    for at, step in enumerate(trace.in_flight):
+        yield from _in_flight(f"/in_flight/{at}", step)
     yield from _parents(steps, bool(trace.dropped_steps))
-    yield from _order(finished)
-    yield from _failed_step(trace, steps)
+    yield from _order(steps)
+    yield from _failed_step(trace, steps.records)
     if trace.run is not None:
         yield from _inside_run(trace.run, steps)
+
+
+class _Steps(NamedTuple):
+    """The steps of a trace.
+
+    Attributes:
+        records: those that finished, then those that were in flight.
+        started: when each began, in ns; None where the trace does not say.
+        finished: how many finished.
+    """
+
+    records: list[Step]
+    started: list[int | None]
+    finished: int
+
+    @classmethod
+    def of(cls, trace: Trace) -> _Steps:
+        records = [*trace.steps, *trace.in_flight]
+        return cls(records, [parse_timestamp(step.started_at) for step in records], len(trace.steps))
+
+    def ended(self, at: int) -> int | None:
+        """Return when a step ended, in ns; None where the trace does not say."""
+        started, duration = self.started[at], self.records[at].duration_ns
+        return None if started is None or duration is None else started + duration
+
+    def pointer(self, at: int) -> str:
+        """Return the JSON Pointer of a step."""
+        return f"/steps/{at}" if at < self.finished else f"/in_flight/{at - self.finished}"
 
 
 # --- one record
@@ -119,14 +147,21 @@ def _run(run: Run) -> Findings:
         yield _error("time-order", "/run/ended_at", "is before the run began")
 
 
-def _step(pointer: str, step: Step) -> Findings:
-    yield from _hashes(pointer, step)
+def _step(pointer: str, step: Step, started: int | None) -> Findings:
+    for name, found in (
+        ("input_hash", step.input_hash),
+        ("output_hash", step.output_hash),
+        ("state_delta_hash", step.state_delta_hash),
+        ("code/hash", step.code.hash if step.code is not None else None),
+    ):
+        if found is not None and not _is_usual(found):
+            yield from _unusual_hash(f"{pointer}/{name}", found)
     for name, value in (("duration_ms", step.duration_ms), ("duration_ns", step.duration_ns)):
         if value is not None and value < 0:
             yield _error("negative", f"{pointer}/{name}", "is negative")
     if step.duration_ns is not None and step.duration_ns // 1_000_000 != step.duration_ms:
         yield _error("duration-mismatch", f"{pointer}/duration_ms", f"is not {step.duration_ns} ns in whole ms")
-    if step.started_at is not None and parse_timestamp(step.started_at) is None:
+    if started is None and step.started_at is not None:
         yield _error("time-form", f"{pointer}/started_at", "is not an RFC 3339 time")
     for name, text in (("step_id", step.step_id), ("parent_step_id", step.parent_step_id)):
         if text is not None and not _HEX_16(text):
@@ -137,21 +172,15 @@ def _step(pointer: str, step: Step) -> Findings:
         yield _error("failed-with-output", f"{pointer}/output_hash", "a step that failed has no output")
 
 
-def _hashes(pointer: str, step: Step) -> Findings:
-    hashes: list[tuple[str, Hash | None]] = [
-        ("input_hash", step.input_hash),
-        ("output_hash", step.output_hash),
-        ("state_delta_hash", step.state_delta_hash),
-        ("code/hash", step.code.hash if step.code is not None else None),
-    ]
-    for name, found in hashes:
-        if found is None:
-            continue
-        if not _HEX_64(found.value):
-            yield _error("hash-form", f"{pointer}/{name}/value", "is not 64 lowercase hex digits")
-        if found.algorithm not in (ALGORITHM, KEYED_ALGORITHM):
-            message = f"is neither {ALGORITHM} nor {KEYED_ALGORITHM}"
-            yield _warning("unknown-algorithm", f"{pointer}/{name}/algorithm", message)
+def _is_usual(found: Hash) -> bool:
+    return found.algorithm in _ALGORITHMS and _HEX_64(found.value) is not None
+
+
+def _unusual_hash(pointer: str, found: Hash) -> Findings:
+    if not _HEX_64(found.value):
+        yield _error("hash-form", f"{pointer}/value", "is not 64 lowercase hex digits")
+    if found.algorithm not in _ALGORITHMS:
+        yield _warning("unknown-algorithm", f"{pointer}/algorithm", f"is neither {' nor '.join(_ALGORITHMS)}")
 
 
 def _in_flight(pointer: str, step: Step) -> Findings:
@@ -186,27 +215,34 @@ def _values(pointer: str, step: Step, files: _PayloadFiles) -> Findings:
         _Captured(INPUT, "invocation", "input_hash", payload, has_input, step.invocation_path, step.input_hash),
         _Captured(OUTPUT, "output", "output_hash", output, has_output, step.output_path, step.output_hash),
     ):
-        is_redacted = any(is_within(hidden, captured.part) for hidden in step.redacted)
+        if not captured.is_inline and captured.path is None:
+            continue
+        is_redacted = bool(step.redacted) and any(is_within(hidden, captured.part) for hidden in step.redacted)
         yield from _captured(pointer, captured, is_redacted, files)
-    yield from _pointers(pointer, step, {INPUT: payload, OUTPUT: output})
-    yield from _cut(pointer, step)
+    if step.opaque or step.redacted:
+        yield from _pointers(pointer, step, {INPUT: payload, OUTPUT: output})
+    if step.cut:
+        yield from _cut(pointer, step)
 
 
 def _captured(pointer: str, captured: _Captured, is_redacted: bool, files: _PayloadFiles) -> Findings:
-    json_pointer, path_pointer = (f"{pointer}/{captured.field}_{kind}" for kind in ("json", "path"))
     hashes: set[str] | None = None
     if captured.path is not None:
+        path_pointer = f"{pointer}/{captured.field}_path"
         if captured.is_inline:
             yield _warning("captured-twice", path_pointer, f"there is an {captured.field}_json too")
         findings, hashes = files.look(path_pointer, captured.path)
         yield from findings
     if captured.hash is None:
-        for at, is_there in ((json_pointer, captured.is_inline), (path_pointer, captured.path is not None)):
+        for kind, is_there in (("json", captured.is_inline), ("path", captured.path is not None)):
             if is_there:
+                at = f"{pointer}/{captured.field}_{kind}"
                 yield _error("output-without-hash", at, "is captured, but there is no output_hash")
     elif not is_redacted:
-        yield from _compare_file(f"{pointer}/{captured.hash_field}", captured.hash, hashes)
-        yield from _compare(f"{pointer}/{captured.hash_field}", captured.hash, captured.value)
+        hash_pointer = f"{pointer}/{captured.hash_field}"
+        if hashes is not None:
+            yield from _compare_file(hash_pointer, captured.hash, hashes)
+        yield from _compare(hash_pointer, captured.hash, captured.value)
 
 
 def _invocation(pointer: str, step: Step) -> Findings:
@@ -224,15 +260,15 @@ def _compare(pointer: str, recorded: Hash, value: Any) -> Findings:
     """Hash a captured value again, unless it was cut or hashed with a key."""
     if value is UNSET or recorded.algorithm != ALGORITHM or _is_cut(value):
         return
-    data = plain(value, UNLIMITED)
+    data = bytes_of_tree(value)
     if data is None:
         yield _warning("not-checked", pointer, "the captured value is nested too deeply to be hashed again")
-    elif hash_bytes(data).value != recorded.value:
+    elif hash_bytes(data) != recorded.value:
         yield _error("hash-mismatch", pointer, "is not the hash of the captured value")
 
 
-def _compare_file(pointer: str, recorded: Hash, hashes: set[str] | None) -> Findings:
-    if hashes is not None and recorded.algorithm == ALGORITHM and recorded.value not in hashes:
+def _compare_file(pointer: str, recorded: Hash, hashes: set[str]) -> Findings:
+    if recorded.algorithm == ALGORITHM and recorded.value not in hashes:
         yield _error("hash-mismatch", pointer, "is not the hash of the payload file's content")
 
 
@@ -285,7 +321,7 @@ def _possible_hashes(data: bytes) -> set[str]:
     except ValueError:
         return found
     values = [content, content["payload"]] if isinstance(content, dict) and "payload" in content else [content]
-    return found | {hash_bytes(text).value for text in map(plain, values) if text is not None}
+    return found | {hash_bytes(text).value for text in map(bytes_of_tree, values) if text is not None}
 
 
 def _pointers(pointer: str, step: Step, values: dict[str, Any]) -> Findings:
@@ -327,28 +363,28 @@ def _is_shown(value: Any, pointer: str) -> bool:
 # --- the records together
 
 
-def _parents(steps: list[tuple[str, Step]], has_dropped: bool) -> Findings:
-    by_id: dict[str, tuple[str, Step]] = {}
-    for pointer, step in steps:
-        if step.step_id is None:
-            continue
-        if step.step_id in by_id:
-            yield _error("id-repeated", f"{pointer}/step_id", f"is also the id of {by_id[step.step_id][0]}")
-        by_id.setdefault(step.step_id, (pointer, step))
-    for pointer, step in steps:
+def _parents(steps: _Steps, has_dropped: bool) -> Findings:
+    by_id: dict[str, int] = {}
+    for at, step in enumerate(steps.records):
+        own = step.step_id
+        if own is not None and by_id.setdefault(own, at) != at:
+            message = f"is also the id of {steps.pointer(by_id[own])}"
+            yield _error("id-repeated", f"{steps.pointer(at)}/step_id", message)
+    for at, step in enumerate(steps.records):
         if step.parent_step_id is None:
             continue
         parent = by_id.get(step.parent_step_id)
         if parent is None and not has_dropped:
             message = "is the id of no step in the trace, and no step has rolled out of the buffer"
-            yield _warning("parent-unknown", f"{pointer}/parent_step_id", message)
-        if parent is not None and _began_before(step, parent[1]):
-            yield _error("began-before-parent", f"{pointer}/started_at", f"is before that of its caller, {parent[0]}")
-    for pointer in _cycles(by_id):
-        yield _error("parent-cycle", f"{pointer}/parent_step_id", "leads back to the step itself")
+            yield _warning("parent-unknown", f"{steps.pointer(at)}/parent_step_id", message)
+        if parent is not None and _is_before(steps.started[at], steps.started[parent]):
+            message = f"is before that of its caller, {steps.pointer(parent)}"
+            yield _error("began-before-parent", f"{steps.pointer(at)}/started_at", message)
+    for at in _cycles(steps, by_id):
+        yield _error("parent-cycle", f"{steps.pointer(at)}/parent_step_id", "leads back to the step itself")
 
 
-def _failed_step(trace: Trace, steps: list[tuple[str, Step]]) -> Findings:
+def _failed_step(trace: Trace, steps: list[Step]) -> Findings:
     found = None if trace.run is None else trace.run.failed_step_id
     if trace.run is None or found is None:
         return
@@ -357,7 +393,7 @@ def _failed_step(trace: Trace, steps: list[tuple[str, Step]]) -> Findings:
         yield _warning("id-form", at, "is not 16 lowercase hex digits")
     if trace.run.outcome in ("ok", "recovered"):
         yield _error("failed-step-of-success", at, f"a run that ended as {trace.run.outcome} has no failed step")
-    named = next((step for _, step in steps if step.step_id == found), None)
+    named = next((step for step in steps if step.step_id == found), None)
     if named is None and not trace.dropped_steps:
         message = "is the id of no step in the trace, and no step has rolled out of the buffer"
         yield _warning("failed-step-unknown", at, message)
@@ -365,45 +401,41 @@ def _failed_step(trace: Trace, steps: list[tuple[str, Step]]) -> Findings:
         yield _error("failed-step-ended-well", at, "names a step that has neither an error nor validation issues")
 
 
-def _began_before(step: Step, parent: Step) -> bool:
-    started, above = parse_timestamp(step.started_at), parse_timestamp(parent.started_at)
-    return started is not None and above is not None and started < above
+def _is_before(time: int | None, other: int | None) -> bool:
+    return time is not None and other is not None and time < other
 
 
-def _cycles(by_id: dict[str, tuple[str, Step]]) -> Iterator[str]:
-    """Yield the pointer of one step of each cycle of parents."""
+def _cycles(steps: _Steps, by_id: dict[str, int]) -> Iterator[int]:
+    """Yield one step of each cycle of parents."""
     visit_of: dict[str, int] = {}
     for visit, start in enumerate(by_id):
         here: str | None = start
         while here is not None and here in by_id and here not in visit_of:
             visit_of[here] = visit
-            here = by_id[here][1].parent_step_id
+            here = steps.records[by_id[here]].parent_step_id
         if here is not None and visit_of.get(here) == visit:
-            yield by_id[here][0]
+            yield by_id[here]
 
 
-def _order(finished: list[tuple[str, Step]]) -> Findings:
+def _order(steps: _Steps) -> Findings:
     """Compare each step with the ones before it in the same thread: other threads may report theirs a moment late."""
     last: dict[str | None, int] = {}
-    for pointer, step in finished:
-        ended = _end(step)
+    for at in range(steps.finished):
+        ended, thread = steps.ended(at), steps.records[at].thread
         if ended is None:
             continue
-        if ended + _MICROSECOND < last.get(step.thread, 0):
-            yield _warning("order", pointer, "finished before a step that is listed before it")
-        last[step.thread] = max(ended, last.get(step.thread, 0))
+        latest = last.get(thread, 0)
+        if ended + _MICROSECOND < latest:
+            yield _warning("order", steps.pointer(at), "finished before a step that is listed before it")
+        if ended > latest:
+            last[thread] = ended
 
 
-def _inside_run(run: Run, steps: list[tuple[str, Step]]) -> Findings:
+def _inside_run(run: Run, steps: _Steps) -> Findings:
     run_started, run_ended = parse_timestamp(run.started_at), parse_timestamp(run.ended_at)
-    for pointer, step in steps:
-        started, ended = parse_timestamp(step.started_at), _end(step)
+    for at, started in enumerate(steps.started):
+        ended = steps.ended(at)
         if run_started is not None and started is not None and started + _MICROSECOND < run_started:
-            yield _warning("outside-run", f"{pointer}/started_at", "is before the run began")
+            yield _warning("outside-run", f"{steps.pointer(at)}/started_at", "is before the run began")
         if run_ended is not None and ended is not None and ended > run_ended + _MICROSECOND:
-            yield _warning("outside-run", f"{pointer}/duration_ns", "the step ends after its run")
-
-
-def _end(step: Step) -> int | None:
-    started = parse_timestamp(step.started_at)
-    return None if started is None or step.duration_ns is None else started + step.duration_ns
+            yield _warning("outside-run", f"{steps.pointer(at)}/duration_ns", "the step ends after its run")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -53,20 +53,28 @@ def validate(trace: model.Trace | str | os.PathLike[str]) -> list[Finding]:
     if isinstance(trace, model.Trace):
         return _first_of_each(inconsistencies(trace, None))
     path = os.fspath(trace)
-    return check(Path(path).read_bytes(), path, path).findings
+    return check(Path(path).read_bytes, path, path).findings
 
 
-def check(data: bytes, name: str, path: str | None) -> Checked:
+def check(read: Callable[[], bytes], name: str, path: str | None) -> Checked:
     """Check the content of a trace file.
 
     Args:
-        data: the content.
+        read: gives the content, which is not kept while the records are checked.
         name: its name in findings.
         path: the file, to find its payload files; None where it is not known.
     """
-    read = reading.typed(data)
-    if read is not None:
-        return Checked(_first_of_each(inconsistencies(read, path)), read)
+    found = _records(read(), name)
+    if found.trace is None or found.is_flat:
+        return found
+    return found._replace(findings=_first_of_each(inconsistencies(found.trace, path)))
+
+
+def _records(data: bytes, name: str) -> Checked:
+    """Return the records of a file with nothing found in them yet, or else what is wrong with it."""
+    trace = reading.typed(data)
+    if trace is not None:
+        return Checked([], trace)
     try:
         document = reading.parse_document(data, name)
     except TraceFileError as error:
@@ -74,12 +82,11 @@ def check(data: bytes, name: str, path: str | None) -> Checked:
     try:
         if is_flat(document):
             return _flat(document, name)
-        trace = reading.from_document(document, name)
+        return Checked([], reading.from_document(document, name))
     except TraceFileError as error:
         found = [] if is_flat(document) else reading.problems(document)
         fields = (Finding(Severity.ERROR, "field", pointer, reason) for pointer, reason in found)
         return Checked(_first_of_each(fields) or [_refusal(error, "field")], None)
-    return Checked(_first_of_each(inconsistencies(trace, path)), trace)
 
 
 def _refusal(error: TraceFileError, code: str) -> Finding:

@@ -6,7 +6,7 @@ serde_json for its default ``Value``. `flowtrace.values.encoder` writes any othe
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from flowtrace.host.objects import class_name
 from flowtrace.host.signals import let_through
@@ -23,6 +23,9 @@ from flowtrace.values.json import (
 )
 from flowtrace.values.redaction import NO_NAMES, Redactor, SecretNames
 from flowtrace.values.scrub import texts_in
+
+_SHORT: Final = 512  # bytes; up to here it is quicker to look at the keys than to search for all secret names
+_FEW: Final = 16  # names; the test remembers them one by one
 
 
 def encode(
@@ -72,7 +75,7 @@ def _encode(
     found = plain_within(value, work) if redactor is None else None
     if found is not None:
         data, left = found
-        if not _has_tag(data) and not (secret.may_be_in(data) and _has_key(value, secret)):
+        if not _has_tag(data) and not _has_key(value, data, secret):
             kept = data if limit is None or len(data) <= limit else None
             return Encoded(kept, hash_bytes(data, key), len(data)), left
         del data
@@ -109,10 +112,12 @@ def _has_tag(data: bytes) -> bool:
     return b"$" in data and b'"$py"' in data
 
 
-def _has_key(tree: object, secret: SecretNames) -> bool:
-    """Return True if a mapping in a tree has a secret key."""
+def _has_key(tree: object, data: bytes, secret: SecretNames) -> bool:
+    """Return True if a mapping in a tree, whose canonical bytes these are, has a secret key."""
+    if b'":' not in data or (len(data) > _SHORT and not secret.may_be_in(data)):
+        return False
     names = set(keys_of(tree))
-    return secret.may_be_in(dumps(list(names))) and any(map(secret, names))
+    return (len(names) <= _FEW or secret.may_be_in(dumps(list(names)))) and any(map(secret, names))
 
 
 def canonical_bytes(value: object) -> bytes:

@@ -69,6 +69,14 @@ def tree_bytes(tree: object) -> bytes:
     return dumps(tree, None, _CANONICAL)
 
 
+def bytes_of_tree(tree: object) -> bytes | None:
+    """Return what `tree_bytes` does; None where it raises."""
+    try:
+        return dumps(tree, None, _CANONICAL)
+    except TypeError:
+        return None
+
+
 def loads(data: bytes) -> Any:
     """Return the JSON-like objects of canonical bytes, or of any JSON document.
 
