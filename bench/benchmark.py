@@ -34,13 +34,14 @@ import rows_calls  # noqa: E402
 import rows_failures  # noqa: E402
 import rows_import  # noqa: E402
 import rows_peers  # noqa: E402
+import rows_readers  # noqa: E402
 import rows_scale  # noqa: E402
 import rows_values  # noqa: E402
 from rows import Session  # noqa: E402
 from samples import Spread, Taken  # noqa: E402
 from turns import Plan  # noqa: E402
 
-MODULES = (rows_calls, rows_box, rows_import, rows_values, rows_failures, rows_scale, rows_peers)
+MODULES = (rows_calls, rows_box, rows_import, rows_values, rows_failures, rows_scale, rows_readers, rows_peers)
 SESSIONS: tuple[Session, ...] = tuple(session for module in MODULES for session in module.SESSIONS)
 
 

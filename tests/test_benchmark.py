@@ -182,7 +182,7 @@ def test_every_miss_has_its_cause():
 
 
 def test_causes_are_those_of_rows(bench):
-    names = ("calls", "box", "import", "values", "failures", "scale", "peers")
+    names = ("calls", "box", "import", "values", "failures", "scale", "readers", "peers")
     sessions = [session for name in names for session in importlib.import_module(f"rows_{name}").SESSIONS]
     assert bench.causes.CAUSES.keys() <= {row.key for session in sessions for row in session.rows}
 

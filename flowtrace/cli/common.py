@@ -232,8 +232,8 @@ def print_lines(console: Console, lines: Iterable[Line]) -> None:
 
     remaining = iter(lines)
     if console.color_system is None and not console.is_terminal:  # there are no styles, and much may be written
-        while texts := ["".join(text for text, _ in line) + "\n" for line in islice(remaining, _CHUNK)]:
-            console.file.write("".join(texts))
+        while texts := ["".join([text for text, _ in line]) for line in islice(remaining, _CHUNK)]:
+            console.file.write("\n".join(texts) + "\n")
         return
     end = Segment.line()
     while chunk := list(islice(remaining, _CHUNK)):

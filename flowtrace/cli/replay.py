@@ -132,7 +132,8 @@ def _lines(console: Console, report: ReplayReport, test: str | None) -> Iterator
 
     marks = _MARKS[console.encoding.lower().startswith("utf")]
     width = max((len(str(item.number)) for item in report.steps), default=1)
-    names = max((len(_name(item)) for item in report.steps), default=0)
+    names = min(max((len(_name(item)) for item in report.steps), default=0), 60)
+    room = min(console.width, _VALUE_WIDTH)  # asked for once: it looks at the terminal
     for item in report.steps:
         skipped = item.outcome is ReplayOutcome.SKIPPED
         mark = marks[2] if skipped else marks[0] if item.is_as_recorded else marks[1]
@@ -141,11 +142,11 @@ def _lines(console: Console, report: ReplayReport, test: str | None) -> Iterator
         yield [
             (f"{item.number:>{width}} ", "dim"),
             (f"{mark} ", style),
-            (f"{name:<{min(names, 60)}}  ", ""),
+            (f"{name:<{names}}  ", ""),
             (str(item.outcome).replace("_", " "), style),
             (_reason(item), ""),
         ]
-        yield from _details(item, " " * (width + 3), min(console.width, _VALUE_WIDTH))
+        yield from _details(item, " " * (width + 3), room)
     yield from _verdict(report, test)
 
 

@@ -28,7 +28,7 @@ from flowtrace.cli.outline import OUTSIDE, Entry, failed_entry, is_outside, outl
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flowtrace.trace.model import Hash, Step, StepError, Trace
+    from flowtrace.trace.model import Hash, Step, StepError, Trace, ValidationIssue
     from flowtrace.trace.payload_files import PayloadValues
 
 _HASH_DIGITS: Final = 8
@@ -145,6 +145,9 @@ class _View:
     ) -> None:
         from rich.cells import cell_len
 
+        from flowtrace.values.json import bytes_of_tree
+
+        self.bytes_of_tree = bytes_of_tree
         self.trace = trace
         self.entries = entries
         self.failed = failed
@@ -155,7 +158,8 @@ class _View:
         self.room = console.width if full else min(console.width, _VALUE_WIDTH)
         self.number_width = len(str(len(trace.steps)))
         self.several_threads = len({entry.step.thread for entry in entries}) > 1
-        names = [self.width(_step_name(entry.step)) + 3 * min(entry.depth, _DRAWN_LEVELS) for entry in entries]
+        self.names: dict[str, tuple[str, int]] = {}
+        names = [self._name(entry.step)[1] + 3 * min(entry.depth, _DRAWN_LEVELS) for entry in entries]
         self.name_width = min(max(names, default=0), _NAME_WIDTH)
 
     def lines(self, name: str) -> Iterator[Line]:
@@ -221,8 +225,8 @@ class _View:
         guide = above
         if entry.depth:
             guide += self.marks.last if entry.is_last else self.marks.branch
-        name = _step_name(step)
-        padding = " " * max(0, self.name_width - self.width(guide) - self.width(name))
+        name, width = self._name(step)
+        padding = " " * (self.name_width - len(guide) - width)  # each of the tree's characters takes one column
         return [
             (f"{number:>{self.number_width}} ", "dim"),
             (f"{mark} ", style),
@@ -232,6 +236,16 @@ class _View:
             (self._hashes(step), "dim"),
             *self._remarks(entry),
         ]
+
+    def _name(self, step: Step) -> tuple[str, int]:
+        """Return a step's name, and how many columns it takes; most names are there many times."""
+        if is_outside(step):
+            return OUTSIDE, self.width(OUTSIDE)
+        found = self.names.get(step.node_id)
+        if found is None:
+            name = _short_name(step.node_id)
+            found = self.names[step.node_id] = name, self.width(name)
+        return found
 
     def _remarks(self, entry: Entry) -> Line:
         remarks: Line = []
@@ -249,8 +263,10 @@ class _View:
         return self.failed is not None and entry.pointer == self.failed.pointer
 
     def _hashes(self, step: Step) -> str:
-        hashes = (("in", step.input_hash), ("out", step.output_hash), ("delta", step.state_delta_hash))
-        return "".join(f"  {name} {self._hash_digits(found)}" for name, found in hashes if found is not None)
+        text = f"  in {self._hash_digits(step.input_hash)}"
+        if step.output_hash is not None:
+            text += f"  out {self._hash_digits(step.output_hash)}"
+        return text if step.state_delta_hash is None else f"{text}  delta {self._hash_digits(step.state_delta_hash)}"
 
     def _hash_digits(self, found: Hash) -> str:
         value = printable(found.value) if self.full else printable(found.value[:_HASH_DIGITS])
@@ -263,20 +279,27 @@ class _View:
         if step.error is not None:
             yield from self._error(step.error, indent, self.full or self._is_origin(entry))
         for label, value in _values(step):
-            yield from self._value(label, value, indent)
+            yield self._value(label, value, indent)
         for label, path in (("input", step.invocation_path), ("output", step.output_path)):
             if path is not None:
                 yield from self._payload_file(label, path, indent)
-        issues = step.validation_issues
+        if step.validation_issues:
+            yield from self._issues(step.validation_issues, indent)
+        if step.redacted or step.opaque or step.cut:
+            yield from self._left_out(step, indent)
+
+    def _issues(self, issues: list[ValidationIssue], indent: str) -> Iterator[Line]:
         for issue in self._some(issues):
             pointer = printable(issue.path) or "(complete payload)"
             yield [(indent, ""), (f"! {printable(issue.code)} at {pointer}: {printable(issue.message)}", "yellow")]
-        yield from self._rest(indent, issues, "issue")
+        if len(issues) > _LISTED and not self.full:
+            yield [(indent, ""), (f"and {several(len(issues) - _LISTED, 'more issue')}", "dim")]
+
+    def _left_out(self, step: Step, indent: str) -> Iterator[Line]:
         for label, pointers in (("redacted", step.redacted), ("opaque", step.opaque)):
             if pointers:
                 more = f" and {len(pointers) - _LISTED} more" if len(pointers) > _LISTED and not self.full else ""
                 yield [(indent, ""), (f"{label} {', '.join(map(printable, self._some(pointers)))}{more}", "dim")]
-
         if step.cut:
             parts = [f"{printable(cut.path)} ({printable(cut.reason)}, after {cut.count})" for cut in step.cut]
             more = f" and {len(parts) - _LISTED} more" if len(parts) > _LISTED and not self.full else ""
@@ -288,14 +311,10 @@ class _View:
         if reason:
             yield [(indent, ""), (f"  {_short_name(reason)}", "yellow")]
         else:
-            yield from self._value(label, value, indent)
+            yield self._value(label, value, indent)
 
     def _some(self, items: list[Any]) -> list[Any]:
         return items if self.full else items[:_LISTED]
-
-    def _rest(self, indent: str, items: list[Any], noun: str) -> Iterator[Line]:
-        if len(items) > _LISTED and not self.full:
-            yield [(indent, ""), (f"and {several(len(items) - _LISTED, f'more {noun}')}", "dim")]
 
     def _error(self, error: StepError, indent: str, in_detail: bool) -> Iterator[Line]:
         details = _details(error)
@@ -325,16 +344,14 @@ class _View:
             lines[-1] += f"{self.marks.cut} ({len(text):,} characters)"
         return lines
 
-    def _value(self, label: str, value: object, indent: str) -> Iterator[Line]:
-        from flowtrace.values.json import bytes_of_tree
-
-        data = bytes_of_tree(value)
+    def _value(self, label: str, value: object, indent: str) -> Line:
+        data = self.bytes_of_tree(value)
         text = "(nested too deeply to be shown)" if data is None else printable(data.decode())
         room = max(20, self.room - len(indent) - len(label) - 1)
         if len(text) > room and not self.full:
             size = f" ({len(text)} characters)"
             text = text[: max(10, room - len(size))] + self.marks.cut + size
-        yield [(indent, ""), (f"{label} ", "dim"), (text, "")]
+        return [(indent, ""), (f"{label} ", "dim"), (text, "")]
 
 
 def _short_name(text: str) -> str:

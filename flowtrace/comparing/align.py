@@ -210,6 +210,10 @@ def walk(pairs: Iterable[Pair]) -> Iterator[tuple[Pair, bool]]:
 
 
 def _pair_siblings(ours: list[Call], theirs: list[Call], dropped: tuple[int, int]) -> list[Pair]:
+    if not any(dropped) and _are_alike(ours, theirs):
+        pairs = list(map(Pair, ours, theirs))
+        _number_calls(pairs)
+        return pairs
     groups: dict[tuple[str, str, str], tuple[list[int], list[int]]] = {}
     for side, siblings in enumerate((ours, theirs)):
         for at, call in enumerate(siblings):
@@ -229,6 +233,17 @@ def _pair_siblings(ours: list[Call], theirs: list[Call], dropped: tuple[int, int
     merged = _merge(found, [pairs_of_b.get(at) or _unmatched(None, call, dropped) for at, call in enumerate(theirs)])
     _number_calls(merged)
     return merged
+
+
+def _are_alike(ours: list[Call], theirs: list[Call]) -> bool:
+    """Return True if each call on one side is sure to be the one in the same place on the other."""
+    if len(ours) != len(theirs):
+        return False
+    is_any_unordered = any(call.is_unordered for call in (*ours, *theirs))
+    return all(
+        a.node == b.node and _input(a) == _input(b) and (a.fingerprint == b.fingerprint or not is_any_unordered)
+        for a, b in zip(ours, theirs, strict=True)
+    )
 
 
 def _unmatched(a: Call | None, b: Call | None, dropped: tuple[int, int]) -> Pair:

@@ -153,6 +153,9 @@ class Evidence:
 
     def _doubt_equality(self, what: str, a: Call, b: Call, found: model.Hash) -> None:
         """Note where equal hashes are no proof: opaque parts are not hashed, and redacted ones only with a key."""
+        ours, theirs = a.step, b.step
+        if not (ours.opaque or ours.redacted or ours.cut or theirs.opaque or theirs.redacted or theirs.cut):
+            return
         if self._is_unknown(what, a, b):
             return
         if _touches(what, a.step.opaque) or _touches(what, b.step.opaque):
