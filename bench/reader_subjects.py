@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from subjects import Slot
@@ -47,8 +48,6 @@ def long_traces(steps: int, names: list[str]) -> dict[str, Slot]:
     import flowtrace
 
     Path("bench_shop.py").write_text(NODES, encoding="utf-8")
-    import sys
-
     sys.path.insert(0, str(Path.cwd()))
     import bench_shop  # type: ignore[import-not-found]  # it was just written
 

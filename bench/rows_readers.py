@@ -1,4 +1,4 @@
-"""What the commands that read a long trace take of the processor and of memory, beside reading its JSON."""
+"""The time and the memory of the commands that read a long trace, beside those of reading its JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ READERS = {
 
 
 class Usage(NamedTuple):
-    """What a process took."""
+    """The time of the processor and the memory of a process."""
 
     seconds: float
     peak: int
