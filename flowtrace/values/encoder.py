@@ -17,8 +17,8 @@ from flowtrace.host.objects import class_name, pairs_of
 from flowtrace.host.signals import let_through
 from flowtrace.values import codecs
 from flowtrace.values.encoded import CutPart, Shared, Sink, pointer_to
-from flowtrace.values.forms import TAG as TAG
 from flowtrace.values.forms import (
+    INLINE_BYTES,
     ClassName,
     HashOf,
     Labelled,
@@ -30,6 +30,7 @@ from flowtrace.values.forms import (
     Unprinted,
     WrittenAs,
 )
+from flowtrace.values.forms import TAG as TAG
 from flowtrace.values.json import (
     CONTAINERS,
     SCALARS,
@@ -340,7 +341,7 @@ class Encoder:
         elif isinstance(form, Pairs):
             self._pairs(value, form)
         elif isinstance(form, HashOf):
-            self._write(b'"%b"' % self._hash_of(form.value))
+            self._write(self._content_or_hash(form.value))
         elif isinstance(form, Labelled):
             self._encode(self._or_marker(form.name, form.value))
         elif isinstance(form, WrittenAs):
@@ -418,15 +419,16 @@ class Encoder:
             return Raw(opaque_form(class_name(type(value))))
         return Raw(sink.content())
 
-    def _hash_of(self, value: object) -> bytes:
-        sink = Sink(limit=0)
+    def _content_or_hash(self, value: object) -> bytes:
+        sink = Sink(limit=INLINE_BYTES)
         try:
             self._inner(value, sink)
         except BaseException as error:
             let_through(error)
             self._note(self.opaque)
             sink.write(opaque_form(class_name(type(value))))
-        return sink.finish().digest.encode()
+        found = sink.finish()
+        return b'"%b"' % found.digest.encode() if found.data is None else found.data
 
     def _inner(self, value: object, sink: Sink, levels: int = 0) -> None:
         inner = Encoder(self._secret, self._redactor, sink, self._shared, self)

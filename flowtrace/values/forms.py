@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,9 +10,13 @@ from types import FunctionType, MemberDescriptorType
 from typing import Any, Final
 
 from flowtrace.host.objects import class_attribute, class_name, inherits, instance_dict, mro, namespace_of, pairs_of
+from flowtrace.values.digest import hash_buffer
 
 TAG: Final = "$py"
 """The key that marks an object of canonical JSON as a tagged form. Its value is the kind of the form."""
+
+INLINE_BYTES: Final = 64 * 1024
+"""The content of a larger piece of data is written as its hash alone."""
 
 
 @dataclass(slots=True)  # not frozen: that would make each one cost three times as much
@@ -103,6 +108,13 @@ class Unprinted:
 
 
 Form = Tag | Opaque | ClassName | Unordered | Pairs | HashOf | Labelled | WrittenAs | NamedParts | Unprinted
+
+
+def data_field(data: memoryview) -> dict[str, object]:
+    """Return the field of a form that has the bytes of a buffer, or their hash."""
+    if data.nbytes <= INLINE_BYTES:
+        return {"base64": b64encode(data).decode()}
+    return {"blake3": hash_buffer(data)}
 
 
 def state(value: object, fields: Container[str] = (), below: type = object) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The forms of arrays and frames: NumPy, pandas, Polars, Arrow, torch. flowtrace never imports these libraries.
 
-A value can only be theirs if its library is loaded. The form has dtype, shape and BLAKE3 hash of the buffer, which is
-not copied; only columns of Python objects or with missing entries are hashed item by item.
+A value can only be theirs if its library is loaded. The form has dtype, shape and the content of the buffer, or its
+BLAKE3 hash where it is large; texts, Python objects and columns with missing entries are written item by item.
 
 No method of a program's class runs: an object of a subclass is read through one of the library's own class, around the
 same data. What holds a column in a class of its own (an extension array) is opaque.
@@ -16,6 +16,7 @@ from typing import Any, Final
 from flowtrace.host.objects import class_name, inherits, instance_dict, mro, root_package
 from flowtrace.values import digest
 from flowtrace.values.forms import (
+    INLINE_BYTES,
     Form,
     HashOf,
     Labelled,
@@ -23,6 +24,7 @@ from flowtrace.values.forms import (
     Opaque,
     Tag,
     WrittenAs,
+    data_field,
     tag_with_state,
 )
 from flowtrace.values.forms_arrow import arrow_form, first_of_arrow
@@ -115,8 +117,12 @@ def _ndarray(value: Any, numpy: Any) -> Form:
         fields["items"] = HashOf(_structured(base.dtype, base.tolist(), base.ndim))
     elif _is_padded(base, numpy):
         fields["items"] = HashOf([str(item) for item in base.ravel().tolist()])
-    else:
+    elif base.nbytes > INLINE_BYTES:
         fields["blake3"] = _buffer_hash(base, numpy)
+    elif base.dtype.kind in "US":  # as texts, so that what is secret in them is hidden
+        fields["items"] = HashOf(base.ravel().tolist())
+    else:
+        fields |= data_field(memoryview(base.tobytes()))
     cls = type(value)
     if inherits(cls, numpy.ma.MaskedArray):
         fields |= _masked(instance_dict(value), base, numpy)

@@ -8,6 +8,7 @@ from typing import Any
 from flowtrace.host.objects import inherits, root_package
 from flowtrace.values import digest
 from flowtrace.values.forms import (
+    INLINE_BYTES,
     Form,
     HashOf,
     Pairs,
@@ -41,7 +42,8 @@ def _arrow_array(kind: str, dtype: Any, chunks: list[Any], size: int, pyarrow: A
         more["dictionary"] = found
     chunks = [_arrow_raw(chunk, pyarrow) for chunk in chunks]
     flat = chunks[0].type if chunks else dtype
-    if (types.is_integer(flat) or types.is_floating(flat)) and not any(chunk.null_count for chunk in chunks):
+    is_plain = (types.is_integer(flat) or types.is_floating(flat)) and not any(chunk.null_count for chunk in chunks)
+    if is_plain and size * flat.bit_width > 8 * INLINE_BYTES:
         hasher = digest.Hasher()
         width = flat.bit_width // 8
         for chunk in chunks:

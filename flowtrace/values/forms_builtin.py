@@ -24,11 +24,11 @@ from zoneinfo import ZoneInfo
 from flowtrace.host.objects import class_attribute, class_name, inherits, instance_dict, named, pairs_of
 from flowtrace.host.system import datetime, re
 from flowtrace.values import digest
-from flowtrace.values.forms import Form, Opaque, Pairs, Tag, Unordered, class_of, state, stored
+from flowtrace.values.forms import INLINE_BYTES as INLINE_BYTES
+from flowtrace.values.forms import Form, Opaque, Pairs, Tag, Unordered, class_of, data_field, state, stored
 
 _ALL: Final = slice(None)
 _UTC: Final = datetime.UTC
-INLINE_BYTES: Final = 64 * 1024
 ADDRESSES: Final = (
     *(ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network),
     *(ipaddress.IPv6Network, ipaddress.IPv4Interface, ipaddress.IPv6Interface),
@@ -51,10 +51,7 @@ def _with_class(kind: str, value: object, fields: dict[str, object], base: type)
 
 
 def _buffer(kind: str, value: object, data: memoryview, base: type) -> Form:
-    if data.nbytes <= INLINE_BYTES:
-        fields: dict[str, object] = {"base64": b64encode(data).decode()}
-    else:
-        fields = {"blake3": digest.hash_buffer(data), "size": data.nbytes}
+    fields = data_field(data) | ({"size": data.nbytes} if data.nbytes > INLINE_BYTES else {})
     return _with_class(kind, value, fields, base)
 
 

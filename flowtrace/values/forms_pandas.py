@@ -8,6 +8,7 @@ from typing import Any, Final
 from flowtrace.host.objects import class_name, inherits, instance_dict, mro, root_package
 from flowtrace.values import digest
 from flowtrace.values.forms import (
+    INLINE_BYTES,
     Form,
     Labelled,
     NamedParts,
@@ -15,6 +16,7 @@ from flowtrace.values.forms import (
     Pairs,
     Tag,
     WrittenAs,
+    data_field,
     labelled,
     tag_with_state,
 )
@@ -172,11 +174,16 @@ def _column(values: Any, pandas: Any) -> Form:
 
 def _range(index: Any) -> Form:
     """Return the form of a RangeIndex as an array, made piece by piece."""
+    if len(index) * index.dtype.itemsize <= INLINE_BYTES:
+        return Tag("array", [*data_field(memoryview(index.to_numpy().view("u1"))).items(), *_row_of(index)])
     hasher = digest.Hasher()
     for at in range(0, len(index), _CHUNK):
         hasher.update(memoryview(index[at : at + _CHUNK].to_numpy().view("u1")))
-    fields = {"blake3": hasher.finish().value, "dtype": index.dtype.str, "shape": [len(index)]}
-    return Tag("array", list(fields.items()))
+    return Tag("array", [("blake3", hasher.finish().value), *_row_of(index)])
+
+
+def _row_of(index: Any) -> list[tuple[str, object]]:
+    return [("dtype", index.dtype.str), ("shape", [len(index)])]
 
 
 def first_of_pandas(value: Any, cls: type, pandas: Any, most: int) -> Any:

@@ -7,17 +7,18 @@ from sys import byteorder, modules
 from typing import Any, Final
 
 from flowtrace.host.objects import class_name, inherits, instance_dict, root_package
-from flowtrace.values import digest
 from flowtrace.values.forms import (
     Form,
     HashOf,
     Opaque,
     Pairs,
     Tag,
+    data_field,
     labelled,
     tag_with_state,
 )
 
+_FEW: Final = 4096  # items, which are written one by one
 _POLARS_NUMBERS: Final = {"Float32": "f", "Float64": "d"} | {
     f"{unsigned}Int{bits}": code
     for unsigned, codes in (("", "bhiq"), ("U", "BHIQ"))
@@ -52,7 +53,7 @@ def _polars_values(series: Any, polars: Any) -> object:
     """Return the values of a series; moments as the integers that they are, since Python may not have them."""
     series = _polars_raw(series, polars)
     kind = str(series.dtype)
-    if kind not in _POLARS_NUMBERS or series.null_count():
+    if kind not in _POLARS_NUMBERS or series.null_count() or len(series) <= _FEW:
         return HashOf(series.to_list())
     if "numpy" in modules:
         return series.to_numpy()
@@ -62,8 +63,8 @@ def _polars_values(series: Any, polars: Any) -> object:
     size = numbers.itemsize
     order = "|" if size == 1 else "<" if byteorder == "little" else ">"
     letter = "f" if code in "fd" else "u" if code.isupper() else "i"
-    content = digest.hash_buffer(memoryview(numbers).cast("B"))
-    return Tag("array", [("blake3", content), ("dtype", f"{order}{letter}{size}"), ("shape", [len(numbers)])])
+    content = data_field(memoryview(numbers).cast("B"))
+    return Tag("array", [*content.items(), ("dtype", f"{order}{letter}{size}"), ("shape", [len(numbers)])])
 
 
 def _polars_raw(series: Any, polars: Any) -> Any:

@@ -38,6 +38,7 @@ from flowtrace.values.encode import canonical_bytes
 from flowtrace.values.forms import TAG
 from flowtrace.values.json import loads
 from flowtrace.values.rebuild_builtin import STANDARD
+from flowtrace.values.rebuild_frames import FRAMES
 from flowtrace.values.rebuild_records import MAKERS, enum_member, is_of_kind, restore_inner, set_attributes
 
 FindClass = Callable[[str], type | None]
@@ -228,7 +229,9 @@ class Rebuilder:
     def _standard(self, content: dict[str, Any], hint: Any) -> Any:
         kind = content[TAG]
         inner = {name: item for name, item in content.items() if type(item) in (dict, list) and name != "state"}
-        value = STANDARD[kind](content | {name: self._inside(name, item, Any) for name, item in inner.items()})
+        value = (STANDARD.get(kind) or FRAMES[kind])(
+            content | {name: self._inside(name, item, Any) for name, item in inner.items()}
+        )
         return self._subclass_of(content, hint, BASES[kind], value) if kind in BASES else value
 
     def _member(self, content: dict[str, Any], hint: Any, base: type) -> Any:
@@ -367,7 +370,7 @@ class Rebuilder:
         raise RebuildError(f"no codec is registered for {content['class']!s:.200}")
 
     _KINDS: ClassVar[Mapping[str, Callable[[Any, dict[str, Any], Any], Any]]] = {
-        **dict.fromkeys(STANDARD, _standard),
+        **dict.fromkeys((*STANDARD, *FRAMES), _standard),
         **dict.fromkeys(_CONTAINERS, _collection),
         **dict.fromkeys(MAKERS, _record),
         "dict": _dict,
@@ -403,11 +406,6 @@ _IMPOSSIBLE: Final = {
     "function": "it is a function, and a trace must not choose which one is called",
     "module": "it is a module, and a trace must not choose which one is used",
     "generator": "it is a generator, which can't be rebuilt",
-    "array": "of an array only the hash was kept",
     "array.array": "of an array only the hash was kept",
     "tensor": "of a tensor only the hash was kept",
-    **dict.fromkeys(("pandas.frame", "pandas.series", "pandas.index"), "of its columns only the hash was kept"),
-    **dict.fromkeys(("polars.frame", "polars.series"), "of its columns only the hash was kept"),
-    **dict.fromkeys(("arrow.table", "arrow.batch"), "of its columns only the hash was kept"),
-    **dict.fromkeys(("arrow.array", "arrow.chunked"), "of an array only the hash was kept"),
 }
