@@ -252,7 +252,11 @@ def raised_again(*arguments):
         functools.partial(raised)
 
 
-@pytest.mark.parametrize("by", [thrown, thrown_later, raised, raised_again])
+# From Python 3.15 on, an error that is thrown into a running generator leaves what Ctrl-C leaves: it counts as Ctrl-C.
+NOT_CTRL_C = [thrown, raised, raised_again, *([thrown_later] if sys.version_info < (3, 15) else [])]
+
+
+@pytest.mark.parametrize("by", NOT_CTRL_C)
 def test_an_interrupt_that_code_raises_is_not_ctrl_c(by):
     with pytest.raises(KeyboardInterrupt) as caught:
         by()

@@ -15,6 +15,7 @@ from flowtrace.host import log
 from flowtrace.host.clock import CLOCK
 from flowtrace.recording import hot_path
 from flowtrace.recording.current import current, make_current, restore_current
+from flowtrace.recording.failure import is_a
 from flowtrace.recording.process import global_recorder, open_run, report_fault
 from flowtrace.recording.state import IN_FLIGHT, STATE
 from flowtrace.recording.step import Step
@@ -96,11 +97,11 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
     except BaseException as error:
         make_current(parent)
         hot_path.forget(step)
-        if not isinstance(error, Exception):  # Ctrl-C
+        if not is_a(error, Exception):  # Ctrl-C
             raise
         report_fault("write the start of a call into the black box", error)
         # with no room left on the stack, trying again would be one more error, and that one would be the host's
-        return None if isinstance(error, RecursionError) else _begin_otherwise(subject, args, kwargs, bound)
+        return None if is_a(error, RecursionError) else _begin_otherwise(subject, args, kwargs, bound)
     return step
 
 

@@ -63,7 +63,7 @@ def start(step: Step) -> None:
     except BaseException as error:
         forget(step)
         step.number = 0
-        if not isinstance(error, Exception) or is_from_handler(error):
+        if not failure.is_a(error, Exception) or is_from_handler(error):
             make_current(parent)
             raise
         report_fault("record the start of a call", error)
@@ -171,7 +171,7 @@ def record_failure(step: Step, error: BaseException) -> None:
         recorder.buffer.add(step)
         # A recursion that went too deep leaves no room to write: the end of the run does it, further up.
         outcome = "ok" if step.expected else outcome_of(error)
-        add_to_run(step, outcome, error, at_once=not isinstance(error, RecursionError))
+        add_to_run(step, outcome, error, at_once=not failure.is_a(error, RecursionError))
     except Exception as fault:
         forget(step)
         report_fault("record the error of a call", fault)
