@@ -35,7 +35,8 @@ def copy_of(module: ModuleType, **others: Any) -> Any:
     """
     copy = SimpleNamespace()
     names = vars(copy)
-    names.update(vars(module), **others)
+    # Asking for each loads what a module of Python 3.15 would otherwise import where it is used first: in a call.
+    names.update({name: getattr(module, name) for name in list(vars(module))}, **others)
     for name, value in list(names.items()):
         function = value.__wrapped__ if type(value) is _Cached else value
         if type(function) is FunctionType and function.__globals__ is vars(module):
