@@ -95,6 +95,7 @@ class Rebuilder:
 
     def __init__(self, find_class: FindClass = _no_class) -> None:
         self.unsure_arrays = 0
+        self._in_objects = 0
         self._find_class = find_class
         self._hints: dict[int, tuple[type, dict[str, Any]]] = {}
 
@@ -227,11 +228,14 @@ class Rebuilder:
         }
 
     def _standard(self, content: dict[str, Any], hint: Any) -> Any:
-        kind = content[TAG]
+        kind, unsure, before = content[TAG], self.unsure_arrays, self._in_objects
         inner = {name: item for name, item in content.items() if type(item) in (dict, list) and name != "state"}
         value = (STANDARD.get(kind) or FRAMES[kind])(
             content | {name: self._inside(name, item, Any) for name, item in inner.items()}
         )
+        if kind == "array" and len(content["shape"]) == 1 and type(content.get("items")) is list:
+            self._in_objects += sum(type(item) is list for item in content["items"])
+        self.unsure_arrays = unsure + self._in_objects - before  # the arrays of the form itself are no values
         return self._subclass_of(content, hint, BASES[kind], value) if kind in BASES else value
 
     def _member(self, content: dict[str, Any], hint: Any, base: type) -> Any:

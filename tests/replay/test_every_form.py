@@ -213,6 +213,8 @@ def test_an_alias_with_a_class_that_no_annotation_names_is_left_out():
         ([1], tuple[int, ...] | None, 0),
         ([1], tuple[int, ...] | list[int], 1),
         ({"$py": "set", "items": [[1, 2]]}, Any, 0),
+        (json.loads(canonical_bytes(pandas.DataFrame({"a": [1]}))), Any, 0),
+        (json.loads(canonical_bytes(pandas.Series([(1, 2), [3]], dtype=object))), Any, 2),
     ],
     ids=str,
 )
