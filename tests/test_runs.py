@@ -62,14 +62,6 @@ def test_a_success_leaves_a_trace_in_mode_always(tmp_path):
     assert trace.run.ended_at is not None
 
 
-def test_an_outermost_call_has_a_buffer_of_its_own(tmp_path):
-    with flowtrace.override(out_path=tmp_path / "trace.json", mode="on"):
-        half(4)
-        with pytest.raises(ValueError, match="boom"):
-            fail("boom")
-    assert names(load_trace(tmp_path / "trace.json").steps) == ["fail"]
-
-
 def test_the_first_failure_is_written_at_once_with_its_ancestors_in_flight(tmp_path):
     path = tmp_path / "trace.json"
     seen = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flowtrace.host import objects
 from flowtrace.host.system import os
 
-_INTERFACE: Final = 3
+_INTERFACE: Final = 4
 """Changes with what this half and the one in C ask of each other: a module left from another build is not used."""
 
 
@@ -43,7 +43,20 @@ def implementation() -> str:
 class _PureStep:
     # A slot costs less than an attribute in a dictionary. None has a default: every assignment counts in every call.
     __slots__ = (
-        *("bound", "ended", "held", "input", "node", "number", "output", "owns_run", "parent", "previous", "rest"),
+        *(
+            "bound",
+            "ended",
+            "ended_run",
+            "held",
+            "input",
+            "node",
+            "number",
+            "output",
+            "owns_run",
+            "parent",
+            "previous",
+            "rest",
+        ),
         *("run", "slot", "started", "stream", "thread", "token", "__weakref__"),
     )
 

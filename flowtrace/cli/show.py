@@ -72,13 +72,15 @@ _ASCII: Final = Marks(".", "X", ">", "<- failed here", "|- ", "`- ", "|  ", "...
     """,
 )
 @click.option("--full", is_flag=True, help="Show values and hashes in full, and the details of every error.")
+@click.option("--run", "only_run", is_flag=True, help="Leave out the steps of other runs.")
 @json_option
 @click.argument("trace", type=TRACE)
-def command(full: bool, as_json: bool, trace: TraceSource) -> int:
+def command(full: bool, only_run: bool, as_json: bool, trace: TraceSource) -> int:
     """Show the steps of a TRACE as a tree, and where and why it failed.
 
     The number of a step is its index in the file, from 0. A step stands below the one that called it; steps without a
-    parent in the file begin at the margin. Hashes are shortened, and captured values are cut to a line.
+    parent in the file begin at the margin. Outside a flow, a trace also has the last steps of the other runs of the
+    process, which come first. Hashes are shortened, and captured values are cut to a line.
     """
     from flowtrace.trace.payload_files import PayloadValues
 
@@ -86,6 +88,8 @@ def command(full: bool, as_json: bool, trace: TraceSource) -> int:
         loaded = trace.load()
         entries = outline(loaded)
         failed = failed_entry(loaded, entries)
+        if only_run:
+            entries = [entry for entry in entries if entry.step.run_id is None]
         if as_json:
             _print_json(trace.name, loaded, entries, failed)
         else:
@@ -172,10 +176,18 @@ class _View:
             yield [(f"{'':{self.number_width}} {text}", "dim")]
         if not self.entries:
             yield [("no steps", "dim")]
+        others = [entry for entry in self.entries if entry.step.run_id is not None]
+        if others:
+            yield [(f"{several(len(others), 'step')} of other runs of this process:", "dim")]
+            yield from self._tree(others)
+            yield [("this run:", "dim")]
+        yield from self._tree([entry for entry in self.entries if entry.step.run_id is None])
+
+    def _tree(self, entries: list[Entry]) -> Iterator[Line]:
         # The lines of the tree to the left of a step's children, by its pointer.
         guides: dict[str, str] = {}
-        for entry in self.entries:
-            above = guides[entry.parent.pointer] if entry.parent else ""
+        for entry in entries:
+            above = guides.get(entry.parent.pointer, "") if entry.parent else ""
             inner = above
             if entry.depth and entry.depth <= _DRAWN_LEVELS:
                 inner += "   " if entry.is_last else self.marks.bar

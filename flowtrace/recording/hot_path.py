@@ -243,7 +243,7 @@ def add_to_run(
         run.failed_step = _failed_step(step, error)
         STATE.throttle.write(run, outcome or "failed", ended=False)
     if run.is_over:
-        step.run = None  # a task that outlived its run
+        step.run, step.ended_run = None, run.name  # a task that outlived its run
 
 
 def _failed_step(step: Step, error: BaseException | None) -> int:

@@ -120,7 +120,9 @@ def open_run(step: Step | Scope) -> TraceRecorder:
         if step.run is None:
             process = global_recorder()
             assert isinstance(step, Step)  # a flow has its recorder from the start
-            step.run = process.new_run(process.context, step.started or None)
+            run = process.new_run(process.context, step.started or None)
+            run.shows_process = not process.is_always
+            step.run = run
         return step.run
 
 

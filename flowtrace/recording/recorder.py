@@ -12,12 +12,13 @@ from flowtrace.host.clock import CLOCK
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import MUTED
 from flowtrace.host.system import os
-from flowtrace.recording import failure, to_records
+from flowtrace.recording import failure, run_names, to_records
 from flowtrace.recording.buffer import new_buffer
 from flowtrace.recording.call_values import Snapshot, canonical_input, snapshot_output, snapshot_payload
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.plugin import NodeEvent
-from flowtrace.recording.state import running
+from flowtrace.recording.run_names import RunName
+from flowtrace.recording.state import STATE, running
 from flowtrace.recording.step import Step, new_step
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
 from flowtrace.trace import files
@@ -50,6 +51,9 @@ class TraceRecorder:
         started: clock reading at its start, in ns.
         overtaken: earlier runs to the same file that were not written, because this one came.
         has_own_file: no other run writes to the same path.
+        shows_process: its trace shows the last steps of the process, and not only its own.
+        frozen: the steps to write, and how many others there were, where its trace has to wait; else None.
+        name: its id.
         is_process_wide: its trace shows every step in flight, of all runs.
     """
 
@@ -60,7 +64,8 @@ class TraceRecorder:
     failed_step = 0
     written = False
     overtaken = 0
-    _run_id = ""
+    shows_process = False
+    frozen: tuple[list[Step], int] | None = None
 
     def __init__(self, config: TraceConfig, context: TraceContext) -> None:
         self.config = replace(config, mode=TraceMode.OFF) if is_disabled() else config
@@ -76,15 +81,14 @@ class TraceRecorder:
     @property
     def run_id(self) -> str:
         """The run's id, 32 hex digits; made when it is first asked for."""
-        # in one go: two threads of a run may fail at the same time
-        return self._run_id or self.__dict__.setdefault("_run_id", CLOCK.run_id())
+        return self.name.id
 
     def end_run(self) -> None:
         """Mark the run as over, and take it from its steps: they and it would keep each other alive."""
         self.is_over = True
         self.open_buffer = None
         for step in self.buffer.newest():
-            step.run = None
+            step.run, step.ended_run = None, self.name
 
     def new_run(self, context: TraceContext, started: int | None = None) -> TraceRecorder:
         """Return the recorder of another run under the same configuration.
@@ -107,6 +111,7 @@ class TraceRecorder:
 
     def _begin(self, started: int) -> None:
         self.started = started
+        self.name = RunName()
         self.buffer = self.open_buffer = new_buffer(self.config)
         self._events: dict[int, tuple[NodeEvent, Step]] = {}
         self._writing = RLock()
@@ -383,7 +388,8 @@ class TraceRecorder:
             return None
 
     def _content(self, target: str, outcome: str, ended: bool, stored: dict[str, bytes]) -> files.Content:
-        steps, dropped = self.buffer.contents()
+        steps, dropped = self._last_steps()
+        others = run_names.other_runs(steps, self.run_id) if self.shows_process else {}
         end = CLOCK.now() if ended else None
         failed = self.failed_step if outcome in ("failed", "interrupted") else 0
         facts = to_records.RunFacts(self.run_id, self.started, end, outcome, dropped, self.overtaken, failed)
@@ -395,7 +401,28 @@ class TraceRecorder:
             return relative
 
         in_flight = self._in_flight()
-        return to_records.trace_text(facts, self.context, steps, in_flight, self.policy, store)
+        return to_records.trace_text(facts, self.context, steps, in_flight, self.policy, store, others)
+
+    def freeze(self) -> None:
+        """Keep what its trace will show: it is written later, and the process goes on."""
+        if self.shows_process and self.frozen is None:
+            self.frozen = self._last_steps()
+
+    def _last_steps(self) -> tuple[list[Step], int]:
+        """Return the steps to write, in the order of their ends, and how many others there were before them."""
+        process = STATE.recorder
+        if self.frozen is not None:
+            return self.frozen
+        steps: list[Step]
+        if not self.shows_process or process is None:
+            steps, dropped = self.buffer.contents()
+            return steps, dropped
+        steps, dropped = process.buffer.contents()
+        if process.started > self.started:  # a forked child, or tracing was configured anew: it lacks what ended before
+            listed = set(steps)
+            steps = [*(step for step in self.buffer.newest() if step not in listed), *steps]
+            steps = steps[max(0, len(steps) - self.config.buffer_size) :]
+        return steps, dropped
 
     def _warn_of_failed_write(self, path: str, error: Exception) -> None:
         """Log each cause once; runs whose paths come from one template share their causes."""

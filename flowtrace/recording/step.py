@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flowtrace.recording.current import Scope
     from flowtrace.recording.plugin import Slot
     from flowtrace.recording.recorder import TraceRecorder
+    from flowtrace.recording.run_names import RunName
 
 
 class CurrentStep(Protocol):
@@ -76,6 +77,7 @@ class Step(StepBase):
         number: its number in this process; 0 before it started.
         parent: number of the step it was called in; 0 for none.
         run: the recorder of its run; None for an outermost call that has not needed one yet.
+        ended_run: the name of its run, once that is over; not set by the maker, since no call needs it.
         owns_run: it is an outermost call, so that the run ends with it.
         previous: the step or flow that was current before it, while it runs.
         token: restores that one, in the context that the token was made in; None where that may be another one.
@@ -108,6 +110,7 @@ class Step(StepBase):
     started: int
     ended: int
     run: TraceRecorder | None
+    ended_run: RunName
     owns_run: bool
     previous: Step | Scope | None
     token: Token[Any] | None

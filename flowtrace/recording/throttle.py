@@ -91,6 +91,7 @@ class Throttle:
             outcome: what its trace will say.
             ended: the run is over.
         """
+        run.frozen = None
         if run.has_own_file:
             run.write(outcome, ended=ended)
             return
@@ -158,6 +159,7 @@ class Throttle:
     def _hold(self, path: str, bucket: _Bucket, ending: _Ending) -> None:
         self._buckets[path] = bucket  # it may have been forgotten in the meantime
         bucket.waiting = ending
+        ending[0].freeze()
         if path not in self.holds:
             self.holds.append(path)
 

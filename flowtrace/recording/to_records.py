@@ -81,11 +81,13 @@ class _Shared(NamedTuple):
         policy: what to keep of values.
         store: writes payloads over the limit.
         threads: name by identifier, of the threads that are alive.
+        other_runs: the runs of the steps that are of others, by number.
     """
 
     policy: Policy
     store: Store
     threads: dict[int | None, str]
+    other_runs: dict[int, str]
 
 
 def trace_text(
@@ -95,6 +97,7 @@ def trace_text(
     in_flight: Iterable[Step],
     policy: Policy,
     store: Store,
+    other_runs: dict[int, str],
 ) -> Callable[[], Iterator[bytes]]:
     """Return a function that yields the text of a trace file in pieces.
 
@@ -107,6 +110,7 @@ def trace_text(
         in_flight: running steps, outermost first.
         policy: what to keep of their values.
         store: writes payloads over the limit.
+        other_runs: the id of the run of each step that is not of this one, by its number.
     """
     steps, in_flight = list(steps), list(in_flight)
     context = policy.shown(context)
@@ -121,7 +125,7 @@ def trace_text(
         dropped_steps=facts.dropped,
     )
     threads = {thread.ident: thread.name for thread in living_threads()}
-    texts = _StepTexts([*steps, *in_flight], _Shared(policy, store, threads))
+    texts = _StepTexts([*steps, *in_flight], _Shared(policy, store, threads, other_runs))
     count = len(steps)
     return lambda: layout.trace_text(envelope, texts.between(0, count), texts.between(count, None))
 
@@ -215,7 +219,10 @@ class _StepTexts:
 
     def between(self, start: int, end: int | None) -> Iterator[bytes]:
         """Yield the texts of some of the steps."""
-        return map(self._text, self._steps[start:end], self._made[start:end])
+        others = self._shared.other_runs
+        for step, made in zip(self._steps[start:end], self._made[start:end], strict=True):
+            text = self._text(step, made)
+            yield layout.with_run(text, others[step.number]) if step.number in others else text
 
     def _look(self, step: Step) -> bytes | model.Step | None:
         """Note what a step hides, and return its text or its record where there is room to keep that."""

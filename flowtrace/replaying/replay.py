@@ -83,8 +83,8 @@ def replay(
 
     Args:
         trace: the trace, or its file.
-        steps: the steps to replay: numbers in the trace from 0, step ids or node ids; None means all that
-            ``until_failure`` allows.
+        steps: the steps to replay: numbers in the trace from 0, step ids or node ids; None means all of the trace's own
+            run that ``until_failure`` allows.
         until_failure: stop after the step that the failure began in, where it could be replayed, or, if the trace has
             none, after the first one with an error; None means True if ``steps`` is None.
         compare_hashes: compare outputs, too; False only compares errors.
@@ -136,8 +136,8 @@ def _write(path: Path, source: str) -> None:
 def _chosen(trace: Trace, steps: int | str | Iterable[int | str] | None) -> list[int]:
     """Return the indexes of the chosen steps, in the order of the trace."""
     count = len(trace.steps)
-    if steps is None:
-        return list(range(count))
+    if steps is None:  # what other runs of the process did is not part of the failure
+        return [at for at, step in enumerate(trace.steps) if step.run_id is None or step is trace.failed_step]
     found: set[int] = set()
     for choice in [steps] if isinstance(steps, int | str) else steps:
         matching = [at for at, step in enumerate(trace.steps) if choice in (at, step.step_id, step.node_id)]

@@ -26,6 +26,11 @@ def step_text(step: Step) -> bytes:
     return item_text(in_lines(b"[[%b]]" % _compact(step)))
 
 
+def with_run(text: bytes, run_id: str) -> bytes:
+    """Return the lines of a step with the id of its run as their last field."""
+    return b'%b,\n      "run_id": "%b"\n    }' % (text[: text.rindex(b"\n")], run_id.encode())
+
+
 def trace_text(envelope: Trace, steps: Iterable[bytes], in_flight: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the text of a trace file in pieces.
 

@@ -144,6 +144,8 @@ class Step(Record, kw_only=True):
             (``/state_delta...``), of which the trace has only the hash. Of a text, only a part may be hidden, which the
             hash of the value still covers.
         cut: the parts that were left out, with their reasons; each is in ``opaque`` as well.
+        run_id: id of its run, where that is another one than ``run.id``: outside a flow, a trace has the last steps of
+            the process.
     """
 
     node_id: str
@@ -168,6 +170,7 @@ class Step(Record, kw_only=True):
     opaque: list[str] = field(default_factory=list)
     redacted: list[str] = field(default_factory=list)
     cut: list[Cut] = field(default_factory=list)
+    run_id: str | None = None
 
 
 class Pack(Record, kw_only=True):

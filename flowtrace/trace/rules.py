@@ -374,7 +374,7 @@ def _parents(steps: _Steps, has_dropped: bool) -> Findings:
         if step.parent_step_id is None:
             continue
         parent = by_id.get(step.parent_step_id)
-        if parent is None and not has_dropped:
+        if parent is None and not has_dropped and step.run_id is None:  # that of another run may still be running
             message = "is the id of no step in the trace, and no step has rolled out of the buffer"
             yield _warning("parent-unknown", f"{steps.pointer(at)}/parent_step_id", message)
         if parent is not None and _is_before(steps.started[at], steps.started[parent]):
@@ -434,6 +434,8 @@ def _order(steps: _Steps) -> Findings:
 def _inside_run(run: Run, steps: _Steps) -> Findings:
     run_started, run_ended = parse_timestamp(run.started_at), parse_timestamp(run.ended_at)
     for at, started in enumerate(steps.started):
+        if steps.records[at].run_id is not None:
+            continue
         ended = steps.ended(at)
         if run_started is not None and started is not None and started + _MICROSECOND < run_started:
             yield _warning("outside-run", f"{steps.pointer(at)}/started_at", "is before the run began")

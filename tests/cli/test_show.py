@@ -552,3 +552,17 @@ def test_the_module_shows_the_same():
         call(sys.executable, "-m", "flowtrace", "show", "-", stdin=text).stdout
         == flowtrace("show", "-", stdin=text).stdout
     )
+
+
+def test_steps_of_other_runs_are_set_apart_and_can_be_left_out():
+    other = {"run_id": "f" * 32}
+    document = trace(step("before", **other), step("inner", **other), failed("bad", step_id="1"))
+    own = ["2 ✗ bad 3 ms in 01234567 ◀ failed here", "boom"]
+    assert [" ".join(line.split()) for line in lines(document)[4:]] == [
+        "2 steps of other runs of this process:",
+        "0 ✓ before 3 ms in 01234567",
+        "1 ✓ inner 3 ms in 01234567",
+        "this run:",
+        *own,
+    ]
+    assert [" ".join(line.split()) for line in lines(document, "--run")[4:]] == own

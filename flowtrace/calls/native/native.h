@@ -169,7 +169,7 @@ PyObject *values_of(const Kept *kept);  /* a new list */
 
 typedef struct Step {
     PyObject_HEAD
-    PyObject *node, *input, *output, *run, *previous, *token, *stream, *slot, *rest;
+    PyObject *node, *input, *output, *run, *ended_run, *previous, *token, *stream, *slot, *rest;
     Kept *arguments, *result;           /* taken here; else input and output are what Python took, or NULL */
     PyObject *weakrefs;
     struct Step *before, *after;        /* in the list of steps in flight */

@@ -204,7 +204,7 @@ int resume_step(Step *step)
 
 /* --- the type ----------------------------------------------------------------------------------------------------- */
 
-#define MEMBERS(DO) DO(node) DO(run) DO(previous) DO(token) DO(stream) DO(slot) DO(rest)
+#define MEMBERS(DO) DO(node) DO(run) DO(ended_run) DO(previous) DO(token) DO(stream) DO(slot) DO(rest)
 #define OBJECTS(DO) MEMBERS(DO) DO(input) DO(output)
 
 static Spare spare_steps;
