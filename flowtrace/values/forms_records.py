@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field
 from enum import Enum
+from functools import partial
 from typing import Any, Final
 
 from flowtrace.host.objects import (
@@ -73,7 +74,9 @@ def _enum(value: object, cls: type) -> Form:
     return Tag("enum", fields)
 
 
-def _record(kind: str, value: object, fields: dict[str, Any], more: dict[str, Any], **also: object) -> Form:
+def _record(
+    kind: str, value: object, fields: dict[str, Any], more: dict[str, Any], hidden: str = "", **also: object
+) -> Form:
     """Tag a record with its fields, and with everything else in which two of them may differ.
 
     Args:
@@ -81,6 +84,7 @@ def _record(kind: str, value: object, fields: dict[str, Any], more: dict[str, An
         value: the record.
         fields: those that its class declares.
         more: other attributes of the instance.
+        hidden: the name of a base that holds more than can be read.
         also: other parts of the form.
     """
     cls = type(value)
@@ -89,13 +93,13 @@ def _record(kind: str, value: object, fields: dict[str, Any], more: dict[str, An
         found["base"] = content
     elif more:
         found["state"] = more
-    if content is None and (hidden := _hidden_base(cls)) is not None:
-        found["base"] = Opaque(class_name(hidden))
+    if content is None and hidden:
+        found["base"] = Opaque(hidden)
     return Tag(kind, sorted(found.items()))
 
 
-def _hidden_base(cls: type) -> type | None:
-    """Return the base, written in C, whose instances hold more than attributes and slots; None where there is none.
+def _hidden_base(cls: type) -> str:
+    """Return the name of the base, written in C, whose instances hold more than attributes and slots; "" for none.
 
     The sizes are those that `object.__reduce_ex__` looks at.
     """
@@ -104,17 +108,18 @@ def _hidden_base(cls: type) -> type | None:
         offsets = [type.__dict__[name].__get__(layout) for name in ("__dictoffset__", "__weakrefoffset__")]
         expected = _PLAIN_SIZE + _POINTER * (sum(offset > 0 for offset in offsets) + len(slot_names(base, caches=True)))
         if type.__dict__["__basicsize__"].__get__(layout) > expected or type.__dict__["__itemsize__"].__get__(layout):
-            return base
-    return None
+            return class_name(base)
+    return ""
 
 
 def _with_fields(kind: str, names: Sequence[str], cls: type, left_out: Collection[str] = ()) -> Describe:
     """Return how to describe records whose class declares their fields."""
 
     def describe(value: object, _cls: type) -> Form:
-        return _record(kind, value, _printed(stored(value, names), left_out), state(value, names))
+        return _record(kind, value, _printed(stored(value, names), left_out), state(value, names), hidden)
 
-    if left_out or base_plan(cls) is not None or _hidden_base(cls) is not None:
+    hidden = _hidden_base(cls)
+    if left_out or base_plan(cls) is not None or hidden:
         return describe
     return _quickly(kind, frozenset(names), cls, describe)
 
@@ -181,11 +186,11 @@ def _struct(value: object, cls: type) -> Describe:
     return _with_fields("struct", class_attribute(cls, "__struct_fields__").__get__(value), cls)
 
 
-def _pydantic(_value: object, _cls: type) -> Describe:
-    return _describe_pydantic
+def _pydantic(_value: object, cls: type) -> Describe:
+    return partial(_describe_pydantic, _hidden_base(cls))
 
 
-def _describe_pydantic(value: object, cls: type) -> Form:
+def _describe_pydantic(hidden: str, value: object, cls: type) -> Form:
     inner = stored(value, ("__pydantic_extra__", "__pydantic_private__", "__pydantic_fields_set__"))
     extra, private, were_set = inner.values()
     fields = {name: item for name, item in pairs_of(instance_dict(value)) if not is_cache(cls, name)}
@@ -196,7 +201,7 @@ def _describe_pydantic(value: object, cls: type) -> Form:
     unset = sorted(fields.keys() - were_set) if type(were_set) is set and type_ids(fields) <= _STR else []
     also = _generic_arguments(cls) | ({"unset": unset} if unset else {})
     more = private if type(private) is dict else {}
-    return _record("pydantic", value, _printed(fields, _left_out(shown)), more, **also)
+    return _record("pydantic", value, _printed(fields, _left_out(shown)), more, hidden, **also)
 
 
 def _generic_arguments(cls: type) -> dict[str, object]:

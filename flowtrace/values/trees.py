@@ -106,7 +106,10 @@ class Trees:
             values: the items.
             first: the index of the first one.
         """
-        return self._written(self._items(values, self._depth, first))[1:-1]
+        trees = self._items(values, self._depth, first)
+        if trees is values and self.left >= self._lowest:  # atoms alone, NaN among them
+            return b",".join(dumps_each(values))
+        return self._written(trees)[1:-1]
 
     def _written(self, tree: object) -> bytes:
         if self.left < self._lowest:
