@@ -29,6 +29,7 @@ QUOTED = ["p@ss/w#rd?x=1&y {b}", "a,b;c:d=e", "<x>&amp;", "ü ß 漢字", "tab\\
 """Secrets of which only quotes tell the end."""
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize(("text", "readable"), SHAPES)
 def test_a_secret_is_hidden_and_the_words_around_it_stay(text, readable, secret):
@@ -38,6 +39,7 @@ def test_a_secret_is_hidden_and_the_words_around_it_stay(text, readable, secret)
     assert without_lookalikes(shown, NAMES) == shown
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("around", ["got {} here", "{}", "x={}", "('{}',)", "key:{}\n", '{{"k":"{}"}}'])
 @pytest.mark.parametrize("key", MAKES)
 def test_a_key_is_known_by_its_make(key, around):
@@ -131,6 +133,7 @@ UNITS = [
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS)
 def test_no_text_takes_more_steps_than_it_is_long(unit):
     """A quadratic search would take minutes here."""

@@ -150,6 +150,7 @@ def types_in(value):
     return type(value), [types_in(item) for item in inside]
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("wrapper", WRAPPED)
 @pytest.mark.parametrize(("value", "hint"), VALUES, ids=stable_repr)
 def test_a_form_comes_back_from_whatever_wraps_it(value, hint, wrapper):
