@@ -13,6 +13,7 @@ from flowtrace.blackbox.ring_file import RingFile
 from flowtrace.errors import RingFileError
 from flowtrace.host import log, switch
 from flowtrace.host.clock import CLOCK
+from flowtrace.host.environment import environment
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import os
 from flowtrace.recording.call_values import Snapshot, snapshot_call, snapshot_output
@@ -190,6 +191,7 @@ def _make(recorder: TraceRecorder, template: str) -> RingFile:
     run_id, flow_id = recorder.run_id, recorder.policy.shown(recorder.context).flow_id
     timestamp = CLOCK.timestamp(recorder.started)
     path = files.render_path(template, run_id=run_id, flow_id=flow_id, timestamp=timestamp)
+    files.refuse_links(template, path)
     others = [] if files.is_child_process() else [other for other in _found(template) if other != path]
     waiting = sum(_waits(other, recorder) for other in others)
     if os.path.lexists(path):
@@ -252,7 +254,7 @@ def _write_trace(path: str, content: ring_file.Content, recorder: TraceRecorder)
         reason = error.strerror or str(error)
         log.warn_once("failed to write the trace of a process that died", ("dead", reason), path=path, reason=reason)
         raise _NotWrittenError from error
-    log.warn("made a trace of a process that died", path=target, pid=content.header.get("pid"))
+    log.warn("made a trace of a process that died", path=target, pid=trace.run.pid if trace.run else 0)
 
 
 def _header(recorder: TraceRecorder) -> dict[str, Any]:
@@ -260,7 +262,7 @@ def _header(recorder: TraceRecorder) -> dict[str, Any]:
     context = recorder.policy.shown(recorder.context)
     texts = {
         "runner_version": own_version(),
-        "git_sha": git_sha(os.environ),
+        "git_sha": git_sha(environment()),
         "pack_ref": context.pack_ref,
         "resolved_digest": context.resolved_digest,
         "flow_id": context.flow_id,

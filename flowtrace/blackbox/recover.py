@@ -29,6 +29,7 @@ MOST: Final = 100
 LARGEST: Final = 64 << 20
 """Bytes of a recovered trace that is read, to see whether it may be removed."""
 _ID: Final = "[0-9a-f]{8}"
+_LARGEST_NUMBER: Final = 2**63 - 1
 _LATEST: Final = 253_402_300_799 * 1_000_000_000  # the end of the year 9999, in ns
 
 
@@ -114,7 +115,7 @@ def _record(content: Content, start: SlotRecord, end: SlotRecord | None, running
     number, parent, started, thread, node = start.fields
     about = content.nodes.get(node, {})
     node_id, component, operation = about.get("names") or (_UNKNOWN, _UNKNOWN, _UNKNOWN)
-    duration = max(0, running if end is None else end.fields[1])
+    duration = min(max(0, running if end is None else end.fields[1]), _LARGEST_NUMBER)
     code = about.get("code")
     record = model.Step(
         node_id=node_id,
@@ -184,7 +185,7 @@ def _text_in(header: dict[str, Any], name: str) -> str:
 
 def _number_in(header: dict[str, Any], name: str) -> int:
     value = header.get(name)
-    return value if type(value) is int else 0
+    return value if type(value) is int and 0 <= value <= _LARGEST_NUMBER else 0
 
 
 def _moment(header: dict[str, Any], now: int) -> str:
@@ -208,10 +209,12 @@ def write(recorder: TraceRecorder, trace: model.Trace, header: dict[str, Any]) -
     Raises:
         OSError: it can't be written.
     """
-    template = os.path.join(os.getcwd(), recorder.config.out_path).replace("{pid}", str(header.get("pid")))
+    template = os.path.join(os.getcwd(), recorder.config.out_path).replace("{pid}", str(_number_in(header, "pid")))
     flow_id, started = str(header.get("flow_id")), started_at(header)
     run_id = trace.run.id if trace.run else ""
-    stem, suffix = os.path.splitext(files.render_path(template, run_id=run_id, flow_id=flow_id, timestamp=started))
+    rendered = files.render_path(template, run_id=run_id, flow_id=flow_id, timestamp=started)
+    files.refuse_links(os.path.join(os.getcwd(), recorder.config.out_path), rendered)
+    stem, suffix = os.path.splitext(rendered)
     path = f"{stem}.recovered.{run_id[:8]}{suffix}"
     files.write_atomically(path, pretty(model.new_document(trace)))
     try:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from flowtrace.host import objects
-from flowtrace.host.system import os
+from flowtrace.host.environment import environment
 
 _INTERFACE: Final = 4
 """Changes with what this half and the one in C ask of each other: a module left from another build is not used."""
@@ -17,7 +17,7 @@ _INTERFACE: Final = 4
 
 def _load_native() -> Any:
     """Return the extension module; None where it is not wanted, was not built, or can't run in this interpreter."""
-    if os.environ.get("FLOWTRACE_PURE", "").strip().lower() in ("1", "true", "yes", "on"):
+    if environment().get("FLOWTRACE_PURE", "").strip().lower() in ("1", "true", "yes", "on"):
         return None
     try:
         from flowtrace.calls import _native  # type: ignore[attr-defined]

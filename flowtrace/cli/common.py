@@ -19,6 +19,7 @@ from click.shell_completion import CompletionItem
 from flowtrace.errors import FlowtraceError
 from flowtrace.host.log import json_printable
 from flowtrace.host.log import printable as printable
+from flowtrace.trace.files import MAX_TRACE_BYTES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +35,6 @@ EXIT_DIFFERS: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 EXIT_PIPE_CLOSED: Final = 141
-MAX_TRACE_BYTES: Final = 1 << 28  # 256 MiB: no recorder writes that much, and reading takes several times as much
 Line = list[tuple[str, str]]
 """Pieces of printable text with their styles."""
 _CHUNK: Final = 1000

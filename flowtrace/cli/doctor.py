@@ -25,6 +25,7 @@ from flowtrace.cli.common import (
     printable,
 )
 from flowtrace.cli.redaction_list import redaction_lines, redaction_lists, unknown_names
+from flowtrace.host.environment import environment, is_ignored
 from flowtrace.settings import variables
 from flowtrace.settings.config import TraceConfig
 from flowtrace.settings.kinds import TraceMode, ValidationMode
@@ -54,10 +55,10 @@ def command(as_json: bool, redaction: bool) -> int:
     behind), and lists the installed versions of flowtrace's dependencies. Exit code 1: there is a problem.
     """
     if redaction:
-        lists = redaction_lists(variables.parse(os.environ).config.get("redact", ()))
+        lists = redaction_lists(variables.parse(environment()).config.get("redact", ()))
         print_result(as_json, lambda: lists, lambda _: redaction_lines(lists))
         return EXIT_OK
-    found = examine(os.environ)
+    found = examine(environment())
     print_result(as_json, lambda: found, lambda _: _lines(found))
     return EXIT_DIFFERS if found["problems"] else EXIT_OK
 
@@ -102,6 +103,8 @@ def examine(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _why(parsed: variables.Parsed) -> str:
+    if is_ignored():
+        return "Python ignores the environment, or this process has more rights than its caller: no variable counts"
     if parsed.disabled:
         return "FLOWTRACE_DISABLED is set, and wins over everything"
     if "mode" in parsed.sources:
@@ -158,6 +161,7 @@ def _try_output(template: str) -> dict[str, Any]:
     probe = os.path.join(os.path.dirname(path), f".flowtrace-doctor-{os.getpid()}")
     reason = None
     try:
+        files.refuse_links(os.path.abspath(template), path)
         files.refuse_special_file(path)
         files.write_atomically(probe, b"")
     except OSError as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,9 +14,11 @@ import click
 from flowtrace.cli.common import TRACE, Command, Line, TraceSource, json_option, print_result, printable, shortened
 from flowtrace.cli.outline import OUTSIDE, is_outside
 from flowtrace.cli.run import auto_option
+from flowtrace.host.environment import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from importlib.machinery import ModuleSpec
 
     from rich.console import Console
 
@@ -70,8 +73,8 @@ def command(trace: TraceSource, as_json: bool, auto: tuple[str, ...], debug: boo
     Each captured step is replayed by itself, in the order in which the steps ended, so the first failed step is the
     innermost one. A step calls its child nodes again, as any call of it does.
 
-    Only decorated functions are called, and only those of modules under the folder or named by --import. Their output
-    goes to standard error.
+    Only decorated functions are called, and only those of modules that are named by --import, or are under the folder
+    and decorate them in their source. Their output goes to standard error.
     """
     if options["expect_fixed"] and options["emit_test"] is None:
         raise click.UsageError("--expect-fixed needs --emit-test")
@@ -100,16 +103,18 @@ def _trace_automatically(auto: tuple[str, ...]) -> None:
     from flowtrace.instrument import autotrace
 
     patterns = {"FLOWTRACE_AUTO": ",".join(auto)} if auto else {}
-    autotrace.install({**os.environ, **patterns})
+    autotrace.install({**environment(), **patterns})
 
 
 def _debugger() -> Callable[[StepReplay, BaseException], None]:
     """Return a function that opens the debugger on an error; it writes to the real standard output."""
     terminal = sys.stdout
-
-    def open_debugger(result: StepReplay, error: BaseException) -> None:
+    with _standard_library_first():
         import pdb
 
+        debugger = pdb.Pdb(stdout=terminal, readrc=False)  # a .pdbrc in the working folder is code of its own
+
+    def open_debugger(result: StepReplay, error: BaseException) -> None:
         traceback = error.__traceback__
         while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE):
             traceback = traceback.tb_next
@@ -117,11 +122,33 @@ def _debugger() -> Callable[[StepReplay, BaseException], None]:
             traceback = error.__traceback__
         line = f"{type(error).__qualname__}: {shortened(str(error), _TEXT_LENGTH)}"
         terminal.write(f"step {result.number}, {printable(result.step.node_id)}: {line}\n")
-        debugger = pdb.Pdb(stdout=terminal)
         debugger.reset()
-        debugger.interaction(None, traceback)
+        with _standard_library_first():
+            debugger.interaction(None, traceback)
 
     return open_debugger
+
+
+class _StandardLibrary:
+    """Finds the modules of the standard library in its own folder alone."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None, _target: object = None) -> ModuleSpec | None:
+        """Return where a module of that name is; None for any other name, and for what is in a package."""
+        if path is not None or name not in sys.stdlib_module_names:
+            return None
+        folder = os.path.dirname(os.__file__)
+        return PathFinder.find_spec(name, [folder, os.path.join(folder, "lib-dynload")])
+
+
+@contextmanager
+def _standard_library_first() -> Iterator[None]:
+    """Let no file of the working folder stand for a module that the debugger loads, in a ``with`` block."""
+    sys.meta_path.insert(0, _StandardLibrary)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(_StandardLibrary)
 
 
 # --- the report for people

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from flowtrace.host.environment import environment
 from flowtrace.host.system import os
 
 SWITCH: Final[list[str]] = ["unread"]
@@ -67,4 +68,4 @@ def environment_may_enable() -> bool:
 
 
 def _variable(name: str) -> str:
-    return os.environ.get(name, "").strip().lower()
+    return environment().get(name, "").strip().lower()

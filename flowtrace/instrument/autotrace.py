@@ -13,9 +13,9 @@ from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from flowtrace.host import log
+from flowtrace.host.environment import environment
 from flowtrace.host.objects import namespace_of
 from flowtrace.host.safe_loading import is_loading
-from flowtrace.host.system import os
 from flowtrace.instrument.proxies import is_traced
 from flowtrace.instrument.traced_node import traced_node
 from flowtrace.settings import variables
@@ -242,12 +242,12 @@ def install(environ: Mapping[str, str] | None = None) -> AutoTracer | None:
     """Begin to trace what ``FLOWTRACE_AUTO`` names, once in a process.
 
     Args:
-        environ: the variables; None means ``os.environ``.
+        environ: the variables; None means those of the process.
 
     Returns:
         The hook in ``sys.meta_path``; None where the variable names nothing, or the kill switch is set.
     """
-    parsed = variables.parse(os.environ if environ is None else environ)
+    parsed = variables.parse(environment() if environ is None else environ)
     if parsed.disabled or not parsed.auto:
         return None
     for finder in sys.meta_path:

@@ -23,12 +23,13 @@ from ast import (
 from functools import lru_cache
 from inspect import unwrap
 from io import BytesIO, StringIO
+from stat import S_ISREG
 from types import CodeType, FunctionType
 from typing import Any, Final
 from zipimport import zipimporter
 
 from flowtrace.host.signals import let_through
-from flowtrace.host.system import copy_of, open_file, re
+from flowtrace.host.system import copy_of, open_file, os, re
 from flowtrace.trace.model import Code, Hash, hash_record
 from flowtrace.values import digest
 
@@ -118,6 +119,8 @@ def _lines_of(file: str, archive: zipimporter | None, module: str) -> list[str]:
         return list(entry[2])
     if archive is not None:
         return (archive.get_source(module) or "").splitlines(keepends=True)
+    if not S_ISREG(os.stat(file).st_mode):  # as `python /dev/stdin` names a pipe that the program may read
+        return []
     with open_file(file, "rb") as source:
         data = source.read()
     encoding, _ = _tokenize.detect_encoding(BytesIO(data).readline)

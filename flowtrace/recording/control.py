@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Unpack
 
 from flowtrace.errors import ConfigError
+from flowtrace.host.environment import environment
 from flowtrace.host.system import os
 from flowtrace.recording import hot_path as hot_path  # calls need it: it is loaded before they run
 from flowtrace.recording import process
@@ -40,7 +41,7 @@ def configure(
         ConfigError: a setting is unknown, or does not accept its value.
     """
     base = TraceConfig.from_env() if config is None else config
-    if config is None and "out_path" in changes and "mode" not in parse(os.environ).sources:
+    if config is None and "out_path" in changes and "mode" not in parse(environment()).sources:
         changes.setdefault("mode", TraceMode.ON)
     return process.set_recorder(_checked(base.changed(changes)), context or TraceContext.from_env())
 

@@ -344,6 +344,8 @@ class TraceRecorder:
             target = path or self.path()
             if MUTED:
                 return target
+            if path is None:
+                files.refuse_links(self._out, target)
             with self._writing:
                 stored: dict[str, bytes] = {}
                 content = self._content(target, outcome, ended, stored)

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from flowtrace.host import log
 from flowtrace.host.clock import CLOCK, step_id
+from flowtrace.host.environment import environment
 from flowtrace.host.system import copy_of, os
 from flowtrace.recording import call_values, code_location
 from flowtrace.recording.node import Node, Policy
@@ -117,7 +118,7 @@ def trace_text(
     envelope = model.Trace(
         trace_version=model.TRACE_VERSION,
         runner_version=own_version(),
-        git_sha=git_sha(os.environ),
+        git_sha=git_sha(environment()),
         pack=model.Pack(pack_ref=context.pack_ref, resolved_digest=context.resolved_digest),
         flow=model.Flow(id=context.flow_id, version=context.flow_version),
         steps=[],

@@ -13,6 +13,7 @@ from flowtrace.recording.failure import MAX_MESSAGE
 from flowtrace.replaying.call_again import Rerun, code_flags
 from flowtrace.replaying.find_function import Target, exception_named
 from flowtrace.replaying.load_script import MAIN, package_of
+from flowtrace.replaying.meant import Import, check
 from flowtrace.replaying.python_source import Group, Source, Writer, is_identifier, layout, quoted
 from flowtrace.replaying.report import ReplayOutcome, StepReplay, error_type
 from flowtrace.trace.model import StepError, UnsetType
@@ -24,6 +25,7 @@ from flowtrace.values.rebuild import Rebuilder
 MADE_BY: Final = "Made by `flowtrace replay --emit-test`."
 _ADDRESS: Final = re.compile(r"\b0x[0-9a-fA-F]{4,}")
 _CUT: Final = re.compile(r"\.\.\. \(\d+ characters\)\Z")
+_LONGEST_NAME: Final = 80
 _GENERATORS: Final = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
@@ -53,7 +55,7 @@ class EmittedTest:
         self._done = done
         self._target = target
         self._expect_fixed = expect_fixed
-        self._folder = os.path.dirname(os.path.abspath(path))
+        self._folder = os.path.realpath(os.path.dirname(os.path.abspath(path)))
         self._root, self._module = _import_root(target)
         self._writer = Writer(self._module)
         self._flags = code_flags(target.node.function)
@@ -71,7 +73,7 @@ class EmittedTest:
             ReplayError: a value can't be written, or the output is redacted.
         """
         call = self._call(args, kwargs, receiver)
-        name = re.sub(r"\W+", "_", self._step.operation).strip("_").lower() or "step"
+        off = f'{self._writer.reference("flowtrace", "override")}(mode="off")'
         before: list[str] = []
         if self._flags & inspect.CO_ASYNC_GENERATOR:
             if self.items is not None:
@@ -80,13 +82,16 @@ class EmittedTest:
             call = "collect()"
         call = self._run_to_end(call)
         error = self._step.error
-        ending, lines = self._returning(call, rebuilder) if error is None else self._failing(call, error)
+        ending, lines = self._returning(call, rebuilder, off) if error is None else self._failing(call, error, off)
         body = "\n".join([*before, *lines])
-        return f'"""{self._title()}"""\n\n{self._imports()}\n\n\ndef test_{name}_{ending}():\n{body}\n'
+        name = f"test_{_name_part(self._step.operation)}_{ending}"
+        source = f'"""{self._title()}"""\n\n{self._imports()}\n\n\ndef {name}():\n{body}\n'
+        check(source, name, self._meant_imports())
+        return source
 
     def _title(self) -> str:
-        when = f" on {self._step.started_at}" if self._step.started_at else ""
-        title = f"The step {self._step.node_id} as flowtrace recorded it{when}.\n\n{MADE_BY}\n"
+        when = f" on {printable(self._step.started_at)}" if self._step.started_at else ""
+        title = f"The step {printable(self._step.node_id)} as flowtrace recorded it{when}.\n\n{MADE_BY}\n"
         return title.encode("ascii", "backslashreplace").decode().replace("\\", "\\\\").replace('"', "'")
 
     # --- the call
@@ -96,6 +101,8 @@ class EmittedTest:
         function: Any = target.node.function
         qualname = f"{target.owner.__qualname__}.{function.__name__}" if target.owner else function.__qualname__
         if target.kind == "method":
+            if not is_identifier(function.__name__):
+                raise ReplayError(f"the method {function.__name__!r:.80} has a name that can't be written into a call")
             name = f"{writer.reference(*_factory_name(receiver))}().{function.__name__}"
             if isinstance(inspect.getattr_static(target.owner, function.__name__), property):
                 return name
@@ -119,14 +126,14 @@ class EmittedTest:
 
     # --- errors
 
-    def _failing(self, call: Source, error: StepError) -> tuple[str, list[str]]:
+    def _failing(self, call: Source, error: StepError, off: str) -> tuple[str, list[str]]:
         name = error_type(error)
         if self._expect_fixed:
             comment = _comment(f"it raised {name or 'an error'}: {error.message}")
-            return "no_longer_fails", [f"    # {comment}", f"    {layout(call, 4)}"]
+            return "no_longer_fails", [f"    # {comment}", f"    with {off}:", f"        {layout(call, 8)}"]
         self._writer.modules.add("pytest")
         cls = self._error_class(name)
-        lines = [f"    with pytest.raises({cls or 'Exception'}) as caught:", f"        {layout(call, 8)}"]
+        lines = [f"    with {off}, pytest.raises({cls or 'Exception'}) as caught:", f"        {layout(call, 8)}"]
         if cls is not None:
             lines.append(f"    assert caught.type is {cls}")
         elif name:
@@ -154,20 +161,20 @@ class EmittedTest:
 
     # --- results
 
-    def _returning(self, call: Source, rebuilder: Rebuilder) -> tuple[str, list[str]]:
+    def _returning(self, call: Source, rebuilder: Rebuilder, off: str) -> tuple[str, list[str]]:
         redacted = [pointer for pointer in self._step.redacted if pointer.startswith("/output_json")]
         if redacted:
             raise ReplayError(f"its output is redacted at {redacted[0]}: no test can compare it")
         ending = "no_longer_returns_what_was_recorded" if self._expect_fixed else "returns_what_was_recorded"
         sign = "!=" if self._expect_fixed else "=="
-        result = f"    {layout(call, 4, 'result = ')}"
+        result = f"    with {off}:\n        {layout(call, 8, 'result = ')}"
         is_recorded, recorded = self._recorded_output(rebuilder)
         if is_recorded and self._is_equal(recorded):
             expected = layout(self._writer.value(recorded), 4, f"assert result {sign} ")
         else:
-            self._writer.names["flowtrace", "hash_value"] = "hash_value"
-            other = self._writer.call("hash_value", [recorded], {}) if is_recorded else quoted(self._output_hash())
-            expected = layout(other, 4, f"assert hash_value(result) {sign} ")
+            hashed = self._writer.reference("flowtrace", "hash_value")
+            other = self._writer.call(hashed, [recorded], {}) if is_recorded else quoted(self._output_hash())
+            expected = layout(other, 4, f"assert {hashed}(result) {sign} ")
         return ending, [result, f"    {expected}"]
 
     def _recorded_output(self, rebuilder: Rebuilder) -> tuple[bool, Any]:
@@ -214,19 +221,30 @@ class EmittedTest:
         is_outside = self._root is not None
         standard = sorted((writer.modules - {"pytest"}) | ({"sys"} if is_outside else set()))
         blocks = ["\n".join([f"import {name}" for name in standard] + ["from pathlib import Path"] * is_outside)]
-        ours = [(module, name) for module, name in writer.names if module.partition(".")[0] == "flowtrace"]
+        ours = [(module, name) for module, name in sorted(writer.names) if module.partition(".")[0] == "flowtrace"]
         others = [key for key in writer.names if key not in ours]
         blocks.append("\n".join(["import pytest"] * ("pytest" in writer.modules) + [self._from(*key) for key in ours]))
         if self._root is not None:
-            relative = os.path.relpath(self._root, self._folder).replace(os.sep, "/")
-            folder = "Path(__file__).resolve().parent" + ("" if relative == "." else f' / "{relative}"')
+            relative = os.path.relpath(os.path.realpath(self._root), self._folder).replace(os.sep, "/")
+            folder = "Path(__file__).resolve().parent" + ("" if relative == "." else f" / {quoted(relative)}")
             blocks.append(f"sys.path.insert(0, str({folder}))")
         blocks.append("\n".join(self._from(*key) + "  # noqa: E402" * is_outside for key in sorted(others)))
         return "\n\n".join(block for block in blocks if block)
 
+    def _meant_imports(self) -> set[Import]:
+        found = {(name, "", name) for name in self._writer.modules}
+        found |= {(module, name, alias) for (module, name), alias in self._writer.names.items()}
+        return found | {("sys", "", "sys"), ("pathlib", "Path", "Path")} if self._root is not None else found
+
     def _from(self, module: str, name: str) -> str:
         alias = self._writer.names[module, name]
         return f"from {module} import {name}" + ("" if alias == name else f" as {alias}")
+
+
+def _name_part(operation: str) -> str:
+    """Return an operation as a part of a function's name."""
+    name = re.sub(r"\W+", "_", operation[:_LONGEST_NAME]).strip("_").lower() or "step"
+    return name if is_identifier(f"test_{name}") else re.sub(r"[^a-z0-9]+", "_", name).strip("_") or "step"
 
 
 def _import_root(target: Target) -> tuple[str | None, str]:
@@ -238,7 +256,7 @@ def _import_root(target: Target) -> tuple[str | None, str]:
     if name == MAIN:
         folder, package = package_of(file)
         stem = os.path.splitext(os.path.basename(file))[0]
-        if not stem.isidentifier():
+        if not is_identifier(stem):
             raise ReplayError(f"the script {file} has a name that no test can import")
         return folder, f"{package}.{stem}" if package else stem
     folder = os.path.dirname(os.path.abspath(file))

@@ -1,8 +1,9 @@
 """Finds the function that a step called, without letting the trace choose what else is run.
 
-A trace may come from anywhere. So a module that it names is only imported if its file lies under the working folder, or
-if the caller named the module; a name is looked up in dictionaries, never through code of the module; and a function is
-only called if `traced_node` decorated it.
+A trace may come from anywhere. So a module that it names is only imported if its file lies under the working folder and
+its source decorates the function, or if the caller named the module; no module is imported for a class; a name is
+looked up in dictionaries, never through code of the module; and a function is only called if `traced_node` decorated
+it.
 """
 
 from __future__ import annotations
@@ -13,25 +14,26 @@ import importlib.util
 import os
 import re
 import sys
-import sysconfig
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
-from functools import cached_property, lru_cache, partial
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from functools import cached_property, partial
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
 from flowtrace.errors import ReplayError
 from flowtrace.host.objects import MISSING, class_attribute, class_name, inherits, instance_dict, mro
+from flowtrace.instrument.autotrace import AutoTracer
 from flowtrace.instrument.proxies import is_traced, subject_of
 from flowtrace.recording.node import Node
-from flowtrace.replaying.load_script import MAIN, SCRIPT, NotFoundError, defines, guarded, load_script
+from flowtrace.replaying.allowed_folder import AllowedFolder, is_under
+from flowtrace.replaying.decorated import Sources
+from flowtrace.replaying.load_script import MAIN, SCRIPT, NotFoundError, guarded, load_script
 from flowtrace.trace.model import Code
 
 _MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _DUNDER: Final = re.compile(r"(.*\.)?__\w+__(\..*)?")
-_INTERPRETER: Final = re.compile(r"python\d(\.\d+)?t?")  # as in lib/python3.13
-_LIBRARIES: Final = frozenset({"site-packages", "dist-packages", "__pypackages__", "node_modules"})
 
 
 class Target(NamedTuple):
@@ -54,69 +56,15 @@ class Target(NamedTuple):
     file: str | None
 
 
-class AllowedFolder:
-    """The folder whose own source files a trace may have loaded.
-
-    Args:
-        path: its path.
-
-    Attributes:
-        path: its real path.
-
-    Raises:
-        ReplayError: it is no folder.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.path.realpath(path)
-        if not os.path.isdir(self.path):
-            raise ReplayError(f"the working folder {self.path!r} is not a folder")
-
-    def holds(self, path: str) -> bool:
-        """Return True if a file is in the folder, and not part of an installed library or a virtual environment."""
-        real = os.path.realpath(path)
-        if not _is_under(real, self.path):
-            return False
-        if any(_is_under(real, installed) and not _is_under(self.path, installed) for installed in _installed()):
-            return False
-        folders = Path(os.path.relpath(real, self.path)).parts[:-1]
-        if _LIBRARIES & set(folders) or any(map(_INTERPRETER.fullmatch, folders)):
-            return False
-        around = [os.path.join(self.path, *folders[:count]) for count in range(1, len(folders) + 1)]
-        return not any(os.path.exists(os.path.join(folder, "pyvenv.cfg")) for folder in around)
-
-    def local_file(self, file: str | None) -> str | None:
-        """Return the file in the folder that a trace means, though it may have been written on another machine."""
-        if not file or "\0" in file:
-            return None
-        windows = "\\" in file and "/" not in file
-        parts = (PureWindowsPath(file) if windows else PurePosixPath(file)).parts
-        if ".." in parts or not file.endswith(".py"):
-            return None
-        candidates = [file] if os.path.isabs(file) else []
-        names = [part.strip("/\\") for part in parts]
-        candidates += [os.path.join(self.path, *names[count:]) for count in range(len(names))]
-        found = (path for path in candidates if os.path.isfile(path) and self.holds(path))
-        return next((os.path.realpath(path) for path in found), None)
-
-
-@lru_cache(maxsize=1)
-def _installed() -> tuple[str, ...]:
-    """Return the folders of the standard library and of the installed packages."""
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    return tuple({os.path.realpath(sysconfig.get_path(name)) for name in names})
-
-
-def _is_under(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
-
-
 class Resolver:
     """Finds the functions and classes that a trace names.
 
     Args:
         working_folder: modules and scripts under it may be loaded.
         imports: names of modules outside it that may be used, too.
+
+    Attributes:
+        own_module: the module of the function whose arguments or result are rebuilt; None for none.
 
     Raises:
         ReplayError: the working folder is no folder.
@@ -125,8 +73,9 @@ class Resolver:
     def __init__(self, working_folder: str | os.PathLike[str], imports: Collection[str] = ()) -> None:
         self._allowed = AllowedFolder(working_folder)
         self._imports = frozenset(imports)
+        self.own_module: ModuleType | None = None
         self._targets: dict[tuple[str, str, str | None], Target | NotFoundError] = {}
-        self._classes: dict[str, type | None] = {}
+        self._sources = Sources(self._allowed.holds, self._roots, self._imports)
         self._scripts: dict[str, ModuleType] = {}
 
     @contextmanager
@@ -182,13 +131,22 @@ class Resolver:
         return _target_in(module, code.qualname)
 
     def class_named(self, name: str) -> type | None:
-        """Return the class named ``module:qualname``, if its module may be used; else None.
+        """Return the class named ``module:qualname``, if a trace may choose it; else None. Nothing is imported.
 
-        In loaded modules of the standard library it finds enums and named tuples: making one of these runs no code.
+        A trace may choose among the classes that the step's own module defines, those of modules that the caller named,
+        and enums and named tuples of the loaded standard library: making one of these runs no code.
         """
-        if name not in self._classes:
-            self._classes[name] = self._class_named(name)
-        return self._classes[name]
+        module, _, qualname = name.partition(":")
+        own = self.own_module
+        if own is None or own.__name__ != module:
+            own = sys.modules.get(module) if module in self._imports else None
+        if own is None:
+            return _of_standard_library(module, qualname)
+        try:
+            found, _ = _walk(own, qualname)
+        except NotFoundError:
+            return None
+        return found if isinstance(found, type) and class_name(found) == name else None
 
     def factory(self, name: str) -> Any:
         """Return the function ``module:name`` that makes a receiver, if its module may be used.
@@ -231,13 +189,8 @@ class Resolver:
             self._check(found.__name__, found)
         return target
 
-    def _class_named(self, name: str) -> type | None:
-        module, _, qualname = name.partition(":")
-        try:
-            found, _ = _walk(self._module(module, qualname), qualname)
-        except NotFoundError:
-            return _of_standard_library(module, qualname)
-        return found if isinstance(found, type) and class_name(found) == name else None
+    def _roots(self) -> list[str]:
+        return [path for path in sys.path if path and self._allowed.has_folder(path)]
 
     def _module(self, name: str, qualname: str | None = None, file: str | None = None) -> ModuleType:
         """Return a module that may be used; where it is not loaded, import it, one package after the other.
@@ -252,28 +205,57 @@ class Resolver:
         if _MODULE.fullmatch(name) is None or _DUNDER.fullmatch(name) is not None:
             raise NotFoundError(f"{name!r:.200} is not the name of a module that may be imported")
         if sys.modules.get(name) is None:
-            self._add_root(name, file)
+            if qualname is not None:
+                self._add_root(name, qualname, file)
+                self._check_source(name, qualname)
             parts = name.split(".")
-            for count in range(1, len(parts)):
+            for count in range(1, len(parts) + 1):
                 self._import(".".join(parts[:count]))
-            self._import(name, qualname)
         self._check(name, sys.modules[name])
         return sys.modules[name]
 
-    def _import(self, name: str, qualname: str | None = None) -> None:
-        """Import a module, once its packages are imported, if its file is allowed and defines the qualified name."""
+    def _check_source(self, name: str, qualname: str) -> None:
+        """Refuse a module that would be imported for nothing: not even its packages are imported then."""
+        spec: ModuleSpec | None = None
+        folders: list[str] | None = None
+        parts = name.split(".")
+        for count, last in enumerate(parts, 1):
+            part = ".".join(parts[:count])
+            loaded = sys.modules.get(part)
+            if loaded is not None:
+                self._check(part, loaded)
+                folders = list(getattr(loaded, "__path__", ()))
+                continue
+            spec = _spec(part, folders)
+            inside = [os.path.join(folder, last) for folder in folders or ()]
+            if spec.has_location or folders is None:
+                inside = list(spec.submodule_search_locations or ())
+            folders = [folder for folder in inside if os.path.isdir(folder)]
+            self._check_paths(part, [spec.origin] if spec.has_location else folders)
+        file = str(spec.origin) if spec is not None else ""
+        self._check_decorated(file, f"the module {name}", qualname, self._is_chosen(name, qualname))
+
+    def _check_decorated(self, file: str, where: str, qualname: str, is_chosen: bool = False) -> None:
+        if file.endswith(".py") and not self._sources.defines(file, qualname):
+            raise NotFoundError(f"{where} has no {qualname:.200}")
+        if not is_chosen and not self._sources.decorates(file, qualname):
+            hint = "name a module that you trust as an import"
+            raise NotFoundError(f"{qualname:.200} of {where} is not decorated with traced_node in its source; {hint}")
+
+    def _is_chosen(self, module: str, qualname: str) -> bool:
+        """Return True if the user named the function as one to be traced without a decorator."""
+        tracers = (finder for finder in sys.meta_path if isinstance(finder, AutoTracer))
+        return any(
+            tracer.patterns.may_match_in(module) and tracer.patterns.match(module, qualname) for tracer in tracers
+        )
+
+    def _import(self, name: str) -> None:
+        """Import a module, once its packages are imported, if its file is allowed."""
         if sys.modules.get(name) is not None:
             self._check(name, sys.modules[name])
             return
-        try:
-            spec = importlib.util.find_spec(name)
-        except (ImportError, ValueError, AttributeError) as error:
-            raise NotFoundError(f"the module {name} can't be found: {error}") from error
-        if spec is None:
-            raise NotFoundError(f"there is no module {name}")
+        spec = _spec(name)
         self._check_paths(name, [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ()))
-        if qualname is not None and spec.has_location and not defines(str(spec.origin), qualname):
-            raise NotFoundError(f"the module {name} has no {qualname:.200}")
         guarded(f"the module {name}", partial(importlib.import_module, name))
 
     def _check(self, name: str, module: ModuleType) -> None:
@@ -289,10 +271,13 @@ class Resolver:
             reason = f"is not under the working folder {self._allowed.path}"
             raise NotFoundError(f"the module {name} {reason}; name it as an import if you trust it")
 
-    def _add_root(self, name: str, traced_file: str | None) -> None:
-        """Put the folder that the module was imported from on the path: that of a script, or a ``src`` folder."""
+    def _add_root(self, name: str, qualname: str, traced_file: str | None) -> None:
+        """Put the folder that the module was imported from on the path: that of a script, or a ``src`` folder.
+
+        A trace can name any file, and what is imported afterwards may come from its folder: it must be the function's.
+        """
         file = self._allowed.local_file(traced_file)
-        if file is None:
+        if file is None or not (self._sources.decorates(file, qualname) or self._is_chosen(name, qualname)):
             return
         folder = Path(file).parent
         parts = name.split(".")
@@ -302,7 +287,7 @@ class Resolver:
             if folder.name != part:
                 return
             folder = folder.parent
-        if _is_under(os.path.realpath(folder), self._allowed.path) and str(folder) not in sys.path:
+        if is_under(os.path.realpath(folder), self._allowed.path) and str(folder) not in sys.path:
             sys.path.insert(1, str(folder))
 
     def _script(self, code: Code) -> ModuleType:
@@ -311,12 +296,22 @@ class Resolver:
         if file is None:
             raise NotFoundError(f"there is no script {code.file} under the working folder {self._allowed.path}")
         if file not in self._scripts:
-            if not defines(file, code.qualname):
-                raise NotFoundError(f"{file} has no {code.qualname}")
+            self._check_decorated(file, file, code.qualname)
             self._scripts[file] = load_script(file)
         module = self._scripts[file]
         sys.modules[MAIN] = sys.modules[SCRIPT] = module
         return module
+
+
+def _spec(name: str, folders: list[str] | None = None) -> ModuleSpec:
+    """Return where a module is; no package is imported where the folders of its package are given."""
+    try:
+        spec = importlib.util.find_spec(name) if folders is None else PathFinder.find_spec(name, folders)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise NotFoundError(f"the module {name} can't be found: {error}") from error
+    if spec is None:
+        raise NotFoundError(f"there is no module {name}")
+    return spec
 
 
 def _import_named(name: str) -> None:

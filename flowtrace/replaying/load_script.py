@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
-from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, Final, TypeVar
 
@@ -30,30 +28,6 @@ def guarded(name: str, load: Callable[[], T]) -> T:
         raise
     except BaseException as error:
         raise NotFoundError(f"{name} can't be loaded: {type(error).__name__}: {error}") from error
-
-
-def defines(file: str, qualname: str) -> bool:
-    """Return True if a source file defines a name; the file is only parsed, none of it is run.
-
-    A file that can't be parsed since it is not source, such as an extension module, counts as if it did.
-    """
-    if not file.endswith(".py"):
-        return True
-    try:
-        body: list[Any] = [ast.parse(Path(file).read_bytes())]
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    for part in qualname.split("."):
-        body = [item for scope in body for item in _definitions(scope) if item.name == part]
-    return bool(body)
-
-
-def _definitions(scope: ast.AST) -> Iterator[Any]:
-    for item in ast.iter_child_nodes(scope):
-        if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield item
-        elif isinstance(item, ast.stmt | ast.ExceptHandler | ast.match_case):
-            yield from _definitions(item)
 
 
 def load_script(file: str) -> ModuleType:

@@ -19,14 +19,17 @@ import uuid
 import zoneinfo
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
+from unicodedata import normalize
 
 from flowtrace.errors import ReplayError
 from flowtrace.host.objects import MISSING, class_attribute, instance_dict
+from flowtrace.replaying.meant import RESERVED
 from flowtrace.values.encode import canonical_bytes
 from flowtrace.values.json import loads
 from flowtrace.values.rebuild import rebuild
 
 WIDTH: Final = 100
+_ZONES: Final = (type(None), datetime.timezone, zoneinfo.ZoneInfo)
 
 
 class Group(NamedTuple):
@@ -73,7 +76,9 @@ def _on_one_line(source: Source) -> str:
 
 def is_identifier(name: str) -> bool:
     """Return True if Python code can use this name for an argument or attribute."""
-    return name.isidentifier() and not keyword.iskeyword(name)
+    if not name.isidentifier() or keyword.iskeyword(name) or name == "__debug__":
+        return False
+    return normalize("NFKC", name) == name  # which is what Python takes a name for
 
 
 def quoted(text: str) -> str:
@@ -120,16 +125,19 @@ class Writer:
             ReplayError: it has no name that could be imported.
         """
         first, *others = qualname.split(".")
-        if "<" in qualname or not all(map(str.isidentifier, (first, *others))):
+        if "<locals>" in others:
             raise ReplayError(f"{qualname} is defined inside a function, so that no test can import it")
+        if not all(map(is_identifier, (*module.split("."), first, *others))):
+            raise ReplayError(f"{module}:{qualname} is no name that a test can import")
         if module == "builtins" and hasattr(builtins, first):
             return qualname
         if module == "builtins":
             raise ReplayError(f"the class {qualname} has no name that a test could use")
         key = (self._main if module == "__main__" else module, first)
         if key not in self.names:
-            taken = set(self.names.values())
-            names = (first, *(f"{first}_{number}" for number in range(2, len(taken) + 3)))
+            taken = RESERVED.union(self.names.values())
+            start = f"the_{first}" if first.lower().startswith("test") else first  # pytest would take it for a test
+            names = (start, *(f"{start}_{number}" for number in range(2, len(taken) + 3)))
             self.names[key] = next(name for name in names if name not in taken)
         return ".".join([self.names[key], *others])
 
@@ -143,8 +151,11 @@ class Writer:
             f"{function}(", [*self.items(args), *((f"{name}=", self.value(item)) for name, item in kwargs.items())], ")"
         )
 
-    def by_repr(self, value: Any) -> str:
+    def by_repr(self, value: Any) -> Source:
         """Return the ``repr`` of a value of the standard library, which is a constructor call."""
+        zone = value if isinstance(value, zoneinfo.ZoneInfo) else getattr(value, "tzinfo", None)
+        if type(zone) not in _ZONES or (type(zone) is zoneinfo.ZoneInfo and zone.key is None):
+            return self._rebuilt(value)  # its repr is whatever the zone's class says
         text = repr(value)
         module = type(value).__module__
         self.modules |= {module, "zoneinfo"} if "zoneinfo." in text else {module}

@@ -7,8 +7,9 @@ import os
 import platform
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from errno import ENOENT
 from functools import partial
-from pathlib import Path
+from stat import S_ISREG
 from types import MethodType
 from typing import Any, Final, NamedTuple, cast
 
@@ -25,6 +26,7 @@ from flowtrace.replaying.load_script import NotFoundError
 from flowtrace.replaying.report import ReplayOutcome, ReplayReport, StepReplay, error_line, error_type
 from flowtrace.replaying.stubs import NoAnswerError, Stubs
 from flowtrace.settings.config import TraceConfig
+from flowtrace.trace.files import FILE, write_atomically
 from flowtrace.trace.model import OUTPUT, UNSET, Hash, Json, Step, StepError, Trace, UnsetType, is_within
 from flowtrace.trace.payload_files import NotCapturedError, captured_input, captured_output
 from flowtrace.trace.reading import load_trace
@@ -35,6 +37,7 @@ from flowtrace.values.json import tree_bytes
 from flowtrace.values.rebuild import Rebuilder
 from flowtrace.values.redaction import MARKER
 
+_MOST_READ: Final = 1 << 20  # bytes of a file, to see whether flowtrace wrote it
 Receiver = Callable[[], object] | str | None
 _NOT_REPEATABLE: Final = {
     "flow_error": "the flow failed outside any node",
@@ -78,8 +81,8 @@ def replay(
     """Call the functions of a trace's steps again with their captured inputs, and compare the outcomes.
 
     Only functions that `traced_node` decorated are called, and only those of modules whose files lie under the working
-    folder or that ``imports`` names. Arguments are rebuilt from JSON by the function's annotations. While this runs,
-    no recorder of the process writes a file.
+    folder and decorate them in their source, or that ``imports`` names. Arguments are rebuilt from JSON by the
+    function's annotations. While this runs, no recorder of the process writes a file.
 
     Args:
         trace: the trace, or its file.
@@ -122,15 +125,27 @@ def replay(
         replayer.stub(stubs)
         found = replayer.run(chosen, steps is None if until_failure is None else until_failure)
         if emit_test is not None:
-            _write(Path(emit_test), replayer.test_source(os.fspath(emit_test), expect_fixed))
+            _write(os.fspath(emit_test), replayer.test_source(os.fspath(emit_test), expect_fixed))
     return ReplayReport(name, found, _pythons(loaded))
 
 
-def _write(path: Path, source: str) -> None:
-    """Write a test, but never over a file that flowtrace did not write."""
-    if path.exists() and MADE_BY not in path.read_text(encoding="utf-8", errors="replace"):
-        raise ReplayError(f"{path} exists already, and was not written by flowtrace")
-    path.write_text(source, encoding="utf-8")
+def _write(path: str, source: str) -> None:
+    """Write a test for its owner alone, as it holds captured values; never over what flowtrace did not write.
+
+    Raises:
+        ReplayError: there is another file, or a link or a pipe.
+        OSError: it can't be written.
+    """
+    if os.path.lexists(path):
+        if not S_ISREG(os.lstat(path).st_mode):
+            raise ReplayError(f"{path} exists already, and is not a file")
+        descriptor = os.open(path, FILE)
+        with open(descriptor, "rb") as file:
+            if MADE_BY.encode() not in file.read(_MOST_READ):
+                raise ReplayError(f"{path} exists already, and was not written by flowtrace")
+    elif not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT), path)
+    write_atomically(path, source.encode())
 
 
 def _chosen(trace: Trace, steps: int | str | Iterable[int | str] | None) -> list[int]:
@@ -287,6 +302,7 @@ class _Replayer:
     def _call(self, target: Target, payload: dict[str, Any], step: Step) -> Call:
         function = target.node.function
         parameters = self._signature(target)
+        self._resolver.own_module = target.module
         try:
             args, kwargs, is_complete = arguments_of(parameters, payload, self._rebuilder)
         except UnfitError as error:

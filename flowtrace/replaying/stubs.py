@@ -14,7 +14,7 @@ from types import GenericAlias
 from typing import Any, Final, cast
 
 from flowtrace.errors import RebuildError, ReplayError
-from flowtrace.host.objects import class_attribute, mro
+from flowtrace.host.objects import MISSING, class_attribute, mro
 from flowtrace.replaying.call_again import ReplayRecorder, code_flags, is_same_hash
 from flowtrace.replaying.find_function import Resolver, Target, exception_named
 from flowtrace.replaying.load_script import NotFoundError
@@ -217,6 +217,7 @@ class Stubs:
         if not (content is None or isinstance(content, str | int | float | list | dict)):
             raise self._no_answer(f"the stub of {step.node_id} has no answer: the recorded output was not captured")
         hint = hints_of(inspect.unwrap(target.node.function)).get("return", Any) if target.node.function else Any
+        self._resolver.own_module = target.module
         try:
             if isinstance(content, dict) and content.get("$py") == "generator":
                 return self._generator_items(content, hint)
@@ -276,4 +277,5 @@ def _base_class(name: str) -> type[BaseException]:
         return Exception
     # a class whose __init_subclass__ does something would do it for the trace
     is_quiet = class_attribute(found, "__init_subclass__") is vars(object)["__init_subclass__"]
+    is_quiet &= class_attribute(found, "__del__") is MISSING
     return found if is_quiet else Exception

@@ -8,6 +8,7 @@ from typing import Any, Final, TypedDict
 
 from flowtrace.errors import ConfigError
 from flowtrace.host import log
+from flowtrace.host.environment import environment
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import os
 from flowtrace.settings import variables
@@ -123,12 +124,12 @@ class TraceConfig:
         A variable with an unusable value counts as unset and is warned of once.
 
         Args:
-            environ: the variables; None means ``os.environ``.
+            environ: the variables; None means those of the process.
 
         Returns:
             The configuration; its mode is ``OFF`` where ``FLOWTRACE_DISABLED`` is true.
         """
-        parsed = variables.parse(os.environ if environ is None else environ)
+        parsed = variables.parse(environment() if environ is None else environ)
         _warn_of(parsed.problems)
         config = cls(**parsed.config)
         return replace(config, mode=TraceMode.OFF) if parsed.disabled else config
@@ -176,19 +177,19 @@ class TraceContext:
         """Read from an environment the context of runs outside any ``flow(...)``.
 
         Args:
-            environ: the variables; None means ``os.environ``.
+            environ: the variables; None means those of the process.
 
         Returns:
             The context; by default the flow is ``process``, and the pack has the name of the program.
         """
-        parsed = variables.parse(os.environ if environ is None else environ)
+        parsed = variables.parse(environment() if environ is None else environ)
         defaults = {"pack_ref": variables.program_name(), "flow_id": "process"}
         return cls(**(defaults | parsed.context))
 
 
 def is_disabled(environ: Mapping[str, str] | None = None) -> bool:
     """Return True if the kill switch ``FLOWTRACE_DISABLED`` is set."""
-    environ = os.environ if environ is None else environ
+    environ = environment() if environ is None else environ
     return bool(environ.get("FLOWTRACE_DISABLED")) and variables.parse(environ).disabled
 
 

@@ -16,6 +16,7 @@ from stat import S_ISDIR, S_ISREG
 from types import TracebackType
 from typing import Final, NamedTuple
 
+from flowtrace.errors import TraceFileError
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import HOME_PID
 from flowtrace.host.system import os, re
@@ -32,6 +33,7 @@ _HOLDS_FOLDERS: Final = {os.open, os.stat, os.unlink, os.rmdir} <= os.supports_d
 _IS_FORK_SERVER: Final = any("from multiprocessing.forkserver import main" in part for part in sys.orig_argv)
 _LONGEST_NAME_KEPT: Final = 80  # in bytes, as file systems count
 
+MAX_TRACE_BYTES: Final = 1 << 28  # 256 MiB: no recorder writes that much, and reading takes several times as much
 PLACEHOLDERS: Final = {
     "{pid}": "[0-9]+",
     "{run_id}": "[0-9a-f]{32}",
@@ -97,6 +99,25 @@ def rendered_paths(template: str, *, pid: int, run_id: str, flow_id: str, timest
     return path, path if "{pid}" in template else f"{stem}.{pid}{suffix}"
 
 
+def refuse_links(template: str, path: str) -> None:
+    """Refuse a path that leads through a link in the part that its template leaves open.
+
+    Anybody who can guess such a name could have put the link there. What the template names in full may be a link.
+
+    Args:
+        template: the template that gave the path.
+        path: the path of a file.
+
+    Raises:
+        OSError: a folder in that part is a link.
+    """
+    folder, pattern = os.path.dirname(path), os.path.dirname(template)
+    while any(name in pattern for name in PLACEHOLDERS):
+        if os.path.islink(folder):
+            raise OSError(errno.ELOOP, f"the folder {os.path.basename(folder)} is a link, and is not followed", folder)
+        folder, pattern = os.path.dirname(folder), os.path.dirname(pattern)
+
+
 def _file_name(text: str) -> str:
     name = re.sub(r"[^\w.-]|^\.+", "_", text).encode()[:_LONGEST_NAME_KEPT]
     return name.decode(errors="ignore") or "_"
@@ -135,6 +156,32 @@ def read_up_to(limit: int, descriptor: int) -> bytes:
         chunks.append(chunk)
         limit -= len(chunk)
     return b"".join(chunks)
+
+
+def read_trace_bytes(path: str) -> bytes:
+    """Return the content of a file that may be a trace: a device may have no end, and a pipe no writer.
+
+    Raises:
+        TraceFileError: it is not a regular file, or larger than ``MAX_TRACE_BYTES``.
+        OSError: it can't be read.
+    """
+    _refuse_no_file(path, os.stat(path))  # before it is opened: opening a device may have an effect
+    descriptor = os.open(path, FILE & ~getattr(os, "O_NOFOLLOW", 0))
+    try:
+        _refuse_no_file(path, os.fstat(descriptor))
+        data = read_up_to(MAX_TRACE_BYTES + 1, descriptor)
+    finally:
+        os.close(descriptor)
+    if len(data) > MAX_TRACE_BYTES:
+        raise TraceFileError(path, "", f"is larger than {MAX_TRACE_BYTES >> 20} MiB")
+    return data
+
+
+def _refuse_no_file(path: str, status: os.stat_result) -> None:
+    if S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not S_ISREG(status.st_mode):
+        raise TraceFileError(path, "", "is not a regular file")
 
 
 class Folder:

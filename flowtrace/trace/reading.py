@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final, TypeVar, cast, get_args, get_type_hints
 
 from flowtrace.errors import TraceFileError
 from flowtrace.host.system import os, re
+from flowtrace.trace.files import read_trace_bytes
 from flowtrace.trace.model import (
     EXTRA_FIELD,
     TRACE_VERSION,
@@ -49,11 +49,12 @@ def load_trace(path: str | os.PathLike[str]) -> Trace:
         Its records; fields unknown to this version are in each record's ``extra``.
 
     Raises:
-        TraceFileError: the file is not JSON, or not a version 1 trace; the error names the file and the field.
+        TraceFileError: the path is that of a device or a pipe, or the file is larger than 256 MiB, is not JSON, or is
+            not a version 1 trace; the error names the file and the field.
         OSError: the file can't be read.
     """
     name = os.fspath(path)
-    return parse_trace(Path(name).read_bytes(), name)
+    return parse_trace(read_trace_bytes(name), name)
 
 
 def parse_trace(data: bytes, name: str = "<bytes>") -> Trace:

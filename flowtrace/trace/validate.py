@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from functools import partial
+from itertools import chain
 from typing import Final, NamedTuple
 
 from flowtrace.errors import TraceFileError
 from flowtrace.host.system import os
 from flowtrace.trace import model, reading
+from flowtrace.trace.files import read_trace_bytes
 from flowtrace.trace.flat_records import NO_INPUT, from_flat, is_flat
+from flowtrace.trace.repeated_keys import repeated_keys
 from flowtrace.trace.rules import Finding, Severity, inconsistencies
 
 MAX_FINDINGS: Final = 1000  # of each severity
@@ -48,12 +51,13 @@ def validate(trace: model.Trace | str | os.PathLike[str]) -> list[Finding]:
         perfect trace.
 
     Raises:
+        TraceFileError: the path is that of a device or a pipe, or the file is larger than 256 MiB.
         OSError: the file can't be read.
     """
     if isinstance(trace, model.Trace):
         return _first_of_each(inconsistencies(trace, None))
     path = os.fspath(trace)
-    return check(Path(path).read_bytes, path, path).findings
+    return check(partial(read_trace_bytes, path), path, path).findings
 
 
 def check(read: Callable[[], bytes], name: str, path: str | None) -> Checked:
@@ -67,35 +71,41 @@ def check(read: Callable[[], bytes], name: str, path: str | None) -> Checked:
     found = _records(read(), name)
     if found.trace is None or found.is_flat:
         return found
-    return found._replace(findings=_first_of_each(inconsistencies(found.trace, path)))
+    return found._replace(findings=_first_of_each(chain(found.findings, inconsistencies(found.trace, path))))
 
 
 def _records(data: bytes, name: str) -> Checked:
-    """Return the records of a file with nothing found in them yet, or else what is wrong with it."""
+    """Return the records of a file with the keys that are there again, or else what is wrong with it."""
     trace = reading.typed(data)
     if trace is not None:
-        return Checked([], trace)
+        return Checked(_repeated(data), trace)
     try:
         document = reading.parse_document(data, name)
     except TraceFileError as error:
         return Checked([_refusal(error, "not-a-trace")], None)
     try:
         if is_flat(document):
-            return _flat(document, name)
-        return Checked([], reading.from_document(document, name))
+            return _flat(document, name, _repeated(data))
+        return Checked(_repeated(data), reading.from_document(document, name))
     except TraceFileError as error:
         found = [] if is_flat(document) else reading.problems(document)
         fields = (Finding(Severity.ERROR, "field", pointer, reason) for pointer, reason in found)
         return Checked(_first_of_each(fields) or [_refusal(error, "field")], None)
 
 
+def _repeated(data: bytes) -> list[Finding]:
+    """Return a finding for each key that an object has more than once, of which readers take one or another."""
+    message = "is there more than once: readers differ in which one they take"
+    return [Finding(Severity.ERROR, "repeated-key", pointer, message) for pointer in repeated_keys(data)]
+
+
 def _refusal(error: TraceFileError, code: str) -> Finding:
     return Finding(Severity.ERROR, code, error.pointer, error.reason)
 
 
-def _flat(document: dict[str, object], name: str) -> Checked:
+def _flat(document: dict[str, object], name: str, findings: list[Finding]) -> Checked:
     trace = from_flat(document, name)
-    findings = [Finding(Severity.NOTE, "flat-record", "", "is a flat one-step record")]
+    findings = [*findings, Finding(Severity.NOTE, "flat-record", "", "is a flat one-step record")]
     if document.get("input_hash") is None:
         findings.append(Finding(Severity.WARNING, "no-input-hash", "/input_hash", NO_INPUT))
     return Checked(findings, trace, is_flat=True)

@@ -17,7 +17,7 @@ from itertools import islice, repeat
 from typing import Any, ClassVar, Final, Generic, Literal
 
 from flowtrace.errors import RebuildError
-from flowtrace.host.objects import class_name, inherits, mro
+from flowtrace.host.objects import MISSING, class_attribute, class_name, inherits, mro
 from flowtrace.values import codecs
 from flowtrace.values.annotations import (
     BASES,
@@ -77,6 +77,12 @@ def rebuild(content: object, hint: Any = Any) -> Any:
         RebuildError: the content is opaque, cut or malformed, or needs a class that the annotation does not name.
     """
     return Rebuilder().rebuild(content, hint)
+
+
+def _refuse_finalizer(cls: type) -> None:
+    """Refuse a class whose ``__del__`` would run with a state that its own code may never have made."""
+    if class_attribute(cls, "__del__") is not MISSING:
+        raise RebuildError(f"{class_name(cls)} has a __del__, which would run when the value is dropped")
 
 
 def _no_class(_name: str) -> type | None:
@@ -190,9 +196,11 @@ class Rebuilder:
                 arguments = ()
             found = class_below(origin, name)
             if found is not None and inherits(found, base):
+                _refuse_finalizer(found)
                 return found, dict(zip(_parameters(found), arguments, strict=False))
         found = self._find_class(name)
         if found is not None and inherits(found, base):
+            _refuse_finalizer(found)
             return found, {}
         raise RebuildError(f"the class {name:.200} is not the annotation's, nor in a module that may be used")
 
@@ -336,7 +344,7 @@ class Rebuilder:
         base = types.SimpleNamespace
         cls: Any = self._class(content["class"], hint, base)[0] if "class" in content else base
         made = base.__new__(cls)
-        vars(made).update(self._named(content["fields"], {}))
+        set_attributes(made, self._named(content["fields"], {}))
         self._restore(made, content)
         return made
 

@@ -10,9 +10,10 @@ import enum
 from collections.abc import Callable, Iterable, Set
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields as fields_of
+from types import MemberDescriptorType
 from typing import Any, Final
 
-from flowtrace.host.objects import MISSING, class_attribute, inherits
+from flowtrace.host.objects import MISSING, class_attribute, dict_getter, inherits
 from flowtrace.values.forms_records import MARKS
 
 Fields = dict[str, Any]
@@ -37,9 +38,22 @@ def enum_member(cls: type[enum.Enum], name: Any, value: Any) -> enum.Enum:
 
 
 def set_attributes(instance: Any, attributes: Fields) -> None:
-    """Set attributes without the class's own ``__setattr__``: it may be frozen."""
+    """Set attributes where an instance keeps them, in its dictionary and in slots.
+
+    No ``__setattr__``, property or other descriptor of its class is run.
+
+    Raises:
+        AttributeError: there is no such slot, and no dictionary.
+    """
+    getter = dict_getter(type(instance))
     for name, value in attributes.items():
-        object.__setattr__(instance, name, value)
+        slot = class_attribute(type(instance), name)
+        if type(slot) is MemberDescriptorType:
+            slot.__set__(instance, value)
+        elif getter is not None:
+            getter(instance)[name] = value
+        else:
+            raise AttributeError(f"it has no place for {name!r:.80}")
 
 
 def _dataclass(cls: Any, fields: Fields, unset: Set[str]) -> Any:
@@ -80,15 +94,15 @@ def _pydantic(cls: Any, fields: Fields, _unset: Set[str]) -> Any:
     if extra and cls.model_config.get("extra") != "allow":
         _refuse_unknown(fields, declared)
     new = {name: item.get_default(call_default_factory=True) for name, item in declared.items() if name not in fields}
-    instance: Any = cls.__new__(cls)
-    instance.__setstate__(
-        {
-            "__dict__": _in_order(fields | new, declared),
-            "__pydantic_fields_set__": set(fields),
-            "__pydantic_extra__": extra if cls.model_config.get("extra") == "allow" else None,
-            "__pydantic_private__": None,
-        }
-    )
+    instance: Any = object.__new__(cls)
+    inner = {
+        "__dict__": _in_order(fields | new, declared),
+        "__pydantic_fields_set__": set(fields),
+        "__pydantic_extra__": extra if cls.model_config.get("extra") == "allow" else None,
+        "__pydantic_private__": None,
+    }
+    for name, value in inner.items():
+        object.__setattr__(instance, name, value)
     return instance
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import flowtrace
 from flowtrace import ReplayError, hash_value, replay
+from flowtrace.replaying.decorated import Sources
 from flowtrace.replaying.find_function import Resolver
 from flowtrace.values.digest import hash_bytes
 from tests.replay.workshop import edit, new_module, outcomes, record
@@ -283,7 +284,9 @@ def test_an_import_that_is_not_there_is_an_error(name):
 
 def test_a_module_that_fails_when_it_is_loaded_is_a_reason_not_a_crash(tmp_path):
     for number, source in enumerate(["raise SystemExit(3)", "1 / 0", "import no_such_thing"]):
-        (tmp_path / f"failing_{number}.py").write_text(f"def node(): pass\n{source}")
+        (tmp_path / f"failing_{number}.py").write_text(
+            f"from flowtrace import traced_node\n@traced_node\ndef node(): pass\n{source}"
+        )
         text = reason(trace_of("t.json", module=f"failing_{number}"))
         assert text.startswith(f"the module failing_{number} can't be loaded: ")
         text = reason(trace_of("t.json", module="__main__", file=f"failing_{number}.py"))
@@ -337,6 +340,106 @@ def test_a_module_is_found_beside_its_script_and_in_a_src_folder(tmp_path):
         assert outcomes(replay(trace)) == [("o", "ended_well", "no output was recorded")]
 
 
+# --- modules that are loaded for nothing
+
+DECORATED = [
+    "from flowtrace import traced_node\n@traced_node\ndef node(): pass",
+    "from flowtrace import traced_node as step\n@step(component='c')\nasync def node(): pass",
+    "import flowtrace\n@flowtrace.traced_node\ndef node(): pass",
+    "import flowtrace as ft\n@print\n@ft.traced_node(component='c')\ndef node(): pass",
+    "from flowtrace import *\nif True:\n    @traced_node\n    def node(): pass",
+    "from flowtrace import traced_node\nstep = traced_node(component='c')\n@step\ndef node(): pass",
+    "from functools import partial\nimport flowtrace\nstep = partial(flowtrace.traced_node)\n@step()\ndef node(): pass",
+    "import flowtrace\ndef step(f):\n    return flowtrace.traced_node(f)\n@step\ndef node(): pass",
+    "from flowtrace import traced_node\ndef node(): pass\nnode = traced_node(node)",
+    "from helpers import step\n@step\ndef node(): pass",
+    "from helpers import *\n@step\ndef node(): pass",
+    "import helpers\n@helpers.step\ndef node(): pass",
+    "import helpers as h\n@h.step\ndef node(): pass",
+    "from trusted import anything\n@anything\ndef node(): pass",
+]
+NOT_DECORATED = [
+    "def node(): pass",
+    "import flowtrace\ndef node(): pass",
+    "from functools import cache\n@cache\ndef node(): pass",
+    "from flowtrace import traced_node\n@traced_node\ndef other(): pass\ndef node(): pass",
+    "import flowtrace\n@flowtrace.flow('x')\ndef node(): pass",
+    "from flowtrace import flow as traced\n@traced('x')\ndef node(): pass",
+    "# from flowtrace import traced_node\ntraced_node = print\n@traced_node\ndef node(): pass",
+    "from elsewhere import traced_node\n@traced_node\ndef node(): pass",
+    "from helpers import plain\n@plain\ndef node(): pass",
+    "import mine.flowtrace as flowtrace\n@flowtrace.traced_node\ndef node(): pass",
+]
+HELPERS = "from flowtrace import traced_node\nstep = traced_node(component='c')\ndef plain(f): return f\n"
+
+
+def sources_in(folder):
+    (folder / "helpers.py").write_text(HELPERS)
+    return Sources(lambda path: True, lambda: [str(folder)], ["trusted"])
+
+
+@pytest.mark.parametrize("source", DECORATED)
+def test_a_decorator_is_found_by_reading(tmp_path, source):
+    (tmp_path / "m.py").write_text(source)
+    assert sources_in(tmp_path).decorates(str(tmp_path / "m.py"), "node")
+
+
+@pytest.mark.parametrize("source", NOT_DECORATED)
+def test_what_is_no_decorator_of_ours_is_none(tmp_path, source):
+    (tmp_path / "m.py").write_text(source)
+    assert not sources_in(tmp_path).decorates(str(tmp_path / "m.py"), "node")
+
+
+@pytest.mark.parametrize(
+    ("source", "qualname", "expected"),
+    [
+        ("class A:\n    @traced_node\n    def f(self): pass", "A.f", True),
+        ("@traced_node\nclass A:\n    def f(self): pass", "A.f", True),
+        ("class A:\n    def f(self): pass\n    f = traced_node(f)", "A.f", True),
+        ("class A:\n    def f(self): pass\nA.f = traced_node(A.f)", "A.f", True),
+        ("class A:\n    def f(self): pass\n    @traced_node\n    def g(self): pass", "A.f", False),
+        ("class A:\n    @traced_node\n    def f(self): pass", "B.f", False),
+    ],
+)
+def test_decorated_methods_are_found_by_reading(tmp_path, source, qualname, expected):
+    (tmp_path / "m.py").write_text(f"from flowtrace import traced_node\n{source}")
+    assert sources_in(tmp_path).decorates(str(tmp_path / "m.py"), qualname) is expected
+
+
+def test_modules_that_import_each_other_are_read_to_an_end(tmp_path):
+    (tmp_path / "m.py").write_text("from n import step\n@step\ndef node(): pass")
+    (tmp_path / "n.py").write_text("from m import step")
+    assert not sources_in(tmp_path).decorates(str(tmp_path / "m.py"), "node")
+
+
+@pytest.mark.parametrize("module", ["deploy", "pkg.deploy", "space.deploy"])
+def test_a_module_that_does_not_decorate_the_function_is_not_run_nor_are_its_packages(tmp_path, mark, module):
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "space").mkdir()
+    (tmp_path / "pkg" / "__init__.py").write_text(f"open({str(mark)!r}, 'w')")
+    for place in (".", "pkg", "space"):
+        (tmp_path / place / "deploy.py").write_text(f"def node(): pass\nopen({str(mark)!r}, 'w')")
+    for file in (None, f"{module.replace('.', '/')}.py"):
+        text = reason(trace_of("t.json", module=module, file=file))
+        assert "is not decorated with traced_node in its source" in text
+    text = reason(trace_of("t.json", module="__main__", file="deploy.py"))
+    assert "is not decorated with traced_node in its source" in text
+    assert not mark.exists()
+
+
+def test_a_trace_puts_no_folder_on_the_path_in_which_the_function_is_not(tmp_path, mark):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "app_of_path.py").write_text("def node(): pass")
+    write(tmp_path / "old" / "helper_of_path.py", mark)
+    (tmp_path / "app_of_path.py").write_text(
+        "from flowtrace import traced_node\ntry:\n    import helper_of_path\nexcept ImportError:\n    pass\n"
+        "@traced_node\ndef node(): pass"
+    )
+    (item,) = replay(trace_of("t.json", module="app_of_path", file="old/app_of_path.py")).steps
+    assert item.outcome == "ended_well"
+    assert not mark.exists()
+
+
 # --- classes that a trace names
 
 
@@ -385,6 +488,77 @@ def test_classes_come_from_usable_modules_only_and_are_made_without_running_thei
     assert named("dataclass", f"{nodes.__name__}:Plain") == f"at /x: {nodes.__name__}:Plain is not a dataclass any more"
     assert named("type", f"{nodes.__name__}:Plain").endswith("is an argument, and the annotation does not name it")
     assert nodes.MADE == []
+
+
+CLASSES = """
+    from dataclasses import dataclass
+    from flowtrace import traced_node
+    RAN = []
+
+    @dataclass
+    class Own:
+        x: int
+
+    @dataclass
+    class Sweeper:
+        x: int
+        def __del__(self):
+            RAN.append("del")
+
+    class Watched:
+        def __set__(self, instance, value):
+            RAN.append("set")
+
+    @dataclass
+    class WithProperties:
+        x: int
+        watched = Watched()
+
+        @property
+        def shown(self):
+            return 1
+
+        @shown.setter
+        def shown(self, value):
+            RAN.append("setter")
+
+        def __setattr__(self, name, value):
+            RAN.append("setattr")
+            object.__setattr__(self, name, value)
+
+    @traced_node(component="a", operation="f")
+    def f(x):
+        return type(x).__name__
+"""
+
+
+def test_a_class_runs_no_code_when_it_is_made_and_when_it_goes(tmp_path):
+    nodes = new_module(tmp_path, CLASSES)
+    trace = record("t.json", lambda: nodes.f(nodes.Own(1)))
+
+    def made(cls, **state):
+        content = {"$py": "dataclass", "class": f"{nodes.__name__}:{cls}", "fields": {"x": 1}, **state}
+        edit(trace, lambda document: document["steps"][0]["invocation_json"]["payload"].update(x=content))
+        (item,) = replay(trace).steps
+        return item
+
+    assert "has a __del__" in made("Sweeper").reason
+    for name in ("watched", "shown", "__class__", "__dict__", "new"):
+        assert made("WithProperties", state={name: 1}).outcome == "different_output"
+    assert nodes.RAN == []
+
+
+def test_a_class_of_another_module_has_to_be_imported_by_the_caller(tmp_path, mark):
+    nodes = new_module(tmp_path, CLASSES)
+    other = new_module(tmp_path, "from dataclasses import dataclass\n@dataclass\nclass Other:\n    x: int\n")
+    trace = record("t.json", lambda: nodes.f(other.Other(1)))
+    assert "nor in a module that may be used" in reason(trace)
+    assert outcomes(replay(trace, imports=[other.__name__])) == [("f", "same_output", "")]
+    write(tmp_path / "never_loaded.py", mark)
+    content = {"$py": "dataclass", "class": "never_loaded:Other", "fields": {"x": 1}}
+    edit(trace, lambda document: document["steps"][0]["invocation_json"]["payload"].update(x=content))
+    assert "nor in a module that may be used" in reason(trace)
+    assert not mark.exists()
 
 
 def test_of_the_standard_library_only_harmless_classes_are_found(tmp_path):

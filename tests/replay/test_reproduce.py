@@ -185,6 +185,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from flowtrace import override
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "program"))
 
@@ -195,7 +196,7 @@ from {shop.__name__} import price  # noqa: E402
 
 
 def test_price_fails_as_recorded():
-    with pytest.raises(OutOfStock) as caught:
+    with override(mode="off"), pytest.raises(OutOfStock) as caught:
         price(
             Order(item="gold", kind=Kind.SMALL, at=(1, 2)),
             rate=decimal.Decimal('1.5'),
@@ -231,7 +232,7 @@ def test_a_value_without_readable_source_is_rebuilt_through_the_public_door(tmp_
     replay(trace, emit_test="test_bug.py")
     source = Path("test_bug.py").read_text()
     ours = [line for line in source.splitlines() if line.startswith(("import flowtrace", "from flowtrace"))]
-    assert ours == ["from flowtrace.testing import rebuild"]
+    assert ours == ["from flowtrace import override", "from flowtrace.testing import rebuild"]
     assert '{"label": "P-77", "weight": 40}' in source
     names = {"__file__": str(tmp_path / "test_bug.py")}
     exec(source, names)
