@@ -25,6 +25,7 @@ from flowtrace import canonical_bytes, register_codec
 from flowtrace.host.objects import class_name
 from flowtrace.values.codecs import REGISTERED
 from flowtrace.values.rebuild import Rebuilder
+from flowtrace.values.rebuild_frames import FRAMES
 from tests.ids import stable_repr
 from tests.replay.test_rebuild import Access, Attrs, Colour, Name, Numbers, Pair, Point, Struct
 
@@ -171,7 +172,7 @@ def test_a_form_comes_back_without_an_annotation(value, hint):
 def test_every_form_is_tried():
     tried = {json.loads(canonical_bytes(value))["$py"] for value, _ in VALUES} | {"codec"}
     singletons = {"pandas.na", "pandas.nat"}
-    assert Rebuilder._KINDS.keys() - tried <= {"float", "tuple", *singletons}
+    assert Rebuilder._KINDS.keys() - tried <= {"float", "tuple", *singletons, *FRAMES}  # frames: test_frames.py
 
 
 def test_a_model_keeps_which_of_its_fields_were_set_and_their_order():
