@@ -15,7 +15,7 @@ import pytest
 import flowtrace
 from flowtrace.blackbox import recover, ring_file
 from flowtrace.errors import TraceFileError
-from flowtrace.host import environment
+from flowtrace.host import switch
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.settings.config import TraceConfig, TraceContext
 from flowtrace.trace import files
@@ -231,7 +231,7 @@ def test_without_a_word_from_the_kernel_users_and_groups_are_compared(monkeypatc
     def none(*_args):
         raise OSError
 
-    monkeypatch.setattr(environment, "open_file", none)
-    assert environment._has_more_rights.__wrapped__() is False
-    monkeypatch.setattr(environment.os, "geteuid", lambda: os.getuid() + 1)
-    assert environment._has_more_rights.__wrapped__() is True
+    monkeypatch.setattr(switch, "open_file", none)
+    assert switch._has_more_rights.__wrapped__() is False
+    monkeypatch.setattr(switch.os, "geteuid", lambda: os.getuid() + 1)
+    assert switch._has_more_rights.__wrapped__() is True

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from flowtrace.host import objects
-from flowtrace.host.environment import environment
+from flowtrace.host.switch import environment
 
 _INTERFACE: Final = 4
 """Changes with what this half and the one in C ask of each other: a module left from another build is not used."""

@@ -25,7 +25,7 @@ from flowtrace.cli.common import (
     printable,
 )
 from flowtrace.cli.redaction_list import redaction_lines, redaction_lists, unknown_names
-from flowtrace.host.environment import environment, is_ignored
+from flowtrace.host.switch import environment, is_ignored
 from flowtrace.settings import variables
 from flowtrace.settings.config import TraceConfig
 from flowtrace.settings.kinds import TraceMode, ValidationMode

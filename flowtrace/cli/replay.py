@@ -14,7 +14,7 @@ import click
 from flowtrace.cli.common import TRACE, Command, Line, TraceSource, json_option, print_result, printable, shortened
 from flowtrace.cli.outline import OUTSIDE, is_outside
 from flowtrace.cli.run import auto_option
-from flowtrace.host.environment import environment
+from flowtrace.host.switch import environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -9,11 +9,12 @@ It starts filled: the environment is not read before the first call.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
-from flowtrace.host.environment import environment
-from flowtrace.host.system import os
+from flowtrace.host.system import open_file, os
 
 SWITCH: Final[list[str]] = ["unread"]
 """Process-global: empty while tracing is off."""
@@ -26,6 +27,7 @@ HOME_PID: Final = os.getpid()
 
 TRUE: Final = ("1", "true", "yes", "on")
 FALSE: Final = ("0", "false", "no", "off")
+_AT_SECURE: Final = 23  # of getauxval(3)
 
 
 def turn_on() -> None:
@@ -69,3 +71,31 @@ def environment_may_enable() -> bool:
 
 def _variable(name: str) -> str:
     return environment().get(name, "").strip().lower()
+
+
+# --- whose variables count
+
+
+def environment() -> Mapping[str, str]:
+    """Return the variables of this process; none where they may be somebody else's.
+
+    That is so where Python ignores its own (``-E``, ``-I``), and where the process has more rights than its caller, as
+    a set-user-id program has.
+    """
+    return {} if is_ignored() else os.environ
+
+
+def is_ignored() -> bool:
+    """Return True if no variable counts; see `environment`."""
+    return bool(sys.flags.ignore_environment) or _has_more_rights()
+
+
+@lru_cache(maxsize=1)
+def _has_more_rights() -> bool:
+    """Return True if the kernel says so; where it says nothing, if users or groups differ."""
+    try:
+        with open_file("/proc/self/auxv", "rb") as file:
+            numbers = memoryview(file.read()).cast("L")
+        return bool(dict(zip(numbers[::2], numbers[1::2], strict=True)).get(_AT_SECURE))
+    except (OSError, TypeError, ValueError):
+        return hasattr(os, "geteuid") and (os.getuid(), os.getgid()) != (os.geteuid(), os.getegid())

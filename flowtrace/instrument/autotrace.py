@@ -13,9 +13,9 @@ from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from flowtrace.host import log
-from flowtrace.host.environment import environment
 from flowtrace.host.objects import namespace_of
 from flowtrace.host.safe_loading import is_loading
+from flowtrace.host.switch import environment
 from flowtrace.instrument.proxies import is_traced
 from flowtrace.instrument.traced_node import traced_node
 from flowtrace.settings import variables

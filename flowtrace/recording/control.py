@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Unpack
 
 from flowtrace.errors import ConfigError
-from flowtrace.host.environment import environment
+from flowtrace.host.switch import environment
 from flowtrace.host.system import os
 from flowtrace.recording import hot_path as hot_path  # calls need it: it is loaded before they run
 from flowtrace.recording import process

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from flowtrace.host import log
 from flowtrace.host.clock import CLOCK, step_id
-from flowtrace.host.environment import environment
+from flowtrace.host.switch import environment
 from flowtrace.host.system import copy_of, os
 from flowtrace.recording import call_values, code_location
 from flowtrace.recording.node import Node, Policy

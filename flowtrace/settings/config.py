@@ -8,8 +8,8 @@ from typing import Any, Final, TypedDict
 
 from flowtrace.errors import ConfigError
 from flowtrace.host import log
-from flowtrace.host.environment import environment
 from flowtrace.host.signals import let_through
+from flowtrace.host.switch import environment
 from flowtrace.host.system import os
 from flowtrace.settings import variables
 from flowtrace.settings.kinds import OPTIONAL_CALLABLE, TraceMode, ValidationMode

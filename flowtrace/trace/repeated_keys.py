@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from json import loads
 from typing import Any, Final
 
 from flowtrace.errors import pointer_token
@@ -23,7 +23,7 @@ def repeated_keys(data: bytes) -> list[str]:
     """
     try:
         # A number may have any count of digits here: none is looked at.
-        found = json.loads(data.decode(), object_pairs_hook=_look, parse_int=str, parse_float=str, parse_constant=str)
+        found = loads(data.decode(), object_pairs_hook=_look, parse_int=str, parse_float=str, parse_constant=str)
     except (ValueError, RecursionError):
         return []
     return list(_inside(found))[:MOST]
