@@ -17,7 +17,7 @@ from flowtrace.cli.run import auto_option
 from flowtrace.host.switch import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from importlib.machinery import ModuleSpec
 
     from rich.console import Console
@@ -142,7 +142,7 @@ class _StandardLibrary:
 
 
 @contextmanager
-def _standard_library_first() -> Iterator[None]:
+def _standard_library_first() -> Generator[None]:
     """Let no file of the working folder stand for a module that the debugger loads, in a ``with`` block."""
     sys.meta_path.insert(0, _StandardLibrary)
     try:

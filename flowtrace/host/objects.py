@@ -48,7 +48,7 @@ def first_base(cls: type) -> type:
     return bases[0]
 
 
-def inherits(cls: type, base: type) -> bool:
+def inherits(cls: type, base: Any) -> bool:
     """Return True if a class is, or derives from, another; no `__subclasscheck__` or `__eq__` is run."""
     return type.__subclasscheck__(base, cls)
 
@@ -68,7 +68,8 @@ def named(module: object, qualname: str) -> object:
     """
     found: Any = sys.modules.get(module) if type(module) is str else None
     for part in qualname.split(".") if found is not None else ():
-        is_class = inherits(type(found), type)
+        kind: Any = type(found)
+        is_class = inherits(kind, type)
         found = _unwrapped((namespace_of(found) if is_class else instance_dict(found)).get(part, MISSING))
     return MISSING if found is None else found
 

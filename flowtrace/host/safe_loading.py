@@ -10,7 +10,7 @@ from __future__ import annotations
 import builtins
 import sys
 from _thread import interrupt_main
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from importlib import import_module
@@ -130,7 +130,7 @@ def load_once(load: Callable[[], object]) -> bool:
 
 
 @contextmanager
-def _real_imports() -> Iterator[None]:
+def _real_imports() -> Generator[None]:
     """Import as Python did when flowtrace was loaded: a program's own `__import__` might see it, or fail in it."""
     theirs = builtins.__import__
     builtins.__import__ = _IMPORT

@@ -42,7 +42,7 @@ def copy_of(module: ModuleType, **others: Any) -> Any:
         if type(function) is FunctionType and function.__globals__ is vars(module):
             bound = FunctionType(function.__code__, names, name, function.__defaults__, function.__closure__)
             bound.__kwdefaults__ = function.__kwdefaults__
-            names[name] = bound if function is value else lru_cache(**value.cache_parameters())(bound)
+            names[name] = bound if function is value else lru_cache(value.cache_parameters()["maxsize"])(bound)
     return copy
 
 

@@ -135,7 +135,7 @@ class TracedFunction(_StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
         subject.is_bound = is_bound
 
     if _BINDING is not MISSING:
-        _self_binding = property(_shown_binding)
+        _self_binding = property(_shown_binding)  # pyright: ignore[reportAssignmentType]
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind as a function does: to a real method, which costs less than a bound wrapper too."""
@@ -266,7 +266,7 @@ def _wrapper_for(function: Any, subject: Subject) -> Any:
     """Return what wrapt's wrappers call."""
     if NATIVE is not None:
         return NATIVE.recorder(subject, kind_of(function))
-    return wrapper_for(kind_of(function), subject)
+    return wrapper_for(kind_of(function), subject)  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
 def is_traced(value: Any) -> bool:
@@ -282,9 +282,9 @@ def subject_of(value: Any) -> Subject:
     """
     if type(value) is not TracedFunction and not _is_native(value):
         raise TypeError(f"{type(value).__name__} is not the type of a traced function")
-    own = type(value) is TracedFunction
-    subject: Subject = value._self_subject if own else NATIVE.subject_of(value)  # pyright: ignore[reportPrivateUsage]
-    return subject
+    if NATIVE is None or type(value) is TracedFunction:
+        return value._self_subject  # type: ignore[no-any-return]  # pyright: ignore[reportPrivateUsage]
+    return NATIVE.subject_of(value)  # type: ignore[no-any-return]
 
 
 def _is_native(value: Any) -> bool:
