@@ -8,8 +8,8 @@ compares its hash with the recorded one.
 
 from __future__ import annotations
 
-import base64
 import sys
+from base64 import b64decode
 from collections.abc import Callable
 from itertools import chain
 from typing import Any, Final
@@ -47,7 +47,7 @@ def _array(members: Members) -> Any:
     _refuse_subclass(members)
     dtype, shape = numpy.dtype(members["dtype"]), tuple(members["shape"])
     if "base64" in members and not dtype.hasobject:
-        data = base64.b64decode(members["base64"], validate=True)
+        data = b64decode(members["base64"], validate=True)
         return numpy.frombuffer(data, dtype).reshape(shape).copy()
     if "items" not in members:
         raise RebuildError("of an array only the hash was kept, since it is large")
