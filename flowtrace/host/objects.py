@@ -68,8 +68,8 @@ def named(module: object, qualname: str) -> object:
     """
     found: Any = sys.modules.get(module) if type(module) is str else None
     for part in qualname.split(".") if found is not None else ():
-        is_class = inherits(type(found), type)  # pyright: ignore[reportArgumentType]
-        found = _unwrapped((namespace_of(found) if is_class else instance_dict(found)).get(part, MISSING))
+        names = namespace_of(found) if inherits(type(found), type) else instance_dict(found)  # pyright: ignore[reportArgumentType]
+        found = _unwrapped(names.get(part, MISSING))
     return MISSING if found is None else found
 
 
