@@ -361,15 +361,16 @@ class _StreamEncoder:
         for pointers, more in ((self._opaque, redacted.opaque), (self._redacted, redacted.redacted)):
             pointers += [self._pointer_of(inner, name) for inner in more[: _MAX_POINTERS - len(pointers)]]
         self._cut += [part._replace(pointer=self._pointer_of(part.pointer, name)) for part in redacted.cut]
-        self._append(prefix + (redacted.data or b"[]")[1:-1], prefix + (hashed.data or b"[]")[1:-1])
+        self._append(prefix + _inside(redacted), prefix + _inside(hashed))
         self._count += len(values) if seen < 0 else seen
 
     def _pointer_of(self, pointer: str, name: str) -> str:
         """Return the pointer in the stream of a part of some values that are written now."""
-        _, at, *rest = pointer.split("/")
-        return "/".join(
-            ["", "items", str(self._count + int(at)), *rest] if name == "yield" else ["", "returned", *rest]
-        )
+        _, *inside = pointer.split("/")
+        if name != "yield":
+            return "/".join(["", "returned", *inside[1:]])
+        at = [str(self._count + int(inside[0]))] if inside else []  # none for all of them, which could not be encoded
+        return "/".join(["", "items", *at, *inside[1:]])
 
     def _append(self, data: bytes, hashed: bytes | None = None) -> None:
         self._hasher.update(data if hashed is None else hashed)
@@ -379,6 +380,12 @@ class _StreamEncoder:
             self._kept.clear()
         if self._keep:
             self._kept.append(data)
+
+
+def _inside(values: Encoded) -> bytes:
+    """Return the bytes of some values without the brackets round them; all of one form that stands for them."""
+    data = values.data or b"[]"
+    return data[1:-1] if data[:1] == b"[" else data
 
 
 def _seen_of(items: Encoded) -> int:
