@@ -7,10 +7,10 @@ comes here. Steps, their times and their errors are recorded all the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter_ns, thread_time_ns
 from typing import TYPE_CHECKING, Final
 
 from flowtrace.host import log
+from flowtrace.host.system import time
 
 if TYPE_CHECKING:
     from flowtrace.recording.node import Node
@@ -34,7 +34,10 @@ class Governor:
     __slots__ = ("_costs", "_credit", "_has_warned", "_left_out", "_share", "_since", "_then", "_wall", "_work")
 
     def __init__(
-        self, share: float, wall: Callable[[], int] = perf_counter_ns, work: Callable[[], int] = thread_time_ns
+        self,
+        share: float,
+        wall: Callable[[], int] = time.perf_counter_ns,
+        work: Callable[[], int] = time.thread_time_ns,
     ) -> None:
         self._share = share
         self._wall = wall
