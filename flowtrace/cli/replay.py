@@ -113,6 +113,7 @@ def _debugger() -> Callable[[StepReplay, BaseException], None]:
         import pdb
 
         debugger = pdb.Pdb(stdout=terminal, readrc=False)  # a .pdbrc in the working folder is code of its own
+        debugger.use_rawinput = False  # Python 3.15 writes its prompts to sys.stdout otherwise
 
     def open_debugger(result: StepReplay, error: BaseException) -> None:
         traceback = error.__traceback__

@@ -325,7 +325,7 @@ REFUSED = [
     ({"$py": "zone", "zone": "../../etc/passwd"}, Any, "this zone can't be rebuilt: "),
     ({"$py": "range", "start": "a", "stop": 1, "step": 1}, Any, "this range can't be rebuilt: TypeError: "),
     ({"$py": "dict", "items": 5}, Any, "this dict can't be rebuilt: TypeError: "),
-    ({"$py": "set", "items": [{"a": 1}]}, Any, "this set can't be rebuilt: TypeError: unhashable type: 'dict'"),
+    ({"$py": "set", "items": [{"a": 1}]}, Any, "this set can't be rebuilt: TypeError: "),
     ({"$py": "codec", "class": "a:b", "value": 1}, Any, "no codec is registered for a:b"),
     ({"$py": "dataclass", "class": f"{__name__}:Point", "fields": {}}, Any, f"the class {__name__}:Point is not the"),
     (
