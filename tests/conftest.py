@@ -66,9 +66,7 @@ def tmp_path(tmp_path_factory, disk_folder, request):
 
 @pytest.fixture(autouse=True)
 def pristine(monkeypatch, tmp_path, request):
-    if (
-        request.path.stem != "test_overhead"
-    ):  # on a busy machine, other tests seem to cost too much
+    if request.path.stem != "test_overhead":  # on a busy machine, other tests seem to cost too much
         monkeypatch.setattr(governor, "GRACE", 10**15)
     for name in list(os.environ):
         is_ours = name.startswith("FLOWTRACE_") and name != "FLOWTRACE_PURE"  # which core is under test
