@@ -384,7 +384,12 @@ def test_a_link_in_the_place_of_a_payload_folder_is_not_followed(capturing, tmp_
 
 def test_payloads_of_one_path_do_not_grow_without_end(tmp_path):
     with flowtrace.override(
-        mode="on", out_path=tmp_path / "trace.json", max_files=3, capture_inputs=True, max_value_bytes=100
+        mode="on",
+        out_path=tmp_path / "trace.json",
+        max_files=3,
+        capture_inputs=True,
+        max_value_bytes=100,
+        buffer_size=1,  # of the last steps of the process, too
     ):
         fail_often(1, value="kept" * 100)
         shutil.copy(tmp_path / "trace.json", tmp_path / "important.json")
