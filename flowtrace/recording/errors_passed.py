@@ -15,7 +15,7 @@ from flowtrace.recording.failure import cause_of, code_of, context_of, origins_o
 if TYPE_CHECKING:
     from flowtrace.recording.step import Step
 
-MOST_ERRORS: Final = 1000  # errors that are remembered, of all threads and tasks
+MOST_ERRORS: Final = 100  # errors that are remembered, of all threads and tasks
 _MOST_LINKS: Final = 50  # causes, contexts and members that are followed
 _HOPS: Final = 20
 

@@ -103,13 +103,19 @@ def _complex(value: complex, cls: type) -> Form:
 
 def _dict(value: dict[Any, Any], cls: type) -> Form:
     pairs = pairs_of(value)
-    ordered = False
-    if inherits(cls, OrderedDict):
-        ordered = True
-        by_key = {id(key): (key, item) for key, item in pairs}  # a look-up of the key itself might run its __hash__
+    ordered = inherits(cls, OrderedDict)
+    if ordered and all(_is_hashed_by_python(key) for key, _ in pairs):  # its order is read by looking each key up
+        by_key = {id(key): (key, item) for key, item in pairs}
         moved = [id(key) for key in class_attribute(OrderedDict, "__iter__")(value)]
         pairs = [by_key[key] for key in moved] if by_key.keys() == set(moved) else pairs
     return _with_class("dict", value, {"items": Pairs(pairs, ordered)}, dict)
+
+
+def _is_hashed_by_python(key: object) -> bool:
+    """Return True if no code of the program runs where a key is looked up."""
+    if type(key) is tuple:
+        return all(map(_is_hashed_by_python, key))
+    return type(key) in (str, int, float, bool, complex, bytes, type(None))
 
 
 def _list(value: list[Any], cls: type) -> Form:

@@ -222,9 +222,9 @@ assert not os.path.exists("out")
 
 
 def test_a_free_threaded_python_is_refused_clearly(tmp_path):
-    """The text is what such a Python says of itself; no such Python is needed."""
+    """The text is what such a Python says of itself; no such Python is needed. `platform` of this one can't read it."""
     program = """
-        import sys
+        import sys, structlog
         sys.version = sys.version.replace(" (", " free-threading build (", 1)
         from flowtrace import traced_node
         import flowtrace
