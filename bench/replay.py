@@ -7,26 +7,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from reader_subjects import NODES
+
 import flowtrace
-
-NODES = """
-from dataclasses import dataclass
-from flowtrace import traced_node
-
-@dataclass
-class Order:
-    item: str
-    count: int
-    size: tuple[int, int]
-
-@traced_node(component="bench")
-def price(order: Order, rate: float = 1.0) -> float:
-    return order.count * rate
-
-@traced_node(component="bench")
-def total(item: str, numbers: list[int]) -> dict[str, object]:
-    return {"item": item, "sum": sum(numbers)}
-"""
 
 
 def main() -> None:

@@ -65,9 +65,8 @@ def tmp_path(tmp_path_factory, disk_folder, request):
 
 
 @pytest.fixture(autouse=True)
-def pristine(monkeypatch, tmp_path, request):
-    if request.path.stem != "test_overhead":  # on a busy machine, other tests seem to cost too much
-        monkeypatch.setattr(governor, "GRACE", 10**15)
+def pristine(monkeypatch, tmp_path):
+    monkeypatch.setattr(governor, "GRACE", 10**15)  # on a busy machine, a test may seem to cost too much
     for name in list(os.environ):
         is_ours = name.startswith("FLOWTRACE_") and name != "FLOWTRACE_PURE"  # which core is under test
         if is_ours or name in ("GIT_SHA", "GITHUB_SHA", "CI", "COLUMNS"):

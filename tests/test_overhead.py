@@ -10,6 +10,7 @@ import pytest
 import flowtrace
 from flowtrace import validate
 from flowtrace.host import log
+from flowtrace.recording import governor
 from flowtrace.recording.governor import GRACE, Governor
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.process import global_recorder
@@ -47,6 +48,11 @@ class Clocks:
 
 def node(name):
     return Node("c", name, f"c.{name}")
+
+
+@pytest.fixture(autouse=True)
+def _real_grace(pristine, monkeypatch):
+    monkeypatch.setattr(governor, "GRACE", GRACE)
 
 
 @pytest.fixture
@@ -126,6 +132,9 @@ class LeavesOut:
     def begin(self, _node):
         self.first -= 1
         return 0 if self.first >= 0 else -1
+
+    def leaves_out(self, node):
+        return self.begin(node) < 0
 
     def end(self, _node, _begun):
         pass

@@ -18,7 +18,7 @@ from flowtrace.recording.current import current, make_current, restore_current
 from flowtrace.recording.failure import is_a
 from flowtrace.recording.process import global_recorder, open_run, report_fault
 from flowtrace.recording.state import IN_FLIGHT, STATE
-from flowtrace.recording.step import Step
+from flowtrace.recording.step import Step, new_step
 from flowtrace.values.captured_texts import may_hold_secrets
 from flowtrace.values.digest import hash_raw
 from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps
@@ -35,12 +35,8 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
     """Do what `flowtrace.recording.hot_path.begin` does."""
     parent = current()
     above = 0
-    # inlined from `new_step`
-    step = Step()
-    step.node = node = subject.target
-    step.bound = bound
-    step.held = step.number = step.parent = step.ended = 0
-    step.run = step.previous = step.output = step.stream = step.slot = step.rest = None
+    node = subject.target
+    step = new_step(node, bound)
     try:
         box: Any = (STATE.recorder or global_recorder()).policy.processor  # a cast would be a call
         entry: Any = node.entry

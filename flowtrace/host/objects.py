@@ -42,12 +42,6 @@ call_seen: Callable[..., Any] = _call
 puts one in its place that debuggers follow."""
 
 
-def first_base(cls: type) -> type:
-    """Return the first class that a class was derived from."""
-    bases: tuple[type, ...] = _bases(cls)
-    return bases[0]
-
-
 def inherits(cls: type, base: Any) -> bool:
     """Return True if a class is, or derives from, another; no `__subclasscheck__` or `__eq__` is run."""
     return type.__subclasscheck__(base, cls)

@@ -50,14 +50,9 @@ def snapshot_with_defaults(
 
 def encode_call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool, policy: Policy) -> Encoded:
     """Return the canonical form of a call's parameters, of which no snapshot can be taken."""
-    governor = policy.governor
-    begun = 0 if governor is None else governor.begin(node)
-    if begun < 0:
-        return policy.left_out
-    encoded = _encode(bind(node, args, kwargs, bound), node, policy, policy.captures_input(node))
-    if governor is not None:
-        governor.end(node, begun)
-    return encoded
+    return _if_allowed(
+        node, policy, lambda: _encode(bind(node, args, kwargs, bound), node, policy, policy.captures_input(node))
+    )
 
 
 def snapshot_payload(node: Node, payload: object, policy: Policy) -> Snapshot:
@@ -77,8 +72,13 @@ def encode_output(node: Node, output: object, policy: Policy) -> Encoded:
 
 
 def _result(node: Node, output: object, policy: Policy) -> object:
-    """Return a result, to be hidden where the function's name is that of a secret; a yes, a no and None stay."""
-    return output if output is None or type(output) is bool or not hides_result(node, policy) else Unprinted(output)
+    """Return a result, to be hidden where the function's name is that of a secret."""
+    return _hidden(output) if hides_result(node, policy) else output
+
+
+def _hidden(output: object) -> object:
+    """Return a secret result; a yes, a no and None are none."""
+    return output if output is None or type(output) is bool else Unprinted(output)
 
 
 def hides_result(node: Node, policy: Policy) -> bool:
@@ -128,13 +128,19 @@ def of_native_call(snapshot: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str
 
 def _encode_now(value: object, node: Node, policy: Policy, keep: bool, name: str = "") -> Encoded:
     """Do what `_encode` does while the program waits; leave the value out where that costs too much."""
+    return _if_allowed(node, policy, lambda: _encode(value, node, policy, keep, name))
+
+
+def _if_allowed(node: Node, policy: Policy, encode: Callable[[], Encoded]) -> Encoded:
+    """Encode a value while the program waits; leave it out where those of its node cost too much."""
     governor = policy.governor
-    begun = 0 if governor is None else governor.begin(node)
+    if governor is None:
+        return encode()
+    begun = governor.begin(node)
     if begun < 0:
         return policy.left_out
-    encoded = _encode(value, node, policy, keep, name)
-    if governor is not None:
-        governor.end(node, begun)
+    encoded = encode()
+    governor.end(node, begun)
     return encoded
 
 
@@ -343,7 +349,8 @@ class _StreamEncoder:
     def _add(self, values: list[Any], prefix: bytes, name: str) -> None:
         """Write some values after a prefix: items, or the return value."""
         secret, redactor = self._policy.secret(self._node), self._policy.redactor
-        values = [_result(self._node, value, self._policy) for value in values]
+        if hides_result(self._node, self._policy):
+            values = list(map(_hidden, values))
         redacted, left = encode_items(values, secret=secret, redactor=redactor, name=name, work=self._left)
         remember(redacted.secrets, self._secrets)
         hashed = redacted

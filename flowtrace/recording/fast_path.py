@@ -132,7 +132,7 @@ def _slow_output(step: Step, output: object) -> None:
 
 def _is_left_out(step: Step, policy: Policy) -> bool:
     """Return True if the values of a step's node are left out for now: then none is even looked at."""
-    return policy.governor is not None and policy.governor.begin(step.node) < 0
+    return policy.governor is not None and policy.governor.leaves_out(step.node)
 
 
 def _hash_items(step: Step, items: list[Any]) -> None:

@@ -50,6 +50,18 @@ class Governor:
 
     def begin(self, node: Node) -> int:
         """Return the reading of the clock before a value is encoded; -1 where it is to be left out."""
+        self._take_in()
+        return -1 if node in self._left_out else self._work()
+
+    def leaves_out(self, node: Node) -> bool:
+        """Return True if the values of a node are left out for now. No clock is read while those of no node are."""
+        if not self._left_out:
+            return False
+        self._take_in()
+        return node in self._left_out
+
+    def _take_in(self) -> None:
+        """Add the time that has passed to the credit; once there is enough of it, leave out no values any more."""
         now = self._wall()
         self._credit = min(self._credit + (now - self._then) * self._share, GRACE)
         self._then = now
@@ -57,7 +69,6 @@ class Governor:
             self._left_out.clear()
             self._costs.clear()
             self._since = now
-        return -1 if node in self._left_out else self._work()
 
     def end(self, node: Node, begun: int) -> None:
         """Count the time since a value was begun."""

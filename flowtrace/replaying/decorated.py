@@ -43,7 +43,7 @@ class Sources:
                 return True
             for scope, name in ((tree, qualname), ([tree, *chain][-2], chain[-1].name)):
                 for targets, value in _assignments(scope):
-                    if name in map(_dotted, targets) and _mentions(value, ours):
+                    if name in map(dotted, targets) and _mentions(value, ours):
                         return True
         return False
 
@@ -60,7 +60,7 @@ class Sources:
                     ours.add(item.name)
             for targets, value in _assignments(tree):
                 if _mentions(value, ours):
-                    ours.update(filter(None, map(_dotted, targets)))
+                    ours.update(filter(None, map(dotted, targets)))
             if len(ours) == before:
                 break
         return ours
@@ -138,12 +138,12 @@ def _assignments(scope: ast.AST) -> Iterator[tuple[list[ast.expr], ast.expr]]:
 
 
 def _mentions(node: ast.AST, names: set[str]) -> bool:
-    return any(_dotted(item) in names for item in ast.walk(node) if isinstance(item, ast.Name | ast.Attribute))
+    return any(dotted(item) in names for item in ast.walk(node) if isinstance(item, ast.Name | ast.Attribute))
 
 
-def _dotted(node: ast.AST) -> str:
+def dotted(node: ast.AST) -> str:
     """Return names with dots between them as text; empty where the first is no name."""
     if isinstance(node, ast.Attribute):
-        before = _dotted(node.value)
+        before = dotted(node.value)
         return f"{before}.{node.attr}" if before else ""
     return node.id if isinstance(node, ast.Name) else ""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from flowtrace.errors import ReplayError
+from flowtrace.replaying.decorated import dotted
 
 RESERVED: Final = frozenset(
     {
@@ -86,20 +87,12 @@ def _is_meant(node: Any, allowed: set[str], modules: set[str]) -> bool:
     if isinstance(node, ast.Name):
         return node.id in allowed
     if isinstance(node, ast.Attribute):
-        dotted = _dotted(node)
-        if dotted.partition(".")[0] in modules:
-            return any(f"{item}.".startswith(f"{dotted}.") for item in _OF_MODULES)
-        return not node.attr.startswith("__") or dotted == "caught.type.__name__"
+        names = dotted(node)
+        if names.partition(".")[0] in modules:
+            return any(f"{item}.".startswith(f"{names}.") for item in _OF_MODULES)
+        return not node.attr.startswith("__") or names == "caught.type.__name__"
     if isinstance(node, ast.Call):
         return isinstance(node.func, ast.Name | ast.Attribute)
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return not node.decorator_list and not ast.unparse(node.args)
     return True
-
-
-def _dotted(node: ast.expr) -> str:
-    """Return names with dots between them as text; empty where the first is no name."""
-    if isinstance(node, ast.Attribute):
-        before = _dotted(node.value)
-        return f"{before}.{node.attr}" if before else ""
-    return node.id if isinstance(node, ast.Name) else ""

@@ -35,7 +35,7 @@ ROWS: Final = (
 )
 _ENOUGH: Final = 20  # so many items of an array show whether it can be of a type
 Bindings = Mapping[Any, Any]
-_CONTAINERS: Final[dict[str, type]] = {
+CONTAINERS: Final[dict[str, type]] = {
     "list": list,
     "tuple": tuple,
     "set": set,
@@ -224,7 +224,7 @@ def _tag_fits(content: dict[str, Any], origin: Any, arguments: tuple[Any, ...]) 
     if kind == "type":
         return origin is type
     cls = class_of_tag(content)
-    if cls is None or cls not in _CONTAINERS.values():
+    if cls is None or cls not in CONTAINERS.values():
         return class_below(origin, content.get("class")) is not None or (cls is not None and _is_a(cls, origin))
     if not takes_items_of(origin, cls) and class_below(origin, content.get("class")) is None:
         return False
@@ -260,7 +260,7 @@ def class_of_tag(content: Mapping[str, Any]) -> type | None:
         return scalar
     if kind == "zone":
         return zoneinfo.ZoneInfo if "zone" in content else datetime.timezone
-    return (_CONTAINERS | BASES | _FINAL_CLASSES).get(kind)
+    return (CONTAINERS | BASES | _FINAL_CLASSES).get(kind)
 
 
 def path_class(content: Mapping[str, Any]) -> type[pathlib.PurePath]:

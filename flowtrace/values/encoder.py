@@ -120,7 +120,6 @@ class Encoder:
         self.cut: list[CutPart] = []
         self._secret = secret
         self._redactor = redactor
-        self._sink = sink
         self._write = sink.write
         self._shared = shared
         self._frames: list[_Frame] = []

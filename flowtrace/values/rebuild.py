@@ -21,6 +21,7 @@ from flowtrace.host.objects import MISSING, class_attribute, class_name, inherit
 from flowtrace.values import codecs
 from flowtrace.values.annotations import (
     BASES,
+    CONTAINERS,
     MAPPINGS,
     ROWS,
     Bindings,
@@ -52,13 +53,6 @@ _PLAIN_TYPES: Final = {
         *(object, str, int, float, bool, complex, bytes, bytearray, type(None)),
         *(list, tuple, dict, set, frozenset),
     )
-}
-_CONTAINERS: Final[dict[str, type]] = {
-    "list": list,
-    "tuple": tuple,
-    "set": set,
-    "frozenset": frozenset,
-    "deque": deque,
 }
 _MUTABLE: Final = (list, set, deque, bytearray)
 
@@ -255,7 +249,7 @@ class Rebuilder:
 
     def _collection(self, content: dict[str, Any], hint: Any) -> Any:
         """A set, a frozenset, a deque, or a list or tuple of a subclass."""
-        base = _CONTAINERS[content[TAG]]
+        base = CONTAINERS[content[TAG]]
         hint = self._member(content, hint, base)
         origin, arguments = shape(hint)
         if base in (set, frozenset):
@@ -383,7 +377,7 @@ class Rebuilder:
 
     _KINDS: ClassVar[Mapping[str, Callable[[Any, dict[str, Any], Any], Any]]] = {
         **dict.fromkeys((*STANDARD, *FRAMES), _standard),
-        **dict.fromkeys(_CONTAINERS, _collection),
+        **dict.fromkeys(CONTAINERS, _collection),
         **dict.fromkeys(MAKERS, _record),
         "dict": _dict,
         "namedtuple": _namedtuple,
