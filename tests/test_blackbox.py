@@ -802,3 +802,19 @@ def test_a_thread_that_switches_it_on_and_off_breaks_no_call(tmp_path, capsys):
         thread.join()
     assert STATE.recorder.policy.processor is None
     assert capsys.readouterr().err == ""
+
+
+class Odd:
+    """Has a value of which no snapshot can be taken."""
+
+
+def test_what_is_cut_in_a_value_is_known_after_the_process_died(tmp_path):
+    with flowtrace.override(
+        mode="on", out_path=tmp_path / "t.json", blackbox=tmp_path / "app.ring", capture_outputs=True, max_value_work=50
+    ):
+        double([Odd(), *range(200)])
+        (step,) = recover(tmp_path / "app.ring").steps
+        assert [(part.path, part.reason, part.count) for part in step.cut] == [
+            ("/invocation_json/payload/value/31", "work", 31),
+            ("/output_json/twice/31", "work", 31),
+        ]

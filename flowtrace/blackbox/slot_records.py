@@ -199,7 +199,8 @@ def delta_of(value: Encoded) -> dict[str, Any]:
 
 
 def _pointers_of(value: Encoded, ending: str) -> dict[str, Any]:
-    parts = (("opaque", value.opaque), ("redacted", value.redacted), ("cut", value.cut))
+    cut = list(map(list, value.cut))  # orjson writes no subclass of tuple
+    parts = (("opaque", value.opaque), ("redacted", value.redacted), ("cut", cut))
     return {name + ending: list(found) for name, found in parts if found}
 
 
