@@ -54,7 +54,7 @@ FUNCTIONS: Final = ("begin", "emit", "end", "end_stream", "fail", "prepare", "re
 class _PureBase:
     """The attributes that the native core keeps in a struct of its own."""
 
-    __slots__ = (*FUNCTIONS, "is_bound", "is_simple", "takes_receiver", "target")
+    __slots__ = (*FUNCTIONS, "is_bound", "is_simple", "slow_after", "takes_receiver", "target")
 
     begin: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
     prepare: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
@@ -69,6 +69,7 @@ class _PureBase:
     takes_receiver: bool
     is_bound: bool
     is_simple: bool
+    slow_after: int
 
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Subject(_Base):
         is_bound: that first argument is the receiver whatever its type is; else a value of a built-in type is none, as
             in ``Unbound.double(3)``.
         is_simple: the native core may record it on the fast path.
+        slow_after: nanoseconds after which a call is slow; 0 follows the configuration.
     """
 
     __slots__ = ("_make",)
@@ -105,6 +107,7 @@ class Subject(_Base):
     def __init__(self, target: Any = None, **functions: Callable[..., Any]) -> None:
         self.target = target
         self.takes_receiver = self.is_bound = self.is_simple = False
+        self.slow_after = 0
         for name, function in functions.items():
             setattr(self, name, function)
 
@@ -124,7 +127,7 @@ class Subject(_Base):
         made = self._make()
         if made is None:
             return False
-        for name in ("target", "is_simple", *FUNCTIONS):
+        for name in ("target", "is_simple", "slow_after", *FUNCTIONS):
             setattr(self, name, getattr(made, name))
         return True
 

@@ -41,7 +41,13 @@ _DRAWN_LEVELS: Final = 20  # deeper steps only have the number of their level
 _LIBRARIES: Final = ("/site-packages/", "/dist-packages/", "/lib/python3", "<frozen ")
 _TEXT_LENGTH: Final = 2000
 _STATE_STYLES: Final = {"ok": "green", "failed": "bold red", "running": "bold yellow"}
-_OUTCOME_STYLES: Final = {"failed": "bold red", "interrupted": "bold red", "recovered": "yellow", "ok": "green"}
+_OUTCOME_STYLES: Final = {
+    "failed": "bold red",
+    "interrupted": "bold red",
+    "recovered": "yellow",
+    "slow": "yellow",
+    "ok": "green",
+}
 
 
 class Marks(NamedTuple):

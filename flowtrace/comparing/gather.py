@@ -91,6 +91,7 @@ def _flow_step(trace: Trace, own: str, process: int) -> Step:
     ended = parse_timestamp(run.ended_at) if run is not None else None
     duration = ended - started if started is not None and ended is not None else 0
     outcome = run.outcome if run is not None else None
+    outcome = "ok" if outcome == "slow" else outcome  # how long it took is no result
     outermost = next((step for step in trace.steps if step.parent_step_id is None), None)
     return Step(
         node_id=trace.flow.id,

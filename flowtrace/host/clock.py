@@ -9,12 +9,34 @@ from typing import Final
 
 from flowtrace.host.system import datetime, os, time
 
+NEVER: Final = 2**63 - 1
+"""As a duration in nanoseconds: longer than anything takes."""
+_UNITS: Final = {"us": 1e3, "ms": 1e6, "s": 1e9, "m": 60e9, "h": 3600e9}
 _EPOCH: Final = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
 def _random_run_id() -> str:
     """Return 32 lowercase hex digits, as in a W3C trace id."""
     return os.urandom(16).hex()
+
+
+def nanoseconds(duration: object) -> int:
+    """Return a duration in nanoseconds; `NEVER` for 0.
+
+    Args:
+        duration: seconds as a number, or text such as ``"250ms"``, ``"1.5s"`` or ``"2m"``.
+
+    Raises:
+        ValueError: it is neither, or is negative or over 68 years.
+    """
+    number, size = duration, 1e9
+    if isinstance(duration, str):
+        text = duration.strip().lower()
+        unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
+        number, size = float(text.removesuffix(unit)), _UNITS.get(unit, 0)
+    if type(number) not in (int, float) or not 0 <= number * size < 2**61 or (number and not size):  # type: ignore[operator]
+        raise ValueError(duration)
+    return round(number * size) or NEVER  # type: ignore[operator]
 
 
 FOLLOWERS: Final[list[Callable[[], None]]] = []

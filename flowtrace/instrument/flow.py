@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flowtrace.host import switch
 from flowtrace.instrument import loaded
 from flowtrace.instrument.proxies import traced
-from flowtrace.instrument.subjects import flow_subject, is_ready, start_if_asked
+from flowtrace.instrument.subjects import checked_slow, flow_subject, is_ready, start_if_asked
 
 if TYPE_CHECKING:
     from flowtrace.instrument.traced_node import Traceable
@@ -33,12 +33,14 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
         version: its version.
         pack_ref: what it was shipped in; default: that of the process-global recorder.
         resolved_digest: digest of the shipped artifact; default: that of the process-global recorder.
+        slow: seconds, or text such as ``"250ms"``; a trace is written, too, where the flow takes longer. 0 for never;
+            default: as configured.
 
     Raises:
-        TypeError: an argument is not text.
+        TypeError: an argument is of the wrong type.
     """
 
-    __slots__ = ("_context", "_entered")
+    __slots__ = ("_context", "_entered", "_slow_after")
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
         version: str = "unknown",
         pack_ref: str | None = None,
         resolved_digest: str | None = None,
+        slow: float | str | None = None,
     ) -> None:
         for name, value in {"flow_id": flow_id, "version": version}.items():
             if not isinstance(value, str) or not value:
@@ -55,6 +58,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
             if other is not None and (not isinstance(other, str) or not other):
                 raise TypeError(f"flow: {name} must be text or None, not {other!r:.80}")
         self._context = (flow_id, version, pack_ref, resolved_digest)
+        self._slow_after = checked_slow("flow", slow)
         self._entered: list[tuple[int, Scope | None]] = []
 
     def __enter__(self) -> flow:
@@ -98,7 +102,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
         return decorated  # type: ignore[no-any-return]
 
     def _make_scope(self) -> Scope | None:
-        return loaded.process.open_flow(self._context_in) if is_ready() else None
+        return loaded.process.open_flow(self._context_in, self._slow_after) if is_ready() else None
 
     def _pop_scope(self) -> Scope | None:
         """Return the scope that this ``with`` entered: one flow object may be entered in many threads and tasks."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowtrace.calls.subject import FUNCTIONS, Subject
 from flowtrace.host import log
+from flowtrace.host.clock import nanoseconds
 from flowtrace.host.safe_loading import is_loading, load_once, refusal
 from flowtrace.host.switch import LOADERS, environment_may_enable, is_unread, may_be_on, turn_off
 from flowtrace.instrument import loaded
@@ -78,10 +79,26 @@ def _load() -> None:
 LOADERS.append(_is_loaded)
 
 
+def checked_slow(decorator: str, slow: float | str | None) -> int:
+    """Return nanoseconds after which something is slow; 0 where that follows the configuration.
+
+    Raises:
+        TypeError: the option is no duration.
+    """
+    if slow is None:
+        return 0
+    try:
+        return nanoseconds(slow)
+    except ValueError:
+        accepts = 'seconds, text such as "250ms", or None'
+        raise TypeError(f"{decorator}: slow must be {accepts}, not {slow!r:.80}") from None
+
+
 def node_subject(node: Node) -> Subject:
     """Return a node as the wrappers see it: its calls become steps."""
     subject = Subject(node, **{name: getattr(loaded.hot_path, name) for name in FUNCTIONS})
     subject.is_simple = not node.live_defaults
+    subject.slow_after = node.slow_after
     return subject
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, TypeVar, overload
 from flowtrace.calls.subject import Subject
 from flowtrace.instrument import loaded
 from flowtrace.instrument.proxies import is_proxied_function, is_traced, text_attribute, traced, traced_object
-from flowtrace.instrument.subjects import node_subject, start_if_asked
+from flowtrace.instrument.subjects import checked_slow, node_subject, start_if_asked
 
 Traceable: TypeAlias = "Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]"
 F = TypeVar("F", bound="Traceable")
@@ -34,6 +34,7 @@ def traced_node(
     capture_inputs: bool | None = None,
     redact: Iterable[str] = (),
     expected_errors: type[BaseException] | tuple[type[BaseException], ...] = (),
+    slow: float | str | None = None,
 ) -> Callable[[F], F]: ...
 
 
@@ -47,6 +48,7 @@ def traced_node(
     capture_inputs: bool | None = None,
     redact: Iterable[str] = (),
     expected_errors: type[BaseException] | tuple[type[BaseException], ...] = (),
+    slow: float | str | None = None,
 ) -> Any:
     """Make a function a node, whose calls are recorded while tracing is on.
 
@@ -62,6 +64,8 @@ def traced_node(
         capture_inputs: keep payloads beside their hashes; None follows the configuration.
         redact: parameter, key and field names whose values are hidden, added to the built-in ones.
         expected_errors: exceptions that are part of its contract: recorded in the step, no failure.
+        slow: seconds, or text such as ``"250ms"``; a trace is written, too, where a call takes longer. 0 for never;
+            None follows the configuration.
 
     Returns:
         A function or class that the caller can use exactly as before; without ``function``, a decorator.
@@ -69,7 +73,7 @@ def traced_node(
     Raises:
         TypeError: the decorated object can't be called, or an option is of the wrong type.
     """
-    options = _Options(component, operation, node_id, capture_inputs, redact, expected_errors)
+    options = _Options(component, operation, node_id, capture_inputs, redact, expected_errors, slow)
     if function is _NOTHING:
         return options.apply
     return options.apply(function)
@@ -78,7 +82,7 @@ def traced_node(
 class _Options:
     """The options of a decorator, checked."""
 
-    __slots__ = ("capture_inputs", "component", "expected_errors", "node_id", "operation", "redact")
+    __slots__ = ("capture_inputs", "component", "expected_errors", "node_id", "operation", "redact", "slow_after")
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class _Options:
         capture_inputs: bool | None,
         redact: Iterable[str],
         expected_errors: type[BaseException] | tuple[type[BaseException], ...],
+        slow: float | str | None,
     ) -> None:
         names = {"component": component, "operation": operation, "node_id": node_id}
         for name, text in names.items():
@@ -101,6 +106,7 @@ class _Options:
         self.capture_inputs = capture_inputs
         self.redact = _checked_names(redact)
         self.expected_errors = _checked_errors(expected_errors)
+        self.slow_after = checked_slow("traced_node", slow)
 
     def apply(self, target: Any) -> Any:
         """Wrap a callable, or the public methods of a class."""
@@ -149,6 +155,7 @@ class _Options:
             capture_inputs=self.capture_inputs,
             redact=self.redact,
             expected_errors=self.expected_errors,
+            slow_after=self.slow_after,
         )
         return node_subject(node)
 

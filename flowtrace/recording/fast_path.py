@@ -61,9 +61,9 @@ def open_for(recorder: TraceRecorder | None) -> None:
     if recorder is None or recorder.is_off or not (processor is None or processor.takes_native_calls):
         NATIVE.close_fast_path()
     else:
-        limit = recorder.policy.max_value_bytes
+        limits = recorder.policy.max_value_bytes, recorder.slow_after
         NATIVE.use_box(processor is not None)
-        NATIVE.open_fast_path(recorder.buffer, STATE.throttle.holds, recorder.is_always, limit)
+        NATIVE.open_fast_path(recorder.buffer, STATE.throttle.holds, recorder.is_always, *limits)
 
 
 def _follow_clock() -> None:

@@ -122,7 +122,7 @@ def record_output(step: Step, output: object, recorder: TraceRecorder) -> None:
     else:
         processor.end(step, output)
     recorder.buffer.add(step)
-    if step.run is not None or step.rest is not None or recorder.is_always:
+    if step.run is not None or step.rest is not None or recorder.is_always or _is_slow(step, recorder):
         add_to_run(step)
     elif STATE.throttle.holds:
         STATE.throttle.write_due()
@@ -144,7 +144,7 @@ def record_stream_end(step: Step, *returned: object) -> None:
         if processor is not None:
             processor.finish(step)
         recorder.buffer.add(step)
-        if step.run is not None or step.rest is not None or recorder.is_always:
+        if step.run is not None or step.rest is not None or recorder.is_always or _is_slow(step, recorder):
             add_to_run(step)
     except Exception as error:
         forget(step)
@@ -223,14 +223,17 @@ def add_to_run(
         at_once: the first failure of a run is written now, and not only at the run's end.
     """
     run = step.run
-    if outcome is None and run is not None and not (step.owns_run or step.issues or run.is_over):
+    process = STATE.recorder or global_recorder()
+    is_slow = _is_slow(step, process)
+    if outcome is None and run is not None and not (step.owns_run or step.issues or run.is_over or is_slow):
         run.buffer.add(step)
         return
-    process = STATE.recorder or global_recorder()
     if step.issues and process.has_issues(step) and outcome in (None, "ok"):
         outcome = "failed"
     failed = outcome in ("failed", "interrupted")
     if step.owns_run:
+        if is_slow and not failed:
+            STATE.throttle.note_slow(step.run or open_run(step), step.started, is_end=True)
         _end_run(step, outcome, error if failed else None, failed or process.is_always)
         return
     if run is None:  # its run is over, or could not be opened
@@ -242,8 +245,14 @@ def add_to_run(
         run.failed = True
         run.failed_step = _failed_step(step, error)
         STATE.throttle.write(run, outcome or "failed", ended=False)
+    elif is_slow:
+        STATE.throttle.note_slow(run, step.started)
     if run.is_over:
         step.run, step.ended_run = None, run.name  # a task that outlived its run
+
+
+def _is_slow(step: Step, process: TraceRecorder) -> bool:
+    return step.ended - step.started > (step.node.slow_after or process.slow_after)
 
 
 def _failed_step(step: Step, error: BaseException | None) -> int:

@@ -49,12 +49,13 @@ class Node:
         simple_names: its parameters, where all are ordinary ones and none takes a receiver; else None.
         code: where the function is defined, once that was asked for.
         live_defaults: some default is an object that may change, so that each call takes a snapshot of them.
+        slow_after: nanoseconds after which one of its steps is slow; 0 follows the configuration.
         entry: the step processor's notes about it.
     """
 
     __slots__ = (
         *("capture_inputs", "code", "component", "entry", "expected_errors", "function", "has_receiver"),
-        *("live_defaults", "node_id", "operation", "redact", "signature", "simple_names"),
+        *("live_defaults", "node_id", "operation", "redact", "signature", "simple_names", "slow_after"),
     )
 
     def __init__(
@@ -68,6 +69,7 @@ class Node:
         capture_inputs: bool | None = None,
         redact: tuple[str, ...] = (),
         expected_errors: tuple[type[BaseException], ...] = (),
+        slow_after: int = 0,
     ) -> None:
         self.component = component
         self.operation = operation
@@ -77,6 +79,7 @@ class Node:
         self.capture_inputs = capture_inputs
         self.redact = redact
         self.expected_errors = expected_errors
+        self.slow_after = slow_after
         self.live_defaults = not all(map(_is_fixed, _defaults(function)))
         self.simple_names = _simple_names(function)
         self.signature: Signature | None = None

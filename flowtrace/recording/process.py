@@ -7,6 +7,7 @@ from typing import Final
 
 from flowtrace.calls.core import forget_native_steps
 from flowtrace.host import interpreter_hooks, log, switch
+from flowtrace.host.clock import CLOCK, NEVER
 from flowtrace.host.safe_loading import load_once
 from flowtrace.host.signals import SnapshotSignal, let_through
 from flowtrace.recording import current, failure, plugin, to_records
@@ -41,6 +42,7 @@ def set_recorder(config: TraceConfig, context: TraceContext) -> TraceRecorder:
     interpreter_hooks.listen_to_forks(_after_fork)
     with STATE.lock:
         STATE.throttle.write_all()
+        STATE.throttle.renew_slow()
         STATE.recorder = recorder = TraceRecorder(config, context)
         recorder.is_process_wide = True
         STATE.outermost_calls = 0
@@ -136,11 +138,13 @@ def close_run(run: TraceRecorder, outcome: str, kind: str) -> None:
     """
     if outcome in ("failed", "interrupted"):
         run.failed = True
+    elif run.is_slow and not run.failed:
+        outcome = "slow"
     elif outcome == "stopped":
         outcome = "interrupted"
     elif run.failed:
         outcome = "recovered"
-    if run.failed or run.is_always:
+    if run.failed or run.is_always or run.slow_at:
         STATE.throttle.write(run, outcome, ended=True)
         STATE.last_run = kind
     elif STATE.throttle.holds:
@@ -148,11 +152,12 @@ def close_run(run: TraceRecorder, outcome: str, kind: str) -> None:
     run.end_run()
 
 
-def open_flow(context: Callable[[TraceContext], TraceContext]) -> Scope | None:
+def open_flow(context: Callable[[TraceContext], TraceContext], slow_after: int = 0) -> Scope | None:
     """Return the scope of a new flow's run; `flowtrace.recording.hot_path.resume` makes it current.
 
     Args:
         context: takes the global recorder's context, and returns the flow's.
+        slow_after: nanoseconds after which the flow is slow; 0 follows the configuration.
 
     Returns:
         The scope; None where tracing is off.
@@ -161,7 +166,9 @@ def open_flow(context: Callable[[TraceContext], TraceContext]) -> Scope | None:
         recorder = global_recorder()
         if recorder.is_off:
             return None
-        return Scope(recorder.new_run(context(recorder.context)))
+        run = recorder.new_run(context(recorder.context))
+        run.slow_after = slow_after or run.slow_after
+        return Scope(run)
     except Exception as error:
         report_fault("start a flow", error)
         return None
@@ -174,6 +181,8 @@ def close_flow(scope: Scope, error: BaseException | None) -> None:
         scope.previous = None
         run = scope.run
         assert run is not None  # a flow has its recorder from the start
+        if run.slow_after != NEVER and CLOCK.now() - run.started > run.slow_after:
+            STATE.throttle.note_slow(run, run.started, is_end=True)
         close_run(run, _flow_outcome(run, error), "flow")
     except Exception as fault:
         report_fault("end a flow", fault)

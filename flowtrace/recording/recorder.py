@@ -8,7 +8,7 @@ from threading import RLock, get_ident
 from typing import Any
 
 from flowtrace.host import log
-from flowtrace.host.clock import CLOCK
+from flowtrace.host.clock import CLOCK, NEVER, nanoseconds
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import MUTED
 from flowtrace.host.system import os
@@ -47,6 +47,8 @@ class TraceRecorder:
         is_over: the run has ended; late steps of it may still come.
         failed: something in the run has failed.
         failed_step: number of the step in which the error began that ends the run, if that fails; 0 for none.
+        slow_after: nanoseconds after which a step, or the flow itself, is slow.
+        is_slow: it, or a step in it, was slow; ``slow_at`` is the time of the latest snapshot for that, in ns, or 0.
         written: the run's trace is on disk.
         started: clock reading at its start, in ns.
         overtaken: earlier runs to the same file that were not written, because this one came.
@@ -62,6 +64,8 @@ class TraceRecorder:
     is_over = False
     failed = False
     failed_step = 0
+    is_slow = False
+    slow_at = 0
     written = False
     overtaken = 0
     shows_process = False
@@ -72,6 +76,7 @@ class TraceRecorder:
         self.context = context
         self.is_off = self.config.mode is TraceMode.OFF
         self.is_always = self.config.mode is TraceMode.ALWAYS
+        self.slow_after = NEVER if config.slow is None else nanoseconds(config.slow)
         self.policy = Policy(config)
         self._out = os.path.join(_working_folder(), config.out_path)
         self._retention = Retention(self._out, config.max_files)
@@ -102,6 +107,7 @@ class TraceRecorder:
         run.context = context
         run.is_off = self.is_off
         run.is_always = self.is_always
+        run.slow_after = self.slow_after
         run.policy = self.policy
         run._out = self._out
         run._retention = self._retention
@@ -161,7 +167,7 @@ class TraceRecorder:
     def flush_success(self) -> None:
         """End the run well: its trace is written in mode ``ALWAYS``, once."""
         if self.is_always and not self.written:
-            self.write("recovered" if self.failed else "ok", ended=True)
+            self.write("recovered" if self.failed else "slow" if self.is_slow else "ok", ended=True)
 
     def flush_error(self, error: BaseException | str) -> None:
         """End the run badly: the step in flight gets the error, or a step ``unknown``; the trace is written, once.
@@ -212,12 +218,12 @@ class TraceRecorder:
         """Write the run's trace; after a failed write the next call of this tries again.
 
         Args:
-            outcome: ``failed``, ``recovered``, ``ok`` or ``interrupted``.
+            outcome: ``failed``, ``recovered``, ``ok``, ``interrupted`` or ``slow``.
             ended: the run is over.
             in_turn: decides whether the new file is still the latest, as in `flowtrace.trace.files.write_atomically`.
         """
         if not self.is_off and self._write(outcome, ended, None, in_turn) is not None:
-            self.written = True
+            self.written = ended or outcome != "slow"  # that of a run which goes on
 
     def path(self) -> str:
         """Return the file that this run's trace goes to, in this process."""
@@ -248,6 +254,8 @@ class TraceRecorder:
         self._finish(step)
         if self.has_issues(step):
             self._fail(step)
+        elif step.ended - step.started > self.slow_after:
+            STATE.throttle.note_slow(self, step.started)
 
     def _error(self, event: NodeEvent, error: BaseException | str) -> None:
         step = self._end_in_flight(event)

@@ -2,7 +2,8 @@
 
 Each path has a token bucket (https://en.wikipedia.org/wiki/Token_bucket). A run that it holds back is written by the
 next traced call that finds a new token, or when the process ends. A run that a later one overtakes in the meantime is
-only counted, and the file says how many were.
+only counted, and the file says how many were. Slow runs have one more bucket, for all paths together: it lets through
+about one a second, and what it holds back is not written.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from flowtrace.host import log
 from flowtrace.host.clock import CLOCK
 
 if TYPE_CHECKING:
@@ -19,9 +21,38 @@ if TYPE_CHECKING:
 
 BURST: Final = 40
 NANOSECONDS_A_TOKEN: Final = 50_000_000
+SLOW_BURST: Final = 10
+_NANOSECONDS_A_SLOW_TOKEN: Final = 1_000_000_000
 _MOST_PATHS: Final = 1000
 _Ending: TypeAlias = "tuple[TraceRecorder, str, bool]"
 """A run, its outcome, and whether it is over."""
+
+
+class _Tokens:
+    """A token bucket.
+
+    Args:
+        burst: how many tokens it holds.
+        pause: nanoseconds until it has one more.
+    """
+
+    __slots__ = ("burst", "left", "pause", "refilled")
+
+    def __init__(self, burst: int, pause: int) -> None:
+        self.burst = self.left = burst
+        self.pause = pause
+        self.refilled = CLOCK.now()
+
+    def take(self) -> bool:
+        """Take a token, if there is one."""
+        earned, rest = divmod(CLOCK.now() - self.refilled, self.pause)
+        if earned > 0:
+            self.left = min(self.burst, self.left + earned)
+            self.refilled = CLOCK.now() - rest
+        if self.left == 0:
+            return False
+        self.left -= 1
+        return True
 
 
 class _Bucket:
@@ -29,18 +60,18 @@ class _Bucket:
 
     Attributes:
         tokens: how many writes may happen at once.
-        refilled: clock reading up to which tokens were given, in ns.
+        has_failure: the latest run that was to be written there has failed.
         started: how many writes have begun.
         newest: number of the latest write whose file is in place; no earlier one may replace it.
         waiting: the run that was held back, with its outcome and whether it is over.
         overtaken: how many runs never reached the disk, because a later one came.
     """
 
-    __slots__ = ("_placing", "newest", "overtaken", "refilled", "started", "tokens", "waiting")
+    __slots__ = ("_placing", "has_failure", "newest", "overtaken", "started", "tokens", "waiting")
 
     def __init__(self) -> None:
-        self.tokens = BURST
-        self.refilled = CLOCK.now()
+        self.tokens = _Tokens(BURST, NANOSECONDS_A_TOKEN)
+        self.has_failure = False
         self.waiting: _Ending | None = None
         self.overtaken = 0
         self.started = 0
@@ -57,17 +88,6 @@ class _Bucket:
             self.newest = number
         return True
 
-    def take_token(self) -> bool:
-        """Take a token, if there is one."""
-        earned, rest = divmod(CLOCK.now() - self.refilled, NANOSECONDS_A_TOKEN)
-        if earned > 0:
-            self.tokens = min(BURST, self.tokens + earned)
-            self.refilled = CLOCK.now() - rest
-        if self.tokens == 0:
-            return False
-        self.tokens -= 1
-        return True
-
 
 class Throttle:
     """Decides when the traces of runs are written.
@@ -76,12 +96,42 @@ class Throttle:
         holds: paths whose last trace waits to be written; empty most of the time.
     """
 
-    __slots__ = ("_buckets", "_lock", "holds")
+    __slots__ = ("_buckets", "_lock", "_slow", "holds")
 
     def __init__(self) -> None:
         self._buckets: dict[str, _Bucket] = {}
         self.holds: list[str] = []
         self._lock = RLock()
+        self._slow: _Tokens | None = None
+
+    def renew_slow(self) -> None:
+        """Let as many slow runs through at once as at the start: tracing is configured anew."""
+        self._slow = None
+
+    def note_slow(self, run: TraceRecorder, started: int, *, is_end: bool = False) -> None:
+        """Let a slow step or flow make a snapshot of its run.
+
+        There is none where the run has failed, since its trace is written for that; where one was made since the step
+        began, which shows it in flight; and where too many were made lately. A run that has one is written at its end
+        again.
+
+        Args:
+            run: the run.
+            started: clock reading at the start of the step or flow, in ns.
+            is_end: the run ends now, and is written then.
+        """
+        run.is_slow = True
+        if run.failed or started < run.slow_at or not self._admits_slow():
+            return
+        run.slow_at = CLOCK.now()
+        if not is_end:
+            self.write(run, "slow", ended=run.is_over)
+
+    def _admits_slow(self) -> bool:
+        with self._lock:
+            if self._slow is None:
+                self._slow = _Tokens(SLOW_BURST, _NANOSECONDS_A_SLOW_TOKEN)
+            return self._slow.take()
 
     def write(self, run: TraceRecorder, outcome: str, *, ended: bool) -> None:
         """Write a run's trace, now or when its path has a token again.
@@ -98,8 +148,17 @@ class Throttle:
         path = run.path()
         with self._lock:
             bucket = self._bucket(path)
+            if outcome == "slow" and bucket.has_failure and not run.is_always:
+                log.warn_once(
+                    "a slow run was not written: the trace of a failure is there; with {run_id} in its path there is "
+                    "room for both",
+                    ("slow", path),
+                    path=path,
+                )
+                return
+            bucket.has_failure = outcome not in ("ok", "slow")
             self._overtake(bucket, run)
-            if not bucket.take_token():
+            if not bucket.tokens.take():
                 self._hold(path, bucket, (run, outcome, ended))
                 return
             number = self._count_write(bucket, run)
@@ -153,7 +212,9 @@ class Throttle:
             if late:
                 run.written = was_written
                 bucket.overtaken += ended and not was_written
-            elif again and not run.written and bucket.waiting is None and bucket.started == number:
+            elif (
+                again and not run.written and outcome != "slow" and bucket.waiting is None and bucket.started == number
+            ):
                 self._hold(path, bucket, ending)
 
     def _hold(self, path: str, bucket: _Bucket, ending: _Ending) -> None:
@@ -168,7 +229,7 @@ class Throttle:
         with self._lock:
             for path in list(self.holds):
                 bucket = self._buckets[path]
-                if only_due and bucket.waiting is not None and not bucket.take_token():
+                if only_due and bucket.waiting is not None and not bucket.tokens.take():
                     continue
                 self.holds.remove(path)
                 if bucket.waiting is not None:

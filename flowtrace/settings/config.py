@@ -41,6 +41,7 @@ class ConfigChanges(TypedDict, total=False):
     blackbox: str | os.PathLike[str] | None
     dump_signal: str | int | None
     durable: bool
+    slow: float | str | None
     redactor: Redactor | None
 
 
@@ -89,6 +90,7 @@ class TraceConfig:
         blackbox: ring file of the process-global recorder, with the same placeholders as ``out_path``; None for none.
         dump_signal: the signal that asks for a snapshot (``"USR1"``), also as a number; None for none.
         durable: every write waits until the file and its name are on the disk.
+        slow: seconds, or text such as ``"250ms"``: a step or flow that takes longer makes a snapshot; None for never.
         redactor: a function of a name and a value, called when a step is written. True hides the value; so does an
             error, or an answer that is no bool. It must neither change nor keep the value.
 
@@ -112,6 +114,7 @@ class TraceConfig:
     blackbox: str | None = None
     dump_signal: str | None = None
     durable: bool = False
+    slow: float | None = field(default=None, kw_only=True)
     redactor: Redactor | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from flowtrace.host.clock import NEVER, nanoseconds
 from flowtrace.host.switch import FALSE, TRUE
 from flowtrace.host.system import os, re
 
@@ -87,6 +88,16 @@ def _check_share(value: Any) -> float:
     if type(value) in (int, float) and 0 <= value <= 1:
         return float(value)
     raise ValueError(value)
+
+
+def _duration_from_text(text: str) -> float | None:
+    return None if text.lower() in FALSE else _check_duration(text)
+
+
+def _check_duration(value: object) -> float | None:
+    if value is None or (duration := nanoseconds(value)) == NEVER:
+        return None
+    return duration / 1e9
 
 
 def _count_from_text(text: str) -> int:
@@ -182,6 +193,11 @@ BOOLEAN: Final = Kind("1/true/yes/on or 0/false/no/off", _boolean_from_text, _ch
 NUMBER: Final = Kind(f"a whole number from 0 to {LARGEST_NUMBER}", _number_from_text, _check_number)
 COUNT: Final = Kind(f"a whole number from 1 to {LARGEST_NUMBER}", _count_from_text, _check_count)
 SHARE: Final = Kind("a number from 0 to 1; 0 or off for no limit", _share_from_text, _check_share)
+DURATION: Final = Kind(
+    "a duration such as 250ms, 1.5s or 2m (in code also seconds as a number); 0 or off for none",
+    _duration_from_text,
+    _check_duration,
+)
 MODE: Final = Kind("off, on or always (or a boolean: on/off)", _mode_from_text, _check_mode)
 VALIDATION: Final = Kind("off, warn or error", lambda text: ValidationMode(text.lower()), ValidationMode)
 PATH: Final = Kind(

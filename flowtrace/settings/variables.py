@@ -187,6 +187,13 @@ CONFIG_VARIABLES: Final = (
         "Every write waits until the trace and its name are on the disk. Without it only the last write of a run does, "
         "and only for the content: a killed process loses nothing, a power cut may take the latest writes.",
     ),
+    Variable(
+        "FLOWTRACE_SLOW",
+        "slow",
+        kinds.DURATION,
+        "off",
+        "A step or flow that takes longer writes a trace, too, with the outcome `slow`; at most about one a second.",
+    ),
 )
 CONTEXT_VARIABLES: Final = (
     Variable(

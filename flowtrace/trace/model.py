@@ -204,7 +204,7 @@ class Run(Record, kw_only=True):
         id: 32 hex digits.
         started_at: RFC 3339 UTC.
         ended_at: RFC 3339 UTC; absent while the run goes on.
-        outcome: ``failed``, ``recovered``, ``ok``, ``interrupted`` or ``snapshot``.
+        outcome: ``failed``, ``recovered``, ``ok``, ``interrupted``, ``snapshot`` or ``slow``.
         pid: process id.
         host: the machine's name.
         python: version of the interpreter.
@@ -259,7 +259,7 @@ class Trace(Record, kw_only=True):
         if run is not None and run.failed_step_id is not None:
             listed = (*self.steps, *self.in_flight)
             return next((step for step in listed if step.step_id == run.failed_step_id), None)
-        is_over_well = run is not None and run.outcome in ("ok", "recovered")
+        is_over_well = run is not None and run.outcome in ("ok", "recovered", "slow")
         return None if is_over_well else likely_failed_step(self.steps, self.in_flight)
 
 

@@ -24,7 +24,7 @@ from flowtrace.values.redaction import MARKER
 
 _DIED: Final = "process_died"
 ERROR_CODES: Final = ("node_error", "flow_error", "node_cancelled", "node_interrupted", _DIED)
-OUTCOMES: Final = ("failed", "recovered", "ok", "interrupted", "snapshot")
+OUTCOMES: Final = ("failed", "recovered", "ok", "interrupted", "snapshot", "slow")
 _HEX_64: Final = re.compile("[0-9a-f]{64}", re.ASCII).fullmatch
 _HEX_32: Final = re.compile("[0-9a-f]{32}", re.ASCII).fullmatch
 _HEX_16: Final = re.compile("[0-9a-f]{16}", re.ASCII).fullmatch
@@ -391,7 +391,7 @@ def _failed_step(trace: Trace, steps: list[Step]) -> Findings:
     at = "/run/failed_step_id"
     if not _HEX_16(found):
         yield _warning("id-form", at, "is not 16 lowercase hex digits")
-    if trace.run.outcome in ("ok", "recovered"):
+    if trace.run.outcome in ("ok", "recovered", "slow"):
         yield _error("failed-step-of-success", at, f"a run that ended as {trace.run.outcome} has no failed step")
     named = next((step for step in steps if step.step_id == found), None)
     if named is None and not trace.dropped_steps:

@@ -129,6 +129,7 @@ typedef struct {
     PyObject *target;
     char takes_receiver, is_bound;
     char is_simple;                     /* a node whose defaults can't change: its calls may take the fast path */
+    int64_t slow_after;                 /* nanoseconds after which a call is slow; 0 follows the recorder */
 } Subject;
 
 extern PyTypeObject *SubjectType;

@@ -11,6 +11,7 @@ static struct {
     PyObject *ring;             /* the last steps of the process */
     PyObject *holds;            /* a list: paths whose last trace waits for its turn */
     Py_ssize_t max_value_bytes;
+    int64_t slow_after;         /* nanoseconds after which a call is slow */
 } core;
 
 static inline int is_set(PyObject *value) { return value && value != Py_None; }
@@ -98,16 +99,22 @@ int fast_begin(Subject *subject, PyObject *const *args, Py_ssize_t count, PyObje
 
 /* --- end ---------------------------------------------------------------------------------------------------------- */
 
-/* Put a finished step into its run, and write what must be written now. */
-static int settle(Step *step)
+static inline int is_slow(Subject *subject, Step *step)
 {
+    return step->ended - step->started > (subject->slow_after ? subject->slow_after : core.slow_after);
+}
+
+/* Put a finished step into its run, and write what must be written now. */
+static int settle(Subject *subject, Step *step)
+{
+    int is_ordinary = !is_set(step->rest) && !is_slow(subject, step);
     PyObject *ring = Py_XNewRef(core.ring);  /* a step that it lets go of may run code that exchanges it */
     int failed = ring && ring_add(ring, step) < 0;
     Py_XDECREF(ring);
     if (failed) { PyErr_Clear(); return 0; }
-    if (!is_set(step->run) && !is_set(step->rest) && !core.is_always)
+    if (!is_set(step->run) && is_ordinary && !core.is_always)
         return PyList_GET_SIZE(core.holds) ? call_out(callouts.write_due, NULL, NULL) : 0;
-    if (is_set(step->run) && !step->owns_run && !is_set(step->rest)) {
+    if (is_set(step->run) && !step->owns_run && is_ordinary) {
         PyObject *buffer = PyObject_GetAttr(step->run, str_open_buffer);  /* None once the run is over */
         if (!buffer) { PyErr_Clear(); return 0; }
         if (Py_TYPE(buffer) == RingType) {
@@ -155,9 +162,9 @@ static int take_output(Step *step, PyObject *value)
     return 0;
 }
 
-static int fast_end(Step *step, PyObject *value)
+static int fast_end(Subject *subject, Step *step, PyObject *value)
 {
-    return leave_step(step) < 0 || take_output(step, value) < 0 || settle(step) < 0 ? -1 : 0;
+    return leave_step(step) < 0 || take_output(step, value) < 0 || settle(subject, step) < 0 ? -1 : 0;
 }
 
 /* --- generators --------------------------------------------------------------------------------------------------- */
@@ -223,24 +230,24 @@ static int finish_hashed(Step *step, PyObject *returned)
     return did;
 }
 
-static int settle_stream(Step *step)
+static int settle_stream(Subject *subject, Step *step)
 {
     if (box_is_open() && call_out(callouts.finish_processed, (PyObject *)step, NULL) < 0) return -1;
-    return settle(step);
+    return settle(subject, step);
 }
 
-static int fast_end_stream(Step *step, PyObject *returned)
+static int fast_end_stream(Subject *subject, Step *step, PyObject *returned)
 {
     if (leave_step(step) < 0) return -1;
     Stream *stream = stream_of(step);
-    if (!stream || Py_TYPE(stream) != StreamType) return settle_stream(step);
+    if (!stream || Py_TYPE(stream) != StreamType) return settle_stream(subject, step);
     Budget budget = {core.max_value_bytes - stream->spent, 64};
     if (is_set(stream->hashed) || (returned && keep_value(&stream->returned, returned, &budget) < 0))
-        return finish_hashed(step, returned) < 0 || settle_stream(step) < 0 ? -1 : 0;
+        return finish_hashed(step, returned) < 0 || settle_stream(subject, step) < 0 ? -1 : 0;
     step->held += budget.held;
     Py_XSETREF(step->output, Py_NewRef((PyObject *)stream));
     Py_CLEAR(step->stream);
-    return settle_stream(step);
+    return settle_stream(subject, step);
 }
 
 /* --- what happens to a step, on the fast path or in Python --------------------------------------------------------- */
@@ -280,14 +287,14 @@ int step_emits(Subject *subject, PyObject *step, PyObject *value)
 int step_ends(Subject *subject, PyObject *step, PyObject *value)
 {
     if (!is_ours(step)) return in_python(subject->end, step, value);
-    if (core.is_open) return fast_end((Step *)step, value);
+    if (core.is_open) return fast_end(subject, (Step *)step, value);
     return leave_step((Step *)step) < 0 ? -1 : call_out(callouts.ended, step, value);
 }
 
 int step_ends_stream(Subject *subject, PyObject *step, PyObject *returned)
 {
     if (!is_ours(step)) return in_python(subject->end_stream, step, returned);
-    if (core.is_open) return fast_end_stream((Step *)step, returned);
+    if (core.is_open) return fast_end_stream(subject, (Step *)step, returned);
     return leave_step((Step *)step) < 0 ? -1 : call_out(callouts.stream_ended, step, returned);
 }
 
@@ -339,13 +346,15 @@ static PyObject *open_fast_path(PyObject *Py_UNUSED(module), PyObject *args)
     PyObject *ring, *holds;
     int is_always;
     Py_ssize_t max_value_bytes;
-    if (!PyArg_ParseTuple(args, "O!O!pn:open_fast_path", RingType, &ring, &PyList_Type, &holds, &is_always, &max_value_bytes))
-        return NULL;
+    long long slow_after;
+    if (!PyArg_ParseTuple(args, "O!O!pnL:open_fast_path", RingType, &ring, &PyList_Type, &holds, &is_always,
+                          &max_value_bytes, &slow_after)) return NULL;
     if (!StepType || !StreamType) { PyErr_SetString(PyExc_RuntimeError, "connect_recorder comes first"); return NULL; }
     Py_XSETREF(core.ring, Py_NewRef(ring));
     Py_XSETREF(core.holds, Py_NewRef(holds));
     core.is_always = (char)is_always;
     core.max_value_bytes = max_value_bytes;
+    core.slow_after = slow_after;
     core.is_open = 1;
     Py_RETURN_NONE;
 }
@@ -361,7 +370,7 @@ static PyMethodDef functions[] = {
     {"connect_recorder", (PyCFunction)(void (*)(void))connect_recorder, METH_VARARGS | METH_KEYWORDS,
      "connect_recorder(**parts)\n--\n\nGive the core the types and functions of the recorder."},
     {"open_fast_path", open_fast_path, METH_VARARGS,
-     "open_fast_path(ring, holds, is_always, max_value_bytes)\n--\n\nRecord calls without a call of Python from now on."},
+     "open_fast_path(ring, holds, is_always, max_value_bytes, slow_after)\n--\n\nRecord calls without a call of Python from now on."},
     {"close_fast_path", close_fast_path, METH_NOARGS, "close_fast_path()\n--\n\nLet every step be recorded in Python."},
     {NULL, NULL, 0, NULL},
 };

@@ -126,6 +126,7 @@ static PyMemberDef subject_members[] = {
     {"takes_receiver", T_BOOL, offsetof(Subject, takes_receiver), 0, NULL},
     {"is_bound", T_BOOL, offsetof(Subject, is_bound), 0, NULL},
     {"is_simple", T_BOOL, offsetof(Subject, is_simple), 0, NULL},
+    {"slow_after", T_LONGLONG, offsetof(Subject, slow_after), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 static PyType_Slot subject_slots[] = {
