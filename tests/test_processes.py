@@ -154,6 +154,15 @@ def test_mode_always_says_so_where_nothing_was_called(tmp_path):
     assert operations(traces(tmp_path)["trace.json"]) == []
 
 
+def test_a_process_that_recorded_nothing_leaves_an_older_trace_alone(tmp_path):
+    run_program(tmp_path, NODES, "half(1); half(2)", FLOWTRACE_MODE="always")
+    before = (tmp_path / "trace.json").read_bytes()
+    off = "import flowtrace\nwith flowtrace.override(mode='off'):\n    half(3)"
+    run_program(tmp_path, NODES, FLOWTRACE_MODE="always")
+    run_program(tmp_path, NODES, off, FLOWTRACE_MODE="always")
+    assert (tmp_path / "trace.json").read_bytes() == before
+
+
 def test_a_keyboard_interrupt_leaves_the_stack(tmp_path):
     program = """
         import os, signal, time

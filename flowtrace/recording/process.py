@@ -226,14 +226,14 @@ def _at_exit() -> None:
     """Write what is still to be written, and let go of everything that is held.
 
     In mode ``always`` that is a trace of the last steps of the process, unless the file shows them already: a flow was
-    written last, or one call is all there was.
+    written last, or one call is all there was. A process that recorded nothing leaves an earlier trace alone.
     """
     if STATE.dump_signal is not None:
         STATE.dump_signal.wait()
     STATE.throttle.write_all()
     recorder = global_recorder()
     has_more = STATE.last_run in ("", "call") and (STATE.outermost_calls != 1 or running())
-    if has_more and recorder.is_always:
+    if has_more and recorder.is_always and not recorder.would_only_empty():
         recorder.write("recovered" if recorder.failed else "ok", ended=True)
     log.summarise()
     # what the last steps hold would keep the main module, and all that it should finalise, alive for good
