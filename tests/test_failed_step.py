@@ -456,12 +456,144 @@ class Builder:
         asyncio.run(main())
 
 
-@settings(max_examples=100, deadline=None)
+class AsyncBuilder(Builder):
+    """The same for coroutines: each part is one, and so are the functions around it."""
+
+    async def run(self, leaf, around):
+        if around:
+            await getattr(self, f"_{around[0]}")(lambda: self.run(leaf, around[1:]))
+        else:
+            await getattr(self, f"_{leaf}")()
+
+    async def _awaited(self):
+        self.truth = self.label()
+        await fetch(self.truth, 0, OSError)
+
+    async def _called(self):
+        self._fails()
+
+    async def _yielded(self):
+        @traced_node
+        async def items(label):
+            yield 1
+            await asyncio.sleep(0)
+            raise OSError(label)
+
+        self.truth = self.label()
+        async for _ in items(self.truth):
+            work(self.label())
+
+    async def _consumed(self):
+        @traced_node
+        async def items(label):
+            yield 1
+            yield 2
+
+        async for _ in items(self.label()):
+            self._fails()
+
+    async def _threaded(self):
+        self.truth = self.label()
+        await asyncio.to_thread(fail, self.truth)
+
+    async def _outside(self):
+        self.truth = None
+        raise LookupError("outside")
+
+    async def _node(self, inner):
+        @traced_node
+        async def step(label):
+            await inner()
+
+        label = self.label()
+        try:
+            await step(label)
+        finally:
+            self.truth = self.truth or label
+
+    async def _group(self, inner):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fetch(self.label(), 5))
+            group.create_task(inner())
+
+    async def _gathered(self, inner):
+        others = fetch(self.label(), 0), fetch(self.label(), 5)
+        await asyncio.wait_for(asyncio.gather(*others, inner()), 60)
+
+    async def _all_gathered(self, inner):
+        results = await asyncio.gather(inner(), fetch(self.label(), 0, KeyError), return_exceptions=True)
+        raise results[0]
+
+    async def _retries(self, inner):
+        for _ in range(2):
+            with contextlib.suppress(OSError):
+                await fetch(self.label(), 0, OSError)
+        await inner()
+
+    async def _cleans(self, inner):
+        try:
+            await inner()
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0):
+                    await fetch(self.label(), 5)
+
+    async def _from(self, inner):
+        try:
+            await inner()
+        except Exception as error:
+            raise TranslatedError(self.label()) from error
+
+    async def _waits(self, inner):
+        task = asyncio.create_task(inner())
+        await asyncio.wait([task, asyncio.create_task(fetch(self.label(), 0, KeyError))])
+        await task
+
+
+_ASYNC_LEAVES = st.sampled_from(["awaited", "called", "yielded", "consumed", "threaded", "outside"])
+_ASYNC_AROUND = st.sampled_from(
+    ["node", "group", "gathered", "all_gathered", "retries", "cleans", "from", "waits"],
+)
+
+
+def outermost_failed_step(program):
+    """Run a program outside any flow; return what its last trace names, in the form of `failed_step`."""
+
+    @traced_node
+    def main():
+        program()
+
+    with recording(capture_inputs=True, buffer_size=2 * MOST_ERRORS) as recorded:
+        with contextlib.suppress(BaseException):
+            main()
+    return told(recorded.traces[-1])
+
+
+def is_right(found, truth, without):
+    return found[0] == (without if truth is None else truth)
+
+
+@settings(deadline=None)
 @given(_LEAVES, st.lists(_AROUND, max_size=4))
 def test_random_programs_name_the_step_that_was_to_blame(leaf, around):
     builder = Builder()
     found = failed_step(lambda: builder.run(leaf, around))
-    if builder.truth is None:
-        assert found[0] == "unknown"
-    else:
-        assert found[0] == builder.truth
+    assert is_right(found, builder.truth, "unknown")
+
+
+@settings(deadline=None)
+@given(_LEAVES, st.lists(_AROUND, max_size=4))
+def test_random_programs_outside_any_flow(leaf, around):
+    builder = Builder()
+    found = outermost_failed_step(lambda: builder.run(leaf, around))
+    assert is_right(found, builder.truth, outermost_failed_step.__qualname__ + ".<locals>.main")
+
+
+@settings(deadline=None)
+@given(_ASYNC_LEAVES, st.lists(_ASYNC_AROUND, max_size=4), st.booleans())
+def test_random_programs_of_coroutines(leaf, around, in_flow):
+    builder = AsyncBuilder()
+    run = failed_step if in_flow else outermost_failed_step
+    found = run(lambda: asyncio.run(builder.run(leaf, around)))
+    without = "unknown" if in_flow else outermost_failed_step.__qualname__ + ".<locals>.main"
+    assert is_right(found, builder.truth, without)
