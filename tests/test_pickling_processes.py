@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 
 import flowtrace
@@ -216,11 +218,62 @@ CLOUD = """
         "functions = pickle.load(sys.stdin.buffer)\\n"
         "assert [function(2) for function in functions] == [5] * len(functions)\\n"
         "assert functions[0](100) == 11\\n"
-        "from flowtrace.instrument.proxies import is_traced\\n"
-        "assert not is_traced(functions[0])\\n"
+        "assert ('flowtrace' in sys.modules) is not ('lacks' in sys.argv)\\n"
+        "if 'lacks' not in sys.argv:\\n"
+        "    from flowtrace.instrument.proxies import is_traced\\n"
+        "    assert is_traced(functions[0])\\n"
     )
-    subprocess.run([sys.executable, "-c", receive], input=cloudpickle.dumps(sent), check=True)
+    lacks = "import sys\\nclass Lacks:\\n    def find_spec(self, name, *_):\\n"
+    lacks += "        if name == 'flowtrace': raise ImportError(name)\\n"
+    lacks += "sys.meta_path.insert(0, Lacks())\\n"
+    for argument, before in (("has", ""), ("lacks", lacks)):
+        subprocess.run([sys.executable, "-c", before + receive, argument], input=cloudpickle.dumps(sent), check=True)
 """
+
+
+BY_VALUE = """
+    import importlib, subprocess, sys
+
+    pickler = importlib.import_module(sys.argv[1])
+    from flowtrace import flow, traced_node
+
+    @traced_node(component="c", operation="op", redact=["pin"], expected_errors=KeyError, slow="2s")
+    def double(value):
+        return value * 2
+
+    @flow("doubling", version="3", slow=0)
+    def in_flow(value):
+        return value * 2
+
+    class Whole:
+        @traced_node
+        @staticmethod
+        def static(value):
+            return value * 2
+
+    receive = (
+        "import sys, flowtrace, importlib\\n"
+        "double, in_flow, Whole = importlib.import_module(sys.argv[1]).loads(sys.stdin.buffer.read())\\n"
+        "assert double(1) == in_flow(1) == Whole.static(1) == 2\\n"
+        "from flowtrace.instrument.proxies import subject_of\\n"
+        "node = subject_of(double).target\\n"
+        "assert (node.node_id, node.redact, node.slow_after) == ('c.op', ('pin',), 2 * 10**9)\\n"
+        "assert node.expected_errors == (KeyError,)\\n"
+        "assert subject_of(Whole.static).target.has_receiver is False\\n"
+        "in_flow(2)\\n"
+        "trace = flowtrace.load_trace('trace.json')\\n"
+        "assert (trace.flow.id, trace.flow.version) == ('doubling', '3')\\n"
+    )
+    sent = pickler.dumps([double, in_flow, Whole])
+    subprocess.run([sys.executable, "-c", receive, sys.argv[1]], input=sent, check=True)
+"""
+
+
+@pytest.mark.parametrize("pickler", ["cloudpickle", "dill"])
+def test_what_goes_by_value_takes_the_arguments_of_its_decorator_along(pickler, tmp_path):
+    if find_spec(pickler) is None:  # importing dill would change what `pickle` does here
+        pytest.skip(f"{pickler} is not installed")
+    run_program(tmp_path, BY_VALUE, arguments=[pickler], FLOWTRACE_MODE="always", FLOWTRACE_OUT="trace.json")
 
 
 @pytest.mark.parametrize("mode", ["on", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("off", "always"))])

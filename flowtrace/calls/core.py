@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flowtrace.host import objects
 from flowtrace.host.switch import environment
 
-_INTERFACE: Final = 5
+_INTERFACE: Final = 6
 """Changes with what this half and the one in C ask of each other: a module left from another build is not used."""
 
 

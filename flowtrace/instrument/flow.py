@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flowtrace.host import switch
 from flowtrace.instrument import loaded
 from flowtrace.instrument.proxies import traced
-from flowtrace.instrument.subjects import checked_slow, flow_subject, is_ready, start_if_asked
+from flowtrace.instrument.subjects import checked_slow, flow_subject, is_ready, slow_again, start_if_asked
 
 if TYPE_CHECKING:
+    from flowtrace.calls.subject import Subject
     from flowtrace.instrument.traced_node import Traceable
     from flowtrace.recording.current import Scope
     from flowtrace.recording.step import CurrentStep
@@ -98,8 +99,16 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
         if isinstance(function, type) or not (callable(function) or hasattr(function, "__func__")):
             raise TypeError(f"flow decorates a function or a method, not {function!r:.80}")
         start_if_asked()
-        decorated: Any = traced(function, lambda _function: flow_subject(self._make_scope))
+        decorated: Any = traced(function, self._subject)
         return decorated  # type: ignore[no-any-return]
+
+    def arguments(self) -> tuple[str, dict[str, Any]]:
+        """Return the decorator's name and its arguments, to make it again in another process."""
+        names = ("flow_id", "version", "pack_ref", "resolved_digest")
+        return "flow", {**dict(zip(names, self._context, strict=True)), **slow_again(self._slow_after)}
+
+    def _subject(self, _function: Any) -> Subject:
+        return flow_subject(self._make_scope)
 
     def _make_scope(self) -> Scope | None:
         return loaded.process.open_flow(self._context_in, self._slow_after) if is_ready() else None

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from inspect import signature
 from operator import attrgetter, itemgetter
 from types import FunctionType, MethodType, new_class
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 
@@ -81,6 +81,15 @@ class _StandIn:
     """A wrapper that is shown, pickled and copied as the callable that it wraps."""
 
     __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        @property
+        def __class__(self) -> type:
+            """The class of the callable; only cloudpickle sees the real one, as `traced_class` in C says."""
+            frame = sys._getframe().f_back
+            is_asked = frame and frame.f_code.co_name == "reducer_override" and _BY_REFERENCE[0] in frame.f_globals
+            return type(self) if is_asked else self.__wrapped__.__class__
 
     def __repr__(self: Any) -> str:
         return repr(self.__wrapped__)
@@ -318,13 +327,67 @@ def _reduced(traced: Any) -> Any:
     """Return how a traced callable is pickled: by its name, as a function is.
 
     Where the name leads to the undecorated callable, that one is pickled, by a call that returns its argument. A
-    function of ours in its place would tie pickles to the module that has it.
+    function of ours in its place would tie pickles to the module that has it. Where a pickler takes functions apart and
+    sends them by value, the decorator goes along, and is left out where flowtrace can't be imported.
     """
+    try:
+        if _goes_by_value(traced):
+            return _ARRIVE, (traced.__wrapped__, *_decorator_of(traced))
+    except Exception as error:  # another version of the pickler: the callable alone goes
+        let_through(error)
     name = text_attribute(traced.__wrapped__, "__qualname__")
     found = None if name is None else _look_up(text_attribute(traced.__wrapped__, "__module__"), name)
     if name is not None and (found is traced or (found is not traced.__wrapped__ and _is_native(traced))):
         return name
     return itemgetter(0), ((_Carried(traced) if _is_native(traced) else traced.__wrapped__,),)
+
+
+_BY_REFERENCE: Final = ("_should_pickle_by_reference", "_locate_function")
+"""What cloudpickle and dill, and the copies of them in other packages, ask whether they send a function by its name."""
+
+
+def _goes_by_value(traced: Any) -> bool:
+    """Return True if this is called for a pickler that will not send a function by its name."""
+    frame = sys._getframe(1).f_back
+    for _ in range(2):  # the caller of `_reduced`, or of a ``__reduce_ex__`` in Python
+        if frame is None:
+            break
+        if frame.f_code.co_name in ("dump", "save"):
+            for base in type(frame.f_locals.get("self")).__mro__:
+                home = vars(sys.modules.get(base.__module__, sys))
+                for ask in filter(None, map(home.get, _BY_REFERENCE)):
+                    return isinstance(traced.__wrapped__, FunctionType) and not ask(traced)
+        frame = frame.f_back
+    return False
+
+
+def _decorator_of(traced: Any) -> tuple[str, dict[str, Any], bool]:
+    """Return the name of a traced function's decorator, its arguments, and whether the function is a static method."""
+    make = subject_of(traced)._make.args[0]  # type: ignore[attr-defined]
+    is_static = type(make) is partial and make.keywords["is_static"]
+    decorator = getattr(make.func if type(make) is partial else make, "__self__")  # noqa: B009
+    return (*decorator.arguments(), is_static)
+
+
+# A pickler must not find it by a name of ours, so that it takes it apart as well.
+_ARRIVAL: Final = """
+def arrive(function, decorator, arguments, is_static):
+    try:
+        import flowtrace
+        decorate = getattr(flowtrace, decorator)(**arguments)
+    except (ImportError, AttributeError, TypeError):  # it is not installed here, or an older one is
+        return function
+    return decorate(staticmethod(function)).__func__ if is_static else decorate(function)
+"""
+
+
+def _made_arrival() -> Any:
+    names: dict[str, Any] = {"__name__": "flowtrace_arrival"}
+    exec(_ARRIVAL, names)  # noqa: S102  # our own text
+    return names["arrive"]
+
+
+_ARRIVE: Final = _made_arrival()
 
 
 class _Carried:
@@ -363,4 +426,4 @@ _OWN_BODY_NAMES: Final = _OWN_NAMES.union(
     ["__next__", "__iter__", "__await__", "__aiter__", "__anext__"],
 )
 if NATIVE is not None:
-    NATIVE.connect(SWITCH, _OWN_NAMES, _OWN_BODY_NAMES, _reduced)
+    NATIVE.connect(SWITCH, _OWN_NAMES.union(["__class__"]), _OWN_BODY_NAMES, _reduced)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowtrace.calls.subject import FUNCTIONS, Subject
 from flowtrace.host import log
-from flowtrace.host.clock import nanoseconds
+from flowtrace.host.clock import NEVER, nanoseconds
 from flowtrace.host.safe_loading import is_loading, load_once, refusal
 from flowtrace.host.switch import LOADERS, environment_may_enable, is_unread, may_be_on, turn_off
 from flowtrace.instrument import loaded
@@ -92,6 +92,11 @@ def checked_slow(decorator: str, slow: float | str | None) -> int:
     except ValueError:
         accepts = 'seconds, text such as "250ms", or None'
         raise TypeError(f"{decorator}: slow must be {accepts}, not {slow!r:.80}") from None
+
+
+def slow_again(slow_after: int) -> dict[str, float]:
+    """Return the argument that `checked_slow` made so many nanoseconds of."""
+    return {"slow": 0 if slow_after == NEVER else slow_after / 1e9} if slow_after else {}
 
 
 def node_subject(node: Node) -> Subject:

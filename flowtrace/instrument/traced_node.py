@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, TypeVar, overload
 from flowtrace.calls.subject import Subject
 from flowtrace.instrument import loaded
 from flowtrace.instrument.proxies import is_proxied_function, is_traced, text_attribute, traced, traced_object
-from flowtrace.instrument.subjects import checked_slow, node_subject, start_if_asked
+from flowtrace.instrument.subjects import checked_slow, node_subject, slow_again, start_if_asked
 
 Traceable: TypeAlias = "Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]"
 F = TypeVar("F", bound="Traceable")
@@ -107,6 +107,12 @@ class _Options:
         self.redact = _checked_names(redact)
         self.expected_errors = _checked_errors(expected_errors)
         self.slow_after = checked_slow("traced_node", slow)
+
+    def arguments(self) -> tuple[str, dict[str, Any]]:
+        """Return the decorator's name and its arguments, to make it again in another process."""
+        names = ("component", "operation", "node_id", "capture_inputs", "redact", "expected_errors")
+        given = {name: value for name in names if (value := getattr(self, name)) not in (None, ())}
+        return "traced_node", {**given, **slow_again(self.slow_after)}
 
     def apply(self, target: Any) -> Any:
         """Wrap a callable, or the public methods of a class."""

@@ -162,6 +162,25 @@ static PyObject *traced_get(PyObject *self, PyObject *instance, PyObject *Py_UNU
     return !instance || instance == Py_None ? Py_NewRef(self) : PyMethod_New(self, instance);
 }
 
+/* The class is the function's. Only cloudpickle, which asks whether it is to take the function apart, is told the real one:
+ * then it comes to `reduce`, which sends the decorator along. */
+static PyObject *traced_class(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyFrameObject *frame = PyEval_GetFrame();
+    PyCodeObject *code = frame ? PyFrame_GetCode(frame) : NULL;
+    int is_asked = code && PyUnicode_CompareWithASCIIString(code->co_name, "reducer_override") == 0;
+    Py_XDECREF(code);
+    if (is_asked) {
+        PyObject *names = PyFrame_GetGlobals(frame);
+        PyObject *chooses = names ? PyMapping_GetItemString(names, "_should_pickle_by_reference") : NULL;
+        is_asked = chooses != NULL;
+        if (!chooses) PyErr_Clear();
+        Py_XDECREF(chooses);
+        Py_XDECREF(names);
+    }
+    return is_asked ? Py_NewRef((PyObject *)Py_TYPE(self)) : PyObject_GetAttrString(((Traced *)self)->wrapped, "__class__");
+}
+
 static PyObject *traced_repr(PyObject *self) { return PyObject_Repr(((Traced *)self)->wrapped); }
 
 static PyObject *traced_reduce(PyObject *self, PyObject *Py_UNUSED(ignored)) { return PyObject_CallOneArg(reduce, self); }
@@ -211,6 +230,7 @@ static int traced_set_wrapped(PyObject *self, PyObject *value, void *Py_UNUSED(c
 }
 
 static PyGetSetDef traced_getset[] = {
+    {"__class__", traced_class, NULL, NULL, NULL},
     {"__doc__", traced_doc, NULL, NULL, NULL},  /* pydoc asks object.__getattribute__ for it */
     {"__wrapped__", traced_get_wrapped, traced_set_wrapped, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
