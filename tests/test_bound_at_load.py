@@ -23,6 +23,7 @@ CLOCKS = {"time", "datetime"}
 SEEN_BUILTINS = {"open", "print", "input", "compile", "exec", "eval", "__import__"}
 AT_LOAD = {
     ("calls/core.py", "_load_native"),
+    ("instrument/proxies.py", "_made_arrival"),
     *(("host/system.py", name) for name in ("copy_of", "_copy_of_os", "_copy_of_datetime", "_made_anew")),
 }
 """Functions that run while their module is loaded, and never again."""

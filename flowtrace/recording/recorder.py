@@ -60,15 +60,8 @@ class TraceRecorder:
     """
 
     # Class attributes, since a run is made for each call that has calls in it: they cost nothing there.
-    is_process_wide = False
-    is_over = False
-    failed = False
-    failed_step = 0
-    is_slow = False
-    slow_at = 0
-    written = False
-    overtaken = 0
-    shows_process = False
+    is_process_wide = is_over = failed = is_slow = written = shows_process = False
+    failed_step = slow_at = overtaken = 0
     frozen: tuple[list[Step], int] | None = None
 
     def __init__(self, config: TraceConfig, context: TraceContext) -> None:
