@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from flowtrace.cli.arrays import in_short
 from flowtrace.cli.common import (
     EXIT_OK,
     TRACE,
@@ -297,10 +299,10 @@ class _View:
         if step.error is not None:
             yield from self._error(step.error, indent, self.full or self._is_origin(entry))
         for label, value in _values(step):
-            yield self._value(label, value, indent)
+            yield self._value(label, value, indent, step)
         for label, path in (("input", step.invocation_path), ("output", step.output_path)):
             if path is not None:
-                yield from self._payload_file(label, path, indent)
+                yield from self._payload_file(label, path, indent, step)
         if step.validation_issues:
             yield from self._issues(step.validation_issues, indent)
         if step.redacted or step.opaque or step.cut:
@@ -323,13 +325,13 @@ class _View:
             more = f" and {len(parts) - _LISTED} more" if len(parts) > _LISTED and not self.full else ""
             yield [(indent, ""), (f"cut {', '.join(self._some(parts))}{more}", "dim")]
 
-    def _payload_file(self, label: str, path: str, indent: str) -> Iterator[Line]:
+    def _payload_file(self, label: str, path: str, indent: str, step: Step) -> Iterator[Line]:
         value, reason = self.files.read_once(path)
         yield [(indent, ""), (f"{label} in {_short_name(path)}", "")]
         if reason:
             yield [(indent, ""), (f"  {_short_name(reason)}", "yellow")]
         else:
-            yield self._value(label, value, indent)
+            yield self._value(label, value, indent, step)
 
     def _some(self, items: list[Any]) -> list[Any]:
         return items if self.full else items[:_LISTED]
@@ -362,8 +364,10 @@ class _View:
             lines[-1] += f"{self.marks.cut} ({len(text):,} characters)"
         return lines
 
-    def _value(self, label: str, value: object, indent: str) -> Line:
+    def _value(self, label: str, value: object, indent: str, step: Step) -> Line:
         data = self.bytes_of_tree(value)
+        if not self.full and data is not None and b'"$py":' in data:
+            data = self.bytes_of_tree(in_short(value, partial(self.files.array, step.arrays)))
         text = "(nested too deeply to be shown)" if data is None else printable(data.decode())
         room = max(20, self.room - len(indent) - len(label) - 1)
         if len(text) > room and not self.full:

@@ -147,7 +147,8 @@ def _if_allowed(node: Node, policy: Policy, encode: Callable[[], Encoded]) -> En
 def _encode(value: object, node: Node, policy: Policy, keep: bool, name: str = "") -> Encoded:
     """Return a value's canonical form, redacted; with a key, the hash is that of the real value."""
     limit, work = policy.buffer_bytes if keep else 0, policy.max_value_work
-    redacted = encode(value, secret=policy.secret(node), redactor=policy.redactor, name=name, limit=limit, work=work)
+    secret, pieces = policy.secret(node), policy.pieces if keep else None
+    redacted = encode(value, secret=secret, redactor=policy.redactor, name=name, limit=limit, work=work, pieces=pieces)
     if policy.key is None:
         return redacted
     return _both(redacted, encode(value, key=policy.key, limit=0, work=work))

@@ -18,6 +18,7 @@ from flowtrace.settings.config import TraceConfig, TraceContext
 from flowtrace.trace.model import Code
 from flowtrace.values.digest import derive_key
 from flowtrace.values.encode import left_out
+from flowtrace.values.pieces import Pieces
 from flowtrace.values.redaction import SecretNames, secret_names
 from flowtrace.values.scrub import without_lookalikes
 
@@ -96,6 +97,7 @@ class Policy:
         governor: leaves out values while they cost too much, or None.
         left_out: stands for a value that was left out.
         buffer_bytes: no more bytes than these are kept of one captured value.
+        pieces: the content of large arrays in captured values.
         capture_inputs: keep payloads.
         capture_outputs: keep results.
         key: 32 bytes for keyed hashing, or None.
@@ -105,7 +107,7 @@ class Policy:
 
     __slots__ = (
         *("_redact", "_secret", "buffer_bytes", "capture_inputs", "capture_outputs", "key"),
-        *("max_value_bytes", "governor", "left_out", "max_value_work", "processor", "redactor"),
+        *("max_value_bytes", "governor", "left_out", "max_value_work", "pieces", "processor", "redactor"),
     )
 
     def __init__(self, config: TraceConfig) -> None:
@@ -113,6 +115,7 @@ class Policy:
         self.max_value_work = config.max_value_work
         self.governor = Governor(config.max_overhead) if config.max_overhead else None
         self.buffer_bytes = config.buffer_bytes
+        self.pieces = Pieces(config.buffer_bytes)
         self.capture_inputs = config.capture_inputs
         self.capture_outputs = config.capture_outputs
         self.key = None if config.hash_key is None else derive_key(config.hash_key)

@@ -353,7 +353,7 @@ class TraceRecorder:
             if path is None:
                 files.refuse_links(self._out, target)
             with self._writing:
-                stored: dict[str, bytes] = {}
+                stored: dict[tuple[str, str], bytes] = {}
                 content = self._content(target, outcome, ended, stored)
                 self._write_files(target, content, stored, in_turn, self._flush(ended))
                 if path is None:
@@ -373,7 +373,7 @@ class TraceRecorder:
         self,
         target: str,
         content: files.Content,
-        stored: dict[str, bytes],
+        stored: dict[tuple[str, str], bytes],
         in_turn: files.InTurn,
         flush: files.Flush,
     ) -> None:
@@ -381,31 +381,31 @@ class TraceRecorder:
             files.write_atomically(target, content, in_turn, flush)
         except FileNotFoundError:  # another process removed the folder when it was empty: it is made again
             files.write_atomically(target, content, in_turn, flush)
-        for digest, payload in stored.items():  # or it took them for those of an older trace
-            self._store(target, digest, payload)
+        for (digest, suffix), payload in stored.items():  # or it took them for those of an older trace
+            self._store(target, digest, payload, suffix)
 
-    def _store(self, target: str, digest: str, data: bytes) -> str | None:
+    def _store(self, target: str, digest: str, data: bytes, suffix: str) -> str | None:
         flush = files.Flush.FOLDER if self.config.durable else files.Flush.NOTHING
         try:
             try:
-                return write_payload(target, digest, data, flush)
+                return write_payload(target, digest, data, flush, suffix)
             except FileNotFoundError:  # as above
-                return write_payload(target, digest, data, flush)
+                return write_payload(target, digest, data, flush, suffix)
         except OSError as error:
             self._warn_of_failed_write(target, error)
             return None
 
-    def _content(self, target: str, outcome: str, ended: bool, stored: dict[str, bytes]) -> files.Content:
+    def _content(self, target: str, outcome: str, ended: bool, stored: dict[tuple[str, str], bytes]) -> files.Content:
         steps, dropped = self._last_steps()
         others = run_names.other_runs(steps, self.run_id) if self.shows_process else {}
         end = CLOCK.now() if ended else None
         failed = self.failed_step if outcome in ("failed", "interrupted") else 0
         facts = to_records.RunFacts(self.run_id, self.started, end, outcome, dropped, self.overtaken, failed)
 
-        def store(digest: str, data: bytes) -> str | None:
-            relative = self._store(target, digest, data)
+        def store(digest: str, data: bytes, suffix: str) -> str | None:
+            relative = self._store(target, digest, data, suffix)
             if relative is not None:
-                stored[digest] = data
+                stored[digest, suffix] = data
             return relative
 
         in_flight = self._in_flight()

@@ -19,7 +19,7 @@ from flowtrace.recording.step import Step
 from flowtrace.settings.config import TraceContext
 from flowtrace.settings.variables import git_sha
 from flowtrace.trace import layout, model
-from flowtrace.values.captured_texts import without_secrets_in_texts
+from flowtrace.values.captured_texts import piece_holds_secrets, without_secrets_in_texts
 from flowtrace.values.digest import hash_bytes
 from flowtrace.values.encode import encode
 from flowtrace.values.encoded import MAX_DEPTH, CutPart, Encoded
@@ -28,8 +28,8 @@ from flowtrace.values.json import is_deeper, loads
 from flowtrace.values.redaction import SecretNames
 from flowtrace.values.scrub import EVERYTHING, Scrubber, texts_in_environment, without_lookalikes
 
-Store = Callable[[str, bytes], str | None]
-"""Writes a payload's bytes beside the trace, named by their hash. Returns the relative path; None where that failed."""
+Store = Callable[[str, bytes, str], str | None]
+"""Writes bytes beside the trace, named by their hash. Returns the relative path; None where that failed."""
 _platform: Final = copy_of(platform)
 host_name: Final[Callable[[], str]] = _platform.node
 python_version: Final[Callable[[], str]] = _platform.python_version
@@ -270,7 +270,7 @@ class _StepTexts:
 
 
 def _names_a_file(record: model.Step) -> bool:
-    return record.invocation_path is not None or record.output_path is not None
+    return record.invocation_path is not None or record.output_path is not None or bool(record.arrays)
 
 
 def _record(step: Step, values: _Values, shared: _Shared) -> model.Step:
@@ -295,6 +295,7 @@ def _record(step: Step, values: _Values, shared: _Shared) -> model.Step:
         cut=cut_records(model.INPUT, given.cut),
     )
     if policy.captures_input(node):
+        _store_arrays(record, given, policy.secret(node), shared.store)
         given = without_secrets_in_texts(given, policy.secret(node))
         record.redacted = [model.INPUT + pointer for pointer in given.redacted]
         _add_payload(record, given, policy, shared.store)
@@ -346,12 +347,23 @@ def _stored_beside(value: Encoded, policy: Policy, store: Store) -> str | None:
     """Store a value that is too large for the trace beside it; return None where it isn't, or that failed."""
     if value.data is None or value.size <= policy.max_value_bytes:
         return None
-    return store(hash_bytes(value.data).value, value.data)
+    return store(hash_bytes(value.data).value, value.data, "json")
+
+
+def _store_arrays(record: model.Step, value: Encoded, secret: SecretNames, store: Store) -> None:
+    """Store the content of the large arrays in a captured value; what looks like a secret is in none of it."""
+    for piece in value.pieces:
+        data = piece.data
+        if piece.digest not in record.arrays and data and not piece_holds_secrets(piece.suffix, data, secret):
+            path = store(hash_bytes(data).value, data, piece.suffix)
+            if path is not None:
+                record.arrays[piece.digest] = path
 
 
 def _add_output(record: model.Step, node: Node, output: Encoded, shared: _Shared) -> None:
     record.output_hash = model.hash_record(output.digest)
     if shared.policy.capture_outputs:
+        _store_arrays(record, output, shared.policy.secret(node), shared.store)
         output = without_secrets_in_texts(output, shared.policy.secret(node))
     record.opaque += [model.OUTPUT + pointer for pointer in output.opaque]
     record.redacted += [model.OUTPUT + pointer for pointer in output.redacted]

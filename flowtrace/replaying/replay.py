@@ -28,7 +28,7 @@ from flowtrace.replaying.stubs import NoAnswerError, Stubs
 from flowtrace.settings.config import TraceConfig
 from flowtrace.trace.files import FILE, write_atomically
 from flowtrace.trace.model import OUTPUT, UNSET, Hash, Json, Step, StepError, Trace, UnsetType, is_within
-from flowtrace.trace.payload_files import NotCapturedError, captured_input, captured_output
+from flowtrace.trace.payload_files import NotCapturedError, captured_array, captured_input, captured_output
 from flowtrace.trace.reading import load_trace
 from flowtrace.values.annotations import hints_of
 from flowtrace.values.digest import ALGORITHM, hash_bytes
@@ -200,7 +200,8 @@ class _Replayer:
         self._folder = folder
         self._recorder = recorder
         self._resolver = resolver
-        self._rebuilder = Rebuilder(resolver.class_named)
+        arrays = {digest: path for step in trace.steps for digest, path in step.arrays.items()}
+        self._rebuilder = Rebuilder(resolver.class_named, partial(captured_array, arrays, folder))
         self._receiver = receiver
         self._stubs: Stubs | None = None
         self._failed = trace.failed_step

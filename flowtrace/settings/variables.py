@@ -100,7 +100,7 @@ CONFIG_VARIABLES: Final = (
         "buffer_bytes",
         kinds.NUMBER,
         f"{16 * MIB} (16 MiB)",
-        "How many bytes of values a buffer keeps; the oldest steps roll out beyond it.",
+        "How many bytes of values a buffer keeps; the oldest steps roll out beyond it. As many again of large arrays.",
     ),
     Variable(
         "FLOWTRACE_MAX_VALUE_BYTES",

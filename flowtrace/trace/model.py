@@ -144,6 +144,8 @@ class Step(Record, kw_only=True):
             (``/state_delta...``), of which the trace has only the hash. Of a text, only a part may be hidden, which the
             hash of the value still covers.
         cut: the parts that were left out, with their reasons; each is in ``opaque`` as well.
+        arrays: payload files with the content of large arrays and columns, by the hash that stands for it in the
+            captured values.
         run_id: id of its run, where that is another one than ``run.id``: outside a flow, a trace has the last steps of
             the process.
     """
@@ -170,6 +172,7 @@ class Step(Record, kw_only=True):
     opaque: list[str] = field(default_factory=list)
     redacted: list[str] = field(default_factory=list)
     cut: list[Cut] = field(default_factory=list)
+    arrays: dict[str, str] = field(default_factory=dict)
     run_id: str | None = None
 
 

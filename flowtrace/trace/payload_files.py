@@ -1,12 +1,13 @@
 """Captured values: in the trace itself, or, where they are large, in payload files beside it.
 
-A payload file holds one value as canonical JSON and is named after the hash of its content, so that equal values are
-one file. A trace may come from anywhere: a reader does not trust the paths in it.
+A payload file holds one value as canonical JSON, or the content of a large array in a value. It is named after the hash
+of what is in it, so that equal values are one file. A trace may come from anywhere: a reader does not trust its paths.
 """
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from stat import S_IMODE, S_ISDIR, S_ISREG
 from typing import Any, Final
 
@@ -17,12 +18,13 @@ from flowtrace.trace.model import INPUT, UNSET, Step, is_within
 from flowtrace.values.digest import hash_bytes
 from flowtrace.values.encode import TAG
 from flowtrace.values.json import loads
+from flowtrace.values.pieces import npy_content
 
 MAX_PAYLOAD_BYTES: Final = 1 << 28  # 256 MiB: a recorder keeps no more of one value than fits in its buffer
 _MAX_SHOWN_BYTES: Final = 1 << 22  # 4 MiB, of a file that is shown or compared
 _MAX_ALL_SHOWN_BYTES: Final = 1 << 26  # 64 MiB, of all such files of a trace
 _LONGEST_PATH: Final = 1024
-PAYLOAD_NAME: Final = re.compile(r"([0-9a-f]{64})\.json", re.ASCII)
+PAYLOAD_NAME: Final = re.compile(r"([0-9a-f]{64})\.(json|npy)", re.ASCII)
 
 
 # --- writing
@@ -33,7 +35,7 @@ def payload_folder(trace_path: str) -> str:
     return os.path.splitext(os.path.basename(trace_path))[0] + ".payloads"
 
 
-def write_payload(trace_path: str, digest: str, data: bytes, flush: Flush = Flush.NOTHING) -> str:
+def write_payload(trace_path: str, digest: str, data: bytes, flush: Flush = Flush.NOTHING, suffix: str = "json") -> str:
     """Write a payload file, unless it is there already.
 
     A file that is there already counts only if it holds the same bytes and belongs to this user alone: a link, or a
@@ -41,9 +43,10 @@ def write_payload(trace_path: str, digest: str, data: bytes, flush: Flush = Flus
 
     Args:
         trace_path: the trace file.
-        digest: hex hash of the payload.
-        data: the payload's canonical JSON.
+        digest: hex hash of the content.
+        data: the content: canonical JSON, or an array in NumPy's format.
         flush: what has to be on the disk before this returns.
+        suffix: ``json`` or ``npy``.
 
     Returns:
         The payload file's path, relative to the folder of the trace, with forward slashes.
@@ -54,12 +57,12 @@ def write_payload(trace_path: str, digest: str, data: bytes, flush: Flush = Flus
     name = payload_folder(trace_path)
     parent = os.path.dirname(trace_path)
     folder = os.path.join(parent, name)
-    path = os.path.join(folder, f"{digest}.json")
+    path = os.path.join(folder, f"{digest}.{suffix}")
     make_folders(folder)
     _refuse_foreign_folder(folder, parent or ".")
     if not _is_written(path, data):
         write_atomically(path, data, flush=flush)
-    return f"{name}/{digest}.json"
+    return f"{name}/{digest}.{suffix}"
 
 
 def _refuse_foreign_folder(folder: str, parent: str) -> None:
@@ -244,6 +247,32 @@ def from_file(relative: str, folder: str, limit: int = MAX_PAYLOAD_BYTES) -> tup
         raise NotCapturedError(f"the payload file {relative!r:.200} can't be read: {error}") from error
 
 
+def captured_array(
+    arrays: Mapping[str, str], folder: str | None, digest: str, limit: int = MAX_PAYLOAD_BYTES
+) -> tuple[str, bytes] | None:
+    """Return the content of a large array: ``npy`` or ``json``, and the file's content; None where it was not kept.
+
+    Args:
+        arrays: payload files by the hash that stands for their content.
+        folder: the folder of the trace and its payload files; None where it is not known.
+        digest: the hash.
+        limit: refuse a file with more bytes than this.
+
+    Raises:
+        NotCapturedError: its payload file can't be trusted, or does not exist.
+    """
+    relative = arrays.get(digest)
+    if relative is None or folder is None:
+        return None
+    try:
+        data = read_payload(os.path.join(folder, "trace"), relative, limit=limit)
+    except PayloadFileError as error:
+        raise NotCapturedError(error.reason) from error
+    if not holds_what_its_name_says(relative, data):
+        raise NotCapturedError(f"the payload file {relative!r:.200} is not named after the hash of its content")
+    return relative.rpartition(".")[2], data
+
+
 class PayloadValues:
     """The values in the payload files of a trace that is shown or compared, with a limit for all files together.
 
@@ -270,6 +299,21 @@ class PayloadValues:
             return None, str(error)
         self._bytes_left -= size
         return value, ""
+
+    def array(self, arrays: Mapping[str, str], digest: str) -> bytes | list[Any] | None:
+        """Return the items of a large array, or their bytes; None where they can't be had.
+
+        Args:
+            arrays: payload files by the hash that stands for their content.
+            digest: the hash.
+        """
+        try:
+            suffix, data = captured_array(arrays, self._folder, digest, self._bytes_left) or ("", b"")
+            self._bytes_left -= len(data)
+            content = npy_content(data).tobytes() if suffix == "npy" else loads(data) if suffix else None
+        except (NotCapturedError, ValueError):
+            return None
+        return content if isinstance(content, bytes | list) else None
 
     def read_once(self, relative: str) -> tuple[Any, str]:
         """Do the same, and keep the result, for steps that name the same file."""

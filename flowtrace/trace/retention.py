@@ -290,13 +290,14 @@ def _remove_payload(payloads: Folder, name: str, folder: Folder, path: str) -> N
     """Remove a payload file that is named after its content, unless the trace that was just written needs it again."""
     try:
         found = payloads.read(name, _MAX_BYTES)
-        if found is None or f"{hash_bytes(found[0]).value}.json" != name or not payloads.remove(name, found[1]):
+        if found is None or hash_bytes(found[0]).value != name.partition(".")[0] or not payloads.remove(name, found[1]):
             return
     except OSError as error:  # it is gone already, or can't be removed
         let_through(error)
         return
     if name in _payloads_named_in(folder, os.path.basename(path), path):
-        write_payload(path, name.removesuffix(".json"), found[0])
+        digest, _, suffix = name.partition(".")
+        write_payload(path, digest, found[0], suffix=suffix)
 
 
 def _payloads_named_in(folder: Folder, name: str, path: str) -> set[str]:
@@ -307,7 +308,7 @@ def _payloads_named_in(folder: Folder, name: str, path: str) -> set[str]:
         let_through(error)
         return set()
     start = (plain(payload_folder(path)) or b'""')[1:-1]
-    names = re.findall(re.escape(start) + rb"/([0-9a-f]{64}\.json)", found[0]) if found is not None else []
+    names = re.findall(re.escape(start) + rb"/([0-9a-f]{64}\.(?:json|npy))", found[0]) if found is not None else []
     return {payload.decode() for payload in names}
 
 

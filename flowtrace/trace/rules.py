@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from flowtrace.errors import PayloadFileError
+from flowtrace.errors import PayloadFileError, pointer_token
 from flowtrace.host.clock import parse_timestamp
 from flowtrace.trace.model import INPUT, OUTPUT, STATE_DELTA, UNSET, Hash, Run, Step, Trace, is_within
 from flowtrace.trace.payload_files import holds_what_its_name_says, read_payload
@@ -219,6 +219,8 @@ def _values(pointer: str, step: Step, files: _PayloadFiles) -> Findings:
             continue
         is_redacted = bool(step.redacted) and any(is_within(hidden, captured.part) for hidden in step.redacted)
         yield from _captured(pointer, captured, is_redacted, files)
+    for digest, relative in step.arrays.items():
+        yield from files.look(f"{pointer}/arrays/{pointer_token(digest)}", relative)[0]
     if step.opaque or step.redacted:
         yield from _pointers(pointer, step, {INPUT: payload, OUTPUT: output})
     if step.cut:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from flowtrace.errors import pointer_token
 from flowtrace.host.system import re
+from flowtrace.values.digest import Digest
 from flowtrace.values.encoded import Encoded
 from flowtrace.values.forms import TAG
 from flowtrace.values.json import dumps, loads, tree_bytes
@@ -20,6 +21,7 @@ from flowtrace.values.secret_patterns import PATTERNS
 _MOST_POINTERS: Final = 1000
 _NO_TEXTS: Final = frozenset({TAG, "class", "type", "dtype", "blake3", "base64"})
 """Fields of tagged forms that hold no text of the value as it is."""
+_ITEMS_ARE_BYTES: Final = re.compile(rb"\x93NUMPY....\{'descr': '.[^ ]1'", re.DOTALL)
 _SHORTEST_NEED: Final = 3
 _CLEAR: Final = tuple({need.encode() for item in PATTERNS for need in item.needs if len(need) >= _SHORTEST_NEED})
 _VAGUE: Final = tuple(item for item in PATTERNS if any(len(need) < _SHORTEST_NEED for need in item.needs))
@@ -75,6 +77,23 @@ def without_secrets_in_texts(value: Encoded, secret: SecretNames) -> Encoded:
         return value._replace(data=dumps(MARKER), redacted=("",))
     pointers = dict.fromkeys((*value.redacted, *sorted(hider.pointers[:_MOST_POINTERS])))
     return value._replace(data=data, redacted=tuple(pointers)[:_MOST_POINTERS])
+
+
+def piece_holds_secrets(suffix: str, data: bytes, secret: SecretNames) -> bool:
+    """Return True if something in the content of a large array looks like a secret.
+
+    Args:
+        suffix: ``json`` for canonical JSON; else it is a file of NumPy's, which has a text only if its items are bytes.
+        data: the content.
+        secret: the test for secret names.
+    """
+    if suffix == "json":
+        whole = Encoded(data, Digest(""), len(data))
+        return bool(without_secrets_in_texts(whole, secret).redacted)
+    if not _ITEMS_ARE_BYTES.match(data):
+        return False
+    text = data.decode("latin-1")
+    return without_lookalikes(text, secret) != text
 
 
 class _Hider:

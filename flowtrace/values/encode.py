@@ -21,6 +21,7 @@ from flowtrace.values.json import (
     keys_of,
     plain_within,
 )
+from flowtrace.values.pieces import Pieces
 from flowtrace.values.redaction import NO_NAMES, Redactor, SecretNames
 from flowtrace.values.scrub import texts_in
 
@@ -37,6 +38,7 @@ def encode(
     key: bytes | None = None,
     limit: int | None = None,
     work: int = MAX_WORK,
+    pieces: Pieces | None = None,
 ) -> Encoded:
     """Return any value in its canonical form. Never raises, but for what a signal handler does.
 
@@ -48,9 +50,10 @@ def encode(
         key: 32 bytes for keyed hashing.
         limit: keep no more canonical bytes than this; None keeps all.
         work: units of work that the value may take; the rest of it is cut.
+        pieces: where the content of large arrays is kept; None keeps none of it.
     """
     value = Labelled(name, value) if name and redactor is not None else value
-    return _encode(value, secret, redactor, key, limit, work)[0]
+    return _encode(value, secret, redactor, key, limit, work, pieces)[0]
 
 
 def encode_items(
@@ -70,7 +73,13 @@ def encode_items(
 
 
 def _encode(
-    value: object, secret: SecretNames, redactor: Redactor | None, key: bytes | None, limit: int | None, work: int
+    value: object,
+    secret: SecretNames,
+    redactor: Redactor | None,
+    key: bytes | None,
+    limit: int | None,
+    work: int,
+    pieces: Pieces | None = None,
 ) -> tuple[Encoded, int]:
     found = plain_within(value, work) if redactor is None else None
     if found is not None:
@@ -81,7 +90,7 @@ def _encode(
         del data
     del found
     sink = Sink(key, limit)
-    shared = Shared(work, secret)
+    shared = Shared(work, secret, pieces)
     encoder = Encoder(secret, redactor, sink, shared)
     try:
         encoder.run(value)
@@ -92,6 +101,8 @@ def _encode(
         encoded = sink.finish(("",), ())
     else:
         encoded = sink.finish(tuple(encoder.opaque), tuple(encoder.redacted), tuple(encoder.cut))
+    if shared.kept:
+        encoded = encoded._replace(pieces=tuple(shared.kept))
     if shared.hidden:
         encoded = encoded._replace(secrets=texts_in(shared.hidden, secret))
     return encoded, shared.left

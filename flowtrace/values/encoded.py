@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from flowtrace.errors import pointer_token
 from flowtrace.host.objects import is_named
 from flowtrace.values.digest import Digest, Hasher
+from flowtrace.values.pieces import Piece, Pieces
 
 MAX_DEPTH: Final = 200  # of a value in a trace; a hashed one may be deeper
 
@@ -41,6 +42,7 @@ class Encoded(NamedTuple):
         redacted: JSON Pointers of the parts that were hidden.
         secrets: texts by which the hidden parts would be recognized elsewhere. They never leave the process.
         cut: the parts that were cut.
+        pieces: the content of large arrays, of which the form has only the hash.
     """
 
     data: bytes | None
@@ -50,6 +52,7 @@ class Encoded(NamedTuple):
     redacted: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     cut: tuple[CutPart, ...] = ()
+    pieces: tuple[Piece, ...] = ()
 
 
 class Sink:
@@ -104,9 +107,12 @@ class Shared:
     Args:
         work: units of work that the parts of the value may take.
         is_secret: the test for secret names.
+        pieces: where the content of large arrays is kept; None keeps none of it.
 
     Attributes:
         is_secret: the same test.
+        pieces: the same.
+        kept: the pieces of this value.
         not_secret: names that were found not to be secret.
         open: the depth of each container that is being written, by its id.
         left: units of work that are left; less than none where the last part took more.
@@ -114,10 +120,12 @@ class Shared:
         hidden: the values that the marker replaced.
     """
 
-    __slots__ = ("_named", "hidden", "is_secret", "left", "not_secret", "open", "wasted")
+    __slots__ = ("_named", "hidden", "is_secret", "kept", "left", "not_secret", "open", "pieces", "wasted")
 
-    def __init__(self, work: int, is_secret: Callable[[str], bool]) -> None:
+    def __init__(self, work: int, is_secret: Callable[[str], bool], pieces: Pieces | None = None) -> None:
         self.is_secret = is_secret
+        self.pieces = pieces
+        self.kept: list[Piece] = []
         self.not_secret: set[str] = set()
         self.open: dict[int, int] = {}
         self.left = work + 1  # the value as such

@@ -8,7 +8,7 @@ container is cut.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from math import isfinite
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -22,6 +22,8 @@ from flowtrace.values.forms import (
     ClassName,
     HashOf,
     Labelled,
+    LargeArray,
+    LargeTexts,
     NamedParts,
     Opaque,
     Pairs,
@@ -43,6 +45,7 @@ from flowtrace.values.json import (
     loads,
     type_ids,
 )
+from flowtrace.values.pieces import npy_file
 from flowtrace.values.redaction import MARKER, NO_NAMES, Redactor, SecretNames, is_hidden, names_in
 from flowtrace.values.trees import FORM_WORK, FORMS, OddError, Raw, Trees
 
@@ -341,6 +344,12 @@ class Encoder:
             self._pairs(value, form)
         elif isinstance(form, HashOf):
             self._write(self._content_or_hash(form.value))
+        elif isinstance(form, LargeArray):
+            self._write(dumps(form.digest))
+            self._keep(form.digest, "npy", form.size, lambda: npy_file(form.dtype, form.shape, form.content()))
+        elif isinstance(form, LargeTexts):
+            self._write(dumps(form.digest))
+            self._keep(form.digest, "json", form.size, lambda: dumps(form.items()))
         elif isinstance(form, Labelled):
             self._encode(self._or_marker(form.name, form.value))
         elif isinstance(form, WrittenAs):
@@ -419,7 +428,8 @@ class Encoder:
         return Raw(sink.content())
 
     def _content_or_hash(self, value: object) -> bytes:
-        sink = Sink(limit=INLINE_BYTES)
+        pieces = self._shared.pieces
+        sink = Sink(limit=INLINE_BYTES if pieces is None else max(INLINE_BYTES, pieces.room))
         try:
             self._inner(value, sink)
         except BaseException as error:
@@ -427,7 +437,23 @@ class Encoder:
             self._note(self.opaque)
             sink.write(opaque_form(class_name(type(value))))
         found = sink.finish()
-        return b'"%b"' % found.digest.encode() if found.data is None else found.data
+        if found.data is not None and found.size <= INLINE_BYTES:
+            return found.data
+        if found.data is not None:
+            data = found.data
+            self._keep(found.digest.value, "json", found.size, lambda: data)
+        return b'"%b"' % found.digest.encode()
+
+    def _keep(self, digest: str, suffix: str, size: int, content: Callable[[], bytes]) -> None:
+        """Keep the content of a large array, of which the hash was written, if contents are kept."""
+        pieces = self._shared.pieces
+        try:
+            piece = None if pieces is None else pieces.made(digest, suffix, size, content)
+        except BaseException as error:  # no room in memory, or texts that JSON does not have
+            let_through(error)
+            return
+        if piece is not None:
+            self._shared.kept.append(piece)
 
     def _inner(self, value: object, sink: Sink, levels: int = 0) -> None:
         inner = Encoder(self._secret, self._redactor, sink, self._shared, self)

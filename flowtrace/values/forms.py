@@ -68,6 +68,40 @@ class HashOf:
 
 
 @dataclass(frozen=True, slots=True)
+class LargeArray:
+    """The hash of the items of a large array; where contents are kept, a file of NumPy's format is made of it.
+
+    Attributes:
+        digest: of the items' bytes, in C order.
+        size: how many bytes they are.
+        dtype: of the items, as NumPy's ``dtype.str``.
+        shape: of the array.
+        content: makes a copy of the items' bytes.
+    """
+
+    digest: str
+    size: int
+    dtype: str
+    shape: list[int]
+    content: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class LargeTexts:
+    """The hash of a large array of texts; where contents are kept, its items are written as JSON.
+
+    Attributes:
+        digest: of the items' bytes, in C order.
+        size: how many bytes they are.
+        items: makes a list of the texts; bytes as one letter each.
+    """
+
+    digest: str
+    size: int
+    items: Callable[[], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Labelled:
     """A value that has a name (a text, or a tuple of them); it is hidden where that name is secret."""
 
@@ -107,7 +141,8 @@ class Unprinted:
     value: object
 
 
-Form = Tag | Opaque | ClassName | Unordered | Pairs | HashOf | Labelled | WrittenAs | NamedParts | Unprinted
+Large = LargeArray | LargeTexts
+Form = Tag | Opaque | ClassName | Unordered | Pairs | HashOf | Large | Labelled | WrittenAs | NamedParts | Unprinted
 
 
 def data_field(data: memoryview) -> dict[str, object]:
@@ -115,6 +150,20 @@ def data_field(data: memoryview) -> dict[str, object]:
     if data.nbytes <= INLINE_BYTES:
         return {"base64": b64encode(data).decode()}
     return {"blake3": hash_buffer(data)}
+
+
+def array_fields(data: memoryview, dtype: str, shape: list[int]) -> dict[str, object]:
+    """Return the fields of the form of an array whose items are in one buffer.
+
+    Args:
+        data: the items' bytes, in C order.
+        dtype: of the items, as NumPy's ``dtype.str``.
+        shape: of the array.
+    """
+    found: dict[str, object] = {"dtype": dtype, "shape": shape}
+    if data.nbytes <= INLINE_BYTES:
+        return found | data_field(data)
+    return found | {"blake3": LargeArray(hash_buffer(data), data.nbytes, dtype, shape, data.tobytes)}
 
 
 def state(value: object, fields: Container[str] = (), below: type = object) -> dict[str, Any]:

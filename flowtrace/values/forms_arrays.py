@@ -20,6 +20,8 @@ from flowtrace.values.forms import (
     Form,
     HashOf,
     Labelled,
+    LargeArray,
+    LargeTexts,
     NamedParts,
     Opaque,
     Tag,
@@ -118,7 +120,7 @@ def _ndarray(value: Any, numpy: Any) -> Form:
     elif _is_padded(base, numpy):
         fields["items"] = HashOf([str(item) for item in base.ravel().tolist()])
     elif base.nbytes > INLINE_BYTES:
-        fields["blake3"] = _buffer_hash(base, numpy)
+        fields["blake3"] = _large(base, numpy)
     elif base.dtype.kind in "US":  # as texts, so that what is secret in them is hidden
         fields["items"] = HashOf(base.ravel().tolist())
     else:
@@ -143,6 +145,17 @@ def _masked(attributes: dict[str, Any], base: Any, numpy: Any) -> dict[str, obje
     if attributes.get("_optinfo"):
         found["info"] = attributes["_optinfo"]
     return found
+
+
+def _large(base: Any, numpy: Any) -> Form:
+    found = _buffer_hash(base, numpy)
+    if base.dtype.kind in "US":
+        return LargeTexts(found, base.nbytes, lambda: _as_texts(base.ravel().tolist()))
+    return LargeArray(found, base.nbytes, base.dtype.str, list(base.shape), base.tobytes)
+
+
+def _as_texts(items: list[Any]) -> list[str]:
+    return [item if type(item) is str else item.decode("latin-1") for item in items]
 
 
 def _buffer_hash(base: Any, numpy: Any) -> str:

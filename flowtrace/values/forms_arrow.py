@@ -11,6 +11,7 @@ from flowtrace.values.forms import (
     INLINE_BYTES,
     Form,
     HashOf,
+    LargeArray,
     Pairs,
     Tag,
     tag_with_state,
@@ -44,16 +45,26 @@ def _arrow_array(kind: str, dtype: Any, chunks: list[Any], size: int, pyarrow: A
     flat = chunks[0].type if chunks else dtype
     is_plain = (types.is_integer(flat) or types.is_floating(flat)) and not any(chunk.null_count for chunk in chunks)
     if is_plain and size * flat.bit_width > 8 * INLINE_BYTES:
-        hasher = digest.Hasher()
-        width = flat.bit_width // 8
-        for chunk in chunks:
-            data = memoryview(chunk.buffers()[1] or b"")
-            hasher.update(data[chunk.offset * width : (chunk.offset + len(chunk)) * width])
-        content: object = hasher.finish().value
+        content: object = _large(flat, chunks, size, types)
     else:
         items = [item for chunk in chunks for item in chunk.to_pylist()]
         content = HashOf(_with_named_pairs(dtype, items, types) if "map<" in str(dtype) else items)
     return Tag(kind, sorted({**more, "size": size, "type": str(dtype), "values": content}.items()))
+
+
+def _large(flat: Any, chunks: list[Any], size: int, types: Any) -> Form:
+    """Return the form of plain numbers, none of which is missing."""
+    width = flat.bit_width // 8
+    buffers = [
+        memoryview(chunk.buffers()[1] or b"")[chunk.offset * width : (chunk.offset + len(chunk)) * width]
+        for chunk in chunks
+    ]
+    hasher = digest.Hasher()
+    for data in buffers:
+        hasher.update(data)
+    letter = "f" if types.is_floating(flat) else "i" if types.is_signed_integer(flat) else "u"
+    dtype = f"{'|' if width == 1 else '<'}{letter}{width}"
+    return LargeArray(hasher.finish().value, size * width, dtype, [size], lambda: b"".join(buffers))
 
 
 def _schema_of(schema: Any) -> dict[str, object]:

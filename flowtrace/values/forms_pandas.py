@@ -11,12 +11,13 @@ from flowtrace.values.forms import (
     INLINE_BYTES,
     Form,
     Labelled,
+    LargeArray,
     NamedParts,
     Opaque,
     Pairs,
     Tag,
     WrittenAs,
-    data_field,
+    array_fields,
     labelled,
     tag_with_state,
 )
@@ -174,16 +175,15 @@ def _column(values: Any, pandas: Any) -> Form:
 
 def _range(index: Any) -> Form:
     """Return the form of a RangeIndex as an array, made piece by piece."""
-    if len(index) * index.dtype.itemsize <= INLINE_BYTES:
-        return Tag("array", [*data_field(memoryview(index.to_numpy().view("u1"))).items(), *_row_of(index)])
+    size = len(index) * index.dtype.itemsize
+    dtype, shape = index.dtype.str, [len(index)]
+    if size <= INLINE_BYTES:
+        return Tag("array", sorted(array_fields(memoryview(index.to_numpy().view("u1")), dtype, shape).items()))
     hasher = digest.Hasher()
     for at in range(0, len(index), _CHUNK):
         hasher.update(memoryview(index[at : at + _CHUNK].to_numpy().view("u1")))
-    return Tag("array", [("blake3", hasher.finish().value), *_row_of(index)])
-
-
-def _row_of(index: Any) -> list[tuple[str, object]]:
-    return [("dtype", index.dtype.str), ("shape", [len(index)])]
+    large = LargeArray(hasher.finish().value, size, dtype, shape, lambda: index.to_numpy().tobytes())
+    return Tag("array", [("blake3", large), ("dtype", dtype), ("shape", shape)])
 
 
 def first_of_pandas(value: Any, cls: type, pandas: Any, most: int) -> Any:

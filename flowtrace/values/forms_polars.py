@@ -13,7 +13,7 @@ from flowtrace.values.forms import (
     Opaque,
     Pairs,
     Tag,
-    data_field,
+    array_fields,
     labelled,
     tag_with_state,
 )
@@ -63,8 +63,8 @@ def _polars_values(series: Any, polars: Any) -> object:
     size = numbers.itemsize
     order = "|" if size == 1 else "<" if byteorder == "little" else ">"
     letter = "f" if code in "fd" else "u" if code.isupper() else "i"
-    content = data_field(memoryview(numbers).cast("B"))
-    return Tag("array", [*content.items(), ("dtype", f"{order}{letter}{size}"), ("shape", [len(numbers)])])
+    fields = array_fields(memoryview(numbers).cast("B"), f"{order}{letter}{size}", [len(numbers)])
+    return Tag("array", sorted(fields.items()))
 
 
 def _polars_raw(series: Any, polars: Any) -> Any:

@@ -38,15 +38,18 @@ from flowtrace.values.annotations import (
 from flowtrace.values.encode import canonical_bytes
 from flowtrace.values.forms import TAG
 from flowtrace.values.json import loads
+from flowtrace.values.pieces import npy_content
 from flowtrace.values.rebuild_builtin import STANDARD
 from flowtrace.values.rebuild_frames import FRAMES
 from flowtrace.values.rebuild_records import MAKERS, enum_member, is_of_kind, restore_inner, set_attributes
 
 FindClass = Callable[[str], type | None]
+FindArray = Callable[[str], tuple[str, bytes] | None]
 _DICTS: Final = {
     f"collections:{cls.__name__}": cls
     for cls in (collections.OrderedDict, collections.Counter, collections.defaultdict)
 }
+_ITEMS: Final = {"blake3": "items", "items": "items", "values": "values"}
 _PLAIN_TYPES: Final = {
     class_name(cls): cls
     for cls in (
@@ -83,18 +86,25 @@ def _no_class(_name: str) -> type | None:
     return None
 
 
+def _no_array(_digest: str) -> tuple[str, bytes] | None:
+    return None
+
+
 class Rebuilder:
     """Rebuilds values, and remembers the annotations of their classes.
 
     Args:
         find_class: returns the class with a name ``module:qualname`` if it may be used, else None.
+        find_array: returns the content of a large array by the hash that stands for it: ``npy`` or ``json``, and the
+            file's content; None where it was not kept.
 
     Attributes:
         unsure_arrays: how many arrays were rebuilt whose annotation does not say if they were lists or tuples.
     """
 
-    def __init__(self, find_class: FindClass = _no_class) -> None:
+    def __init__(self, find_class: FindClass = _no_class, find_array: FindArray = _no_array) -> None:
         self.unsure_arrays = 0
+        self._find_array = find_array
         self._in_objects = 0
         self._find_class = find_class
         self._hints: dict[int, tuple[type, dict[str, Any]]] = {}
@@ -231,6 +241,7 @@ class Rebuilder:
 
     def _standard(self, content: dict[str, Any], hint: Any) -> Any:
         kind, unsure, before = content[TAG], self.unsure_arrays, self._in_objects
+        content = self._with_array(content) if kind in FRAMES else content
         inner = {name: item for name, item in content.items() if type(item) in (dict, list) and name != "state"}
         value = (STANDARD.get(kind) or FRAMES[kind])(
             content | {name: self._inside(name, item, Any) for name, item in inner.items()}
@@ -239,6 +250,16 @@ class Rebuilder:
             self._in_objects += sum(type(item) is list for item in content["items"])
         self.unsure_arrays = unsure + self._in_objects - before  # the arrays of the form itself are no values
         return self._subclass_of(content, hint, BASES[kind], value) if kind in BASES else value
+
+    def _with_array(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Return the form of an array or a column with its content, where it has a hash in its place."""
+        for name in {"blake3", "items", "values"} & content.keys():
+            digest = content[name]
+            found = self._find_array(digest) if type(digest) is str else None
+            if found is not None:
+                suffix, data = found
+                return content | ({"data": npy_content(data)} if suffix == "npy" else {_ITEMS[name]: loads(data)})
+        return content
 
     def _member(self, content: dict[str, Any], hint: Any, base: type) -> Any:
         """Return the annotation's member that a container fits, or else the first one that may be a container's."""

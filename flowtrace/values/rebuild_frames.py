@@ -46,12 +46,14 @@ def _array(members: Members) -> Any:
     numpy = _library("numpy")
     _refuse_subclass(members)
     dtype, shape = numpy.dtype(members["dtype"]), tuple(members["shape"])
-    if "base64" in members and not dtype.hasobject:
-        data = b64decode(members["base64"], validate=True)
+    if {"base64", "data"} & members.keys() and not dtype.hasobject:
+        data = members["data"] if "data" in members else b64decode(members["base64"], validate=True)
         return numpy.frombuffer(data, dtype).reshape(shape).copy()
     if "items" not in members:
         raise RebuildError("of an array only the hash was kept, since it is large")
     items = _kept(members["items"])
+    if dtype.kind == "S":
+        items = [item.encode("latin-1") if isinstance(item, str) else item for item in items]
     if dtype.kind in "US":
         return numpy.array(items, dtype).reshape(shape)
     if dtype.kind != "O":
@@ -171,13 +173,17 @@ def _arrow_chunks(members: Members) -> Any:
     pyarrow = _library("pyarrow")
     _refuse_subclass(members)
     dtype = pyarrow.type_for_alias(members["type"])
-    values = _kept(members["values"])
-    if not isinstance(values, list):
-        values = values.tolist()
     raw = dtype
     if pyarrow.types.is_temporal(dtype) and not pyarrow.types.is_interval(dtype):
         raw = pyarrow.int32() if dtype.bit_width == 32 else pyarrow.int64()
-    return pyarrow.array(values, raw).view(dtype) if raw != dtype else pyarrow.array(values, raw)
+    if "data" in members:
+        data, size = bytes(members["data"]), members["size"]
+        if len(data) * 8 != size * raw.bit_width:
+            raise RebuildError("its content is of another size")
+        made = pyarrow.Array.from_buffers(raw, size, [None, pyarrow.py_buffer(data)])
+    else:
+        made = pyarrow.array(_kept(members["values"]), raw)
+    return made.view(dtype) if raw != dtype else made
 
 
 def _arrow_columns(members: Members) -> tuple[list[Any], list[str]]:

@@ -17,6 +17,8 @@ from flowtrace.values.forms import (
     ClassName,
     HashOf,
     Labelled,
+    LargeArray,
+    LargeTexts,
     NamedParts,
     Opaque,
     Pairs,
@@ -41,7 +43,23 @@ from flowtrace.values.redaction import MARKER
 FORM_WORK: Final = 18
 """Units of work that a value takes in addition to its parts, where it needs a form."""
 FORMS: Final = frozenset(
-    map(id, (Tag, Opaque, ClassName, Unordered, Pairs, HashOf, Labelled, WrittenAs, NamedParts, Unprinted))
+    map(
+        id,
+        (
+            Tag,
+            Opaque,
+            ClassName,
+            Unordered,
+            Pairs,
+            HashOf,
+            LargeArray,
+            LargeTexts,
+            Labelled,
+            WrittenAs,
+            NamedParts,
+            Unprinted,
+        ),
+    )
 )
 _MAX_WORK: Final = 4096  # of one tree: what turns out to be odd is done again
 _MAX_LEVELS: Final = 24
