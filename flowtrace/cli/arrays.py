@@ -147,9 +147,9 @@ def _first_of_array(form: dict[str, Any], find: FindArray) -> Any:
 def _arrow_dtype(form: dict[str, Any]) -> str:
     """Return the dtype of NumPy's that holds an Arrow type's numbers; moments are integers."""
     name = form["type"]
-    known = {"float": "<f4", "double": "<f8", "halffloat": "<f2", "int8": "|i1", "uint8": "|u1"}
-    if name in known:
-        return known[name]
+    names = {"float": "<f4", "double": "<f8", "halffloat": "<f2", "int8": "|i1", "uint8": "|u1"}
+    if name in names:
+        return names[name]
     found = re.fullmatch(r"(u?)int(\d+)", name)
     if found:
         return f"<{'u' if found[1] else 'i'}{int(found[2]) // 8}"

@@ -14,8 +14,7 @@ from flowtrace.calls.core import StreamBase
 from flowtrace.recording.node import Node, Policy, bind
 from flowtrace.values.digest import Hasher
 from flowtrace.values.encode import encode, encode_items
-from flowtrace.values.encoded import CutPart, Encoded
-from flowtrace.values.encoder import cut_form
+from flowtrace.values.encoded import CutPart, Encoded, cut_form
 from flowtrace.values.forms import Unprinted
 from flowtrace.values.redaction import NO_NAMES
 from flowtrace.values.scrub import remember

@@ -233,7 +233,7 @@ def _at_exit() -> None:
     STATE.throttle.write_all()
     recorder = global_recorder()
     has_more = STATE.last_run in ("", "call") and (STATE.outermost_calls != 1 or running())
-    if has_more and recorder.is_always and not recorder.would_only_empty():
+    if has_more and recorder.is_always and not _would_only_empty(recorder):
         recorder.write("recovered" if recorder.failed else "ok", ended=True)
     log.summarise()
     # what the last steps hold would keep the main module, and all that it should finalise, alive for good
@@ -243,6 +243,12 @@ def _at_exit() -> None:
     STATE.in_flight.clear()
     forget_native_steps()
     recorder.buffer.clear()
+
+
+def _would_only_empty(recorder: TraceRecorder) -> bool:
+    """Return True if there is no step to write, and a file in the place of the trace, which may hold some."""
+    steps, dropped = recorder.buffer.contents()
+    return not steps and not dropped and not running() and os.path.lexists(recorder.path())
 
 
 def _after_fork() -> None:

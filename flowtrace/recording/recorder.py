@@ -339,11 +339,6 @@ class TraceRecorder:
         reported = [step for _, step in self._events.values()]
         return [step for step in running() if self.is_process_wide or step.run is self] + reported
 
-    def would_only_empty(self) -> bool:
-        """Return True if there is no step to write, and a file in the place of the trace, which may hold some."""
-        steps, dropped = self.buffer.contents()
-        return not steps and not dropped and not self._in_flight() and os.path.lexists(self.path())
-
     def _write(self, outcome: str, ended: bool, path: str | None, in_turn: files.InTurn = files.at_once) -> str | None:
         target = path or "(unknown)"
         try:

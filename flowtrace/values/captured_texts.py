@@ -88,8 +88,7 @@ def piece_holds_secrets(suffix: str, data: bytes, secret: SecretNames) -> bool:
         secret: the test for secret names.
     """
     if suffix == "json":
-        whole = Encoded(data, Digest(""), len(data))
-        return bool(without_secrets_in_texts(whole, secret).redacted)
+        return bool(without_secrets_in_texts(Encoded(data, Digest(""), len(data)), secret).redacted)
     if not _ITEMS_ARE_BYTES.match(data):
         return False
     text = data.decode("latin-1")

@@ -11,8 +11,8 @@ from typing import Any, Final
 from flowtrace.host.objects import class_name
 from flowtrace.host.signals import let_through
 from flowtrace.values.digest import Digest, hash_bytes
-from flowtrace.values.encoded import CutPart, Encoded, Shared, Sink
-from flowtrace.values.encoder import Encoder, cut_form, opaque_form
+from flowtrace.values.encoded import CutPart, Encoded, Shared, Sink, cut_form, opaque_form
+from flowtrace.values.encoder import Encoder
 from flowtrace.values.forms import TAG as TAG
 from flowtrace.values.forms import Labelled
 from flowtrace.values.json import (

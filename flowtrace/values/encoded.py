@@ -7,7 +7,10 @@ from typing import Final, NamedTuple
 
 from flowtrace.errors import pointer_token
 from flowtrace.host.objects import is_named
+from flowtrace.host.signals import let_through
 from flowtrace.values.digest import Digest, Hasher
+from flowtrace.values.forms import TAG
+from flowtrace.values.json import dumps
 from flowtrace.values.pieces import Piece, Pieces
 
 MAX_DEPTH: Final = 200  # of a value in a trace; a hashed one may be deeper
@@ -139,7 +142,37 @@ class Shared:
             self._named[id(cls)] = cls, is_named(cls)
         return self._named[id(cls)][1]
 
+    def keep(self, digest: str, suffix: str, size: int, content: Callable[[], bytes]) -> None:
+        """Keep the content of a large array, of which the hash was written, if contents are kept; see `Pieces.made`."""
+        try:
+            piece = None if self.pieces is None else self.pieces.made(digest, suffix, size, content)
+        except BaseException as error:  # no room in memory, or texts that JSON does not have
+            let_through(error)
+            return
+        if piece is not None:
+            self.kept.append(piece)
+
 
 def pointer_to(tokens: list[str | int]) -> str:
     """Return tokens as a JSON Pointer (RFC 6901), cut at the depth of a value in a trace."""
     return "".join(f"/{pointer_token(token)}" for token in tokens[:MAX_DEPTH])
+
+
+def tagged_start(kind: str) -> bytes:
+    """Return the first bytes of a tagged object."""
+    return b'{"%b":%b' % (TAG.encode(), dumps(kind))
+
+
+def opaque_form(name: str) -> bytes:
+    """Return what is written of a value whose content can't be read: its class."""
+    return b'%b,"class":%b}' % (tagged_start("opaque"), dumps(name))
+
+
+def cut_form(reason: str, seen: int) -> bytes:
+    """Return the mark for what was cut.
+
+    Args:
+        reason: why: ``work``, ``nested`` or ``overhead``.
+        seen: how many items or members of its container were seen before it.
+    """
+    return b'%b,"count":%d,"reason":%b}' % (tagged_start("cut"), seen, dumps(reason))

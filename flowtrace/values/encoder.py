@@ -8,7 +8,7 @@ container is cut.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from math import isfinite
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from flowtrace.host.objects import class_name, pairs_of
 from flowtrace.host.signals import let_through
 from flowtrace.values import codecs
-from flowtrace.values.encoded import CutPart, Shared, Sink, pointer_to
+from flowtrace.values.encoded import CutPart, Shared, Sink, cut_form, opaque_form, pointer_to, tagged_start
 from flowtrace.values.forms import (
     INLINE_BYTES,
     ClassName,
@@ -60,25 +60,6 @@ _first: Final = itemgetter(0)
 
 def _is_plain_key(key: object) -> bool:
     return type(key) is str and key != TAG and (key.isascii() or not _SURROGATE(key))
-
-
-def _tagged_start(kind: str) -> bytes:
-    return b'{"%b":%b' % (TAG.encode(), dumps(kind))
-
-
-def opaque_form(name: str) -> bytes:
-    """Return what is written of a value whose content can't be read: its class."""
-    return b'%b,"class":%b}' % (_tagged_start("opaque"), dumps(name))
-
-
-def cut_form(reason: str, seen: int) -> bytes:
-    """Return the mark for what was cut.
-
-    Args:
-        reason: why: ``work``, ``nested`` or ``overhead``.
-        seen: how many items or members of its container were seen before it.
-    """
-    return b'%b,"count":%d,"reason":%b}' % (_tagged_start("cut"), seen, dumps(reason))
 
 
 class _Frame(NamedTuple):
@@ -159,7 +140,7 @@ class Encoder:
             self._write(value)  # type: ignore[arg-type]
         elif id(value) in self._shared.open:
             levels = self._depth - self._shared.open[id(value)]
-            self._write(_tagged_start("cycle") + b',"up":%d}' % levels)
+            self._write(tagged_start("cycle") + b',"up":%d}' % levels)
         elif id(kind) in CONTAINERS and not value:
             self._write(b"{}" if kind is dict else b"[]")
         elif kind is _Cut:
@@ -291,7 +272,7 @@ class Encoder:
         else:
             self._shared.left -= FORM_WORK
             # the owner is the mapping, so that a cycle through it is found
-            self._enter(value, _tagged_start("dict"), self._fields([("items", Pairs(pairs))]), b"}")
+            self._enter(value, tagged_start("dict"), self._fields([("items", Pairs(pairs))]), b"}")
 
     def _members(self, pairs: list[tuple[str, object]]) -> Iterator[tuple[bytes, str, object]]:
         comma = b""
@@ -330,7 +311,7 @@ class Encoder:
             self._shared.left -= FORM_WORK
             form = codecs.describe(value)
         if isinstance(form, Tag):
-            self._enter(value, _tagged_start(form.kind), self._fields(form.fields), b"}")
+            self._enter(value, tagged_start(form.kind), self._fields(form.fields), b"}")
         elif isinstance(form, Opaque):
             self._note(self.opaque)
             self._write(opaque_form(form.name))
@@ -346,10 +327,10 @@ class Encoder:
             self._write(self._content_or_hash(form.value))
         elif isinstance(form, LargeArray):
             self._write(dumps(form.digest))
-            self._keep(form.digest, "npy", form.size, lambda: npy_file(form.dtype, form.shape, form.content()))
+            self._shared.keep(form.digest, "npy", form.size, lambda: npy_file(form.dtype, form.shape, form.content()))
         elif isinstance(form, LargeTexts):
             self._write(dumps(form.digest))
-            self._keep(form.digest, "json", form.size, lambda: dumps(form.items()))
+            self._shared.keep(form.digest, "json", form.size, lambda: dumps(form.items()))
         elif isinstance(form, Labelled):
             self._encode(self._or_marker(form.name, form.value))
         elif isinstance(form, WrittenAs):
@@ -441,19 +422,8 @@ class Encoder:
             return found.data
         if found.data is not None:
             data = found.data
-            self._keep(found.digest.value, "json", found.size, lambda: data)
+            self._shared.keep(found.digest.value, "json", found.size, lambda: data)
         return b'"%b"' % found.digest.encode()
-
-    def _keep(self, digest: str, suffix: str, size: int, content: Callable[[], bytes]) -> None:
-        """Keep the content of a large array, of which the hash was written, if contents are kept."""
-        pieces = self._shared.pieces
-        try:
-            piece = None if pieces is None else pieces.made(digest, suffix, size, content)
-        except BaseException as error:  # no room in memory, or texts that JSON does not have
-            let_through(error)
-            return
-        if piece is not None:
-            self._shared.kept.append(piece)
 
     def _inner(self, value: object, sink: Sink, levels: int = 0) -> None:
         inner = Encoder(self._secret, self._redactor, sink, self._shared, self)

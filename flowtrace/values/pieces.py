@@ -41,11 +41,11 @@ class Pieces:
         room: how many bytes.
     """
 
-    __slots__ = ("_known", "room")
+    __slots__ = ("_made", "room")
 
     def __init__(self, room: int) -> None:
         self.room = room
-        self._known: dict[str, ref[Piece]] = {}
+        self._made: dict[str, ref[Piece]] = {}
 
     def made(self, digest: str, suffix: str, size: int, content: Callable[[], bytes]) -> Piece | None:
         """Return a piece, which may be an earlier one; None where it is too large.
@@ -58,22 +58,22 @@ class Pieces:
         """
         if size > self.room:
             return None
-        known = self._known.get(digest)
-        piece = None if known is None else known()
+        earlier = self._made.get(digest)
+        piece = None if earlier is None else earlier()
         if piece is None or not piece.data or piece.suffix != suffix:
             piece = Piece(digest, suffix, content())
-            self._known.pop(digest, None)  # so that it stands last
-            self._known[digest] = ref(piece)
+            self._made.pop(digest, None)  # so that it stands last
+            self._made[digest] = ref(piece)
             self._let_go()
         return piece
 
     def _let_go(self) -> None:
-        alive = [(digest, known()) for digest, known in list(self._known.items())]
+        alive = [(digest, earlier()) for digest, earlier in list(self._made.items())]
         total = sum(len(piece.data) for _, piece in alive if piece is not None)
         for digest, piece in alive:
             if piece is not None and total <= self.room:
                 continue
-            self._known.pop(digest, None)
+            self._made.pop(digest, None)
             if piece is not None:
                 total -= len(piece.data)
                 piece.data = b""
