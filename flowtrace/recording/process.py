@@ -10,6 +10,7 @@ from flowtrace.host import interpreter_hooks, log, switch
 from flowtrace.host.clock import CLOCK, NEVER
 from flowtrace.host.safe_loading import load_once
 from flowtrace.host.signals import SnapshotSignal, let_through
+from flowtrace.host.system import os
 from flowtrace.recording import current, failure, plugin, to_records
 from flowtrace.recording.current import CURRENT, Scope
 from flowtrace.recording.failure import mark_of, outcome_of
