@@ -26,7 +26,7 @@ from flowtrace.host import system
 from flowtrace.recording.state import STATE, release, running
 from flowtrace.recording.step import new_step
 from flowtrace.trace.model import new_document
-from flowtrace.trace.reading import parse_trace
+from flowtrace.trace.reading import RING, parse_trace
 from flowtrace.values.json import pretty
 from tests.programs import run_program
 
@@ -606,10 +606,10 @@ def test_an_engine_is_recorded_too(tmp_path):
 
 @pytest.mark.parametrize(
     "path",
-    ["missing/app.ring", "link.ring", "dangling.ring", "folder.ring", "mine.ring", "pipe.ring", "x" * 300],
+    ["missing/app.ring", "missing/", "link.ring", "dangling.ring", "folder.ring/", "mine.ring", "pipe.ring", "x" * 300],
 )
 def test_an_unusable_path_is_one_warning(path, tmp_path, capsys):
-    (tmp_path / "folder.ring").mkdir()
+    (tmp_path / "folder.ring/blackbox.ring").mkdir(parents=True)
     (tmp_path / "mine.ring").write_text("my file")
     (tmp_path / "link.ring").symlink_to("mine.ring")
     (tmp_path / "dangling.ring").symlink_to("nowhere")
@@ -773,14 +773,42 @@ def test_the_command(tmp_path):
     assert (command(tmp_path, "validate", "crash.json").returncode, validate(tmp_path / "crash.json")) == (0, [])
 
 
-@pytest.mark.parametrize("name", ["missing", "program.py", "."])
-def test_the_command_says_in_one_line_what_is_wrong(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("missing", "there is no file 'missing'"),
+        ("rings/app.ring", "there is no file 'rings/app.ring'; there is 'rings/app.77.ring'"),
+        ("rings/other.ring", "there is no file 'rings/other.ring'; there is 'rings/app.77.ring'"),
+        ("nowhere/app.ring", "there is no folder 'nowhere'"),
+        ("program.py", "program.py: does not have the header of a ring file of this version"),
+        (".", "there is no ring file in the folder '.'"),
+        ("trace.json", "'trace.json' is a trace already: flowtrace show trace.json"),
+    ],
+)
+def test_the_command_says_in_one_line_what_is_wrong(name, complaint, tmp_path):
     (tmp_path / "program.py").write_text("pass")
+    (tmp_path / "trace.json").write_text('{"trace_version": 1}')
+    (tmp_path / "rings").mkdir()
+    (tmp_path / "rings/app.77.ring").write_bytes(ring_file.MAGIC)
     done = command(tmp_path, "recover", name)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(("flowtrace: ", "Usage"))
-    assert done.stderr.count("\n") == 1
-    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"flowtrace: {complaint}\n")
+
+
+def test_a_folder_means_the_ring_file_in_it(tmp_path):
+    (tmp_path / "rings").mkdir()
+    killed = {**BOX, "FLOWTRACE_BLACKBOX": "rings"}
+    run_program(tmp_path, NODES, "run('kill')", code=-signal.SIGKILL, **killed)
+    assert [path.name for path in (tmp_path / "rings").iterdir()] == ["blackbox.ring"]
+    assert ring_file.MAGIC.startswith(RING)
+    done = command(tmp_path, "recover", "rings", "--out", "out/")
+    assert (done.returncode, done.stdout) == (0, "out/trace.json: 20 finished steps, 2 in flight\n")
+    shown = command(tmp_path, "show", "rings/blackbox.ring")
+    reason = "is a ring file; a trace of it is made by: flowtrace recover rings/blackbox.ring"
+    assert (shown.returncode, shown.stderr) == (2, f"flowtrace: rings/blackbox.ring: at (whole document): {reason}\n")
+    assert command(tmp_path, "show", "rings").stderr.splitlines()[-1] == (
+        "Error: Invalid value for 'TRACE': there is no trace in the folder 'rings'; "
+        "of a ring file: flowtrace recover rings/blackbox.ring"
+    )
 
 
 def test_a_thread_that_switches_it_on_and_off_breaks_no_call(tmp_path, capsys):

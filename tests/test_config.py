@@ -11,13 +11,16 @@ import sys
 import pytest
 import structlog
 
-from flowtrace import ConfigError, FlowtraceError, TraceConfig, TraceContext, TraceMode, ValidationMode
+from flowtrace import ConfigError, FlowtraceError, TraceConfig, TraceContext, TraceMode, ValidationMode, override
 from flowtrace.settings.config import is_disabled
 
 NUMBER = "it takes a whole number from 0 to 2147483647"
 COUNT = "it takes a whole number from 1 to 2147483647"
 NAMES = "it takes names, separated by commas"
-PATH = "it takes a file path, which may hold {pid} {run_id} {flow_id} {timestamp}"
+PATH = (
+    "it takes a path of a file, or of a folder for trace.json in it; ~ is the home, and "
+    "{pid} {run_id} {flow_id} {timestamp} are filled in"
+)
 BOOLEAN = "it takes 1/true/yes/on or 0/false/no/off"
 
 
@@ -70,7 +73,8 @@ REFUSED = [
     ("out_path", "", f"out_path='' is not usable: {PATH}"),
     ("out_path", b"trace.json", f"out_path=b'trace.json' is not usable: {PATH}"),
     ("out_path", None, f"out_path=None is not usable: {PATH}"),
-    ("out_path", "{host}.json", f"out_path='{{host}}.json' is not usable: {PATH}"),
+    ("out_path", "true", f"out_path='true' is not usable: {PATH}"),
+    ("out_path", "~nobody-of-this-name/x", f"out_path='~nobody-of-this-name/x' is not usable: {PATH}"),
     ("out_path", "a\0b", f"out_path='a\\x00b' is not usable: {PATH}"),
     ("buffer_size", -1, f"buffer_size=-1 is not usable: {NUMBER}"),
     ("buffer_size", True, f"buffer_size=True is not usable: {NUMBER}"),
@@ -197,8 +201,41 @@ def test_each_bad_value_is_warned_of_once_with_what_is_accepted():
     rows = [("FLOWTRACE_MODE", "enabled", mode), ("FLOWTRACE_BUFFER_SIZE", "many", number)]
     rows.append(("FLOWTRACE_MODE", "enabled too", mode))
     assert logs == [
-        {"event": event, "log_level": "warning", "variable": name, "value": value, "accepts": accepts, "count": 1}
+        {
+            "event": event,
+            "log_level": "warning",
+            "variable": name,
+            "value": value,
+            "reason": f"{name} takes {accepts}",
+            "count": 1,
+        }
         for name, value, accepts in rows
+    ]
+
+
+def test_an_unknown_placeholder_is_warned_of_once_by_the_variable_or_the_setting():
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(2):
+            TraceConfig.from_env({"FLOWTRACE_OUT": "{host}.json"})
+            with override(out_path="{app}.json"):
+                pass
+    takes = f"{{}} which is no placeholder and is kept as text; {PATH}"
+    assert logs == [
+        {
+            "event": "environment variable has an unknown placeholder",
+            "log_level": "warning",
+            "variable": "FLOWTRACE_OUT",
+            "value": "{host}.json",
+            "reason": takes.replace("{}", "FLOWTRACE_OUT holds {host},", 1),
+            "count": 1,
+        },
+        {
+            "event": "path has an unknown placeholder",
+            "log_level": "warning",
+            "value": "{app}.json",
+            "reason": takes.replace("{}", "out_path holds {app},", 1),
+            "count": 1,
+        },
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
@@ -132,7 +133,7 @@ def test_a_bad_variable_is_warned_of_once_and_the_program_goes_on(tmp_path, monk
             "log_level": "warning",
             "variable": variable,
             "value": value,
-            "accepts": accepts,
+            "reason": f"{variable} takes {accepts}",
             "count": 1,
         }
         for variable, value, accepts in (
@@ -149,7 +150,7 @@ def test_a_bad_variable_is_warned_of_once_and_the_program_goes_on(tmp_path, monk
         ({"mode": "sometimes"}, r"mode='sometimes' is not usable: it takes off, on or always"),
         ({"buffer_size": -1}, r"buffer_size=-1 is not usable: it takes a whole number"),
         ({"buffer_size": "20"}, r"buffer_size='20' is not usable"),
-        ({"out_path": "a{foo}.json"}, r"out_path='a\{foo\}.json' is not usable: it takes a file path"),
+        ({"out_path": "off"}, r"out_path='off' is not usable: it takes a path of a file, or of a folder"),
         ({"buffer": 3}, r"there is no setting 'buffer': the settings are mode, out_path"),
     ],
     ids=lambda value: str(value)[:30],
@@ -160,20 +161,44 @@ def test_a_bad_setting_in_code_is_an_error_at_its_line(changes, message):
             function(**changes)
 
 
-def test_a_folder_as_path_is_an_error_in_code(tmp_path):
-    with pytest.raises(ConfigError, match="is a folder: it takes a file path"):
-        flowtrace.configure(out_path=tmp_path)
+@pytest.mark.parametrize("path", [".", "out", "out/", "new/", "new/.", "made later", "~", "~/new/"])
+@pytest.mark.parametrize("by_code", [False, True])
+def test_a_folder_means_the_trace_in_it(path, by_code, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "home").mkdir()
+    if by_code:
+        flowtrace.configure(out_path=path)
+    else:
+        monkeypatch.setenv("FLOWTRACE_OUT", path)
+        flowtrace.get_recorder()
+    if path == "made later":
+        (tmp_path / path).mkdir()
+    with capture_logs() as logs:
+        call()
+    assert logs == []
+    folder = os.path.normpath(tmp_path / path.replace("~", "home"))
+    assert [str(file) for file in tmp_path.rglob("*.json")] == [f"{folder}/trace.json"]
 
 
-def test_a_folder_as_path_in_the_environment_is_one_warning(tmp_path, monkeypatch):
+def test_a_folder_in_the_place_of_the_trace_in_a_folder_is_one_warning(tmp_path, monkeypatch):
+    (tmp_path / "trace.json").mkdir()
     monkeypatch.setenv("FLOWTRACE_OUT", str(tmp_path))
     with capture_logs() as logs:
         call()
         call()
     assert [(entry["event"], entry["path"], entry["reason"]) for entry in logs] == [
-        ("failed to write trace", str(tmp_path), "is a folder, not a file")
+        ("failed to write trace", str(tmp_path / "trace.json"), "is a folder, not a file")
     ]
-    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", [".", "inner/", "~"])
+def test_dump_takes_a_folder_too(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    flowtrace.configure(mode="on", out_path="t.json")
+    written = flowtrace.dump(path)
+    assert written == tmp_path / ("inner" if path == "inner/" else "") / "trace.json"
+    assert written.is_file()
 
 
 def test_hooks_come_and_go_with_the_switch():

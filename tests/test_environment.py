@@ -17,7 +17,8 @@ BOOLEAN = "1/true/yes/on or 0/false/no/off"
 NUMBER = "a whole number from 0 to 2147483647"
 COUNT = "a whole number from 1 to 2147483647"
 MODE = "off, on or always (or a boolean: on/off)"
-PATH = "a file path, which may hold {pid} {run_id} {flow_id} {timestamp}"
+FILLED_IN = "~ is the home, and {pid} {run_id} {flow_id} {timestamp} are filled in"
+PATH = f"a path of a file, or of a folder for trace.json in it; {FILLED_IN}"
 SIGNAL = "USR1, USR2, RTMIN or RTMAX (also as SIGUSR1, or its number), where the system has it"
 USR1 = str(int(signal.SIGUSR1))
 TRUE = ("1", "true", "True", "TRUE", "yes", "YES", "on", " on ", "\ttrue\n")
@@ -69,7 +70,7 @@ ACCEPTED = [
     ("FLOWTRACE_FLOW_ID", "checkout", "flow_id", "checkout"),
     ("FLOWTRACE_FLOW_VERSION", "2", "flow_version", "2"),
 ]
-OPTIONAL_PATH = f"{PATH}, or None"
+OPTIONAL_PATH = f"a path of a file, or of a folder for blackbox.ring in it, or None; {FILLED_IN}"
 REFUSED = [
     *(("FLOWTRACE_MODE", text, MODE) for text in ("enabled", "2", "on,off", "alwayss", "тrue")),
     *(("FLOWTRACE_DISABLED", text, BOOLEAN) for text in ("disabled", "2", "-1", "y", "t")),
@@ -81,8 +82,11 @@ REFUSED = [
         for text in ("-1", "1.5", "1e3", "64 KiB", "1_000", "+5", "0x10", "٣", "²", "2147483648", "9" * 5000, "many")
     ),
     *(("FLOWTRACE_MAX_FILES", text, COUNT) for text in ("0", "00", "-1", "1.5", "all", "2147483648")),
-    *(("FLOWTRACE_OUT", text, PATH) for text in ("{}.json", "{host}.json", "a{PID}.json", "{run_id}{x}", "a\0b")),
-    ("FLOWTRACE_BLACKBOX", "{host}.ring", OPTIONAL_PATH),
+    *(
+        (name, text, accepts)
+        for name, accepts in (("FLOWTRACE_OUT", PATH), ("FLOWTRACE_BLACKBOX", OPTIONAL_PATH))
+        for text in ("a\0b", "~nobody-of-this-name/x", *TRUE, *FALSE, "True", "OFF")
+    ),
     *(
         ("FLOWTRACE_DUMP_SIGNAL", text, SIGNAL)
         for text in (
@@ -117,7 +121,34 @@ def test_a_variable_takes_what_it_accepts(name, text, setting, value):
 
 @pytest.mark.parametrize(("name", "text", "accepts"), REFUSED)
 def test_a_variable_that_is_of_no_use_counts_as_unset_and_says_why(name, text, accepts):
-    assert parse({name: text}) == Parsed(OFF, {}, False, {}, [Problem(name, text, accepts)])
+    assert parse({name: text}) == Parsed(OFF, {}, False, {}, [Problem(name, text.strip(), accepts)])
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("{}.json", ("{}",)),
+        ("{host}/{run_id}.json", ("{host}",)),
+        ("a{PID}{x}.json", ("{PID}", "{x}")),
+    ],
+)
+def test_an_unknown_placeholder_is_text_and_a_problem(text, kept):
+    parsed = parse({"FLOWTRACE_OUT": text})
+    assert (parsed.config["out_path"], parsed.config["mode"]) == (text, TraceMode.ON)
+    (problem,) = parsed.problems
+    assert problem == Problem("FLOWTRACE_OUT", text, PATH, kept)
+    names = ", ".join(kept)
+    assert (
+        problem.reason == f"FLOWTRACE_OUT holds {names}, which is no placeholder and is kept as text; it takes {PATH}"
+    )
+
+
+def test_the_home_takes_the_place_of_a_tilde(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("USERPROFILE", "/home/ann")
+    for name, setting in (("FLOWTRACE_OUT", "out_path"), ("FLOWTRACE_BLACKBOX", "blackbox")):
+        for text, path in (("~/logs/t.json", "/home/ann/logs/t.json"), ("~", "/home/ann"), ("a/~", "a/~")):
+            assert parse({name: text}).config[setting] == path
 
 
 @pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
@@ -144,8 +175,8 @@ def test_the_kill_switch_is_not_set_by_false_words(text):
         ({"FLOWTRACE_OUT": "x", "FLOWTRACE_MODE": "wrong"}, TraceMode.ON),
         ({"FLOWTRACE_BLACKBOX": "x"}, TraceMode.ON),
         ({"FLOWTRACE_BLACKBOX": "x", "FLOWTRACE_MODE": "off"}, TraceMode.OFF),
-        ({"FLOWTRACE_BLACKBOX": "{wrong}"}, TraceMode.OFF),
-        ({"FLOWTRACE_OUT": "{wrong}"}, TraceMode.OFF),
+        ({"FLOWTRACE_BLACKBOX": "off"}, TraceMode.OFF),
+        ({"FLOWTRACE_OUT": "1"}, TraceMode.OFF),
         ({"FLOWTRACE_OUT": " "}, TraceMode.OFF),
         ({"FLOWTRACE_MODE": "on"}, TraceMode.ON),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from threading import RLock
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import STATE, running
 from flowtrace.recording.step import Step
 from flowtrace.recording.to_records import host_name, own_version, python_version
+from flowtrace.settings.kinds import RING_NAME, in_folder
 from flowtrace.settings.variables import git_sha
 from flowtrace.trace import files
 
@@ -149,11 +151,10 @@ def _taken_away() -> BlackBox | None:
 def _open(recorder: TraceRecorder) -> None:
     """Make the box; where that is impossible, log one warning."""
     recorder.policy.processor = None
-    template = str(recorder.config.blackbox)
-    path = template
+    path = template = str(recorder.config.blackbox)
     try:
-        path = os.path.join(os.getcwd(), template)
-        file = _make(recorder, path)
+        path, template = ring_path(recorder)
+        file = _make(recorder, path, template)
         size = recorder.config.buffer_size
         box = BlackBox(file, ring_file.slots_for(size), size, recorder.policy)
     except (OSError, RingFileError, ValueError) as error:
@@ -187,11 +188,43 @@ def _close_with_worker() -> None:
         util.register_after_fork(_state, lambda _state: util.Finalize(None, close, exitpriority=_LAST))
 
 
-def _make(recorder: TraceRecorder, template: str) -> RingFile:
+def ring_path(recorder: TraceRecorder) -> tuple[str, str]:
+    """Return where the ring file of this process goes, unless that is taken, and the template that gives it.
+
+    Args:
+        recorder: the process-global one, whose configuration names a black box.
+
+    Raises:
+        OSError: a folder in the part that placeholders leave open is a link.
+    """
+    template = in_folder(os.path.join(os.getcwd(), str(recorder.config.blackbox)), RING_NAME)
     run_id, flow_id = recorder.run_id, recorder.policy.shown(recorder.context).flow_id
     timestamp = CLOCK.timestamp(recorder.started)
     path = files.render_path(template, run_id=run_id, flow_id=flow_id, timestamp=timestamp)
     files.refuse_links(template, path)
+    return path, template
+
+
+def try_ring(recorder: TraceRecorder) -> str:
+    """Make a ring file as the process would, remove it again, and return where that would be.
+
+    Args:
+        recorder: one whose configuration names a black box.
+
+    Raises:
+        OSError: it can't be made there.
+        RingFileError: what is there already is no ring file.
+    """
+    path, _ = ring_path(recorder)
+    with suppress(FileNotFoundError):
+        os.lstat(path)
+        ring_file.read(path)
+    probe = files.temporary_beside(path)
+    RingFile(probe, {}, ring_file.slots_for(recorder.config.buffer_size)).finish()
+    return path
+
+
+def _make(recorder: TraceRecorder, path: str, template: str) -> RingFile:
     others = [] if files.is_child_process() else [other for other in _found(template) if other != path]
     waiting = sum(_waits(other, recorder) for other in others)
     if os.path.lexists(path):

@@ -15,6 +15,7 @@ from flowtrace.host.signals import let_through
 from flowtrace.host.system import open_file, os, re
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.to_records import cut, cut_records, json_of
+from flowtrace.settings.kinds import TRACE_NAME, in_folder
 from flowtrace.trace import files, model
 from flowtrace.trace.reading import parse_trace
 from flowtrace.values.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
@@ -209,16 +210,17 @@ def write(recorder: TraceRecorder, trace: model.Trace, header: dict[str, Any]) -
     Raises:
         OSError: it can't be written.
     """
-    template = os.path.join(os.getcwd(), recorder.config.out_path).replace("{pid}", str(_number_in(header, "pid")))
+    template = in_folder(os.path.join(os.getcwd(), recorder.config.out_path), TRACE_NAME)
+    pid = str(_number_in(header, "pid"))
     flow_id, started = str(header.get("flow_id")), started_at(header)
     run_id = trace.run.id if trace.run else ""
-    rendered = files.render_path(template, run_id=run_id, flow_id=flow_id, timestamp=started)
-    files.refuse_links(os.path.join(os.getcwd(), recorder.config.out_path), rendered)
+    rendered = files.render_path(template.replace("{pid}", pid), run_id=run_id, flow_id=flow_id, timestamp=started)
+    files.refuse_links(template, rendered)
     stem, suffix = os.path.splitext(rendered)
     path = f"{stem}.recovered.{run_id[:8]}{suffix}"
     files.write_atomically(path, pretty(model.new_document(trace)))
     try:
-        _make_room(path, os.path.basename(recorder.config.out_path))
+        _make_room(path, os.path.basename(template))
     except OSError as error:
         let_through(error)
     return path

@@ -6,7 +6,7 @@ import gc
 import os
 import stat
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +19,8 @@ from click.shell_completion import CompletionItem
 from flowtrace.errors import FlowtraceError
 from flowtrace.host.log import json_printable
 from flowtrace.host.log import printable as printable
-from flowtrace.trace.files import MAX_TRACE_BYTES
+from flowtrace.settings.kinds import TRACE_NAME, in_folder
+from flowtrace.trace.files import MAX_TRACE_BYTES, PLACEHOLDERS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +39,7 @@ EXIT_PIPE_CLOSED: Final = 141
 Line = list[tuple[str, str]]
 """Pieces of printable text with their styles."""
 _CHUNK: Final = 1000
+_MOST_NAMED: Final = 5  # files
 _UNBOUNDED: Final = 100_000  # columns, where no terminal sets a limit
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -123,7 +125,7 @@ class TraceSource:
 
 
 class _TraceType(_ParamType):
-    """A path, a folder, or ``-``."""
+    """A path, a folder, a path with placeholders, or ``-``."""
 
     name = "trace"
 
@@ -132,14 +134,20 @@ class _TraceType(_ParamType):
             return value
         if value == "-":
             return TraceSource("<standard input>", None)
-        path = Path(value)
+        from flowtrace.trace.reading import recover_command
+
+        path = Path(os.path.expanduser(value))  # where there is no such user, the text stays
         if path.is_dir():
             found = newest_trace(path)
             if found is None:
-                self.fail(f"there is no trace in the folder '{printable(value)}'", param, ctx)
+                ring = next((f"; of a ring file: {recover_command(str(ring))}" for ring in newest_rings(path)), "")
+                self.fail(f"there is no trace in the folder '{printable(value)}'{printable(ring)}", param, ctx)
             path = found
         elif not path.exists():
-            self.fail(f"there is no file '{printable(value)}'", param, ctx)
+            found = newest_of_template(str(path))
+            if found is None:
+                self.fail(missing(str(path), newest_traces(path.parent)), param, ctx)
+            path = found
         return TraceSource(str(path), path)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -154,18 +162,69 @@ def newest_trace(folder: Path) -> Path | None:
 
     A broken trace counts, too: otherwise an older one would be taken for the newest.
     """
-    files = [path for path in folder.glob("*.json") if path.is_file()]
-    files.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
-    return next((path for path in files if _may_be_trace(path)), None)
+    return next(newest_traces(folder), None)
 
 
-def _may_be_trace(path: Path) -> bool:
+def newest_traces(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder that may be traces, the newest first."""
+    return filter(may_be_trace, _newest_first(folder.glob("*.json")))
+
+
+def newest_rings(folder: Path) -> list[Path]:
+    """Return the ring files in a folder, the newest first."""
+    from flowtrace.trace.reading import RING
+
+    return [path for path in _newest_first(folder.iterdir()) if _start_of(path, len(RING)) == RING]
+
+
+def newest_of_template(template: str) -> Path | None:
+    """Return the newest file that a path with placeholders may have given; None where there is none."""
+    if not any(map(template.__contains__, PLACEHOLDERS)):
+        return None
+    from flowtrace.trace.retention import TemplatePaths
+
+    found = TemplatePaths(os.path.abspath(in_folder(template, TRACE_NAME))).files()
+    newest = max(found, key=lambda pair: pair[1], default=None)
+    return None if newest is None else Path(os.path.relpath(newest[0]))
+
+
+def missing(path: str, others: Iterable[Path]) -> str:
+    """Return what to say where there is no file at a path, with the files that may be meant.
+
+    Args:
+        path: the path.
+        others: files in its folder; those whose names are like its own are found, and win.
+    """
+    from flowtrace.trace.reading import siblings
+
+    folder = os.path.dirname(path)
+    if folder and not os.path.isdir(folder):
+        return f"there is no folder '{printable(folder)}'"
+    found = siblings(path) or [str(other) for other in islice(others, _MOST_NAMED + 1)]
+    names = [f"'{printable(name)}'" for name in found[:_MOST_NAMED]]
+    more = " and more" if len(found) > _MOST_NAMED else ""
+    are = "are" if len(names) > 1 else "is"
+    beside = f"; there {are} {', '.join(names)}{more}" if names else ""
+    return f"there is no file '{printable(path)}'{beside}"
+
+
+def _newest_first(paths: Iterable[Path]) -> list[Path]:
+    files = [path for path in paths if path.is_file()]
+    return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+
+
+def may_be_trace(path: Path) -> bool:
+    """Return True if the content of a file begins as that of a trace does, and names its version somewhere."""
+    data = _start_of(path, MAX_TRACE_BYTES)
+    return data.lstrip()[:1] == b"{" and b'"trace_version"' in data
+
+
+def _start_of(path: Path, length: int) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_TRACE_BYTES)
+            return file.read(length)
     except OSError:
-        return False
-    return data.lstrip()[:1] == b"{" and b'"trace_version"' in data
+        return b""
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
@@ -25,14 +26,16 @@ from flowtrace.cli.common import (
     printable,
 )
 from flowtrace.cli.redaction_list import redaction_lines, redaction_lists, unknown_names
+from flowtrace.errors import RingFileError
 from flowtrace.host.switch import environment, is_ignored
+from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.settings import variables
-from flowtrace.settings.config import TraceConfig
+from flowtrace.settings.config import TraceConfig, TraceContext
 from flowtrace.settings.kinds import TraceMode, ValidationMode
 from flowtrace.trace import files
 
 _PREFIX: Final = "FLOWTRACE_"
-_EPOCH: Final = "1970-01-01T00:00:00Z"
+_PROBE: Final = 4096  # bytes
 _VALUE_WIDTH: Final = 40
 
 
@@ -70,13 +73,19 @@ def examine(environ: Mapping[str, str]) -> dict[str, Any]:
         environ: the variables.
 
     Returns:
-        ``tracing`` (the active mode), ``why``, ``settings``, ``output``, ``problems``, ``core``, ``versions`` and
-        ``extras``.
+        ``tracing`` (the active mode), ``why``, ``settings``, ``output``, ``blackbox``, ``problems``, ``core``,
+        ``versions`` and ``extras``.
     """
     parsed = variables.parse(environ)
     mode = TraceMode.OFF if parsed.disabled else parsed.config["mode"]
     problems = [
-        {"variable": item.variable, "value": item.value, "message": f"counts as unset: it takes {item.accepts}"}
+        {
+            "variable": item.variable,
+            "value": item.value,
+            "message": item.reason.removeprefix(f"{item.variable} ")
+            if item.kept
+            else f"counts as unset: {item.reason}",
+        }
         for item in parsed.problems
     ]
     problems += _unknown_variables(environ)
@@ -84,9 +93,12 @@ def examine(environ: Mapping[str, str]) -> dict[str, Any]:
         {"variable": "FLOWTRACE_REDACT", "value": name, "message": "takes off a name that is not on the list"}
         for name in unknown_names(parsed.config.get("redact", ()))
     ]
-    output = _try_output(parsed.config.get("out_path", "trace.json"))
-    if output["reason"] is not None and mode is not TraceMode.OFF:
-        problems.append({"variable": "FLOWTRACE_OUT", "value": output["path"], "message": output["reason"]})
+    problems += _without_effect(parsed, environ)
+    recorder = TraceRecorder(TraceConfig(**parsed.config), TraceContext.from_env(environ))
+    output, blackbox = _try_output(recorder), _try_blackbox(recorder)
+    for variable, tried in (("FLOWTRACE_OUT", output), ("FLOWTRACE_BLACKBOX", blackbox)):
+        if tried is not None and tried["reason"] is not None and mode is not TraceMode.OFF:
+            problems.append({"variable": variable, "value": tried["path"], "message": tried["reason"]})
     core, extras = _versions()
     missing = [name for name, found in core.items() if found is None]
     problems += [{"variable": None, "value": name, "message": "is not installed"} for name in missing]
@@ -95,6 +107,7 @@ def examine(environ: Mapping[str, str]) -> dict[str, Any]:
         "why": _why(parsed),
         "settings": _settings(parsed, environ),
         "output": output,
+        "blackbox": blackbox,
         "problems": problems,
         "core": implementation(),
         "versions": core,
@@ -153,26 +166,50 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[dict[str, Any]]:
     return problems
 
 
-def _try_output(template: str) -> dict[str, Any]:
-    """Write an empty file under another name in the folder of the trace, and remove it and new folders again."""
-    rendered = files.render_path(template, run_id="0" * 32, flow_id="process", timestamp=_EPOCH)
-    path = os.path.abspath(rendered)
+def _without_effect(parsed: variables.Parsed, environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the settings that wait in vain for tracing to be on, where nothing says that it is to be off."""
+    if parsed.sources.keys() & {"mode", "out_path", "blackbox", "disabled", "dump_signal", "auto"}:
+        return []
+    message = "has no effect: tracing is off, which FLOWTRACE_OUT=trace.json switches on"
+    names = [variable.name for variable in variables.CONFIG_VARIABLES if variable.setting in parsed.sources]
+    return [{"variable": name, "value": _shown(name, environ), "message": message} for name in names]
+
+
+def _shown(variable: str, environ: Mapping[str, str]) -> str:
+    return "(set)" if variable == "FLOWTRACE_HASH_KEY" else environ[variable]
+
+
+def _try_output(recorder: TraceRecorder) -> dict[str, Any]:
+    """Do all that writing the trace takes but for giving the file its name; new folders are removed again."""
+    path, reason = recorder.path(), None
     missing = list(_missing_folders(path))
-    probe = os.path.join(os.path.dirname(path), f".flowtrace-doctor-{os.getpid()}")
-    reason = None
     try:
-        files.refuse_links(os.path.abspath(template), path)
-        files.refuse_special_file(path)
-        files.write_atomically(probe, b"")
+        files.refuse_links(recorder.template(), path)
+        files.write_atomically(path, bytes(_PROBE), in_turn=lambda _put: False)
     except OSError as error:
         reason = f"can't be written: {error.strerror or error}"
     finally:
-        with suppress(OSError):
-            os.unlink(probe)
         for folder in missing:
             with suppress(OSError):
                 os.rmdir(folder)
-    return {"template": template, "path": path, "writable": reason is None, "reason": reason}
+    return {"template": recorder.config.out_path, "path": path, "writable": reason is None, "reason": reason}
+
+
+def _try_blackbox(recorder: TraceRecorder) -> dict[str, Any] | None:
+    """Make a ring file beside that of the black box, and remove it again; None where none is asked for."""
+    if recorder.config.blackbox is None:
+        return None
+    from flowtrace.blackbox import keeper
+
+    reason, path = None, os.path.abspath(recorder.config.blackbox)
+    try:
+        path = keeper.try_ring(recorder)
+    except RingFileError as error:
+        reason = f"can't be used: {error.reason}"
+    except OSError as error:
+        missing = f" (the folder {os.path.dirname(path)} is not there)" if error.errno == errno.ENOENT else ""
+        reason = f"can't be made: {error.strerror or error}{missing}"
+    return {"template": recorder.config.blackbox, "path": path, "writable": reason is None, "reason": reason}
 
 
 def _missing_folders(path: str) -> Iterator[str]:
@@ -219,6 +256,10 @@ def _lines(found: dict[str, Any]) -> Iterator[Line]:
     yield [("tracing is ", ""), (found["tracing"], "bold"), (f": {found['why']}", "")]
     verdict = "can be written" if output["writable"] else output["reason"]
     yield [("trace file ", ""), (printable(output["path"]), "bold"), (f" {verdict}", _style(output["writable"]))]
+    blackbox = found["blackbox"]
+    if blackbox is not None:
+        verdict = "can be made" if blackbox["writable"] else blackbox["reason"]
+        yield [("ring file ", ""), (printable(blackbox["path"]), "bold"), (f" {verdict}", _style(blackbox["writable"]))]
     yield []
     yield from _setting_lines(found["settings"])
     yield []

@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 
 from flowtrace.cli.common import Command, printable
 from flowtrace.errors import ConfigError
-from flowtrace.settings.kinds import PATH, PATTERNS, TraceMode
+from flowtrace.settings.kinds import PATH, PATTERNS, TRACE_NAME, TraceMode, in_folder
 from flowtrace.settings.variables import parse
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -151,7 +151,7 @@ def program_environment(
         auto: patterns of undecorated functions to trace, added to those of ``FLOWTRACE_AUTO``.
 
     Raises:
-        ConfigError: ``out`` can't be the path of a file.
+        ConfigError: ``out`` is no path.
     """
     parsed = parse(environ)
     result = dict(environ)
@@ -171,12 +171,9 @@ def program_environment(
 def _checked_path(out: str) -> str:
     """Return the absolute path of a trace file, which holds even if the program changes its working folder."""
     try:
-        path = os.path.abspath(str(PATH.check(out)))
+        return os.path.abspath(in_folder(str(PATH.check(out)), TRACE_NAME))
     except ValueError:
         raise ConfigError(f"the trace file '{out}' is not usable: it takes {PATH.accepts}") from None
-    if os.path.isdir(path):
-        raise ConfigError(f"the trace file '{out}' is a folder: it takes a file path")
-    return path
 
 
 # --- the command
@@ -195,7 +192,9 @@ def _checked_path(out: str) -> str:
 @click.option(
     "--mode", type=click.Choice([mode.value for mode in TraceMode]), help="When a trace is written; default: on."
 )
-@click.option("--out", metavar="PATH", help="The trace file; default: FLOWTRACE_OUT, or else trace.json.")
+@click.option(
+    "--out", metavar="PATH", help="The trace file, or a folder for it; default: FLOWTRACE_OUT, or else trace.json."
+)
 @click.option("--capture", is_flag=True, help="Keep inputs and outputs, not only their hashes.")
 @auto_option
 @program_argument

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Unpack
 
-from flowtrace.errors import ConfigError
 from flowtrace.host.switch import environment
 from flowtrace.host.system import os
 from flowtrace.recording import hot_path as hot_path  # calls need it: it is loaded before they run
@@ -15,7 +14,8 @@ from flowtrace.recording import process
 from flowtrace.recording.current import CURRENT
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import STATE
-from flowtrace.settings.config import ConfigChanges, TraceConfig, TraceContext, TraceMode
+from flowtrace.settings.config import ConfigChanges, TraceConfig, TraceContext, TraceMode, warn_of_placeholders
+from flowtrace.settings.kinds import TRACE_NAME, in_folder
 from flowtrace.settings.variables import parse
 
 
@@ -43,7 +43,10 @@ def configure(
     base = TraceConfig.from_env() if config is None else config
     if config is None and "out_path" in changes and "mode" not in parse(environment()).sources:
         changes.setdefault("mode", TraceMode.ON)
-    return process.set_recorder(_checked(base.changed(changes)), context or TraceContext.from_env())
+    chosen = base.changed(changes)
+    if config is not None or changes:  # what the variables hold has been warned of
+        warn_of_placeholders(chosen)
+    return process.set_recorder(chosen, context or TraceContext.from_env())
 
 
 @contextmanager
@@ -69,7 +72,8 @@ def override(
     """
     before = STATE.recorder
     current = process.global_recorder()
-    chosen = _checked((config or current.config).changed(changes))
+    chosen = (config or current.config).changed(changes)
+    warn_of_placeholders(chosen)
     try:
         yield process.set_recorder(chosen, context or current.context)
     finally:
@@ -89,7 +93,7 @@ def dump(path: str | os.PathLike[str] | None = None) -> Path | None:
     """Write the steps in the buffer, and those in flight, as they are now; recording goes on.
 
     Args:
-        path: the file to write; None means the configured one.
+        path: the file to write, or a folder for ``trace.json``; None means the configured one.
 
     Returns:
         The file; None where tracing is off, or where it could not be written (a warning says why).
@@ -97,12 +101,6 @@ def dump(path: str | os.PathLike[str] | None = None) -> Path | None:
     recorder = get_recorder()
     if recorder.is_off:
         return None
-    written = recorder.snapshot(None if path is None else os.path.abspath(path))
+    given = None if path is None else os.path.abspath(in_folder(os.path.expanduser(path), TRACE_NAME))
+    written = recorder.snapshot(given)
     return None if written is None else Path(written)
-
-
-def _checked(config: TraceConfig) -> TraceConfig:
-    """Refuse a folder as the path here, so that the traceback shows the line that gave it."""
-    if os.path.isdir(config.out_path):
-        raise ConfigError(f"out_path={config.out_path!r} is a folder: it takes a file path")
-    return config

@@ -21,6 +21,7 @@ from flowtrace.recording.run_names import RunName
 from flowtrace.recording.state import STATE, running
 from flowtrace.recording.step import Step, new_step
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
+from flowtrace.settings.kinds import TRACE_NAME, in_folder
 from flowtrace.trace import files
 from flowtrace.trace.model import ValidationIssue
 from flowtrace.trace.payload_files import write_payload
@@ -72,7 +73,7 @@ class TraceRecorder:
         self.slow_after = NEVER if config.slow is None else nanoseconds(config.slow)
         self.policy = Policy(config)
         self._out = os.path.join(_working_folder(), config.out_path)
-        self._retention = Retention(self._out, config.max_files)
+        self._retention = Retention(self.template(), config.max_files)
         self.has_own_file = "{run_id}" in self._out
         self._begin(CLOCK.now())
 
@@ -222,7 +223,11 @@ class TraceRecorder:
         """Return the file that this run's trace goes to, in this process."""
         started = CLOCK.timestamp(self.started)
         flow_id = self.policy.shown(self.context).flow_id
-        return files.render_path(self._out, run_id=self.run_id, flow_id=flow_id, timestamp=started)
+        return files.render_path(self.template(), run_id=self.run_id, flow_id=flow_id, timestamp=started)
+
+    def template(self) -> str:
+        """Return the template of that path, which is absolute."""
+        return in_folder(self._out, TRACE_NAME)  # asked each time: the folder may have been made since
 
     # --- inside
 
@@ -346,7 +351,7 @@ class TraceRecorder:
             if MUTED:
                 return target
             if path is None:
-                files.refuse_links(self._out, target)
+                files.refuse_links(self.template(), target)
             with self._writing:
                 stored: dict[tuple[str, str], bytes] = {}
                 content = self._content(target, outcome, ended, stored)

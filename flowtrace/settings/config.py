@@ -12,7 +12,7 @@ from flowtrace.host.signals import let_through
 from flowtrace.host.switch import environment
 from flowtrace.host.system import os
 from flowtrace.settings import variables
-from flowtrace.settings.kinds import OPTIONAL_CALLABLE, TraceMode, ValidationMode
+from flowtrace.settings.kinds import OPTIONAL_CALLABLE, TraceMode, ValidationMode, unknown_placeholders
 from flowtrace.values.redaction import Redactor
 
 __all__ = ["ConfigChanges", "TraceConfig", "TraceContext", "TraceMode", "ValidationMode"]
@@ -75,7 +75,8 @@ class TraceConfig:
 
     Attributes:
         mode: when a trace is written; also as text (``"off"``, ``"on"``, ``"always"``).
-        out_path: file to write; may hold ``{pid} {run_id} {flow_id} {timestamp}``.
+        out_path: file to write, or folder for ``trace.json``; may begin with ``~`` and hold ``{pid} {run_id} {flow_id}
+            {timestamp}``.
         buffer_size: finished steps kept; 0 keeps none.
         capture_inputs: keep payloads beside their hashes.
         capture_outputs: keep results beside their hashes.
@@ -87,7 +88,8 @@ class TraceConfig:
         hash_key: text from which the key of keyed BLAKE3 is derived; None hashes without a key.
         validation: what a validation issue leads to, in addition to its entry in the step.
         max_files: how many trace files are kept where ``out_path`` holds a placeholder.
-        blackbox: ring file of the process-global recorder, with the same placeholders as ``out_path``; None for none.
+        blackbox: ring file of the process-global recorder, or folder for ``blackbox.ring``, in the same form as
+            ``out_path``; None for none.
         dump_signal: the signal that asks for a snapshot (``"USR1"``), also as a number; None for none.
         durable: every write waits until the file and its name are on the disk.
         slow: seconds, or text such as ``"250ms"``: a step or flow that takes longer makes a snapshot; None for never.
@@ -199,9 +201,20 @@ def is_disabled(environ: Mapping[str, str] | None = None) -> bool:
 def _warn_of(problems: list[variables.Problem]) -> None:
     for problem in problems:
         log.warn_once(
-            "environment variable is not usable and counts as unset",
+            "environment variable has an unknown placeholder"
+            if problem.kept
+            else "environment variable is not usable and counts as unset",
             ("environment", problem.variable, problem.value),
             variable=problem.variable,
             value=problem.value,
-            accepts=problem.accepts,
+            reason=problem.reason,
         )
+
+
+def warn_of_placeholders(config: TraceConfig) -> None:
+    """Log what looks like a placeholder in a path that code gave, and is none: it stays there as text."""
+    for name in ("out_path", "blackbox"):
+        path = getattr(config, name)
+        if path is not None and (unknown := unknown_placeholders(path)):
+            reason = f"{name} {variables.kept_text(unknown)}; it takes {_KINDS[name].accepts}"
+            log.warn_once("path has an unknown placeholder", (name, path), value=path, reason=reason)

@@ -14,6 +14,10 @@ from flowtrace.host.system import os, re
 
 LARGEST_NUMBER: Final = 2**31 - 1
 PLACEHOLDERS: Final = ("pid", "run_id", "flow_id", "timestamp")
+TRACE_NAME: Final = "trace.json"
+"""The file in a folder that is named as the place of the trace."""
+RING_NAME: Final = "blackbox.ring"
+"""The same for the black box."""
 # Python and terminals give them no meaning; a handler for another one would change how a program is ended or stopped.
 _FREE_SIGNALS: Final = ("USR1", "USR2", "RTMIN", "RTMAX")
 
@@ -120,14 +124,30 @@ def _check_mode(value: Any) -> TraceMode:
 
 
 def _check_path(value: object) -> str:
-    """Check a path and the placeholders in it; `trace.files` fills them in."""
-    if not isinstance(value, str | os.PathLike) or not (text := os.fspath(value)):
+    """Check a path, and put the home in the place of a ``~``; `trace.files` fills placeholders in."""
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
         raise ValueError(value)
-    if not isinstance(text, str) or "\0" in text:
+    if text.lower() in (*TRUE, *FALSE):  # meant to switch something on or off
         raise ValueError(value)
-    if any(name not in PLACEHOLDERS for name in re.findall(r"\{(\w*)\}", text)):
-        raise ValueError(value)
-    return text
+    text = os.path.expanduser(text)
+    return _refuse(value) if text.startswith("~") else text  # there is no such user
+
+
+def in_folder(path: str, name: str) -> str:
+    """Return the file that a path means: of a folder, or where it ends with a slash, the one of this name in it.
+
+    Args:
+        path: a path, which may hold placeholders.
+        name: the name of the file in a folder.
+    """
+    is_folder = os.path.basename(path) in ("", ".", "..") or os.path.isdir(path)
+    return os.path.join(path, name) if is_folder else path
+
+
+def unknown_placeholders(path: str) -> list[str]:
+    """Return what looks like a placeholder in a path, and is none; it stays there as text."""
+    return [f"{{{name}}}" for name in re.findall(r"\{(\w*)\}", path) if name not in PLACEHOLDERS]
 
 
 def _check_text(value: object) -> str:
@@ -200,10 +220,12 @@ DURATION: Final = Kind(
 )
 MODE: Final = Kind("off, on or always (or a boolean: on/off)", _mode_from_text, _check_mode)
 VALIDATION: Final = Kind("off, warn or error", lambda text: ValidationMode(text.lower()), ValidationMode)
-PATH: Final = Kind(
-    "a file path, which may hold " + " ".join(f"{{{name}}}" for name in PLACEHOLDERS), _check_path, _check_path
+_FILLED_IN: Final = " ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+_PATH: Final = f"~ is the home, and {_FILLED_IN} are filled in"
+PATH: Final = Kind(f"a path of a file, or of a folder for {TRACE_NAME} in it; {_PATH}", _check_path, _check_path)
+OPTIONAL_PATH: Final = Kind(
+    f"a path of a file, or of a folder for {RING_NAME} in it, or None; {_PATH}", _check_path, _optional(_check_path)
 )
-OPTIONAL_PATH: Final = Kind(f"{PATH.accepts}, or None", _check_path, _optional(_check_path))
 TEXT: Final = Kind("text", _check_text, _check_text)
 OPTIONAL_TEXT: Final = Kind("text, or None", _check_text, _optional(_check_text))
 OPTIONAL_CALLABLE: Final = Kind("a function of a name and a value, or None", _refuse, _optional(_check_callable))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -37,17 +37,30 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A variable that was set to something unusable, and so counts as unset.
+    """A variable that was set to something unusable, and so counts as unset, or to a path that is used as it is.
 
     Attributes:
         variable: its name.
         value: the text it held; None where the text may be a secret.
         accepts: what it would have accepted.
+        kept: what looks like a placeholder in the path, and is kept as text; empty where the variable counts as unset.
     """
 
     variable: str
     value: str | None
     accepts: str
+    kept: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """The problem, and what would be accepted."""
+        takes = f"{self.variable} takes {self.accepts}"
+        return f"{self.variable} {kept_text(self.kept)}; it takes {self.accepts}" if self.kept else takes
+
+
+def kept_text(found: Iterable[str]) -> str:
+    """Return what a message says of unknown placeholders in a path."""
+    return f"holds {', '.join(found)}, which is no placeholder and is kept as text"
 
 
 @dataclass(slots=True)
@@ -293,6 +306,8 @@ def _read(variable: Variable, environ: Mapping[str, str], into: dict[str, Any], 
     try:
         into[variable.setting] = variable.kind.from_text(text)
         parsed.sources[variable.setting] = variable.name
+        if variable.kind in (kinds.PATH, kinds.OPTIONAL_PATH) and (unknown := kinds.unknown_placeholders(text)):
+            parsed.problems.append(Problem(variable.name, text, variable.kind.accepts, tuple(unknown)))
     except ValueError:
         shown = None if variable.name in _SECRETS else text
         parsed.problems.append(Problem(variable.name, shown, variable.kind.accepts))

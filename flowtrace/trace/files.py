@@ -346,7 +346,9 @@ def refuse_special_file(path: str) -> None:
     """
     try:
         mode = os.stat(path).st_mode
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise
         return
     if S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", path)

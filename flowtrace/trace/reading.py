@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from shlex import quote
 from typing import Any, Final, TypeVar, cast, get_args, get_type_hints
 
 from flowtrace.errors import TraceFileError
@@ -29,6 +30,8 @@ from flowtrace.trace.model import (
 )
 
 _RecordT = TypeVar("_RecordT", bound=Record)
+RING: Final = b"FLTBOX"
+"""The first bytes of a ring file, of any version."""
 _UNREADABLE: Final = (DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -54,7 +57,30 @@ def load_trace(path: str | os.PathLike[str]) -> Trace:
         OSError: the file can't be read.
     """
     name = os.fspath(path)
-    return parse_trace(read_trace_bytes(name), name)
+    try:
+        data = read_trace_bytes(name)
+    except FileNotFoundError as error:
+        if found := siblings(name):
+            error.add_note(f"beside it there are: {', '.join(found)}")
+        raise
+    return parse_trace(data, name)
+
+
+def siblings(path: str) -> list[str]:
+    """Return the files beside a path whose names differ from its own before the suffix: ``trace.26225.json``, say.
+
+    Child processes write to such names, as do processes that share a path. The newest file comes first.
+    """
+    folder, name = os.path.split(path)
+    stem, suffix = os.path.splitext(name)
+    pattern = re.compile(f"{re.escape(stem)}[.-].*{re.escape(suffix)}")
+    try:
+        with os.scandir(folder or ".") as entries:
+            found = [entry for entry in entries if pattern.fullmatch(entry.name) and entry.is_file()]
+            found.sort(key=lambda entry: (-entry.stat().st_mtime_ns, entry.name))
+    except OSError:
+        return []
+    return [os.path.join(folder, entry.name) for entry in found]
 
 
 def parse_trace(data: bytes, name: str = "<bytes>") -> Trace:
@@ -131,6 +157,8 @@ def parse_document(data: bytes, name: str = "<bytes>") -> dict[str, Any]:
     Raises:
         TraceFileError: the bytes are not JSON, or not an object of ``trace_version`` 1.
     """
+    if data.startswith(RING):
+        raise TraceFileError(name, "", f"is a ring file; a trace of it is made by: {recover_command(name)}")
     try:
         document = from_json(data)
     except (DecodeError, UnicodeDecodeError) as error:
@@ -139,6 +167,11 @@ def parse_document(data: bytes, name: str = "<bytes>") -> dict[str, Any]:
         raise TraceFileError(name, "", "nested too deeply to be a trace") from error
     _check_version(document, name)
     return cast("dict[str, Any]", document)
+
+
+def recover_command(ring: str) -> str:
+    """Return the command line that makes a trace of a ring file."""
+    return f"flowtrace recover {quote(ring)}"
 
 
 def problems(document: dict[str, Any]) -> list[tuple[str, str]]:

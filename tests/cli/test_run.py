@@ -158,7 +158,9 @@ HERE = {"FLOWTRACE_MODE": "on", "FLOWTRACE_OUT": "{cwd}/trace.json"}
         ({"FLOWTRACE_MODE": "always"}, {}, HERE | {"FLOWTRACE_MODE": "always"}),
         ({"FLOWTRACE_MODE": "always"}, {"mode": "off"}, HERE | {"FLOWTRACE_MODE": "off"}),
         ({"FLOWTRACE_OUT": "x.json"}, {}, {"FLOWTRACE_MODE": "on", "FLOWTRACE_OUT": "x.json"}),
-        ({"FLOWTRACE_OUT": "{wrong}"}, {}, HERE),
+        ({"FLOWTRACE_OUT": "true"}, {}, HERE),
+        ({}, {"out": "new/"}, HERE | {"FLOWTRACE_OUT": "{cwd}/new/trace.json"}),
+        ({}, {"out": "."}, HERE),
         ({"FLOWTRACE_OUT": "x.json"}, {"out": "{pid}.json"}, HERE | {"FLOWTRACE_OUT": "{cwd}/{pid}.json"}),
         ({}, {"capture": True}, HERE | {"FLOWTRACE_CAPTURE_INPUTS": "1", "FLOWTRACE_CAPTURE_OUTPUTS": "1"}),
         ({}, {"auto": ("a.*", "b")}, HERE | {"FLOWTRACE_AUTO": "a.*,b", "PYTHONPATH": "{auto}"}),
@@ -180,13 +182,14 @@ def test_the_environment_of_a_traced_program(environ, options, expected):
 
 
 def test_a_trace_file_that_can_not_be_one_is_refused(tmp_path):
-    for out, complaint in (
-        (".", "is a folder: it takes a file path"),
-        ("{host}.json", "is not usable: it takes a fil"),
-    ):
-        with pytest.raises(ConfigError, match=complaint):
-            program_environment({}, out=out)
-        assert flowtrace_process("run", "--out", out, "-c", "print(1)").returncode == 2
+    takes = (
+        "it takes a path of a file, or of a folder for trace.json in it; ~ is the home, and {pid} {run_id} {flow_id}"
+    )
+    with pytest.raises(ConfigError) as caught:
+        program_environment({}, out="yes")
+    assert str(caught.value) == f"the trace file 'yes' is not usable: {takes} {{timestamp}} are filled in"
+    done = flowtrace_process("run", "--out", "yes", "-c", "print(1)")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"flowtrace: {caught.value}\n")
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,9 @@ pytestmark = pytest.mark.disk
 GONE = "os.rename(out, 'kept.json')"
 BACK = "os.rename('kept.json', out)"
 FAULTS = {
-    "a folder": (f"{GONE}; out.mkdir()", f"out.rmdir(); {BACK}", "is a folder, not a file"),
-    "a folder with something in it": (
-        f"{GONE}; out.mkdir(); (out / 'mine').touch()",
-        f"(out / 'mine').unlink(); out.rmdir(); {BACK}",
+    "a folder with one in the place of the trace": (
+        f"{GONE}; (out / 'trace.json').mkdir(parents=True)",
+        f"(out / 'trace.json').rmdir(); out.rmdir(); {BACK}",
         "is a folder, not a file",
     ),
     "a pipe": (f"{GONE}; os.mkfifo(out)", f"assert out.is_fifo(); out.unlink(); {BACK}", "is not a regular file"),
