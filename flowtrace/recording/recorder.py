@@ -21,7 +21,7 @@ from flowtrace.recording.run_names import RunName
 from flowtrace.recording.state import STATE, running
 from flowtrace.recording.step import Step, new_step
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
-from flowtrace.settings.kinds import TRACE_NAME, in_folder
+from flowtrace.settings.kinds import TRACE_NAME, absolute, in_folder
 from flowtrace.trace import files
 from flowtrace.trace.model import ValidationIssue
 from flowtrace.trace.payload_files import write_payload
@@ -72,7 +72,7 @@ class TraceRecorder:
         self.is_always = self.config.mode is TraceMode.ALWAYS
         self.slow_after = NEVER if config.slow is None else nanoseconds(config.slow)
         self.policy = Policy(config)
-        self._out = os.path.join(_working_folder(), config.out_path)
+        self._out = absolute(config.out_path)
         self._retention = Retention(self.template(), config.max_files)
         self.has_own_file = "{run_id}" in self._out
         self._begin(CLOCK.now())
@@ -439,10 +439,3 @@ class TraceRecorder:
         reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__qualname__
         cause = ("write", self._out, number, reason)
         log.warn_once("failed to write trace", cause, path=path, errno=number, reason=reason)
-
-
-def _working_folder() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # it was removed: writing to a relative path will fail, with a warning
-        return ""

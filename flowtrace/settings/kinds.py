@@ -145,6 +145,14 @@ def in_folder(path: str, name: str) -> str:
     return os.path.join(path, name) if is_folder else path
 
 
+def absolute(path: str) -> str:
+    """Return a path that holds even if the working folder changes."""
+    try:
+        return os.path.join(os.getcwd(), path)
+    except OSError:  # the folder was removed: writing to a relative path will fail, with a warning
+        return path
+
+
 def unknown_placeholders(path: str) -> list[str]:
     """Return what looks like a placeholder in a path, and is none; it stays there as text."""
     return [f"{{{name}}}" for name in re.findall(r"\{(\w*)\}", path) if name not in PLACEHOLDERS]
