@@ -63,6 +63,13 @@ COLONS = _texts(r"""
     db_password: {}, id: 7 | id: 7
     {{'detail': 'password: {}'}} was returned | was returned
     wrong credentials: {} | wrong
+    api-key "{}9" is not valid | is not valid
+    invalid token '{}9' for ada | for ada
+    the API key `{}9` was refused | was refused
+    the private key is {}9 | the private key
+    Incorrect API key provided: {}. You can find yours at x.example | You can find yours
+    recovery code {}9 was used twice | was used twice
+    2FA code: {}9 is old | is old
     Invalid API key: {} | Invalid API key
     the access token : {} | access token
     Client Secret: {} | Client Secret
@@ -122,6 +129,18 @@ COMMANDS = _texts(r"""
     docker run -e DB_PASSWORD={} app | docker run
     docker login -u ada --password {} registry | registry
     curl -u ada:{} https://api.example/me | https://api.example/me
+    http -a ada:{} https://api.example/me | https://api.example/me
+    ['http', '--auth', 'ada:{}', 'api.example'] | api.example
+    mongosh -u ada -p {} shop | shop
+    ['mongodump', '-p', '{}', 'shop'] | shop
+    openssl enc -aes256 -k {} -in a.txt | -in a.txt
+    ssh-keygen -t rsa -N '{}' -f key | -f key
+    ldapsearch -x -D cn=ada -w {} -b dc=x | -b dc=x
+    unzip -P {} a.zip | a.zip
+    setx API_TOKEN "{}9" | setx
+    aws configure set aws_secret_access_key {}9 | aws configure set
+    a1 LOGIN ada {} | a1 LOGIN ada
+    no answer of //ada:{}@db.example/shop | db.example/shop
     curl --user ada:{} https://api.example/me | https://api.example/me
     ['curl', '-u', 'ada:{}', 'https://api.example/me'] | api.example
     curl -H "Authorization: Bearer {}" https://api.example/me | api.example
@@ -297,6 +316,18 @@ HARMLESS = [
     no such column: users.password
     unknown fields: ['password', 'email', 'name']
     password must have 12 characters, one digit and one letter
+    Unexpected token 'a1b2c3d4e5f6g7' in JSON at position 3
+    the token has expired
+    error code 4711 of the login code path
+    status code 200, verification code follows
+    card 4 of 52 was dealt
+    the cards 12 and 14 are gone
+    GET //cdn.example/a.js:3 by @ada
+    zip -r a.zip folder
+    http GET api.example:8080/a -v
+    openssl version 3.0.13
+    no session for order 1234567890123456
+    API key is missing
     division by zero
     tokenizer=fast max_tokens=5 a passenger: ada
     max_tokens=4096, temperature=0.2

@@ -24,6 +24,13 @@ from tests.secret_shapes import BLOCKS, HARMLESS, HEX, MAKES, RANDOM, SHAPES, fi
 from tests.secrets_scan import MARK, planted, scan
 
 NAMES = secret_names()
+NUMBERS = [
+    "the OTP 123456 is old",
+    "IBAN DE89 3704 0044 0532 0130 00 of ada",
+    "iban: GB29NWBK60161331926819 is no account",
+    "card number 4111 1111 1111 1111 was declined",
+    "the credit card is 4111111111111111",
+]
 SECRETS = [planted("text"), "Zx3Cv6Bn9Mq2We5Rt8Yu"]
 QUOTED = ["p@ss/w#rd?x=1&y {b}", "a,b;c:d=e", "<x>&amp;", "ü ß 漢字", "tab\\tand 'quote' in"]
 """Secrets of which only quotes tell the end."""
@@ -61,14 +68,21 @@ def test_an_ordinary_text_stays_as_it_is(text):
     assert without_lookalikes(text, NAMES) == text
 
 
+@pytest.mark.parametrize("text", NUMBERS)
+def test_a_number_behind_its_name_is_hidden(text):
+    shown = without_lookalikes(text, NAMES)
+    assert MARKER in shown
+    assert not re.search(r"\d{2}", shown)
+
+
 def test_there_are_as_many_shapes_and_neighbours_as_promised():
-    assert len(SHAPES) + len(MAKES) + len(BLOCKS) >= 280
+    assert len(SHAPES) + len(MAKES) + len(BLOCKS) >= 300
     assert len(HARMLESS) >= 100
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.what)
 def test_every_pattern_of_the_table_finds_a_shape_and_needs_what_it_says(pattern):
-    texts = [*(filled(text, SECRETS[1]) for text, _ in SHAPES), *MAKES, *BLOCKS, "the OTP 123456 is old"]
+    texts = [*(filled(text, SECRETS[1]) for text, _ in SHAPES), *MAKES, *BLOCKS, *NUMBERS]
     found = [text for text in texts if pattern.hidden_in(text) != text]
     assert found
     assert all(any(need in text.lower() for need in pattern.needs) for text in found)

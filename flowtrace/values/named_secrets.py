@@ -52,6 +52,9 @@ _NAME_BEFORE: Final = r"(?:([A-Za-z]{1,30}) )?([A-Za-z]{1,30}) $"
 _PASSWORDS: Final = r"(?i)(?:password|passwd|passphrase|pwd)$"
 _QUOTED: Final = r"(?i)(?:pass(?:word|wd|phrase|code)?|pwd|secret|pin)$"
 
+_RANDOM: Final = r"""(?x)(?=\\*["'`]?[\w+/=-]{0,60}\d)(?=\\*["'`]?[\w+/=-]{0,60}[A-Za-z])
+    (?:(?P<quote>\\*["'`])[\w+/=-]{12,}(?P=quote)|[\w+=-]{16,}(?![\w.(/]))"""
+
 
 class _Value(NamedTuple):
     """Where a value is in a text: from its first character up to the one behind its last."""
@@ -138,6 +141,8 @@ class _Reader:
             return self._value_in_list(found)
         if between is None:
             is_value = found["dashes"] or compiled(_PASSWORDS if found["random"] else _QUOTED).search(name)
+            if not is_value and self._before(found.start(), 10) != "nexpected ":
+                is_value = compiled(_RANDOM).match(self._text, found.end())
             return self._value(found.end(), "=") if is_value else None
         if name.lower() == "token" and self._before(found.start(), 10) == "nexpected ":  # what a parser says
             return None

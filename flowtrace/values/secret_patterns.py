@@ -159,6 +159,22 @@ STATEMENTS: Final = (
         "pin otp cvv cvc ssn passcode",
         r"(?i)(\b(?:pin|otp|cvv2?|cvc2?|ssn|passcode)\b[ #]{1,2}(?:code |number |is |was )?)\d[\d -]{1,18}\d",
     ),
+    _pattern(
+        "code of a second factor",
+        "code",
+        r"(?i)(\b(?:recovery|backup|2fa|mfa|totp|verification|one-time|login|reset)[ -]codes?:?(?: is| was)? )"
+        r"(?=[\w-]{0,30}\d)[\w-]{4,}",
+    ),
+    _pattern(
+        "number of an account or a card",
+        "iban card",
+        r"(?i)(\b(?:iban|(?:credit |debit )?card)(?: number| no\.?| nr\.?)?:?(?: is| was)? )"
+        r"(?:[A-Z]{2}\d{2}(?: ?[\dA-Z]{4}){2,7}(?: ?[\dA-Z]{1,4})?|\d(?:[ -]?\d){12,18})\b",
+    ),
+    # what language models' servers say of a key
+    _pattern("key that was provided", "key provided:", r"(?i)(\bkey provided: ?)[^\s.,]+"),
+    _pattern("login of IMAP", " login ", r"(?m)(^\w{1,10} LOGIN \S{1,200} )\S+"),
+    _pattern("login before a host, without a scheme", "//", r"((?<![:\w/])//[^\s/@:]{1,100}:)[^\s/@]{1,200}(?=@)"),
     # SCOTT/TIGER@DB, as Oracle's tools and drivers take it
     _pattern(
         "login of Oracle",
@@ -185,6 +201,19 @@ OPTIONS: Final = (
         "password of a short option with a space",
         "sshpass redis-cli",
         r"(\b(?:sshpass\b[\"',]*\s{1,2}[\"']?-p|redis-cli\b[^\n]{0,120}?-a)[\"',]*\s{0,2}[\"']?)[^\s\"']+",
+    ),
+    _pattern(
+        "password of a short option of another command",
+        "mongo openssl ssh-keygen ldap zip",
+        r"(\b(?:mongo\w{0,9}\b[^\n]{0,120}?[\s\"']-p|openssl\b[^\n]{0,120}?[\s\"']-k"
+        r"|ssh-keygen\b[^\n]{0,120}?[\s\"']-[NP]|ldap\w{2,9}\b[^\n]{0,120}?[\s\"']-w"
+        r"|(?:un)?zip\b[^\n]{0,120}?[\s\"']-P)[\"',]*\s{1,2}[\"']?)[^\s\"']+",
+    ),
+    _pattern(
+        "user and password of HTTPie",
+        "http",
+        r"(\bhttps?\b[\"',]*\s{1,2}[^\n]{0,80}?(?<![\w-])(?:-a|--auth)[\"']?[ =,]{1,2}[\"']?[\w.@%+-]{1,200}:)"
+        r"[^\s\"']+",
     ),
 )
 """Options whose names are too short to tell."""

@@ -439,7 +439,7 @@ SEEN: Counter[str] = Counter()
 """What became of the examples: a check of this file on itself, since a look at nothing finds nothing."""
 
 
-EXAMPLES = int(sys.argv[1]) if __name__ == "__main__" else 300
+EXAMPLES = 5000 if __name__ == "__main__" else 300
 PHASES = [Phase.generate, Phase.shrink]
 FORMS: dict[str, Any] = {}
 """The description of each value so far by its hash: the next one is compared with all of them."""
@@ -476,5 +476,7 @@ def test_no_wrong_equal_and_no_wrong_replay(one, with_hint):
 
 
 if __name__ == "__main__":
-    test_no_wrong_equal_and_no_wrong_replay()
+    while SEEN["examples"] < int(sys.argv[1]):
+        test_no_wrong_equal_and_no_wrong_replay()
+        print(f"{SEEN['examples']} examples", flush=True)
     print(*(f"{count:8} {what}" for what, count in SEEN.most_common()), sep="\n")
