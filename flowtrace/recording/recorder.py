@@ -11,7 +11,6 @@ from flowtrace.host import log
 from flowtrace.host.clock import CLOCK, NEVER, nanoseconds
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import MUTED
-from flowtrace.host.system import os
 from flowtrace.recording import failure, run_names, to_records
 from flowtrace.recording.buffer import new_buffer
 from flowtrace.recording.call_values import Snapshot, canonical_input, snapshot_output, snapshot_payload
