@@ -162,6 +162,7 @@ def _lines(console: Console, report: ReplayReport, test: str | None) -> Iterator
     width = max((len(str(item.number)) for item in report.steps), default=1)
     names = min(max((len(_name(item)) for item in report.steps), default=0), 60)
     room = min(console.width, _VALUE_WIDTH)  # asked for once: it looks at the terminal
+    reasons: dict[str, int] = {}
     for item in report.steps:
         skipped = item.outcome is ReplayOutcome.SKIPPED
         mark = marks[2] if skipped else marks[0] if item.is_as_recorded else marks[1]
@@ -172,7 +173,7 @@ def _lines(console: Console, report: ReplayReport, test: str | None) -> Iterator
             (f"{mark} ", style),
             (f"{name:<{names}}  ", ""),
             (str(item.outcome).replace("_", " "), style),
-            (_reason(item), ""),
+            (_reason(item, reasons), ""),
         ]
         yield from _details(item, " " * (width + 3), room)
     yield from _verdict(report, test)
@@ -182,9 +183,18 @@ def _name(item: StepReplay) -> str:
     return OUTSIDE if is_outside(item.step) else printable(item.step.node_id)
 
 
-def _reason(item: StepReplay) -> str:
+def _reason(item: StepReplay, said: dict[str, int]) -> str:
+    """Return why a step was skipped, or what differs; a reason that an earlier step has is said there.
+
+    Args:
+        item: the step.
+        said: the number of the step that has a reason, by the reason; this one is added.
+    """
     from flowtrace.replaying.report import error_line
 
+    first = said.setdefault(item.reason, item.number)
+    if item.reason and first != item.number:
+        return f": as step {first}"
     text = item.reason or (error_line(item.error) if item.error is not None else "")
     return f": {shortened(text, _TEXT_LENGTH)}" if text else ""
 

@@ -76,7 +76,7 @@ class Resolver:
         self.own_module: ModuleType | None = None
         self._targets: dict[tuple[str, str, str | None], Target | NotFoundError] = {}
         self._sources = Sources(self._allowed.holds, self._roots, self._imports)
-        self._scripts: dict[str, ModuleType] = {}
+        self._scripts: dict[str, tuple[ModuleType, str]] = {}
 
     @contextmanager
     def working_folder_on_path(self) -> Generator[None]:
@@ -177,7 +177,15 @@ class Resolver:
             else:
                 if target.file == code.file:
                     return target
-        return _target_in(self._script(code), code.qualname)
+        module, problem = self._script(code)
+        try:
+            return _target_in(module, code.qualname)
+        except NotFoundError as error:
+            raise NotFoundError(problem or str(error)) from error
+
+    def problem_of(self, target: Target) -> str:
+        """Return why the script that a function is from ended early when it was loaded; "" for nothing."""
+        return next((problem for module, problem in self._scripts.values() if module is target.module), "")
 
     def _checked(self, target: Target) -> Target:
         """Refuse a function that an allowed module has only imported from one that is not allowed."""
@@ -290,17 +298,21 @@ class Resolver:
         if is_under(os.path.realpath(folder), self._allowed.path) and str(folder) not in sys.path:
             sys.path.insert(1, str(folder))
 
-    def _script(self, code: Code) -> ModuleType:
-        """Load the program that was run, as a module whose ``if __name__ == "__main__":`` does not hold."""
+    def _script(self, code: Code) -> tuple[ModuleType, str]:
+        """Load the program that was run, as a module whose ``if __name__ == "__main__":`` does not hold.
+
+        Returns:
+            The module, and why it ended early, or nothing.
+        """
         file = self._allowed.local_file(code.file)
         if file is None:
             raise NotFoundError(f"there is no script {code.file} under the working folder {self._allowed.path}")
         if file not in self._scripts:
             self._check_decorated(file, file, code.qualname)
             self._scripts[file] = load_script(file)
-        module = self._scripts[file]
-        sys.modules[MAIN] = sys.modules[SCRIPT] = module
-        return module
+        found = self._scripts[file]
+        sys.modules[MAIN] = sys.modules[SCRIPT] = found[0]
+        return found
 
 
 def _spec(name: str, folders: list[str] | None = None) -> ModuleSpec:

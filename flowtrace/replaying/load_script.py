@@ -30,17 +30,16 @@ def guarded(name: str, load: Callable[[], T]) -> T:
         raise NotFoundError(f"{name} can't be loaded: {type(error).__name__}: {error}") from error
 
 
-def load_script(file: str) -> ModuleType:
+def load_script(file: str) -> tuple[ModuleType, str]:
     """Load a script, and put its folder on the path, as Python does when it runs one.
+
+    One without a main guard does all its work then. Where that fails, what it had defined until then is there.
 
     Args:
         file: its real path.
 
     Returns:
-        Its module, named ``__main__`` once it is loaded.
-
-    Raises:
-        NotFoundError: its code raised an exception.
+        Its module, named ``__main__`` once it is loaded, and why it ended early, or nothing.
     """
     folder, package = package_of(file)
     for path in (os.path.dirname(file), folder):
@@ -48,18 +47,14 @@ def load_script(file: str) -> ModuleType:
             sys.path.insert(0, path)
     module = ModuleType(SCRIPT)
     module.__file__, module.__package__ = file, package
-    before = sys.modules.get(MAIN), sys.modules.get(SCRIPT)
     sys.modules[SCRIPT] = module
+    problem = ""
     try:
         guarded(f"the script {file}", lambda: _execute(file, module))
-    except NotFoundError:
-        for name, earlier in zip((MAIN, SCRIPT), before, strict=True):
-            sys.modules.pop(name, None)
-            if earlier is not None:
-                sys.modules[name] = earlier
-        raise
+    except NotFoundError as error:
+        problem = f'{error}; lines that do its work belong under `if __name__ == "__main__":`'
     _rename(module)
-    return module
+    return module, problem
 
 
 def _execute(file: str, module: ModuleType) -> None:

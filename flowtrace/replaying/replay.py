@@ -206,6 +206,7 @@ class _Replayer:
         self._stubs: Stubs | None = None
         self._failed = trace.failed_step
         self._looked_at: list[StepReplay] = []
+        self._noted: set[str] = set()
         self._to_test: tuple[StepReplay, Rerun] | None = None
         self._code_hashes: dict[int, Hash | None] = {}
         self._parameters: dict[int, list[AnnotatedParameter]] = {}
@@ -247,7 +248,10 @@ class _Replayer:
             )
         result, done = self._to_test
         step = result.step
-        call = self._call(self._resolver.target(step.code), captured_input(step, self._folder), step)
+        target = self._resolver.target(step.code)
+        if problem := self._resolver.problem_of(target):
+            raise ReplayError(f"no test was written: {problem}")
+        call = self._call(target, captured_input(step, self._folder), step)
         test = EmittedTest(result, done, call.target, path, expect_fixed=expect_fixed)
         test.items = _items_taken(self._recorded_output(step))
         return test.source(call.args, call.kwargs, self._receiver, self._rebuilder)
@@ -286,6 +290,9 @@ class _Replayer:
             raise NoAnswerError(self._stubs.problems[0])
         unsure = self._rebuilder.unsure_arrays
         self._judge(call, step, done, result)
+        if (problem := self._resolver.problem_of(call.target)) not in {"", *self._noted}:
+            self._noted.add(problem)
+            result.notes.append(f"what it had defined until then was called: {problem}")
         if unsure and not result.is_as_recorded:
             were = (
                 "was a list or a tuple: it was rebuilt as a list"
@@ -330,7 +337,9 @@ class _Replayer:
             traced: Callable[..., Any] = target.traced
             return traced
         if self._receiver is None:
-            raise NotFoundError("it is an instance method: name a receiver, a function that makes its object")
+            raise NotFoundError(
+                "it is an instance method: name a function that makes its object, --receiver MODULE:FACTORY"
+            )
         made = self._made_receiver(self._receiver)
         if target.owner is not None and not isinstance(made, target.owner):
             raise NotFoundError(f"the receiver is of type {type(made).__qualname__}, not {target.owner.__qualname__}")

@@ -173,6 +173,12 @@ class NotCapturedError(Exception):
     """The trace does not have a value; the text says why."""
 
 
+_MORE: Final = {
+    "work": "; a larger FLOWTRACE_MAX_VALUE_WORK keeps more",
+    "overhead": "; FLOWTRACE_MAX_OVERHEAD=0 keeps all",
+}
+
+
 def captured_input(step: Step, folder: str | None) -> dict[str, Any]:
     """Return the arguments that a step's function was called with, as JSON-like objects by parameter name.
 
@@ -185,17 +191,19 @@ def captured_input(step: Step, folder: str | None) -> dict[str, Any]:
     """
     for part in step.cut:
         if is_within(part.path, INPUT):
-            raise NotCapturedError(f"its input was cut at {part.path.removeprefix(INPUT) or 'its root'}: {part.reason}")
+            where, more = part.path.removeprefix(INPUT) or "its root", _MORE.get(part.reason, "")
+            raise NotCapturedError(f"its input was cut at {where}: {part.reason}{more}")
     for what, pointers in (("redacted", step.redacted), ("opaque", step.opaque)):
         found = next((pointer for pointer in pointers if is_within(pointer, INPUT)), None)
         if found is not None:
-            raise NotCapturedError(f"its input is {what} at {found.removeprefix(INPUT) or 'its root'}")
+            more = ": register_codec records such objects" if what == "opaque" else ""
+            raise NotCapturedError(f"its input is {what} at {found.removeprefix(INPUT) or 'its root'}{more}")
     if step.invocation_path is not None:
         payload = _from_file("input", step.invocation_path, folder)
     elif isinstance(step.invocation_json, dict):
         payload = step.invocation_json.get("payload")
     else:
-        raise NotCapturedError("its input was not captured")
+        raise NotCapturedError("its input was not captured: FLOWTRACE_CAPTURE_INPUTS=1 keeps it next time")
     if not isinstance(payload, dict):
         raise NotCapturedError("its input is not an object of parameters")
     if payload.get(TAG) == "cut":

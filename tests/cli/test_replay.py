@@ -7,6 +7,7 @@ import os
 import pty
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,64 @@ def test_what_is_no_trace_is_one_line(tmp_path, data):
     (tmp_path / "t.json").write_bytes(data)
     done = flowtrace("replay", "t.json")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+UNGUARDED = """
+from flowtrace import traced_node
+
+@traced_node
+def reciprocal(number):
+    return 1 / number
+
+print("the reciprocal of 0 is", reciprocal(0))
+"""
+
+
+def recorded(folder, source):
+    """Return what replays the trace of a program."""
+    (folder / "app.py").write_text(textwrap.dedent(source))
+    call(
+        sys.executable,
+        "app.py",
+        folder=folder,
+        FLOWTRACE_OUT="t.json",
+        FLOWTRACE_CAPTURE_INPUTS="1",
+        FLOWTRACE_MODE="always",
+    )
+    return lambda *options: flowtrace_process("replay", "t.json", *options, folder=folder)
+
+
+def test_a_script_without_a_main_guard_is_replayed_from_what_it_had_defined(tmp_path):
+    replay = recorded(tmp_path, UNGUARDED)
+    done = replay()
+    assert done.returncode == 0
+    assert "same error: ZeroDivisionError: division by zero" in done.stdout
+    assert done.stdout.count('lines that do its work belong under `if __name__ == "__main__":`') == 1
+    refused = replay("--emit-test", "test_it.py")
+    assert refused.returncode == 2
+    assert "no test was written: the script" in refused.stderr
+    assert not (tmp_path / "test_it.py").exists()
+
+
+def test_one_reason_is_said_once(tmp_path):
+    source = """
+        from flowtrace import flow, traced_node
+
+        class Cart:
+            @traced_node
+            def add(self, item):
+                return {"tea": 3}[item]
+
+        if __name__ == "__main__":
+            cart = Cart()
+            with flow("shop"):
+                cart.add("tea")
+                cart.add("tea")
+                cart.add("gold")
+        """
+    replay = recorded(tmp_path, source)
+    lines = replay().stdout.splitlines()
+    reason = "it is an instance method: name a function that makes its object, --receiver MODULE:FACTORY"
+    assert [line.partition("skipped: ")[2] for line in lines[:3]] == [reason, "as step 0", "as step 0"]
+    report = json.loads(replay("--step", "1", "--step", "2", "--json").stdout)
+    assert [step["reason"] for step in report["steps"]] == [reason, reason]

@@ -289,8 +289,16 @@ def test_a_module_that_fails_when_it_is_loaded_is_a_reason_not_a_crash(tmp_path)
         )
         text = reason(trace_of("t.json", module=f"failing_{number}"))
         assert text.startswith(f"the module failing_{number} can't be loaded: ")
-        text = reason(trace_of("t.json", module="__main__", file=f"failing_{number}.py"))
-        assert "can't be loaded: " in text
+        (item,) = replay(trace_of("t.json", module="__main__", file=f"failing_{number}.py")).steps
+        assert item.outcome == "ended_well"
+        assert any("can't be loaded: " in note for note in item.notes)
+
+
+def test_a_script_that_fails_before_it_defines_the_function(tmp_path):
+    (tmp_path / "early.py").write_text("from flowtrace import traced_node\n1 / 0\n@traced_node\ndef node(): pass\n")
+    text = reason(trace_of("t.json", module="__main__", file="early.py"))
+    advice = 'lines that do its work belong under `if __name__ == "__main__":`'
+    assert text.endswith(f"early.py can't be loaded: ZeroDivisionError: division by zero; {advice}")
 
 
 def test_a_script_is_loaded_and_not_run(tmp_path):

@@ -291,7 +291,7 @@ def test_it_works_inside_a_running_event_loop_and_inside_a_node(shop):
 
 def test_a_method_needs_a_receiver(shop):
     trace = record("t.json", lambda: shop.Cart().add("tea"), lambda: shop.Cart().label)
-    missing = "it is an instance method: name a receiver, a function that makes its object"
+    missing = "it is an instance method: name a function that makes its object, --receiver MODULE:FACTORY"
     report = replay(trace)
     assert outcomes(report) == [("add", "skipped", missing), ("label", "skipped", missing)]
     assert report.exit_code == 1
@@ -332,12 +332,14 @@ def test_what_was_not_captured_whole_is_skipped(shop):
     )
     assert outcomes(replay(trace)) == [
         ("login", "skipped", "its input is redacted at /password"),
-        ("handle", "skipped", "its input is opaque at /thing"),
-        ("handle", "skipped", "its input is opaque at /thing"),
+        ("handle", "skipped", "its input is opaque at /thing: register_codec records such objects"),
+        ("handle", "skipped", "its input is opaque at /thing: register_codec records such objects"),
     ]
     assert replay(trace).exit_code == 1
     hidden = record("u.json", lambda: shop.handle(1), capture_inputs=False)
-    assert outcomes(replay(hidden)) == [("handle", "skipped", "its input was not captured")]
+    assert outcomes(replay(hidden)) == [
+        ("handle", "skipped", "its input was not captured: FLOWTRACE_CAPTURE_INPUTS=1 keeps it next time")
+    ]
 
 
 def test_a_value_that_was_cut_is_skipped(shop):
