@@ -92,11 +92,11 @@ def _arrow_raw(chunk: Any, pyarrow: Any) -> Any:
         chunk = chunk.storage
     if pyarrow.types.is_dictionary(chunk.type):
         chunk = chunk.dictionary_decode()
-    raw = _arrow_without_moments(chunk.type, pyarrow)
+    raw = arrow_without_moments(chunk.type, pyarrow)
     return chunk if chunk.type == raw else chunk.view(raw)
 
 
-def _arrow_without_moments(dtype: Any, pyarrow: Any) -> Any:
+def arrow_without_moments(dtype: Any, pyarrow: Any) -> Any:
     """Return a type with integers in the place of moments, on every level: Arrow would load pandas to make objects.
 
     Raises:
@@ -106,16 +106,16 @@ def _arrow_without_moments(dtype: Any, pyarrow: Any) -> Any:
     if types.is_temporal(dtype) and not types.is_interval(dtype):
         return pyarrow.int32() if dtype.bit_width == 32 else pyarrow.int64()
     if types.is_struct(dtype):
-        return pyarrow.struct([item.with_type(_arrow_without_moments(item.type, pyarrow)) for item in dtype])
+        return pyarrow.struct([item.with_type(arrow_without_moments(item.type, pyarrow)) for item in dtype])
     if types.is_map(dtype):
-        inner = (_arrow_without_moments(part, pyarrow) for part in (dtype.key_type, dtype.item_type))
+        inner = (arrow_without_moments(part, pyarrow) for part in (dtype.key_type, dtype.item_type))
         return pyarrow.map_(*inner, keys_sorted=dtype.keys_sorted)
     if types.is_list(dtype) or types.is_large_list(dtype) or types.is_fixed_size_list(dtype):
-        item = dtype.value_field.with_type(_arrow_without_moments(dtype.value_type, pyarrow))
+        item = dtype.value_field.with_type(arrow_without_moments(dtype.value_type, pyarrow))
         if types.is_fixed_size_list(dtype):
             return pyarrow.list_(item, dtype.list_size)
         return pyarrow.list_(item) if types.is_list(dtype) else pyarrow.large_list(item)
-    is_hidden = types.is_dictionary(dtype) and _arrow_without_moments(dtype.value_type, pyarrow) != dtype.value_type
+    is_hidden = types.is_dictionary(dtype) and arrow_without_moments(dtype.value_type, pyarrow) != dtype.value_type
     if is_hidden or dtype.num_fields or isinstance(dtype, pyarrow.BaseExtensionType):
         raise TypeError
     return dtype

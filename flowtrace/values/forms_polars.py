@@ -68,20 +68,20 @@ def _polars_values(series: Any, polars: Any) -> object:
 
 
 def _polars_raw(series: Any, polars: Any) -> Any:
-    raw = _without_moments(series.dtype, polars)
+    raw = without_moments(series.dtype, polars)
     return series if raw == series.dtype else series.cast(raw)
 
 
-def _without_moments(dtype: Any, polars: Any) -> Any:
+def without_moments(dtype: Any, polars: Any) -> Any:
     """Return a dtype with integers in the place of dates, times and durations, on every level."""
     if dtype.is_temporal():
         return polars.Int32 if dtype == polars.Date else polars.Int64
     if dtype == polars.List:
-        return polars.List(_without_moments(dtype.inner, polars))
+        return polars.List(without_moments(dtype.inner, polars))
     if dtype == polars.Array:
-        return polars.Array(_without_moments(dtype.inner, polars), dtype.size)
+        return polars.Array(without_moments(dtype.inner, polars), dtype.size)
     if dtype == polars.Struct:
-        return polars.Struct({field.name: _without_moments(field.dtype, polars) for field in dtype.fields})
+        return polars.Struct({field.name: without_moments(field.dtype, polars) for field in dtype.fields})
     return dtype
 
 

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Final, Generic, Literal
 
 from flowtrace.errors import RebuildError
 from flowtrace.host.objects import MISSING, class_attribute, class_name, inherits, mro
+from flowtrace.host.signals import let_through
 from flowtrace.values import codecs
 from flowtrace.values.annotations import (
     BASES,
@@ -180,7 +181,8 @@ class Rebuilder:
             return make(self, content, hint)
         except (RebuildError, RecursionError):
             raise
-        except Exception as error:
+        except BaseException as error:  # Rust code panics with one that is no Exception
+            let_through(error)
             raise RebuildError(f"this {kind} can't be rebuilt: {type(error).__name__}: {error}") from error
 
     def _class(self, name: Any, hint: Any, base: type) -> tuple[type, Bindings]:

@@ -117,14 +117,6 @@ def _library(name: str) -> Any:
     return sys.modules[name]
 
 
-def _numpy_scalar(members: Members) -> Any:
-    kind = _library("numpy").dtype(members["dtype"])
-    if kind.kind not in "biufcUS":
-        raise ValueError(f"a scalar of {kind} can't be made from its text")
-    value: Any = members["value"]
-    return kind.type(complex(value) if kind.kind == "c" else value)
-
-
 def _timestamp(members: Members) -> Any:
     moment = _library("pandas").Timestamp(members["value"])
     moment = moment.tz_convert(members["zone"]) if "zone" in members else moment
@@ -154,7 +146,6 @@ STANDARD: Final[dict[str, Callable[[Members], Any]]] = {
     "bytearray": lambda members: bytearray(_bytes(members)),
     "ellipsis": lambda _: ...,
     "notimplemented": lambda _: NotImplemented,
-    "numpy.scalar": _numpy_scalar,
     "numpy.dtype": lambda members: _library("numpy").dtype(members["value"]),
     "pandas.timestamp": _timestamp,
     "pandas.timedelta": lambda members: _library("pandas").Timedelta(members["value"]).as_unit(members["unit"]),

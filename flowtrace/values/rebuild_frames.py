@@ -12,16 +12,19 @@ import sys
 from base64 import b64decode
 from collections.abc import Callable
 from itertools import chain
+from math import prod
 from typing import Any, Final
 
 from flowtrace.errors import RebuildError
 from flowtrace.host.system import re
+from flowtrace.values.forms_arrow import arrow_without_moments
+from flowtrace.values.forms_polars import without_moments
+from flowtrace.values.rebuild_dtypes import arrow_type, numpy_type, polars_type
 
 Members = dict[str, Any]
 _WITH_ZONE: Final = re.compile(r"datetime64\[(s|ms|us|ns), (.+)\]", re.ASCII)
-_POLARS_DATETIME: Final = re.compile(r"Datetime\(time_unit='(ms|us|ns)', time_zone=(?:None|'([^']+)')\)", re.ASCII)
-_POLARS_DURATION: Final = re.compile(r"Duration\(time_unit='(ms|us|ns)'\)", re.ASCII)
-_POLARS_PLAIN: Final = re.compile(r"U?Int(8|16|32|64)|Float(32|64)|String|Boolean|Binary|Date|Time|Null", re.ASCII)
+
+_ARRAY_CLASSES: Final = frozenset({"MaskedArray", "matrix", "recarray"})
 
 
 def _library(name: str) -> Any:
@@ -44,25 +47,64 @@ def _kept(content: Any) -> Any:
 
 def _array(members: Members) -> Any:
     numpy = _library("numpy")
-    _refuse_subclass(members)
-    dtype, shape = numpy.dtype(members["dtype"]), tuple(members["shape"])
+    made = _plain_array(members, numpy)
+    if "class" not in members:
+        _refuse_subclass(members)
+        return made
+    name = members["class"].rpartition(":")[2]
+    if "state" in members or not members["class"].startswith("numpy") or name not in _ARRAY_CLASSES:
+        _refuse_subclass(members)
+    if name != "MaskedArray":
+        return made.view(getattr(numpy, name))
+    more = {"mask": members["mask"], "fill_value": members["fill"], "hard_mask": members.get("hard", False)}
+    return numpy.ma.MaskedArray(made, **more)
+
+
+def _plain_array(members: Members, numpy: Any) -> Any:
+    dtype, shape = numpy_type(members["dtype"], numpy), tuple(members["shape"])
     if {"base64", "data"} & members.keys() and not dtype.hasobject:
         data = members["data"] if "data" in members else b64decode(members["base64"], validate=True)
         return numpy.frombuffer(data, dtype).reshape(shape).copy()
     if "items" not in members:
         raise RebuildError("of an array only the hash was kept, since it is large")
     items = _kept(members["items"])
+    if dtype.names:
+        return numpy.array(_fields_of(dtype, items, len(shape)), dtype).reshape(shape)
     if dtype.kind == "S":
         items = [item.encode("latin-1") if isinstance(item, str) else item for item in items]
-    if dtype.kind in "US":
+    if dtype.kind in "USg" or (dtype.kind == "f" and isinstance(items, list)):
         return numpy.array(items, dtype).reshape(shape)
-    if dtype.kind != "O":
+    if dtype.kind not in "OT":
         raise RebuildError(f"an array of {dtype} can't be made from its items")
     for _ in shape[1:]:
         items = list(chain.from_iterable(items))
-    made = numpy.empty(len(items), object)
-    made[:] = items
+    made = numpy.empty(prod(shape), dtype)
+    made[:] = items if shape else [items]
     return made.reshape(shape)
+
+
+def _fields_of(dtype: Any, items: Any, levels: int) -> Any:
+    """Return items of a dtype with fields as NumPy takes them: each is a tuple of its fields."""
+    dtype, levels = dtype.base, levels + len(dtype.shape)
+    if levels:
+        return [_fields_of(dtype, item, levels - 1) for item in items] if dtype.names else items
+    if not dtype.names:
+        return items
+    return tuple(_fields_of(dtype[name], item, 0) for name, item in zip(dtype.names, items, strict=True))
+
+
+def _numpy_scalar(members: Members) -> Any:
+    numpy = _library("numpy")
+    dtype, value = numpy_type(members["dtype"], numpy), members["value"]
+    if dtype.names:
+        return numpy.array(_fields_of(dtype, value, 0), dtype)[()]
+    if dtype.kind in "MmV":
+        return (
+            numpy.frombuffer(value, dtype)[0] if isinstance(value, bytes) else numpy.array(value, "i8").view(dtype)[()]
+        )
+    if dtype.kind not in "biufcUS":
+        raise ValueError(f"a scalar of {dtype} can't be made from its text")
+    return dtype.type(complex(value) if dtype.kind == "c" else value)
 
 
 # --- pandas
@@ -80,6 +122,8 @@ def _column(members: Members) -> Any:
     if zone := _WITH_ZONE.fullmatch(dtype):
         moments = pandas.DatetimeIndex(values.view(f"M8[{zone[1]}]"))
         return moments.tz_localize("UTC").tz_convert(zone[2]).array
+    if dtype.endswith("[pyarrow]") and "storage" not in members:
+        return pandas.arrays.ArrowExtensionArray(values)
     made = pandas.api.types.pandas_dtype(dtype)
     if not isinstance(made, pandas.api.extensions.ExtensionDtype):
         return values
@@ -141,24 +185,14 @@ def _noted(made: Any, members: Members) -> Any:
 # --- polars
 
 
-def _polars_dtype(text: str, polars: Any) -> Any:
-    if _POLARS_PLAIN.fullmatch(text):
-        return getattr(polars, text)
-    if found := _POLARS_DATETIME.fullmatch(text):
-        return polars.Datetime(found[1], found[2])
-    if found := _POLARS_DURATION.fullmatch(text):
-        return polars.Duration(found[1])
-    raise RebuildError(f"a column of {text:.80} can't be rebuilt")
-
-
 def _polars_series(members: Members) -> Any:
     polars = _library("polars")
     _refuse_subclass(members)
-    dtype = _polars_dtype(members["dtype"], polars)
-    raw = dtype if not dtype.is_temporal() else polars.Int32 if dtype == polars.Date else polars.Int64
+    dtype = polars_type(members["dtype"], polars)
     values = _kept(members["values"])
     values = values if isinstance(values, list) else values.tolist()
-    return polars.Series(members["name"], values, dtype=raw).cast(dtype)
+    made = polars.Series(members["name"], values, dtype=without_moments(dtype, polars))
+    return made if made.dtype == dtype else made.cast(dtype)
 
 
 def _polars_frame(members: Members) -> Any:
@@ -169,53 +203,117 @@ def _polars_frame(members: Members) -> Any:
 # --- Arrow
 
 
-def _arrow_chunks(members: Members) -> Any:
+def _arrow_array(members: Members) -> Any:
     pyarrow = _library("pyarrow")
     _refuse_subclass(members)
-    dtype = pyarrow.type_for_alias(members["type"])
-    raw = dtype
-    if pyarrow.types.is_temporal(dtype) and not pyarrow.types.is_interval(dtype):
-        raw = pyarrow.int32() if dtype.bit_width == 32 else pyarrow.int64()
-    if "data" in members:
-        data, size = bytes(members["data"]), members["size"]
-        if len(data) * 8 != size * raw.bit_width:
-            raise RebuildError("its content is of another size")
-        made = pyarrow.Array.from_buffers(raw, size, [None, pyarrow.py_buffer(data)])
-    else:
-        made = pyarrow.array(_kept(members["values"]), raw)
-    return made.view(dtype) if raw != dtype else made
+    dtype = arrow_type(members["type"], pyarrow)
+    if "notes" in members:
+        dtype = _noted_type(dtype, members["notes"], pyarrow)
+    types = pyarrow.types
+    if types.is_dictionary(dtype):
+        return _dictionary(dtype, members, pyarrow)
+    raw = arrow_without_moments(dtype, pyarrow)
+    made = _raw_array(raw, members, pyarrow)
+    return made if raw == dtype else made.view(dtype)
 
 
-def _arrow_columns(members: Members) -> tuple[list[Any], list[str]]:
+def _raw_array(raw: Any, members: Members, pyarrow: Any) -> Any:
+    if "data" not in members:
+        return pyarrow.array(_with_pairs(raw, _kept(members["values"]), pyarrow.types), raw)
+    data, size = bytes(members["data"]), members["size"]
+    if len(data) * 8 != size * raw.bit_width:
+        raise RebuildError("its content is of another size")
+    return pyarrow.Array.from_buffers(raw, size, [None, pyarrow.py_buffer(data)])
+
+
+def _dictionary(dtype: Any, members: Members, pyarrow: Any) -> Any:
+    if len(members["dictionary"]) != 1:
+        raise RebuildError("its chunks have dictionaries of their own")
+    (names,) = members["dictionary"]
+    raw = arrow_without_moments(dtype.value_type, pyarrow)
+    raw_names = names if raw == names.type else names.view(raw)
+    places = {name: at for at, name in enumerate(map(_hashable, raw_names.to_pylist()))}
+    values = _raw_array(raw, members, pyarrow).to_pylist()
+    indices = [None if value is None else places[_hashable(value)] for value in values]
+    return pyarrow.DictionaryArray.from_arrays(pyarrow.array(indices, dtype.index_type), names, ordered=dtype.ordered)
+
+
+def _with_pairs(dtype: Any, items: Any, types: Any) -> Any:
+    """Return the items of a type with the pairs of its maps as tuples, which Arrow asks for."""
+    if types.is_map(dtype):
+        rows = [item and list(zip(*item, strict=True)) for item in items]
+        return [
+            row and list(zip(row[0], _with_pairs(dtype.item_type, list(row[1]), types), strict=True)) for row in rows
+        ]
+    if types.is_struct(dtype):
+        kinds = {field.name: field.type for field in dtype}
+        return [
+            item and {name: _with_pairs(kinds[name], [part], types)[0] for name, part in item.items()} for item in items
+        ]
+    if types.is_list(dtype) or types.is_large_list(dtype) or types.is_fixed_size_list(dtype):
+        return [item and _with_pairs(dtype.value_type, item, types) for item in items]
+    return items
+
+
+def _noted_type(dtype: Any, notes: list[Any], pyarrow: Any) -> Any:
+    """Return a nested type with what its text does not say of its fields: metadata."""
+    if not pyarrow.types.is_struct(dtype):
+        if _has_metadata(notes):
+            raise RebuildError("the fields of its type have metadata")
+        return dtype
+    return pyarrow.struct(_noted_fields(list(dtype), notes, pyarrow))
+
+
+def _has_metadata(notes: list[Any]) -> bool:
+    return any("metadata" in note or _has_metadata(note.get("notes", [])) for _, note in notes)
+
+
+def _noted_fields(fields: list[Any], notes: list[Any], pyarrow: Any) -> list[Any]:
+    for at, note in notes:
+        if "notes" in note:
+            fields[at] = fields[at].with_type(_noted_type(fields[at].type, note["notes"], pyarrow))
+        fields[at] = fields[at].with_nullable(note.get("nullable", True)).with_metadata(note.get("metadata"))
+    return fields
+
+
+def _arrow_columns(members: Members) -> tuple[list[Any], Any]:
+    pyarrow = _library("pyarrow")
     _refuse_subclass(members)
-    if members.keys() - {"$py", "columns"}:
-        raise RebuildError("it has a schema of its own")
-    return [values for _, values in members["columns"]], [name for name, _ in members["columns"]]
+    if "rows" in members:
+        raise RebuildError("it has rows and no columns")
+    columns = [values for _, values in members["columns"]]
+    fields = [pyarrow.field(name, values.type) for name, values in members["columns"]]
+    return columns, pyarrow.schema(_noted_fields(fields, members.get("notes", []), pyarrow), members.get("metadata"))
 
 
 def _arrow_table(members: Members) -> Any:
-    columns, names = _arrow_columns(members)
-    return _library("pyarrow").table(columns, names=names)
+    columns, schema = _arrow_columns(members)
+    return _library("pyarrow").table(columns, schema=schema)
 
 
 def _arrow_batch(members: Members) -> Any:
-    columns, names = _arrow_columns(members)
-    return _library("pyarrow").record_batch(columns, names=names)
+    columns, schema = _arrow_columns(members)
+    return _library("pyarrow").record_batch(columns, schema=schema)
 
 
 def _arrow_chunked(members: Members) -> Any:
-    return _library("pyarrow").chunked_array([_arrow_chunks(members)])
+    return _library("pyarrow").chunked_array([_arrow_array(members)])
 
 
 FRAMES: Final[dict[str, Callable[[Members], Any]]] = {
     "array": _array,
+    "numpy.scalar": _numpy_scalar,
     "pandas.values": _column,
+    "pandas.period": lambda members: _library("pandas").Period(ordinal=members["ordinal"], freq=members["freq"]),
+    "pandas.interval": lambda members: _library("pandas").Interval(
+        members["left"], members["right"], members["closed"]
+    ),
     "pandas.index": _index,
     "pandas.series": _series,
     "pandas.frame": _frame,
     "polars.series": _polars_series,
     "polars.frame": _polars_frame,
-    "arrow.array": _arrow_chunks,
+    "arrow.array": _arrow_array,
     "arrow.chunked": _arrow_chunked,
     "arrow.table": _arrow_table,
     "arrow.batch": _arrow_batch,
