@@ -34,7 +34,7 @@ def _polars_part(node: ast.expr, polars: Any) -> Any:
     if isinstance(node, ast.Name) and _POLARS_PLAIN.fullmatch(node.id):
         return getattr(polars, node.id)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _POLARS_MADE:
-        named = {word.arg: _polars_part(word.value, polars) for word in node.keywords if word.arg}
+        named = {part.arg: _polars_part(part.value, polars) for part in node.keywords if part.arg}
         return getattr(polars, node.func.id)(*(_polars_part(part, polars) for part in node.args), **named)
     if isinstance(node, ast.Dict):
         names = [ast.literal_eval(key) for key in node.keys if key is not None]

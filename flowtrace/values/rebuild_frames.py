@@ -232,9 +232,9 @@ def _dictionary(dtype: Any, members: Members, pyarrow: Any) -> Any:
     (names,) = members["dictionary"]
     raw = arrow_without_moments(dtype.value_type, pyarrow)
     raw_names = names if raw == names.type else names.view(raw)
-    places = {name: at for at, name in enumerate(map(_hashable, raw_names.to_pylist()))}
+    positions = {name: at for at, name in enumerate(map(_hashable, raw_names.to_pylist()))}
     values = _raw_array(raw, members, pyarrow).to_pylist()
-    indices = [None if value is None else places[_hashable(value)] for value in values]
+    indices = [None if value is None else positions[_hashable(value)] for value in values]
     return pyarrow.DictionaryArray.from_arrays(pyarrow.array(indices, dtype.index_type), names, ordered=dtype.ordered)
 
 
