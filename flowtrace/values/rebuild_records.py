@@ -102,8 +102,14 @@ def _pydantic(cls: Any, fields: Fields, _unset: Set[str]) -> Any:
         "__pydantic_private__": None,
     }
     for name, value in inner.items():
-        object.__setattr__(instance, name, value)
+        if name == "__dict__" or _is_slot(cls, name):
+            object.__setattr__(instance, name, value)
     return instance
+
+
+def _is_slot(cls: type, name: str) -> bool:
+    """Return True if instances keep a value under a name; a RootModel's class has it for all of them."""
+    return type(class_attribute(cls, name)) is MemberDescriptorType
 
 
 def restore_inner(instance: Any, unset: Iterable[str], private: Fields | None) -> None:
@@ -115,7 +121,8 @@ def restore_inner(instance: Any, unset: Iterable[str], private: Fields | None) -
         private: its private attributes; None for none.
     """
     instance.__pydantic_fields_set__.difference_update(unset)
-    object.__setattr__(instance, "__pydantic_private__", private)
+    if private is not None or _is_slot(type(instance), "__pydantic_private__"):
+        object.__setattr__(instance, "__pydantic_private__", private)
 
 
 def _refuse_unknown(fields: Fields, declared: Any) -> None:

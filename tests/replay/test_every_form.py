@@ -42,6 +42,10 @@ class Patch(pydantic.BaseModel):
     age: int | None = None
 
 
+class Rows(pydantic.RootModel[list[int]]):
+    pass
+
+
 class Money:
     def __init__(self, cents):
         self.cents = cents
@@ -105,6 +109,7 @@ VALUES = [
     (Struct(1, b"x"), Struct),
     (Patch(name="y"), Patch),
     (Patch(age=None), Patch),
+    (Rows([1]), Rows),
     (types.SimpleNamespace(b=1, a=2), types.SimpleNamespace),
     (Problem("no", 1), Problem),
     (Colour, type[Colour]),
