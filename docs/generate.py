@@ -35,7 +35,7 @@ from flowtrace import testing  # noqa: E402
 from flowtrace.cli.app import app  # noqa: E402
 from flowtrace.settings.variables import VARIABLES  # noqa: E402
 from flowtrace.trace import model  # noqa: E402
-from flowtrace.values.name_list import FLAGS, FOLLOWERS, GROUPS, INSIDE, QUANTITIES  # noqa: E402
+from flowtrace.values.redaction import FLAGS, FOLLOWERS, GROUPS, INSIDE, QUANTITIES  # noqa: E402
 from flowtrace.values.secret_patterns import PATTERNS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent

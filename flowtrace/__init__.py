@@ -29,8 +29,8 @@ if TYPE_CHECKING:
         RingFileError,
         TraceFileError,
     )
-    from flowtrace.recording.control import configure, dump, get_recorder, override
     from flowtrace.recording.plugin import ExecutionObserver, FanOutObserver, NodeEvent
+    from flowtrace.recording.process import configure, dump, get_recorder, override
     from flowtrace.recording.recorder import TraceRecorder
     from flowtrace.recording.step import CurrentStep
     from flowtrace.replaying.replay import replay
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from flowtrace.trace.rules import Finding, Severity
     from flowtrace.trace.validate import validate
     from flowtrace.values.codecs import register_codec
-    from flowtrace.values.digest import Digest
     from flowtrace.values.encode import canonical_bytes, hash_value
+    from flowtrace.values.encoded import Digest
 
     __version__: str
 
@@ -104,8 +104,8 @@ _HOMES = {
     "comparing.diff": ("diff",),
     "settings.config": ("TraceConfig", "TraceContext", "TraceMode", "ValidationMode"),
     "trace.rules": ("Finding", "Severity"),
-    "recording.control": ("configure", "dump", "get_recorder", "override"),
-    "values.digest": ("Digest",),
+    "recording.process": ("configure", "dump", "get_recorder", "override"),
+    "values.encoded": ("Digest",),
     "comparing.result": ("Cause", "Divergence", "DivergenceKind", "TraceDiff", "Verdict"),
     "errors": (
         "CodecError",

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, Final, Unpack
 
 from flowtrace.host import log
-from flowtrace.host.clock import CLOCK, Clock
+from flowtrace.host.system import CLOCK, Clock
 from flowtrace.recording import process
-from flowtrace.recording.control import override
-from flowtrace.recording.current import CURRENT
-from flowtrace.recording.state import STATE
+from flowtrace.recording.process import override
+from flowtrace.recording.state import CURRENT, STATE
 from flowtrace.settings.config import ConfigChanges, TraceMode
 from flowtrace.settings.kinds import LARGEST_NUMBER
 from flowtrace.trace.model import Trace

@@ -42,9 +42,13 @@ def functions_of(tree):
 
 
 def imported(tree):
-    """Return what each imported name of a module stands for."""
+    """Return what each imported name of a module stands for; a type checker's imports are none while it runs."""
     names = {}
+    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    unseen = {id(node) for block in blocks for statement in block.body for node in ast.walk(statement)}
     for node in ast.walk(tree):
+        if id(node) in unseen:
+            continue
         if isinstance(node, ast.Import):
             names |= {item.asname or item.name.partition(".")[0]: item.name for item in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:

@@ -17,9 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrace import canonical_bytes, hash_value
-from flowtrace.values.digest import derive_key, hash_bytes
 from flowtrace.values.encode import encode
-from flowtrace.values.encoded import CutPart, Encoded
+from flowtrace.values.encoded import CutPart, Encoded, derive_key, hash_bytes
 from flowtrace.values.encoder import MAX_POINTERS
 from flowtrace.values.json import loads, plain, pretty
 

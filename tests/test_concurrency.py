@@ -13,9 +13,8 @@ import pytest
 import flowtrace
 from flowtrace import flow, load_trace, traced_node
 from flowtrace.instrument.subjects import node_subject
-from flowtrace.recording.current import CURRENT
 from flowtrace.recording.node import Node
-from flowtrace.recording.state import STATE, running
+from flowtrace.recording.state import CURRENT, STATE, running
 from flowtrace.testing import recording
 from flowtrace.trace.reading import parse_trace
 

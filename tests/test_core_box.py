@@ -20,7 +20,7 @@ import flowtrace
 from flowtrace import recover, traced_node
 from flowtrace.blackbox import ring_file
 from flowtrace.calls.core import NATIVE
-from flowtrace.host.clock import CLOCK
+from flowtrace.host.system import CLOCK
 from flowtrace.recording.state import STATE, running
 from tests.programs import run_program
 
@@ -242,7 +242,7 @@ def test_floats_have_the_text_of_orjson(floats):
 PROGRAM = """
     import asyncio
     from flowtrace import traced_node
-    from flowtrace.host.clock import CLOCK
+    from flowtrace.host.system import CLOCK
     from itertools import count
 
     class Shop:

@@ -126,7 +126,7 @@ def test_threads_share_the_core():
 STORM = """
 import gc, signal
 import flowtrace
-from flowtrace.recording.current import CURRENT
+from flowtrace.recording.state import CURRENT
 from flowtrace.recording.state import running
 
 class Alarm(Exception):
@@ -240,7 +240,7 @@ def test_what_the_core_can_not_use_is_an_error(call):
 FORKS = """
 import os, sys
 import flowtrace
-from flowtrace.recording.current import CURRENT
+from flowtrace.recording.state import CURRENT
 from flowtrace.recording.state import running
 
 class Slow:
@@ -314,7 +314,7 @@ def test_a_fork_at_any_instruction_leaves_both_processes_whole(tmp_path):
 SMALL_STACKS = """
 import asyncio, contextlib, sys, threading, warnings
 import flowtrace
-from flowtrace.recording.current import CURRENT
+from flowtrace.recording.state import CURRENT
 from flowtrace.recording.state import running
 
 warnings.simplefilter("ignore")  # coroutines that the limit left unstarted

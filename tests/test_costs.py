@@ -12,9 +12,8 @@ import pytest
 import flowtrace
 from flowtrace import traced_node
 from flowtrace.calls.core import NATIVE
-from flowtrace.recording.buffer import Buffer
 from flowtrace.recording.state import STATE, running
-from flowtrace.recording.step import Step
+from flowtrace.recording.step import Buffer, Step
 from flowtrace.settings.config import TraceConfig
 from flowtrace.testing import recording
 from flowtrace.values.encode import encode

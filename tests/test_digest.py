@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrace import Digest
-from flowtrace.values.digest import Hasher, derive_key, hash_buffer, hash_bytes, hash_raw
+from flowtrace.values.encoded import Hasher, derive_key, hash_buffer, hash_bytes, hash_raw
 
 EMPTY = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"  # from the BLAKE3 specification
 

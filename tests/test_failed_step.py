@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowtrace import flow, traced_node, validate
-from flowtrace.recording.errors_passed import MOST_ERRORS, ErrorsPassed
+from flowtrace.recording.failure import MOST_ERRORS, ErrorsPassed
 from flowtrace.recording.state import STATE
 from flowtrace.testing import recording
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 
 from flowtrace import canonical_bytes, hash_value
-from flowtrace.values.digest import hash_buffer
 from flowtrace.values.encode import encode
+from flowtrace.values.encoded import hash_buffer
 from flowtrace.values.json import loads, plain
 
 NAN = float("nan")

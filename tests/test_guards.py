@@ -15,8 +15,7 @@ from structlog.testing import capture_logs
 import flowtrace
 from flowtrace import configure, register_codec, traced_node
 from flowtrace.host.signals import is_from_handler
-from flowtrace.recording.current import CURRENT
-from flowtrace.recording.state import running
+from flowtrace.recording.state import CURRENT, running
 from flowtrace.values import codecs
 from flowtrace.values.encode import encode
 

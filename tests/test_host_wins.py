@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 import flowtrace
 from flowtrace import traced_node
 from flowtrace.host import log
-from flowtrace.host.clock import CLOCK
+from flowtrace.host.system import CLOCK
 from flowtrace.recording import process
 from flowtrace.recording.state import running
 
@@ -282,7 +282,7 @@ def test_a_fault_inside_changes_no_result_and_no_exception_is_told_once_and_lose
 def test_after_a_fault_is_gone_calls_are_recorded_again(mode, monkeypatch, tracing, tmp_path):
     tracing(mode)
     with monkeypatch.context() as patch, capture_logs():
-        inject(patch, "values.snapshot.take_call", Fault())
+        inject(patch, "values.encode.take_call", Fault())
         raises_nothing = outcome(returns, RESULT)
     assert raises_nothing is True
     with pytest.raises(ValueError):
@@ -291,7 +291,7 @@ def test_after_a_fault_is_gone_calls_are_recorded_again(mode, monkeypatch, traci
     assert trace.failed_step.error.message == "later"
 
 
-@pytest.mark.parametrize("fault", ["values.snapshot.take_call", "recording.failure.describe"])
+@pytest.mark.parametrize("fault", ["values.encode.take_call", "recording.failure.describe"])
 def test_a_fault_whose_warning_fails_too_is_silent(fault, monkeypatch, tracing):
     tracing("always")
     inject(monkeypatch, fault, Fault())
@@ -308,7 +308,7 @@ def test_a_host_whose_logging_raises_is_not_disturbed(monkeypatch, tracing):
 
     tracing("on")
     structlog.configure(processors=[refuses])
-    inject(monkeypatch, "values.snapshot.take_call", Fault())
+    inject(monkeypatch, "values.encode.take_call", Fault())
     assert outcome(returns, RESULT) is True
 
 

@@ -16,9 +16,8 @@ import flowtrace
 from flowtrace import configure, register_codec, traced_node
 from flowtrace.host import signals
 from flowtrace.host.signals import OWN_FOLDER, SnapshotSignal, is_from_handler, let_through
-from flowtrace.recording.current import CURRENT
 from flowtrace.recording.failure import frames
-from flowtrace.recording.state import running
+from flowtrace.recording.state import CURRENT, running
 
 
 class Late(Exception):

@@ -10,12 +10,12 @@ import pytest
 import flowtrace
 from flowtrace import validate
 from flowtrace.host import log
-from flowtrace.recording import governor
-from flowtrace.recording.governor import GRACE, Governor
+from flowtrace.recording import limits
+from flowtrace.recording.limits import GRACE, Governor
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.process import global_recorder
 from flowtrace.settings.config import TraceConfig
-from flowtrace.values.digest import hash_bytes
+from flowtrace.values.encoded import hash_bytes
 from tests.programs import run_program
 
 SECOND = 1_000_000_000
@@ -52,7 +52,7 @@ def node(name):
 
 @pytest.fixture(autouse=True)
 def _real_grace(pristine, monkeypatch):
-    monkeypatch.setattr(governor, "GRACE", GRACE)
+    monkeypatch.setattr(limits, "GRACE", GRACE)
 
 
 @pytest.fixture

@@ -313,7 +313,7 @@ def test_a_fork_waits_for_a_thread_that_loads_the_recorder(beginning, flow_id, t
         os.environ["FLOWTRACE_OUT"] = "out/t.json"  # after the decoration, so that the first use loads it all
         fork_while_it_loads(begin, end)
     """
-    run_program(tmp_path, QUIET, NODES, BEGINNINGS[beginning], loading("flowtrace.values.snapshot", 0.5), program)
+    run_program(tmp_path, QUIET, NODES, BEGINNINGS[beginning], loading("flowtrace.values.encode", 0.5), program)
     (trace,) = traces(tmp_path / "out").values()
     assert (trace.flow.id, operations(trace)) == (flow_id, ["fail"])
 
@@ -332,7 +332,7 @@ def test_ctrl_c_while_a_fork_waits_arrives_after_it(tmp_path):
             print("interrupted")
         go_on.set()
     """
-    done = run_program(tmp_path, QUIET, NODES, loading("flowtrace.values.snapshot", 2), program)
+    done = run_program(tmp_path, QUIET, NODES, loading("flowtrace.values.encode", 2), program)
     assert done.stdout == "interrupted\n"
 
 
@@ -343,7 +343,7 @@ def test_a_fork_does_not_wait_for_ever_and_its_child_is_not_traced(tmp_path):
         os.environ["FLOWTRACE_OUT"] = "out/t.json"
         fork_while_it_loads(lambda: half(1), fail)
     """
-    done = run_program(tmp_path, QUIET, NODES, loading("flowtrace.values.snapshot", 60), program)
+    done = run_program(tmp_path, QUIET, NODES, loading("flowtrace.values.encode", 60), program)
     assert (done.stdout, done.stderr) == ("", "")
     assert not (tmp_path / "out").exists()
 

@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 
 from flowtrace.recording.node import Node, Policy
 from flowtrace.settings.config import TraceConfig
-from flowtrace.values.digest import derive_key
 from flowtrace.values.encode import encode
+from flowtrace.values.encoded import derive_key
 from flowtrace.values.json import loads
-from flowtrace.values.name_list import GROUPS
-from flowtrace.values.redaction import MARKER, secret_names, split_name
+from flowtrace.values.redaction import GROUPS, MARKER, secret_names, split_name
 
 SECRET = """
     password PASSWORD Password passWord dbPassword DBPassword db_password db-password DB.PASSWORD user:password

@@ -12,9 +12,8 @@ import pytest
 
 import flowtrace
 from flowtrace import flow, load_trace, traced_node
-from flowtrace.host.clock import CLOCK
-from flowtrace.recording.current import CURRENT
-from flowtrace.recording.state import running
+from flowtrace.host.system import CLOCK
+from flowtrace.recording.state import CURRENT, running
 from flowtrace.testing import fixed_clock, recording
 
 

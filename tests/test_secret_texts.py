@@ -13,11 +13,10 @@ import pytest
 
 from flowtrace import traced_node
 from flowtrace.testing import recording
-from flowtrace.values.captured_texts import may_hold_secrets, without_secrets_in_texts
 from flowtrace.values.encode import encode
 from flowtrace.values.json import loads
 from flowtrace.values.redaction import MARKER, secret_names
-from flowtrace.values.scrub import without_lookalikes
+from flowtrace.values.scrub import may_hold_secrets, without_lookalikes, without_secrets_in_texts
 from flowtrace.values.secret_patterns import PATTERNS
 from tests.programs import run_program
 from tests.secret_shapes import BLOCKS, HARMLESS, HEX, MAKES, RANDOM, SHAPES, filled

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from flowtrace import traced_node
-from flowtrace.recording import code_location
 from flowtrace.recording.code_location import locate, syntax
+from flowtrace.values.encoded import hash_bytes
 
 # one text in all supported Pythons, so these hashes are the same on each
 FIXED = [
@@ -84,7 +84,7 @@ OTHER = [
 
 
 def hash_of(text):
-    return code_location.digest.hash_bytes(syntax(ast.parse(text)).encode("utf-8", "backslashreplace")).value
+    return hash_bytes(syntax(ast.parse(text)).encode("utf-8", "backslashreplace")).value
 
 
 @pytest.mark.parametrize(("text", "fixed"), FIXED, ids=range(len(FIXED)))
@@ -175,9 +175,7 @@ def test_a_callable_that_raises_on_every_question_is_not_located():
 def test_a_lambda_has_the_hash_of_itself_alone_where_it_can_be_told():
     one = lambda x: x + 1  # noqa: E731
     pair = (lambda: 1), (lambda: 2)
-    assert locate(one).hash.value == code_location.digest.hash_bytes(
-        syntax(ast.parse("lambda x: x + 1", mode="eval").body).encode()
-    )
+    assert locate(one).hash.value == hash_bytes(syntax(ast.parse("lambda x: x + 1", mode="eval").body).encode())
     assert [locate(each).hash for each in pair] == [None, None]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import flowtrace
 from flowtrace import flow, load_trace, traced_node
-from flowtrace.recording.throttle import BURST, Throttle
+from flowtrace.recording.limits import BURST, Throttle
 from flowtrace.testing import fixed_clock
 from tests.programs import run_program
 
@@ -132,7 +132,7 @@ SPY = """
     def tell():
         print(*(f"{name} {written.count(name)}" for name in sorted(set(written))), sep=", ")
 
-    from flowtrace.host.clock import CLOCK
+    from flowtrace.host.system import CLOCK
     from flowtrace.host.system import os  # the one that writes: a change of the program's is not seen there
 
     CLOCK.now = lambda: 1  # no bucket is ever refilled

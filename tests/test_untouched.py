@@ -22,9 +22,8 @@ import orjson
 import pytest
 
 from flowtrace import canonical_bytes, hash_value
-from flowtrace.values.encode import encode
+from flowtrace.values.encode import IDLE_PICKLERS, SMALL, encode, restore, take_value
 from flowtrace.values.json import plain
-from flowtrace.values.snapshot import IDLE_PICKLERS, SMALL, restore, take_value
 from tests.ids import stable_repr
 
 CALLED: list[str] = []
@@ -342,7 +341,7 @@ def test_buffers_are_not_copied_before_they_are_refused(tmp_path):
     program = """
 import resource, sys
 from flowtrace.values.encode import encode
-from flowtrace.values.snapshot import take_value
+from flowtrace.values.encode import take_value
 big = {"a": [b"x" * 300_000_000]}
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert take_value(big, 1 << 30) is None and encode(big, limit=0).size < 300

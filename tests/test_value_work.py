@@ -18,9 +18,8 @@ from flowtrace import diff, validate
 from flowtrace.settings import variables
 from flowtrace.values import encoder
 from flowtrace.values import json as json_values
-from flowtrace.values.digest import derive_key, hash_bytes
 from flowtrace.values.encode import encode
-from flowtrace.values.encoded import CutPart, Encoded
+from flowtrace.values.encoded import CutPart, Encoded, derive_key, hash_bytes
 from flowtrace.values.redaction import MARKER, secret_names
 from tests.traces import step, trace
 

@@ -12,7 +12,7 @@ from blake3 import blake3
 
 import flowtrace
 from flowtrace import diff, flow, load_trace, replay, traced_node, validate
-from flowtrace.values.digest import hash_bytes
+from flowtrace.values.encoded import hash_bytes
 from tests.cli.commands import flowtrace as command
 from tests.replay.workshop import edit, new_module, outcomes, record
 

@@ -15,11 +15,11 @@ import pytest
 
 from flowtrace import TraceFileError, load_trace, traced_node
 from flowtrace.host import system
-from flowtrace.recording.control import override
+from flowtrace.recording.process import override
 from flowtrace.trace import files
 from flowtrace.trace.files import is_child_process, render_path, write_atomically
 from flowtrace.trace.payload_files import write_payload
-from flowtrace.values.digest import hash_bytes
+from flowtrace.values.encoded import hash_bytes
 
 pytestmark = pytest.mark.disk
 

@@ -32,20 +32,18 @@ from flowtrace.blackbox.ring_file import (
 from flowtrace.blackbox.slot_records import NodeEntry, NodeTable, about_of, delta_of, digest_of, fitted
 from flowtrace.calls.core import NATIVE, SlotBase
 from flowtrace.host import log
-from flowtrace.host.clock import CLOCK
 from flowtrace.host.signals import let_through
-from flowtrace.host.system import os
+from flowtrace.host.system import CLOCK, os
 from flowtrace.recording import call_values
 from flowtrace.recording.call_values import Snapshot, Stream
 from flowtrace.recording.node import Node, Policy, bind
 from flowtrace.recording.state import STATE, release
 from flowtrace.recording.step import Step
-from flowtrace.values.captured_texts import may_hold_secrets, without_secrets_in_texts
-from flowtrace.values.digest import hash_raw
+from flowtrace.values.encode import FEW_ITEMS
+from flowtrace.values.encoded import hash_raw
 from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps, keys_of, plain
 from flowtrace.values.redaction import MARKER
-from flowtrace.values.scrub import Scrubber, remember, texts_in_environment
-from flowtrace.values.snapshot import FEW_ITEMS
+from flowtrace.values.scrub import Scrubber, may_hold_secrets, remember, texts_in_environment, without_secrets_in_texts
 
 _OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
 _OBJECT: Final = ord("{")

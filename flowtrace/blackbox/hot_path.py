@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flowtrace.blackbox.ring_file import END, PRIME, START, adler, into_end, into_start, make_packer
 from flowtrace.host import log
-from flowtrace.host.clock import CLOCK
+from flowtrace.host.system import CLOCK
 from flowtrace.recording import hot_path
-from flowtrace.recording.current import current, make_current, restore_current
 from flowtrace.recording.failure import is_a
 from flowtrace.recording.process import global_recorder, open_run, report_fault
-from flowtrace.recording.state import IN_FLIGHT, STATE
+from flowtrace.recording.state import IN_FLIGHT, STATE, current, make_current, restore_current
 from flowtrace.recording.step import Step, new_step
-from flowtrace.values.captured_texts import may_hold_secrets
-from flowtrace.values.digest import hash_raw
+from flowtrace.values.encode import FEW_ITEMS
+from flowtrace.values.encoded import hash_raw
 from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps
-from flowtrace.values.snapshot import FEW_ITEMS
+from flowtrace.values.scrub import may_hold_secrets
 
 if TYPE_CHECKING:
-    from flowtrace.calls.subject import Subject
+    from flowtrace.calls.core import Subject
 
 _SORTED: Final = EXACT_TYPES | SORTED_KEYS
 _tracked: Final = is_tracked

@@ -13,10 +13,9 @@ from flowtrace.blackbox.box import BlackBox
 from flowtrace.blackbox.ring_file import RingFile
 from flowtrace.errors import RingFileError
 from flowtrace.host import log, switch
-from flowtrace.host.clock import CLOCK
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import environment
-from flowtrace.host.system import os
+from flowtrace.host.system import CLOCK, os
 from flowtrace.recording.call_values import Snapshot, snapshot_call, snapshot_output
 from flowtrace.recording.node import Node
 from flowtrace.recording.recorder import TraceRecorder

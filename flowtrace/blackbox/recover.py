@@ -10,16 +10,14 @@ from typing import Any, Final
 
 from flowtrace.blackbox import ring_file
 from flowtrace.blackbox.ring_file import IS_KEYED, Content, SlotRecord
-from flowtrace.host.clock import rfc3339, step_id
 from flowtrace.host.signals import let_through
-from flowtrace.host.system import open_file, os, re
+from flowtrace.host.system import open_file, os, re, rfc3339, step_id
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.to_records import cut, cut_records, json_of
 from flowtrace.settings.kinds import TRACE_NAME, in_folder
 from flowtrace.trace import files, model
 from flowtrace.trace.reading import parse_trace
-from flowtrace.values.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
-from flowtrace.values.encoded import CutPart
+from flowtrace.values.encoded import ALGORITHM, KEYED_ALGORITHM, CutPart, hash_bytes
 from flowtrace.values.json import pretty
 
 _MESSAGE: Final = "the process ended while this step was running"

@@ -22,8 +22,7 @@ from flowtrace.host import log
 from flowtrace.recording.call_values import hides_result
 from flowtrace.recording.node import Node, Policy, ordinary_names
 from flowtrace.trace.model import Code, to_document
-from flowtrace.values.digest import KEYED_ALGORITHM
-from flowtrace.values.encoded import Encoded
+from flowtrace.values.encoded import KEYED_ALGORITHM, Encoded
 from flowtrace.values.json import dumps, plain
 from flowtrace.values.redaction import SecretNames
 

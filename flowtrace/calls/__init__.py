@@ -1,4 +1,4 @@
 """The part of every call that is ours, in C (`native`) or in Python (`pure`), behind one interface.
 
-Door: `core`, `subject`.
+Door: `core`.
 """

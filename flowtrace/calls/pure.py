@@ -12,7 +12,7 @@ from sys import get_asyncgen_hooks, set_asyncgen_hooks
 from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType, coroutine
 from typing import Any, Final
 
-from flowtrace.calls.subject import Kind, Subject, leaves_out_first
+from flowtrace.calls.core import Kind, Subject, leaves_out_first
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 

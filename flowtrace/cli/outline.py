@@ -88,7 +88,7 @@ def _in_tree_order(
 
 def failed_entry(trace: Trace, entries: list[Entry]) -> Entry | None:
     """Return the entry of the step where the failure of a trace began; if it was handled, of the last such one."""
-    from flowtrace.trace.likely_failure import likely_failed_step
+    from flowtrace.trace.model import likely_failed_step
 
     failed = trace.failed_step
     if trace.run is not None and trace.run.outcome == "recovered":

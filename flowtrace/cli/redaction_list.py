@@ -7,8 +7,7 @@ from textwrap import wrap
 from typing import Any, Final
 
 from flowtrace.cli.common import Line, printable
-from flowtrace.values.name_list import BUILT_IN, FLAGS, FOLLOWERS, GROUPS, INSIDE, QUANTITIES
-from flowtrace.values.redaction import split_name
+from flowtrace.values.redaction import BUILT_IN, FLAGS, FOLLOWERS, GROUPS, INSIDE, QUANTITIES, split_name
 from flowtrace.values.secret_patterns import PATTERNS
 
 _WIDTH: Final = 100
@@ -22,7 +21,7 @@ def redaction_lists(redact: Iterable[str]) -> dict[str, Any]:
 
     Returns:
         ``names`` by kind, without those that are taken off; ``ordinary`` by kind, the words before such a name that
-        make it an ordinary one; ``inside``, ``followers``, ``quantities`` and ``flags`` as `flowtrace.values.name_list`
+        make it an ordinary one; ``inside``, ``followers``, ``quantities`` and ``flags`` as `flowtrace.values.redaction`
         has them; ``added`` and ``taken_off`` by the setting; ``patterns``, what is found in texts without a name.
     """
     taken_off = sorted(name.lstrip("-") for name in redact if name.startswith("-"))

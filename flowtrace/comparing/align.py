@@ -16,7 +16,7 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import Final
 
-from flowtrace.host.clock import parse_timestamp
+from flowtrace.host.system import parse_timestamp
 from flowtrace.trace.model import Step, Trace
 
 _LARGEST: Final = 2**63 - 1

@@ -11,8 +11,8 @@ from flowtrace.comparing.result import Aspect, Doubt
 from flowtrace.trace import model
 from flowtrace.trace.model import UNSET, Step
 from flowtrace.trace.payload_files import PayloadValues
-from flowtrace.values.digest import KEYED_ALGORITHM
 from flowtrace.values.encode import TAG
+from flowtrace.values.encoded import KEYED_ALGORITHM
 
 _MAX_CHANGES: Final = 20  # listed of one value
 _MAX_EXAMPLES: Final = 5

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from flowtrace.host.clock import parse_timestamp, step_id
+from flowtrace.host.system import parse_timestamp, step_id
 from flowtrace.trace.model import TRACE_VERSION, Flow, Pack, Step, Trace, changed, hash_record
 from flowtrace.values.encode import hash_value
 

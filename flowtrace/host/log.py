@@ -11,10 +11,9 @@ import sys
 from threading import Lock, local
 from typing import Any, Final
 
-from flowtrace.host.clock import rfc3339
 from flowtrace.host.safe_loading import load_once
 from flowtrace.host.signals import let_through
-from flowtrace.host.system import re, time
+from flowtrace.host.system import re, rfc3339, time
 
 _BLANK: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"

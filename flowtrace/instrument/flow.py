@@ -13,9 +13,9 @@ from flowtrace.instrument.proxies import traced
 from flowtrace.instrument.subjects import checked_slow, flow_subject, is_ready, slow_again, start_if_asked
 
 if TYPE_CHECKING:
-    from flowtrace.calls.subject import Subject
+    from flowtrace.calls.core import Subject
     from flowtrace.instrument.traced_node import Traceable
-    from flowtrace.recording.current import Scope
+    from flowtrace.recording.state import Scope
     from flowtrace.recording.step import CurrentStep
     from flowtrace.settings.config import TraceContext
 
@@ -131,7 +131,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
 
 
 def _encloses(scope: Scope | None) -> bool:
-    return scope is None or loaded.current.encloses(scope)
+    return scope is None or loaded.state.encloses(scope)
 
 
 class _NoStep:
@@ -160,7 +160,7 @@ def current_step() -> CurrentStep:
     """
     if not switch.SWITCH or switch.is_unread():
         return _NO_STEP
-    current = loaded.current.CURRENT.get()
+    current = loaded.state.CURRENT.get()
     return current if isinstance(current, loaded.step.Step) else _NO_STEP
 
 
@@ -178,5 +178,5 @@ def propagate(function: C) -> C:
     """
     if not is_ready():
         return function
-    carried: Any = loaded.current.carry(function)
+    carried: Any = loaded.state.carry(function)
     return carried  # type: ignore[no-any-return]

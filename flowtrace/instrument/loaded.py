@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flowtrace.recording import current as current
     from flowtrace.recording import hot_path as hot_path
     from flowtrace.recording import node as node
     from flowtrace.recording import process as process
+    from flowtrace.recording import state as state
     from flowtrace.recording import step as step
     from flowtrace.settings import config as config
 
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 def load() -> None:
     """Load them, and whatever else a call, a flow or an error in one may need."""
     from flowtrace.host import log
-    from flowtrace.recording import control as control  # what `flowtrace.dump` and its like are, which calls may use
-    from flowtrace.recording import current, fast_path, hot_path, node, process, step
+    from flowtrace.recording import fast_path, hot_path, node, process, state, step
     from flowtrace.settings import config
 
-    for module in (current, hot_path, node, process, step, config):
+    for module in (state, hot_path, node, process, step, config):
         globals()[module.__name__.rpartition(".")[2]] = module
     fast_path.connect()
     log.load()

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 
-from flowtrace.calls.core import NATIVE
-from flowtrace.calls.subject import Subject, kind_of
+from flowtrace.calls.core import NATIVE, Subject, kind_of
 from flowtrace.host.objects import MISSING, RECEIVER_NAMES, class_attribute
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import SWITCH

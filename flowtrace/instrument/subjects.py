@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flowtrace.calls.subject import FUNCTIONS, Subject
+from flowtrace.calls.core import FUNCTIONS, Subject
 from flowtrace.host import log
-from flowtrace.host.clock import NEVER, nanoseconds
 from flowtrace.host.safe_loading import is_loading, load_once, refusal
 from flowtrace.host.switch import LOADERS, environment_may_enable, is_unread, may_be_on, turn_off
+from flowtrace.host.system import NEVER, nanoseconds
 from flowtrace.instrument import loaded
 
 if TYPE_CHECKING:
-    from flowtrace.recording.current import Scope
     from flowtrace.recording.node import Node
+    from flowtrace.recording.state import Scope
 
 T = TypeVar("T")
 # --- loading the recorder

@@ -10,7 +10,7 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
-from flowtrace.calls.subject import Subject
+from flowtrace.calls.core import Subject
 from flowtrace.instrument import loaded
 from flowtrace.instrument.proxies import is_proxied_function, is_traced, text_attribute, traced, traced_object
 from flowtrace.instrument.subjects import checked_slow, node_subject, slow_again, start_if_asked

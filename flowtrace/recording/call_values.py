@@ -12,13 +12,11 @@ from typing import Any, Final, TypeAlias
 
 from flowtrace.calls.core import StreamBase
 from flowtrace.recording.node import Node, Policy, bind
-from flowtrace.values.digest import Hasher
-from flowtrace.values.encode import encode, encode_items
-from flowtrace.values.encoded import CutPart, Encoded, cut_form
+from flowtrace.values.encode import encode, encode_items, restore, take_call, take_value
+from flowtrace.values.encoded import CutPart, Encoded, Hasher, cut_form
 from flowtrace.values.forms import Unprinted
 from flowtrace.values.redaction import NO_NAMES
 from flowtrace.values.scrub import remember
-from flowtrace.values.snapshot import restore, take_call, take_value
 
 Snapshot: TypeAlias = "bytes | tuple[Any, ...] | Encoded | Stream | NativeStream"
 """Values that are bound, redacted and hashed later, as bytes or as they are; the canonical form, where that can't wait.

@@ -31,7 +31,7 @@ from zipimport import zipimporter
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import copy_of, open_file, os, re
 from flowtrace.trace.model import Code, Hash, hash_record
-from flowtrace.values import digest
+from flowtrace.values.encoded import hash_bytes
 
 _DEFINITIONS: Final = (FunctionDef, AsyncFunctionDef, ClassDef, Module)
 _compile: Final = compile
@@ -94,7 +94,7 @@ def _code_hash(code: CodeType, archive: zipimporter | None, module: str) -> Hash
         if len(lambdas) != 1:
             return None
         node = lambdas[0]
-    return hash_record(digest.hash_bytes(syntax(node).encode("utf-8", "backslashreplace")))
+    return hash_record(hash_bytes(syntax(node).encode("utf-8", "backslashreplace")))
 
 
 def _nodes(tree: AST) -> list[AST]:

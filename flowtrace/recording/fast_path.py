@@ -12,16 +12,14 @@ from itertools import count
 from typing import Any
 
 from flowtrace.calls.core import NATIVE
-from flowtrace.host import clock
-from flowtrace.host.clock import CLOCK
-from flowtrace.host.system import time
+from flowtrace.host import system
+from flowtrace.host.system import CLOCK, time
 from flowtrace.recording import hot_path
 from flowtrace.recording.call_values import NativeStream, of_native_call, snapshot_call, snapshot_output
-from flowtrace.recording.current import CURRENT
 from flowtrace.recording.node import Policy
 from flowtrace.recording.process import global_recorder, open_run, report_fault
 from flowtrace.recording.recorder import TraceRecorder
-from flowtrace.recording.state import STATE
+from flowtrace.recording.state import CURRENT, STATE
 from flowtrace.recording.step import Step
 
 _HEAD = 480  # bytes of memory of a step and its tuples, as the native core counts them
@@ -49,7 +47,7 @@ def connect() -> None:
         end_processed=_guarded("record the end of a call", _end_processed),
         finish_processed=_guarded("record the end of a generator", _finish_processed),
     )
-    clock.FOLLOWERS.append(_follow_clock)
+    system.FOLLOWERS.append(_follow_clock)
     _follow_clock()
     STATE.open_fast_path = open_for
     open_for(STATE.recorder)

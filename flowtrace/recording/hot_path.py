@@ -8,19 +8,18 @@ from __future__ import annotations
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from flowtrace.host.clock import CLOCK
 from flowtrace.host.signals import is_from_handler
+from flowtrace.host.system import CLOCK
 from flowtrace.recording import failure
 from flowtrace.recording.call_values import Stream, snapshot_call, snapshot_output
-from flowtrace.recording.current import Scope, current, make_current, restore_current
 from flowtrace.recording.failure import outcome_of
 from flowtrace.recording.process import close_run, global_recorder, open_run, report_fault
 from flowtrace.recording.recorder import TraceRecorder
-from flowtrace.recording.state import IN_FLIGHT, STATE
+from flowtrace.recording.state import IN_FLIGHT, STATE, Scope, current, make_current, restore_current
 from flowtrace.recording.step import Step, new_step
 
 if TYPE_CHECKING:
-    from flowtrace.calls.subject import Subject
+    from flowtrace.calls.core import Subject
 
 
 def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:

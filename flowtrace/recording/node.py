@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from flowtrace.host.objects import NO_RECEIVERS, RECEIVER_NAMES, class_attribute, inherits
 from flowtrace.host.signals import let_through
-from flowtrace.recording.governor import Governor
+from flowtrace.recording.limits import Governor
 from flowtrace.recording.plugin import NodeEntry, StepProcessor
 from flowtrace.settings.config import TraceConfig, TraceContext
 from flowtrace.trace.model import Code
-from flowtrace.values.digest import derive_key
 from flowtrace.values.encode import left_out
+from flowtrace.values.encoded import derive_key
 from flowtrace.values.pieces import Pieces
 from flowtrace.values.redaction import SecretNames, secret_names
 from flowtrace.values.scrub import without_lookalikes

@@ -1,24 +1,33 @@
-"""The process-global recorder, the runs of calls and flows, and the hooks for the end, forks and lost errors."""
+"""The process-global recorder: its runs, the end of the process, forks, lost errors, and its control from code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Unpack
 
 from flowtrace.calls.core import forget_native_steps
 from flowtrace.host import interpreter_hooks, log, switch
-from flowtrace.host.clock import CLOCK, NEVER
 from flowtrace.host.safe_loading import load_once
 from flowtrace.host.signals import SnapshotSignal, let_through
-from flowtrace.host.system import os
-from flowtrace.recording import current, failure, plugin, to_records
-from flowtrace.recording.current import CURRENT, Scope
+from flowtrace.host.switch import environment
+from flowtrace.host.system import CLOCK, NEVER, os
+from flowtrace.recording import failure, plugin, state, to_records
 from flowtrace.recording.failure import mark_of, outcome_of
 from flowtrace.recording.recorder import TraceRecorder
-from flowtrace.recording.state import STATE, running
+from flowtrace.recording.state import CURRENT, STATE, Scope, running
 from flowtrace.recording.step import Step
-from flowtrace.settings.config import TraceConfig, TraceContext, is_disabled
-from flowtrace.settings.kinds import signal_number
+from flowtrace.settings.config import (
+    ConfigChanges,
+    TraceConfig,
+    TraceContext,
+    TraceMode,
+    is_disabled,
+    warn_of_placeholders,
+)
+from flowtrace.settings.kinds import TRACE_NAME, in_folder, signal_number
+from flowtrace.settings.variables import parse
 
 
 def global_recorder() -> TraceRecorder:
@@ -67,13 +76,13 @@ def _apply(recorder: TraceRecorder | None) -> None:
     _set_dump_signal(None if recorder is None or is_disabled() else recorder.config.dump_signal)
     plugin.reopen(recorder)
     if recorder is None or recorder.is_off:
-        current.unpatch_thread_pools()
+        state.unpatch_thread_pools()
         interpreter_hooks.uninstall()
         switch.turn_off()
     else:
         load_once(to_records.warm_up)
         interpreter_hooks.install(_LISTENERS)
-        current.patch_thread_pools()
+        state.patch_thread_pools()
         switch.turn_on()
     if STATE.open_fast_path is not None:
         STATE.open_fast_path(recorder)
@@ -276,3 +285,90 @@ def _after_fork() -> None:
 
 
 _LISTENERS: Final = interpreter_hooks.Listeners(_uncaught, _at_exit)
+
+
+def configure(
+    config: TraceConfig | None = None,
+    /,
+    *,
+    context: TraceContext | None = None,
+    **changes: Unpack[ConfigChanges],
+) -> TraceRecorder:
+    """Replace the process-global recorder, and switch tracing on or off in every decorated function.
+
+    Args:
+        config: the whole configuration; None reads the environment again.
+        context: what traces outside any ``flow(...)`` say about the program; None reads the environment.
+        **changes: settings that differ from ``config``, or from the environment. A path alone switches tracing on,
+            as it does in the environment.
+
+    Returns:
+        The new recorder; its mode is ``OFF`` where ``FLOWTRACE_DISABLED`` is set.
+
+    Raises:
+        ConfigError: a setting is unknown, or does not accept its value.
+    """
+    base = TraceConfig.from_env() if config is None else config
+    if config is None and "out_path" in changes and "mode" not in parse(environment()).sources:
+        changes.setdefault("mode", TraceMode.ON)
+    chosen = base.changed(changes)
+    if config is not None or changes:  # what the variables hold has been warned of
+        warn_of_placeholders(chosen)
+    return set_recorder(chosen, context or TraceContext.from_env())
+
+
+@contextmanager
+def override(
+    config: TraceConfig | None = None,
+    /,
+    *,
+    context: TraceContext | None = None,
+    **changes: Unpack[ConfigChanges],
+) -> Generator[TraceRecorder]:
+    """Replace the process-global recorder for the length of a ``with`` block, in all threads; then restore it.
+
+    Args:
+        config: the whole configuration; None starts from the current one.
+        context: what traces outside any ``flow(...)`` say about the program; None keeps the current one.
+        **changes: settings that differ.
+
+    Yields:
+        The recorder of the block.
+
+    Raises:
+        ConfigError: a setting is unknown, or does not accept its value.
+    """
+    before = STATE.recorder
+    current = global_recorder()
+    chosen = (config or current.config).changed(changes)
+    warn_of_placeholders(chosen)
+    try:
+        yield set_recorder(chosen, context or current.context)
+    finally:
+        restore_recorder(before)
+
+
+def get_recorder() -> TraceRecorder:
+    """Return the recorder of the flow or outermost call that runs here, else the process-global one."""
+    recorder = global_recorder()
+    current = CURRENT.get()
+    if current is None or recorder.is_off:
+        return recorder
+    return current.run or open_run(current)
+
+
+def dump(path: str | os.PathLike[str] | None = None) -> Path | None:
+    """Write the steps in the buffer, and those in flight, as they are now; recording goes on.
+
+    Args:
+        path: the file to write, or a folder for ``trace.json``; None means the configured one.
+
+    Returns:
+        The file; None where tracing is off, or where it could not be written (a warning says why).
+    """
+    recorder = get_recorder()
+    if recorder.is_off:
+        return None
+    given = None if path is None else os.path.abspath(in_folder(os.path.expanduser(path), TRACE_NAME))
+    written = recorder.snapshot(given)
+    return None if written is None else Path(written)

@@ -8,24 +8,22 @@ from threading import RLock, get_ident
 from typing import Any
 
 from flowtrace.host import log
-from flowtrace.host.clock import CLOCK, NEVER, nanoseconds
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import MUTED
-from flowtrace.recording import failure, run_names, to_records
-from flowtrace.recording.buffer import new_buffer
+from flowtrace.host.system import CLOCK, NEVER, nanoseconds
+from flowtrace.recording import failure, to_records
 from flowtrace.recording.call_values import Snapshot, canonical_input, snapshot_output, snapshot_payload
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.plugin import NodeEvent
-from flowtrace.recording.run_names import RunName
 from flowtrace.recording.state import STATE, running
-from flowtrace.recording.step import Step, new_step
+from flowtrace.recording.step import RunName, Step, new_buffer, new_step, other_runs
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
 from flowtrace.settings.kinds import TRACE_NAME, absolute, in_folder
 from flowtrace.trace import files
 from flowtrace.trace.model import ValidationIssue
 from flowtrace.trace.payload_files import write_payload
 from flowtrace.trace.retention import Retention
-from flowtrace.values.digest import Digest
+from flowtrace.values.encoded import Digest
 
 UNKNOWN = "unknown"
 
@@ -396,7 +394,7 @@ class TraceRecorder:
 
     def _content(self, target: str, outcome: str, ended: bool, stored: dict[tuple[str, str], bytes]) -> files.Content:
         steps, dropped = self._last_steps()
-        others = run_names.other_runs(steps, self.run_id) if self.shows_process else {}
+        others = other_runs(steps, self.run_id) if self.shows_process else {}
         end = CLOCK.now() if ended else None
         failed = self.failed_step if outcome in ("failed", "interrupted") else 0
         facts = to_records.RunFacts(self.run_id, self.started, end, outcome, dropped, self.overtaken, failed)

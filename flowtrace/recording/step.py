@@ -1,24 +1,31 @@
-"""One call while it is in memory: as little as the trace needs, recorded as cheaply as possible."""
+"""One call while it is in memory, recorded as cheaply as possible; the run it was in; and a run's last steps.
+
+At most so many steps are kept, with at most so many bytes of values.
+"""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from contextvars import Token
+from itertools import count
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
-from flowtrace.calls.core import StepBase
+from flowtrace.calls.core import NATIVE, StepBase
 from flowtrace.host import log
+from flowtrace.host.system import CLOCK
 from flowtrace.recording.call_values import Snapshot, Stream, encode_state_delta
 from flowtrace.recording.failure import Failure
 from flowtrace.recording.node import Node
 from flowtrace.recording.state import STATE
+from flowtrace.settings.config import TraceConfig
 from flowtrace.trace.model import ValidationIssue
 from flowtrace.values.encoded import Encoded
 
 if TYPE_CHECKING:
-    from flowtrace.recording.current import Scope
     from flowtrace.recording.plugin import Slot
     from flowtrace.recording.recorder import TraceRecorder
-    from flowtrace.recording.run_names import RunName
+    from flowtrace.recording.state import Scope
 
 
 class CurrentStep(Protocol):
@@ -93,6 +100,7 @@ class Step(StepBase):
         issues: validation issues, or None.
         state_delta: the last recorded state change.
         text: its text in the trace, once it has ended and was written, if that will not change.
+        scrubbed: where its text depends on what any step of the trace hides: that, and the text; else None.
         secrets: what it hides, where it has a text.
         slot: its slot in the step processor, while it runs.
         held: bytes of memory that it holds, where the native core has counted them; else 0.
@@ -123,6 +131,7 @@ class Step(StepBase):
     issues = _Rare[list[ValidationIssue] | None](None)
     state_delta = _Rare[Encoded | None](None)
     text = _Rare[bytes | None](None)
+    scrubbed = _Rare[tuple[tuple[object, ...], bytes] | None](None)
     secrets = _Rare[tuple[str, ...]](())
 
     def is_small(self) -> bool:
@@ -154,6 +163,7 @@ class Step(StepBase):
         if issues is None:
             self.issues = issues = []
         issues.append(issue)
+        self.text = self.scrubbed = None
 
     def record_state_delta(self, value: object) -> None:
         """See `CurrentStep`."""
@@ -188,3 +198,128 @@ def _size(snapshot: Snapshot | None) -> int:
     if isinstance(snapshot, Encoded):
         return len(snapshot.data or b"")
     return 0 if isinstance(snapshot, tuple) else snapshot.size
+
+
+class RunName:
+    """The id of a run, made when it is first asked for: few runs are ever written."""
+
+    @property
+    def id(self) -> str:
+        """32 hex digits."""
+        made: str | None = self.__dict__.get("made")
+        # in one go: two threads of a run may fail at the same time
+        return made or self.__dict__.setdefault("made", CLOCK.run_id())
+
+
+def other_runs(steps: Iterable[Step], run_id: str) -> dict[int, str]:
+    """Return the ids of the runs of some steps, by the numbers of the steps; without those of one run.
+
+    Args:
+        steps: finished steps.
+        run_id: that run.
+    """
+    with STATE.buffer_lock:
+        found = {step.number: _name_of(step).id for step in steps}
+    return {number: other for number, other in found.items() if other != run_id}
+
+
+def _name_of(step: Step) -> RunName:
+    if step.run is not None:
+        return step.run.name
+    name: RunName | None = getattr(step, "ended_run", None)
+    if name is None:  # it was all of its run, which has had no recorder
+        step.ended_run = name = RunName()
+    return name
+
+
+def new_buffer(config: TraceConfig) -> Any:
+    """Return a buffer for the last steps: that of the native core, where there is one, or a `Buffer`."""
+    return Buffer(config) if NATIVE is None else NATIVE.Ring(config.buffer_size, config.buffer_bytes)
+
+
+class Buffer:
+    """Keeps the last finished steps.
+
+    As long as every value is below the limit of one value, the number of steps alone bounds the bytes. Then adding a
+    step takes no lock: one append to `steps` and one tick, two calls in C that no other thread can interrupt. The first
+    larger value ends that: from then on bytes are counted.
+
+    Args:
+        config: how many steps and bytes.
+
+    Attributes:
+        counts_bytes: the number of steps alone is not enough.
+        steps: the steps that are kept, oldest first.
+        ticks: counts the steps that were added.
+    """
+
+    __slots__ = ("_bytes", "_config", "_counted", "_sizes", "counts_bytes", "steps", "ticks")
+
+    def __init__(self, config: TraceConfig) -> None:
+        self._config = config
+        self.steps: deque[Step] = deque(maxlen=config.buffer_size)
+        self._sizes: dict[Step, int] = {}  # as they were when they were counted: a trace that is written changes them
+        self.ticks = count(1)
+        self._counted = self._bytes = 0
+        self.counts_bytes = 2 * config.max_value_bytes * config.buffer_size > config.buffer_bytes
+
+    def add(self, step: Step) -> None:
+        """Keep a step, and let the oldest ones go that are too many."""
+        if self.counts_bytes or type(step.input) is Encoded or type(step.output) is Encoded:
+            self._add_under_lock(step)
+        else:
+            self.steps.append(step)
+            next(self.ticks)
+
+    def clear(self) -> None:
+        """Let go of all steps."""
+        with STATE.buffer_lock:
+            self.steps.clear()
+            self._sizes.clear()
+            self._bytes = 0
+
+    def newest(self) -> list[Step]:
+        """Return the steps, oldest first."""
+        return list(self.steps)
+
+    def contents(self) -> tuple[list[Step], int]:
+        """Return the steps, oldest first, and how many others there were before them."""
+        with STATE.buffer_lock:
+            self._counted += 1  # reading the count adds one
+            total = next(self.ticks) - self._counted
+            steps = self.newest()
+        return steps, max(0, total - len(steps))
+
+    def _add_under_lock(self, step: Step) -> None:
+        with STATE.buffer_lock:
+            if not self.counts_bytes and step.is_small():
+                self.steps.append(step)
+                next(self.ticks)
+                return
+            self.counts_bytes = True
+            max_steps = self._config.buffer_size
+            oldest = self.steps[0] if len(self.steps) == max_steps and self.steps else None
+            self.steps.append(step)
+            next(self.ticks)
+            if max_steps:
+                step.shed(self._config.buffer_bytes)
+                self._sizes[step] = step.size()
+                self._bytes += self._sizes[step]
+            if oldest is not None:
+                self._let_go(oldest)
+            if len(self._sizes) != len(self.steps):  # nothing was counted before
+                self._count_all()
+            while self.steps and self._bytes > self._config.buffer_bytes:
+                self._let_go(self.steps.popleft())
+
+    def _let_go(self, step: Step) -> None:
+        size = self._sizes.pop(step, None)
+        if size is None:  # a thread was adding it while counting began
+            self._count_all()
+        else:
+            self._bytes -= size
+
+    def _count_all(self) -> None:
+        counted = self._sizes
+        self._sizes = {step: counted[step] if step in counted else step.size() for step in self.newest()}
+        self._bytes = sum(self._sizes.values())

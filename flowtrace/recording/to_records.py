@@ -10,23 +10,27 @@ from threading import enumerate as living_threads
 from typing import Any, Final, NamedTuple
 
 from flowtrace.host import log
-from flowtrace.host.clock import CLOCK, step_id
 from flowtrace.host.switch import environment
-from flowtrace.host.system import copy_of, os
+from flowtrace.host.system import CLOCK, copy_of, os, step_id
 from flowtrace.recording import call_values, code_location
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.step import Step
 from flowtrace.settings.config import TraceContext
 from flowtrace.settings.variables import git_sha
 from flowtrace.trace import layout, model
-from flowtrace.values.captured_texts import piece_holds_secrets, without_secrets_in_texts
-from flowtrace.values.digest import hash_bytes
 from flowtrace.values.encode import encode
-from flowtrace.values.encoded import MAX_DEPTH, CutPart, Encoded
+from flowtrace.values.encoded import MAX_DEPTH, CutPart, Encoded, hash_bytes
 from flowtrace.values.forms import Opaque
 from flowtrace.values.json import is_deeper, loads
 from flowtrace.values.redaction import SecretNames
-from flowtrace.values.scrub import EVERYTHING, Scrubber, texts_in_environment, without_lookalikes
+from flowtrace.values.scrub import (
+    EVERYTHING,
+    Scrubber,
+    piece_holds_secrets,
+    texts_in_environment,
+    without_lookalikes,
+    without_secrets_in_texts,
+)
 
 Store = Callable[[str, bytes, str], str | None]
 """Writes bytes beside the trace, named by their hash. Returns the relative path; None where that failed."""
@@ -168,7 +172,7 @@ def _secret_names(steps: Iterable[Step], policy: Policy) -> SecretNames:
 
 
 def _hidden_texts(step: Step, policy: Policy) -> tuple[str, ...]:
-    if step.text is not None:
+    if step.text is not None or step.scrubbed is not None:
         return step.secrets
     try:
         return _Values.of(step, policy).secrets
@@ -201,18 +205,25 @@ class _Values(NamedTuple):
 # --- the texts of the steps
 
 
+_NOT_WRITTEN: Final = ((), b"")  # no scrubber hides so little
+
+
+def _bytes_of_text(step: Step) -> int:
+    return len(step.text or b"") + (0 if step.scrubbed is None else len(step.scrubbed[1]))
+
+
 class _StepTexts:
     """Makes the texts of the steps of one trace: their values are looked at first, then they are written.
 
     What the first look made is kept for the second, and the text of a finished step also for later writes of the same
     run, up to the bytes of a buffer. Beyond it, a step is made again each time. The texts of errors and issues are
-    made last: they are scrubbed of all that any of the steps hides.
+    made last: they are scrubbed of all that any of the steps hides, and again where a later trace hides others.
     """
 
     def __init__(self, steps: list[Step], shared: _Shared) -> None:
         self._steps = steps
         self._shared = shared
-        self._room = shared.policy.buffer_bytes - sum(len(step.text or b"") for step in steps)
+        self._room = shared.policy.buffer_bytes - sum(map(_bytes_of_text, steps))
         names = _secret_names(steps, shared.policy)
         self._hidden = dict.fromkeys(texts_in_environment(os.environ, names))
         self._made = [self._look(step) for step in steps]
@@ -228,7 +239,7 @@ class _StepTexts:
     def _look(self, step: Step) -> bytes | model.Step | None:
         """Note what a step hides, and return its text or its record where there is room to keep that."""
         text = step.text
-        if text is not None:
+        if text is not None or step.scrubbed is not None:
             self._hide(step.secrets)
             return text
         try:
@@ -248,25 +259,33 @@ class _StepTexts:
     def _kept(self, step: Step, values: _Values) -> bytes | model.Step:
         record = _record(step, values, self._shared)
         # payload files belong to this one trace
-        if not step.ended or record.error is not None or record.validation_issues or _names_a_file(record):
+        if not step.ended or _names_a_file(record):
             return record
-        text = layout.step_text(record)
         if values.secrets:
             step.secrets = values.secrets
-        step.text = text
-        return text
+        if record.error is not None or record.validation_issues:
+            step.scrubbed = _NOT_WRITTEN
+            return record
+        step.text = layout.step_text(record)
+        return step.text
 
     def _text(self, step: Step, made: bytes | model.Step | None) -> bytes:
         """Return a step's text; a fault in one step costs only its values, and not the other steps their file."""
         if isinstance(made, bytes):
             return made
+        scrubbed = step.scrubbed
+        if scrubbed is not None and scrubbed[0] == self._scrubber.hides:
+            return scrubbed[1]
         try:
             record = made or _record(step, _Values.of(step, self._shared.policy), self._shared)
-            return layout.step_text(_scrubbed(record, self._scrubber))
+            text = layout.step_text(_scrubbed(record, self._scrubber))
         except Exception as error:
             log.internal_fault("make the record of a step", error)
             unknown = _Values(encode(Opaque("unknown")), None, ())
             return layout.step_text(_scrubbed(_record(step, unknown, self._shared), self._scrubber))
+        if scrubbed is not None:
+            step.scrubbed = self._scrubber.hides, text
+        return text
 
 
 def _names_a_file(record: model.Step) -> bool:

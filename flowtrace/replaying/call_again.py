@@ -14,18 +14,16 @@ from typing import Any, Final, NamedTuple
 
 from flowtrace.host.switch import MUTED
 from flowtrace.recording import call_values, process
-from flowtrace.recording.current import CURRENT
+from flowtrace.recording.limits import Throttle
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.recorder import TraceRecorder
-from flowtrace.recording.state import STATE
+from flowtrace.recording.state import CURRENT, STATE
 from flowtrace.recording.step import Step
-from flowtrace.recording.throttle import Throttle
 from flowtrace.recording.to_records import json_or_cut
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode
 from flowtrace.settings.variables import MIB
 from flowtrace.trace.model import Hash, hash_record
-from flowtrace.values.digest import ALGORITHM
-from flowtrace.values.encoded import Encoded
+from flowtrace.values.encoded import ALGORITHM, Encoded
 from flowtrace.values.json import loads
 
 MAX_ITEMS: Final = 1_000_000

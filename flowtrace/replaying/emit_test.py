@@ -18,8 +18,8 @@ from flowtrace.replaying.python_source import Group, Source, Writer, is_identifi
 from flowtrace.replaying.report import ReplayOutcome, StepReplay, error_type
 from flowtrace.trace.model import StepError, UnsetType
 from flowtrace.values.annotations import hints_of
-from flowtrace.values.digest import ALGORITHM, hash_bytes
 from flowtrace.values.encode import canonical_bytes
+from flowtrace.values.encoded import ALGORITHM, hash_bytes
 from flowtrace.values.rebuild import Rebuilder
 
 MADE_BY: Final = "Made by `flowtrace replay --emit-test`."

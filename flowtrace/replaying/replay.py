@@ -31,8 +31,8 @@ from flowtrace.trace.model import OUTPUT, UNSET, Hash, Json, Step, StepError, Tr
 from flowtrace.trace.payload_files import NotCapturedError, captured_array, captured_input, captured_output
 from flowtrace.trace.reading import load_trace
 from flowtrace.values.annotations import hints_of
-from flowtrace.values.digest import ALGORITHM, hash_bytes
 from flowtrace.values.encode import canonical_bytes
+from flowtrace.values.encoded import ALGORITHM, hash_bytes
 from flowtrace.values.json import tree_bytes
 from flowtrace.values.rebuild import Rebuilder
 from flowtrace.values.redaction import MARKER

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from flowtrace.host.clock import NEVER, nanoseconds
 from flowtrace.host.switch import FALSE, TRUE
-from flowtrace.host.system import os, re
+from flowtrace.host.system import NEVER, nanoseconds, os, re
 
 LARGEST_NUMBER: Final = 2**31 - 1
 PLACEHOLDERS: Final = ("pid", "run_id", "flow_id", "timestamp")

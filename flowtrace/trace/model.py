@@ -7,7 +7,7 @@ comes after them and is optional. Fields that this version does not know are kep
 from __future__ import annotations
 
 from inspect import cleandoc
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET as UNSET
@@ -20,8 +20,11 @@ from msgspec import convert as convert
 from msgspec import field as field
 
 from flowtrace.host.signals import let_through
-from flowtrace.trace.likely_failure import likely_failed_step
-from flowtrace.values.digest import Digest
+from flowtrace.values.encoded import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 TRACE_VERSION: Final = 1
 INPUT: Final = "/invocation_json/payload"  # pointers in a step's opaque and redacted begin with one of these three
@@ -377,3 +380,22 @@ def json_schema() -> dict[str, Any]:
         "title": "flowtrace trace file, version 1",
         **schema,
     }
+
+
+def likely_failed_step(steps: Iterable[Step], in_flight: Iterable[Step]) -> Step | None:
+    """Return the innermost step of the last failure; None where no step failed but by being cancelled.
+
+    Args:
+        steps: finished steps, in the order of their ends.
+        in_flight: steps that still ran, or that their process died in.
+    """
+    listed = [*in_flight, *steps]  # in the order of their ends: one in flight ended last, but its error is no cause
+    failed = [step for step in listed if step.error is not None and step.error.code != "node_cancelled"]
+    last_inside: dict[str, Step] = {}
+    for step in failed:
+        if step.parent_step_id is not None:
+            last_inside[step.parent_step_id] = step
+    found = failed[-1] if failed else None
+    while found is not None and found.step_id is not None and found.step_id in last_inside:
+        found = last_inside.pop(found.step_id)
+    return found

@@ -15,8 +15,8 @@ from flowtrace.errors import PayloadFileError
 from flowtrace.host.system import os, re
 from flowtrace.trace.files import FILE, Flush, Folder, is_ours, make_folders, read_up_to, write_atomically
 from flowtrace.trace.model import INPUT, UNSET, Step, is_within
-from flowtrace.values.digest import hash_bytes
 from flowtrace.values.encode import TAG
+from flowtrace.values.encoded import hash_bytes
 from flowtrace.values.json import loads
 from flowtrace.values.pieces import npy_content
 

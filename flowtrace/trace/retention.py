@@ -24,7 +24,7 @@ from flowtrace.host.system import os, re
 from flowtrace.trace.files import PLACEHOLDERS, Folder, Stamp, is_ours, pattern_of, rendered_paths, stamp_of
 from flowtrace.trace.model import origin_of
 from flowtrace.trace.payload_files import PAYLOAD_NAME, payload_folder, write_payload
-from flowtrace.values.digest import hash_bytes
+from flowtrace.values.encoded import hash_bytes
 from flowtrace.values.json import loads, plain, pretty
 
 NAMES_A_WRITE: Final = 64  # listed, on average

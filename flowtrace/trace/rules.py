@@ -13,12 +13,11 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from flowtrace.errors import PayloadFileError, pointer_token
-from flowtrace.host.clock import parse_timestamp
+from flowtrace.host.system import parse_timestamp
 from flowtrace.trace.model import INPUT, OUTPUT, STATE_DELTA, UNSET, Hash, Run, Step, Trace, is_within
 from flowtrace.trace.payload_files import holds_what_its_name_says, read_payload
-from flowtrace.values.digest import ALGORITHM, KEYED_ALGORITHM, hash_bytes
 from flowtrace.values.encode import TAG
-from flowtrace.values.encoded import CUT_REASONS
+from flowtrace.values.encoded import ALGORITHM, CUT_REASONS, KEYED_ALGORITHM, hash_bytes
 from flowtrace.values.json import bytes_of_tree, loads
 from flowtrace.values.redaction import MARKER
 

@@ -10,10 +10,8 @@ from types import FunctionType, MemberDescriptorType
 from typing import Any, Final
 
 from flowtrace.host.objects import class_attribute, class_name, inherits, instance_dict, mro, namespace_of, pairs_of
-from flowtrace.values.digest import hash_buffer
-
-TAG: Final = "$py"
-"""The key that marks an object of canonical JSON as a tagged form. Its value is the kind of the form."""
+from flowtrace.values.encoded import TAG as TAG
+from flowtrace.values.encoded import hash_buffer
 
 INLINE_BYTES: Final = 64 * 1024
 """The content of a larger piece of data is written as its hash alone."""

@@ -14,7 +14,7 @@ from sys import modules
 from typing import Any, Final
 
 from flowtrace.host.objects import class_name, inherits, instance_dict, mro, root_package
-from flowtrace.values import digest
+from flowtrace.values.encoded import Hasher, hash_buffer
 from flowtrace.values.forms import (
     INLINE_BYTES,
     Form,
@@ -29,9 +29,14 @@ from flowtrace.values.forms import (
     data_field,
     tag_with_state,
 )
-from flowtrace.values.forms_arrow import arrow_form, first_of_arrow
-from flowtrace.values.forms_pandas import first_of_pandas, pandas_form
-from flowtrace.values.forms_polars import first_of_polars, polars_form
+from flowtrace.values.forms_frames import (
+    arrow_form,
+    first_of_arrow,
+    first_of_pandas,
+    first_of_polars,
+    pandas_form,
+    polars_form,
+)
 
 _OF_MASKED: Final = frozenset(
     {
@@ -161,8 +166,8 @@ def _as_texts(items: list[Any]) -> list[str]:
 def _buffer_hash(base: Any, numpy: Any) -> str:
     """Return the hash of an array's items in C order, copying at most a piece of it at a time."""
     if base.flags.c_contiguous:
-        return digest.hash_buffer(memoryview(base.reshape(-1).view(numpy.uint8)))
-    hasher = digest.Hasher()
+        return hash_buffer(memoryview(base.reshape(-1).view(numpy.uint8)))
+    hasher = Hasher()
     flags = ["external_loop", "buffered", "zerosize_ok"]
     for piece in numpy.nditer(base, flags=flags, order="C", buffersize=_CHUNK):
         hasher.update(memoryview(numpy.ascontiguousarray(piece).view(numpy.uint8)))
@@ -177,7 +182,7 @@ def _torch(value: Any, torch: Any) -> Form | None:
     data = value.detach().cpu().contiguous().resolve_conj().resolve_neg()
     content = memoryview(data.reshape(-1).view(torch.uint8).numpy())
     fields: dict[str, object] = {
-        "blake3": digest.hash_buffer(content),
+        "blake3": hash_buffer(content),
         "dtype": str(value.dtype),
         "shape": list(value.shape),
     }

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 from flowtrace.host.objects import class_attribute, class_name, inherits, instance_dict, named, pairs_of
 from flowtrace.host.system import datetime, re
-from flowtrace.values import digest
+from flowtrace.values.encoded import hash_buffer
 from flowtrace.values.forms import INLINE_BYTES as INLINE_BYTES
 from flowtrace.values.forms import Form, Opaque, Pairs, Tag, Unordered, class_of, data_field, state, stored
 
@@ -71,7 +71,7 @@ def _memoryview(value: memoryview, cls: type) -> Form:
 
 def _array(value: array[Any], cls: type) -> Form:
     data = memoryview(value.tobytes())
-    fields = [("blake3", digest.hash_buffer(data)), ("size", len(value))]
+    fields = [("blake3", hash_buffer(data)), ("size", len(value))]
     return Tag("array.array", [*fields, ("typecode", value.typecode)])
 
 

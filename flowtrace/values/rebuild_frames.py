@@ -17,8 +17,7 @@ from typing import Any, Final
 
 from flowtrace.errors import RebuildError
 from flowtrace.host.system import re
-from flowtrace.values.forms_arrow import arrow_without_moments
-from flowtrace.values.forms_polars import without_moments
+from flowtrace.values.forms_frames import arrow_without_moments, without_moments
 from flowtrace.values.rebuild_dtypes import arrow_type, numpy_type, polars_type
 
 Members = dict[str, Any]

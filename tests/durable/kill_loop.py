@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import flowtrace
 from flowtrace.trace import files as writer
-from flowtrace.values.digest import hash_bytes
+from flowtrace.values.encoded import hash_bytes
 
 LONGEST_LIFE = 0.03  # seconds after the process's first write
 LEFTOVER = re.compile(r"\.trace\.json\.\d+\.[0-9a-f]{12}\.tmp")

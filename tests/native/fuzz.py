@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from itertools import count
 
 import flowtrace
-from flowtrace.recording.current import CURRENT
-from flowtrace.recording.state import running
+from flowtrace.recording.state import CURRENT, running
 from flowtrace.testing import fixed_clock, recording
 
 DEEPEST = 4  # calls inside calls

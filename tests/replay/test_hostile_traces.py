@@ -16,7 +16,7 @@ import flowtrace
 from flowtrace import ReplayError, hash_value, replay
 from flowtrace.replaying.decorated import Sources
 from flowtrace.replaying.find_function import Resolver
-from flowtrace.values.digest import hash_bytes
+from flowtrace.values.encoded import hash_bytes
 from tests.replay.workshop import edit, new_module, outcomes, record
 
 EVIL = """

@@ -13,8 +13,7 @@ import pytest
 import flowtrace
 from flowtrace import ReplayError, ReplayOutcome, TraceFileError, configure, dump, override, replay, traced_node
 from flowtrace.host.switch import MUTED, SWITCH
-from flowtrace.recording.current import CURRENT
-from flowtrace.recording.state import running
+from flowtrace.recording.state import CURRENT, running
 from tests.replay.workshop import edit, new_module, outcomes, record
 
 SHOP = """

@@ -53,7 +53,7 @@ typedef struct {
 static int is_letter(char one) { return (one >= 'a' && one <= 'z') || (one >= 'A' && one <= 'Z'); }
 
 /* Return 1 for JSON text in which no text can look like a secret, since each is one short word, as
- * flowtrace/values/captured_texts.py says; what else may be one is for Python to find out. */
+ * flowtrace/values/scrub.py says; what else may be one is for Python to find out. */
 static int holds_no_secret(const char *at, const char *end)
 {
     int texts = 0, lists = 0;

@@ -25,7 +25,7 @@
 #define NOT_INLINE __attribute__((noinline))
 #endif
 
-/* Which body the call of a function makes. The numbers are those of flowtrace/calls/subject.py. */
+/* Which body the call of a function makes. The numbers are those of flowtrace/calls/core.py. */
 enum kind { PLAIN, COROUTINE, GENERATOR, ASYNC_GENERATOR, ITERABLE_COROUTINE, KINDS };
 
 /* --- errors.c --------------------------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* The subject: what calls are recorded as. A node's calls become steps, a flow's become runs; here both are a set of
- * Python functions, which flowtrace/calls/subject.py describes. */
+ * Python functions, which flowtrace/calls/core.py describes. */
 #include "native.h"
 
 PyTypeObject *SubjectType;

@@ -221,7 +221,7 @@ def install() -> Everywhere:
 def _save(everywhere: Everywhere, faults: _Faults, folder: Path, pid: int) -> None:
     if os.getpid() != pid:  # a fork: its numbers are mostly those of its parent
         return
-    from flowtrace.host.clock import CLOCK
+    from flowtrace.host.system import CLOCK
 
     stats = {
         "argv": sys.argv[:2],
