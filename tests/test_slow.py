@@ -162,6 +162,22 @@ def test_an_expected_error_may_be_slow_too(slow):
     assert slow() == [("slow", ["fail"], [])]
 
 
+def test_what_was_cancelled_after_a_long_time_is_slow(slow):
+    async def run():
+        task = asyncio.create_task(waits())
+        await asyncio.sleep(0)
+        pass_time(101)
+        task.cancel()
+        await asyncio.wait([task])
+
+    @traced_node(component="c", operation="waits")
+    async def waits():
+        await asyncio.sleep(60)
+
+    asyncio.run(run())
+    assert slow() == [("slow", ["waits"], [])]
+
+
 def test_what_fails_is_no_slow_run(slow):
     with pytest.raises(ValueError, match="no"):
         fail(ValueError, 101)
