@@ -44,7 +44,7 @@ help: ## show this list
 # --- what people call ------------------------------------------------------------------------
 
 .PHONY: demo
-demo: $(DEMO)/.package ## run the example that fails, and read its trace
+demo: $(DEMO)/.package ## run the example that fails, and show its trace
 	@rm -f $(TRACE) && mkdir -p $(dir $(TRACE))
 	@echo '$$ FLOWTRACE_OUT=$(TRACE) python examples/fuel_economy.py'
 	@status=0; FLOWTRACE_OUT=$(TRACE) $(DEMO)/bin/python examples/fuel_economy.py || status=$$?; \
@@ -52,8 +52,8 @@ demo: $(DEMO)/.package ## run the example that fails, and read its trace
 	if [ $$status -ne 1 ]; then echo "demo: the example ended with status $$status, not 1" >&2; exit 1; fi; \
 	if [ ! -s $(TRACE) ]; then echo 'demo: no trace was written to $(TRACE)' >&2; exit 1; fi
 	@echo
-	@echo '$$ python examples/show_failure.py $(TRACE)'
-	@$(DEMO)/bin/python examples/show_failure.py $(TRACE)
+	@echo '$$ flowtrace show $(TRACE)'
+	@$(DEMO)/bin/flowtrace show $(TRACE)
 
 # A test that is done early leaves its worker free for the next, wherever that stands.
 PYTEST = $(TEST)/bin/pytest -n auto --dist worksteal
@@ -199,7 +199,8 @@ $(PEERS)/.groups: pyproject.toml $(DIST)/.built | $(PEERS)/.ready
 	@touch $@
 
 $(DEMO)/.package: $(SOURCES) | $(DEMO)/.ready
-	@$(call pip,$(DEMO)) .
+	@echo 'building flowtrace, and installing it into $(DEMO): less than a minute, once'
+	@$(call pip,$(DEMO)) '.[cli]'
 	@touch $@
 
 # "compat": a path that type checkers can follow, in place of an import hook.

@@ -144,8 +144,8 @@ if not TYPE_CHECKING:
         raise AttributeError(f"module 'flowtrace' has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        """List the public names, loaded or not."""
-        return sorted({*globals(), *__all__})
+        """List the public names, loaded or not, and nothing of the inside."""
+        return sorted({*(name for name in globals() if name.startswith("__")), *__all__})
 
 
 if os.environ.get("FLOWTRACE_AUTO"):

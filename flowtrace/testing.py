@@ -19,6 +19,7 @@ from flowtrace.settings.kinds import LARGEST_NUMBER
 from flowtrace.trace.model import Trace
 from flowtrace.trace.reading import load_trace
 
+__all__ = ["Recording", "fixed_clock", "pristine", "rebuild", "recording"]
 FIXED_START: Final = 1_700_000_000_000_000_000  # 2023-11-14T22:13:20Z
 TICK: Final = 1_000_000
 
@@ -45,6 +46,10 @@ class Recording:
     def keep(self) -> None:
         """Read the traces for good: the folder is about to go."""
         self._kept = self.traces
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from importlib.metadata import version
 import pytest
 
 import flowtrace
+from flowtrace import testing
 
 HEAVY = ["blake3", "msgspec", "orjson", "structlog"]
 LOOK = """
@@ -132,3 +133,39 @@ flowtrace.hash_value({1: {2, 3}, "a": object()})
 """
     theirs = {"numpy", "pandas", "polars", "pyarrow", "torch", "attr", "attrs", "pydantic"}
     assert theirs & set(fresh(program)["loaded"]) == set()
+
+
+def test_dir_lists_public_names_alone(tmp_path):
+    public = {name for name in flowtrace.__all__ if not name.startswith("_")}
+    assert {name for name in dir(flowtrace) if not name.startswith("_")} == public
+    assert dir(testing) == ["Recording", "fixed_clock", "pristine", "rebuild", "recording"]
+
+    @flowtrace.traced_node
+    def names():
+        return shown(flowtrace.current_step())
+
+    def shown(found):
+        return [name for name in dir(found) if not name.startswith("__")]
+
+    with flowtrace.override(mode="on", out_path=tmp_path / "t.json") as recorder:
+        assert names() == ["add_validation_issue", "record_state_delta"]
+        reports = ["on_node_end", "on_node_error", "on_node_start", "on_validation"]
+        assert shown(recorder) == sorted(
+            ["config", "context", "flush_buffer", "flush_error", "flush_success", *reports, "run_id"]
+        )
+        with flowtrace.flow("x") as found:
+            assert shown(found) == []
+
+
+def test_the_repr_of_a_trace_is_one_short_line(tmp_path):
+    @flowtrace.traced_node(component="shop", operation="pay")
+    def pay(order):
+        raise ValueError("order")
+
+    with flowtrace.override(mode="on", out_path=tmp_path / "t.json"):
+        with pytest.raises(ValueError), flowtrace.flow("check\nout", version="2"):
+            pay("o" * 500)
+        trace = flowtrace.load_trace(tmp_path / "t.json")
+    assert repr(trace) == (r"<Trace: flow 'check\nout' '2', outcome 'failed', 1 steps, failed step 'shop.pay'>")
+    trace.run, trace.steps = None, []
+    assert repr(trace) == r"<Trace: flow 'check\nout' '2', 0 steps>"

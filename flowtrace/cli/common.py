@@ -40,7 +40,8 @@ Line = list[tuple[str, str]]
 """Pieces of printable text with their styles."""
 _CHUNK: Final = 1000
 _MOST_NAMED: Final = 5  # files
-_UNBOUNDED: Final = 100_000  # columns, where no terminal sets a limit
+UNBOUNDED: Final = 100_000
+"""Columns, where no terminal sets a limit."""
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -281,7 +282,7 @@ def make_console() -> Console:
         reconfigure(errors="backslashreplace")
     console = PipeConsole(markup=False, emoji=False, highlight=False, soft_wrap=False)
     if not os.environ.get("COLUMNS", "").isdigit() and not sys.stdout.isatty():
-        console.width = _UNBOUNDED
+        console.width = UNBOUNDED
     return console
 
 

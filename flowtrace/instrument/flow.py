@@ -62,6 +62,10 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
         self._slow_after = checked_slow("flow", slow)
         self._entered: list[tuple[int, Scope | None]] = []
 
+    def __dir__(self) -> list[str]:
+        """List what every object has: the rest is the inside."""
+        return dir(object)
+
     def __enter__(self) -> flow:
         scope = self._make_scope()
         if scope is not None:

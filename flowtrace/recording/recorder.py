@@ -26,6 +26,7 @@ from flowtrace.trace.retention import Retention
 from flowtrace.values.encoded import Digest
 
 UNKNOWN = "unknown"
+_PUBLIC = ("on_", "flu")  # reports, and flushes
 
 
 class TraceRecorder:
@@ -73,6 +74,10 @@ class TraceRecorder:
         self._retention = Retention(self.template(), config.max_files)
         self.has_own_file = "{run_id}" in self._out
         self._begin(CLOCK.now())
+
+    def __dir__(self) -> list[str]:
+        """List what a program may use."""
+        return [*dir(object), "config", "context", "run_id", *(name for name in dir(type(self)) if name[:3] in _PUBLIC)]
 
     @property
     def run_id(self) -> str:

@@ -134,6 +134,10 @@ class Step(StepBase):
     scrubbed = _Rare[tuple[tuple[object, ...], bytes] | None](None)
     secrets = _Rare[tuple[str, ...]](())
 
+    def __dir__(self) -> list[str]:
+        """List what a program may use: it gets the step as a `CurrentStep`."""
+        return [*dir(object), "add_validation_issue", "record_state_delta"]
+
     def is_small(self) -> bool:
         """Return True if no value of the step is larger than a snapshot may be."""
         return _is_small(self.input) and _is_small(self.output)

@@ -254,6 +254,16 @@ class Trace(Record, kw_only=True):
     in_flight: list[Step] = field(default_factory=list)
     dropped_steps: int | None = None
 
+    def __repr__(self) -> str:
+        """Return one line: a trace as a whole may fill many screens."""
+        failed = self.failed_step
+        about = [f"flow {self.flow.id!r:.80} {self.flow.version!r:.80}"]
+        about += [f"outcome {self.run.outcome!r:.80}"] if self.run is not None else []
+        about += [f"{len(self.steps)} steps"]
+        about += [f"{len(self.in_flight)} in flight"] if self.in_flight else []
+        about += [f"failed step {failed.node_id!r:.80}"] if failed is not None else []
+        return f"<Trace: {', '.join(about)}>"
+
     @property
     def failed_step(self) -> Step | None:
         """The step in which the failure began; None where nothing failed in the end, or the step is not in the file.

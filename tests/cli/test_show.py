@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 import flowtrace as library
 from flowtrace import testing
@@ -73,10 +74,16 @@ def test_fuel_economy_through_the_real_command_line():
     by_name = flowtrace_process("show", "out/t.json")
     assert (by_name.returncode, by_name.stderr) == (0, "")
     found = by_name.stdout.splitlines()
-    assert found[0] == "fuel-economy 1  failed"
-    assert found[1].startswith("trace out/t.json, pack fuel_economy.py, python ")
     error = "TypeError: unsupported operand type(s) for /: 'float' and 'NoneType'"
-    assert found[3:5] == [f"✗ fuel.litres_per_100_km #11: {error}", ""]
+    line = next(
+        n for n, text in enumerate(FUEL.read_text().splitlines(), 1) if "CONSTANT /" in text or " / car" in text
+    )
+    assert found[:2] == [
+        f"✗ fuel.litres_per_100_km #11 at {FUEL}:{line}: {error}",
+        "failed, flow fuel-economy 1",
+    ]
+    assert found[2].startswith("trace out/t.json, pack fuel_economy.py, python ")
+    assert found[4] == ""
     assert re.fullmatch(r" 0 ✓ fuel\.load +[\d.]+ [µm]s  in [0-9a-f]{8}  out [0-9a-f]{8}", found[5])
     assert found[6] == '       input {"name":"auto-mpg.json"}'
     at = next(at for at, line in enumerate(found) if line.endswith("◀ failed here"))
@@ -88,9 +95,10 @@ def test_fuel_economy_through_the_real_command_line():
     assert len(found) == at + 4
     assert found[7].startswith("       output in t.payloads/")
     assert re.fullmatch(r'       output \[\{"Acceleration":12,.*… \([0-9]+ characters\)', found[8])
-    assert flowtrace("show", "out").stdout.splitlines()[2:] == found[2:]
+    by_folder = flowtrace("show", "out").stdout.splitlines()
+    assert (by_folder[:2], by_folder[3:]) == (found[:2], found[3:])
     piped = flowtrace("show", "-", stdin=Path("out/t.json").read_text()).stdout.splitlines()
-    assert piped[2:] == [*found[2:8], "         the folder of the trace is not known", *found[9:]]
+    assert piped[3:] == [*found[3:8], "         the folder of the trace is not known", *found[9:]]
 
 
 def record(program):
@@ -137,12 +145,12 @@ def test_a_nested_failure_with_everything_that_a_trace_can_hold():
     for item in document["steps"]:
         item["thread"] = "MainThread"
     frame = document["steps"][-2]["error"]["details"]["frames"][-1]
-    assert [re.sub(r" +[\d.]+ ms  ", "  T  ", line) for line in lines(document)] == [
-        "checkout 2  recovered",
+    assert [re.sub(r" +[\d.]+ ms  ", "  T  ", line) for line in lines(document, "-v")] == [
+        f"✗ shop.price #2 at {frame['file']}:{frame['line']}: ValueError: no price (handled)",
+        "recovered, flow checkout 2",
         "trace shown.json, pack shop, commit abc, python 3.13.0, pid 7 on h",
         f"run {1:032x}, {document['run']['started_at']} to {document['run']['ended_at']}",
         "3 earlier runs of the same burst were not written to this file",
-        "✗ shop.price #2: ValueError: no price",
         "",
         "  2 earlier steps not kept (FLOWTRACE_BUFFER_SIZE)",
         "3 ✗ shop.total  T  in " + document["steps"][3]["input_hash"]["value"][:8],
@@ -189,11 +197,20 @@ def test_traces_of_the_core_format_show_every_step_in_the_order_of_the_file(vect
 
 
 def test_a_core_trace_says_how_it_ended_as_far_as_it_knows():
-    assert lines(trace(step("a")))[:2] == ["f 1  no failure", "trace shown.json, pack p"]
-    assert lines(trace(failed("a", code="flow_error")))[:3] == [
-        "f 1  failed",
+    assert lines(trace(step("a")))[:3] == [
+        "✓ nothing failed: 1 step",
+        "no failure, flow f 1",
         "trace shown.json, pack p",
+    ]
+    assert lines(trace(failed("a", code="flow_error")))[:3] == [
         "✗ a #0: boom",
+        "failed, flow f 1",
+        "trace shown.json, pack p",
+    ]
+    outside = {"flow": {"id": "process", "version": "unknown"}}
+    assert lines(trace(failed("unknown", code="flow_error"), **outside))[:2] == [
+        "✗ outside any node #0: boom",
+        "failed, outside any flow",
     ]
     assert lines(trace())[-1] == "no steps"
     assert tree(trace(step("a", output_hash=HASH))) == ["0 ✓ a       3 ms  in 01234567  out 01234567"]
@@ -281,13 +298,14 @@ def test_full_shows_whole_values_hashes_and_errors():
 def test_many_issues_and_pointers_are_counted():
     issues = [{"code": f"c{at}", "path": "", "message": "m"} for at in range(7)]
     document = trace(step("a", validation_issues=issues, opaque=[f"/p{at}" for at in range(8)]))
-    found = [line.strip() for line in lines(document)[-7:]]
+    found = [line.strip() for line in lines(document, "-v")[-7:]]
     assert found == [
         *(f"! c{at} at (complete payload): m" for at in range(5)),
         "and 2 more issues",
         "opaque /p0, /p1, /p2, /p3, /p4 and 3 more",
     ]
     assert sum("! c" in line for line in lines(document, "--full")) == 7
+    assert lines(document)[-1].strip() == "and 2 more issues"
 
 
 def test_other_parts_of_a_step():
@@ -566,3 +584,186 @@ def test_steps_of_other_runs_are_set_apart_and_can_be_left_out():
         *own,
     ]
     assert [" ".join(line.split()) for line in lines(document, "--run")[4:]] == own
+
+
+# --- what is shown first, and what only on request
+
+
+LIBRARY = "/venv/lib/python3.11/site-packages"
+
+
+def error_in_libraries():
+    files = [
+        "/app/main.py",
+        f"{LIBRARY}/pandas/core/frame.py",
+        "/app/rules.py",
+        f"{LIBRARY}/six.py",
+        "/usr/lib/python3.11/json/x.py",
+    ]
+    frames = [{"file": file, "line": at, "function": f"f{at}"} for at, file in enumerate(files, 1)]
+    return trace(failed("a", details={"type": "E", "frames": frames}))
+
+
+def test_own_frames_come_first_and_those_of_libraries_are_counted():
+    short, verbose = lines(error_in_libraries()), lines(error_in_libraries(), "-v")
+    assert short[0] == verbose[0] == "✗ a #0 at /app/rules.py:3: E: boom"
+    assert [line.strip() for line in short[-3:]] == [
+        "at /app/main.py:1 in f1",
+        "at /app/rules.py:3 in f3",
+        "(3 frames in pandas, six, Python: -v shows them)",
+    ]
+    assert [line.strip().split()[1].rpartition("/")[2] for line in verbose[-5:]] == [
+        "main.py:1",
+        "frame.py:2",
+        "rules.py:3",
+        "six.py:4",
+        "x.py:5",
+    ]
+
+
+def test_frames_beside_a_traced_function_are_own_wherever_it_is_installed():
+    document = error_in_libraries()
+    document["steps"][0]["code"] = {
+        "module": "pandas.core.frame",
+        "qualname": "f",
+        "file": f"{LIBRARY}/pandas/core/x.py",
+    }
+    assert [line.strip() for line in lines(document)[-4:]] == [
+        "at /app/main.py:1 in f1",
+        f"at {LIBRARY}/pandas/core/frame.py:2 in f2",
+        "at /app/rules.py:3 in f3",
+        "(2 frames in six, Python: -v shows them)",
+    ]
+
+
+def test_an_error_in_libraries_alone_shows_where_it_was_raised():
+    document = error_in_libraries()
+    frames = document["steps"][0]["error"]["details"]["frames"]
+    document["steps"][0]["error"]["details"]["frames"] = [frames[1], frames[3]]
+    assert lines(document)[0] == "✗ a #0: E: boom"
+    assert [line.strip() for line in lines(document)[-2:]] == [
+        f"at {LIBRARY}/six.py:4 in f4",
+        "(2 frames in pandas, six: -v shows them)",
+    ]
+
+
+def two_levels():
+    code = {"module": "m", "qualname": "inner", "file": "/app/m.py", "line": 7}
+    return trace(
+        failed("inner", step_id="2", parent_step_id="1", thread="T", started_at="2026-01-01T00:00:02Z")
+        | {"code": code, "redacted": ["/invocation_json/payload/k"], "output_json": "v" * 300},
+        failed("outer", step_id="1", thread="T", started_at="2026-01-01T00:00:01Z"),
+        step("other", step_id="3", thread="T", started_at="2026-01-01T00:00:03Z"),
+    )
+
+
+HEAD = ["✗ inner #0: boom", "failed, flow f 1", "trace shown.json, pack p", ""]
+INNER = [
+    f"0 ✗ inner       3 ms  in {DIGEST}  ◀ failed here",
+    "      called by outer #1",
+    "      defined at /app/m.py:7 as m.inner",
+    "      step 2, thread T, started 2026-01-01T00:00:02Z",
+    "      boom",
+    f'      output "{"v" * 300}"',
+    "      redacted /invocation_json/payload/k",
+]
+OTHER = [f"2 ✓ other       3 ms  in {DIGEST}", "      step 3, thread T, started 2026-01-01T00:00:03Z"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--failed",), INNER),
+        (("--step", "0"), INNER),
+        (("--step", "inner"), INNER),
+        (("--step", "3", "--failed", "--step", "other"), [*INNER, "", *OTHER]),
+    ],
+)
+def test_chosen_steps_are_shown_in_full(options, expected):
+    assert lines(two_levels(), *options) == [*HEAD, *expected]
+
+
+def test_a_step_that_is_not_there_is_told_with_those_that_are():
+    code, out, err = shown(two_levels(), "--step", "40")
+    complaint = "there is no step '40': the trace has the steps 0 to 2; a step id or a node id names one, too"
+    assert (code, out, err.splitlines()[-1]) == (2, "", f"Error: Invalid value for '--step': {complaint}")
+    assert shown(trace(step("a")), "--failed") == (0, "", "flowtrace: shown.json: no step failed\n")
+
+
+def test_chosen_steps_as_json_are_those_alone():
+    _, out, _ = shown(two_levels(), "--failed", "--json")
+    assert [row["pointer"] for row in json.loads(out)["steps"]] == ["/steps/0"]
+    assert shown(two_levels(), "--format", "json") == shown(two_levels(), "--json")
+
+
+def test_a_step_that_its_process_died_in_has_no_duration_that_nobody_knows():
+    died = failed("b", code="process_died", message="died", duration_ms=0, duration_ns=0)
+    longer = failed("a", code="process_died", message="died", duration_ms=1200, duration_ns=1_200_000_000)
+    found = lines(trace(in_flight=[longer, died]))
+    assert [line for line in found if "in 01234567" in line] == [
+        "  ✗ a  1.20 s or more  in 01234567",
+        "  ✗ b  in flight  in 01234567  ◀ failed here",
+    ]
+
+
+def test_markdown_is_a_page_on_which_nothing_of_the_trace_is_markup():
+    hostile = "a|b`c <b>*x*</b>"
+    document = trace(
+        step("load", invocation_json={"payload": {"x": hostile}}, output_json=[1]),
+        failed("pay", message=f"{hostile}\n```\nend", details={"type": "E"}, invocation_json={"payload": 1}),
+        git_sha="abc",
+    )
+    assert lines(document, "--format", "markdown") == [
+        "### ✗ ``pay #1: E: a|b`c <b>*x*</b>``",
+        "",
+        "`failed`, `flow f 1`, trace `shown.json`, pack `p`, commit `abc`.",
+        "",
+        "| step | | node | time | input | output |",
+        "| ---: | --- | --- | ---: | --- | --- |",
+        '| 0 | ✓ | `load` | 3 ms | ``{"x":"a\\|b`c <b>*x*</b>"}`` | `[1]` |',
+        "| 1 | ✗ | `pay` ◀ failed here | 3 ms | `1` |  |",
+        "",
+        "````text",
+        "E: a|b`c <b>*x*</b>",
+        "```",
+        "end",
+        "````",
+        "",
+        "Input of step 1:",
+        "",
+        "```json",
+        "1",
+        "```",
+    ]
+
+
+def wide_document():
+    frames = [{"file": f"/a/very/long/folder/of/the/program/{name}.py", "line": 7, "function": "f"} for name in "ab"]
+    deep_steps = [
+        step(f"package.module.step_{at}", step_id=str(at), parent_step_id=str(at - 1), thread=f"Pool-{at % 2}")
+        | {
+            "output_hash": HASH,
+            "invocation_json": {"payload": ["漢字" * 40, "word " * 40]},
+            "opaque": ["/payload/a/b"] * 6,
+        }
+        for at in range(1, 30)
+    ]
+    bad = failed(
+        "package.module.last", message="too " * 60, details={"type": "pkg.E", "frames": frames, "notes": ["n " * 90]}
+    )
+    issue = {"code": "odd", "path": "/item", "message": "looks " * 40}
+    return trace(
+        *deep_steps, bad | {"step_id": "99", "parent_step_id": "29", "validation_issues": [issue]}, dropped_steps=3
+    )
+
+
+@pytest.mark.parametrize("width", [40, 41, 60, 79, 80, 100, 132, 200])
+@pytest.mark.parametrize("options", [(), ("-v",)])
+def test_no_line_is_wider_than_the_terminal_and_none_loses_its_step(width, options, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    found = lines(wide_document(), *options)
+    assert max(map(cell_len, found)) <= width
+    assert sum(bool(re.match(r" *\d+ [✓✗] ", line)) for line in found) == 30
+    assert sum("input" in line for line in found) == 29
+    assert " ".join("".join(found).split()).count("failed here") == 1
+    assert sum(line.count("too") for line in found) == 2 * 60
