@@ -16,6 +16,7 @@ import pytest
 from flowtrace import ReplayError, load_trace, replay, validate
 from flowtrace.cli.arrays import in_short
 from flowtrace.trace.payload_files import PayloadValues
+from flowtrace.values.encode import encode
 from flowtrace.values.pieces import Pieces, npy_content, npy_file
 from tests.cli.commands import flowtrace
 from tests.replay.workshop import edit, new_module, record
@@ -186,6 +187,21 @@ def test_a_file_of_another_size_makes_no_array(tmp_path, nodes):
         (item,) = replay(path, until_failure=False, working_folder=tmp_path).steps
         assert (str(item.outcome), item.reason == "") in {("same_output", True), ("skipped", False)}
         assert (change[0] == name) is (item.outcome == "same_output")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        numpy.broadcast_to(numpy.arange(3), (10**12, 3)),
+        numpy.lib.stride_tricks.sliding_window_view(numpy.arange(10**6), 10**5),
+        pandas.RangeIndex(10**13),
+        pandas.DataFrame(index=pandas.RangeIndex(10**13)),
+    ],
+    ids=["broadcast", "windows", "index", "frame"],
+)
+def test_what_repeats_itself_for_years_is_opaque(value):
+    assert len(encode(value).opaque) == 1
+    assert encode(numpy.broadcast_to(numpy.arange(3), (N, 3))).opaque == ()
 
 
 def test_no_test_can_hold_a_large_array(tmp_path, nodes):

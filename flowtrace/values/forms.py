@@ -16,6 +16,9 @@ from flowtrace.values.encoded import hash_buffer
 INLINE_BYTES: Final = 64 * 1024
 """The content of a larger piece of data is written as its hash alone."""
 
+MOST_REPEATED: Final = 1 << 30
+"""More bytes that are not in memory are not read: a view may repeat a few items for years."""
+
 
 @dataclass(slots=True)  # not frozen: that would make each one cost three times as much
 class Tag:

@@ -17,6 +17,7 @@ from flowtrace.host.objects import class_name, inherits, instance_dict, mro, roo
 from flowtrace.values.encoded import Hasher, hash_buffer
 from flowtrace.values.forms import (
     INLINE_BYTES,
+    MOST_REPEATED,
     Form,
     HashOf,
     Labelled,
@@ -119,6 +120,8 @@ def _is_padded(array: Any, numpy: Any) -> bool:
 
 def _ndarray(value: Any, numpy: Any) -> Form:
     base = numpy.asarray(value)
+    if base.nbytes > MOST_REPEATED and base.nbytes > _bytes_in_memory(base):
+        return Opaque(class_name(type(value)))
     fields: dict[str, object] = {**_dtype_of(base), "shape": list(base.shape)}
     if base.dtype.hasobject or base.dtype.names:  # a buffer of pointers, or with padding between the fields
         fields["items"] = HashOf(_structured(base.dtype, base.tolist(), base.ndim))
@@ -152,6 +155,14 @@ def _masked(attributes: dict[str, Any], base: Any, numpy: Any) -> dict[str, obje
     return found
 
 
+def _bytes_in_memory(base: Any) -> int:
+    """Return how many bytes lie between the first and the last item of an array."""
+    found: int = base.itemsize
+    for count, stride in zip(base.shape, base.strides, strict=True):
+        found += (count - 1) * abs(stride)
+    return found
+
+
 def _large(base: Any, numpy: Any) -> Form:
     found = _buffer_hash(base, numpy)
     if base.dtype.kind in "US":
@@ -178,6 +189,9 @@ def _torch(value: Any, torch: Any) -> Form | None:
     if not inherits(type(value), torch.Tensor):
         return None
     if value.layout is not torch.strided or value.is_meta or value.is_quantized:
+        return Opaque(class_name(type(value)))
+    size = value.numel() * value.element_size()
+    if size > MOST_REPEATED and size > value.untyped_storage().nbytes():
         return Opaque(class_name(type(value)))
     data = value.detach().cpu().contiguous().resolve_conj().resolve_neg()
     content = memoryview(data.reshape(-1).view(torch.uint8).numpy())

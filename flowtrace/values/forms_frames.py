@@ -15,6 +15,7 @@ from flowtrace.host.objects import class_name, inherits, instance_dict, mro, roo
 from flowtrace.values.encoded import Hasher
 from flowtrace.values.forms import (
     INLINE_BYTES,
+    MOST_REPEATED,
     Form,
     HashOf,
     Labelled,
@@ -390,6 +391,8 @@ def _range(index: Any) -> Form:
     dtype, shape = index.dtype.str, [len(index)]
     if size <= INLINE_BYTES:
         return Tag("array", sorted(array_fields(memoryview(index.to_numpy().view("u1")), dtype, shape).items()))
+    if size > MOST_REPEATED:
+        return Opaque(class_name(type(index)))
     hasher = Hasher()
     for at in range(0, len(index), _CHUNK):
         hasher.update(memoryview(index[at : at + _CHUNK].to_numpy().view("u1")))
