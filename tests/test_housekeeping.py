@@ -22,8 +22,10 @@ from hypothesis import strategies as st
 import flowtrace
 from flowtrace import flow, load_trace, traced_node, validate
 from flowtrace.host import system
-from flowtrace.trace import files, retention
-from flowtrace.trace.files import Folder, rendered_paths
+from flowtrace.trace import folder as held_folder
+from flowtrace.trace import retention
+from flowtrace.trace.files import rendered_paths
+from flowtrace.trace.folder import Folder
 from flowtrace.trace.retention import Retention, TemplatePaths
 from tests.faults.scenario import ROOT
 from tests.programs import run_program
@@ -62,7 +64,7 @@ def contents(folder):
 @pytest.fixture(params=[True, False], ids=["held", "by path"])
 def holds_folders(request, monkeypatch):
     """Both ways to reach files: from a folder that is held open, and by their paths."""
-    monkeypatch.setattr(files, "_HOLDS_FOLDERS", request.param)
+    monkeypatch.setattr(held_folder, "_HOLDS_FOLDERS", request.param)
 
 
 @pytest.mark.usefixtures("holds_folders")

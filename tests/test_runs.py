@@ -418,7 +418,7 @@ def parent_of_one(number):
     return half(number)
 
 
-def test_a_task_that_outlives_its_run_makes_no_run_of_its_own():
+def test_a_task_that_outlives_its_run_is_added_to_its_trace():
     async def late():
         await asyncio.sleep(0)
         half(3)
@@ -435,7 +435,7 @@ def test_a_task_that_outlives_its_run_makes_no_run_of_its_own():
     with recording() as recorded:
         asyncio.run(main())
     (trace,) = recorded.traces
-    assert names(trace.steps) == ["starter"]
+    assert (names(trace.steps), trace.in_flight) == (["starter", "half", "late"], [])
 
 
 def test_a_flow_that_fails_says_when_it_ended(tmp_path):

@@ -1,4 +1,4 @@
-"""The interpreter's hooks for uncaught exceptions, for its exit and for forks."""
+"""The interpreter's hooks for uncaught exceptions, for its exit and for forks; and those for the ends of workers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ class Listeners(NamedTuple):
     """The functions that our hooks call.
 
     Attributes:
-        uncaught: takes an uncaught exception, before the previous hook prints it.
+        uncaught: takes an uncaught exception, before the previous hook prints it, and whether it ends the program.
         at_exit: runs when the interpreter exits.
+        at_worker_end: runs when a worker process ends that may leave by `os._exit`.
     """
 
-    uncaught: Callable[[BaseException], None]
+    uncaught: Callable[[BaseException, bool], None]
     at_exit: Callable[[], None]
+    at_worker_end: Callable[[], None]
+
+
+_AFTER_ALL_OTHERS: Final = -(1 << 30)  # a finalizer of the program may call a traced function
 
 
 class _State:
@@ -33,6 +38,8 @@ class _State:
         self.main: Any = None
         self.previous_main: Any = None
         self.threads: Any = None
+        self.finalizer: Any = None
+        self.is_registered = False
         self.previous_threads: Any = None
 
 
@@ -52,6 +59,7 @@ def install(listeners: Listeners) -> None:
     sys.excepthook = _STATE.main = _main_hook(sys.excepthook)
     threading.excepthook = _STATE.threads = _thread_hook(threading.excepthook)
     register(_at_exit)
+    _call(_listen_to_worker_end)
 
 
 def uninstall() -> None:
@@ -76,15 +84,15 @@ def listen_to_forks(after_fork: Callable[[], None]) -> None:
         _STATE.after_fork = after_fork
 
 
-def _uncaught(error: BaseException | None) -> None:
+def _uncaught(error: BaseException | None, ends_program: bool) -> None:
     if _STATE.listeners is not None and error is not None:
         with suppress(Exception):
-            _STATE.listeners.uncaught(error)
+            _STATE.listeners.uncaught(error, ends_program)
 
 
 def _main_hook(previous: Callable[..., Any]) -> Callable[..., Any]:
     def excepthook(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
-        _uncaught(error)
+        _uncaught(error, not hasattr(sys, "ps1"))  # an interactive session goes on
         previous(kind, error, traceback)
 
     return excepthook
@@ -92,7 +100,7 @@ def _main_hook(previous: Callable[..., Any]) -> Callable[..., Any]:
 
 def _thread_hook(previous: Callable[..., Any]) -> Callable[..., Any]:
     def excepthook(args: threading.ExceptHookArgs) -> None:
-        _uncaught(args.exc_value)
+        _uncaught(args.exc_value, False)
         previous(args)
 
     return excepthook
@@ -104,7 +112,49 @@ def _at_exit() -> None:
             _STATE.listeners.at_exit()
 
 
-def _after_fork() -> None:
-    if _STATE.after_fork is not None:
+def _at_worker_end(**_of_celery: object) -> None:
+    if _STATE.listeners is not None:
         with suppress(Exception):
-            _STATE.after_fork()
+            _STATE.listeners.at_worker_end()
+
+
+def _listen_to_worker_end() -> None:
+    """Listen for the end of this process, if it is a worker: workers leave by `os._exit`, and nothing of `atexit` runs.
+
+    Those of multiprocessing, loky and billiard run the finalizers of `multiprocessing.util`; those of Celery leave
+    before that, and send a signal. Nothing is loaded for it: a worker has what it is made of.
+    """
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        if not _STATE.is_registered:
+            _STATE.is_registered = True
+            util.register_after_fork(_finish_worker, _call)  # a worker that begins forgets its finalizers first
+        _finish_worker()
+    signals = sys.modules.get("celery.signals")
+    if signals is not None:
+        signals.worker_process_shutdown.connect(_at_worker_end, weak=False, dispatch_uid="flowtrace")
+
+
+def _finish_worker() -> None:
+    is_set = _STATE.finalizer is not None and _STATE.finalizer.still_active()
+    if _is_worker() and not is_set:
+        finalize = sys.modules["multiprocessing.util"].Finalize
+        _STATE.finalizer = finalize(None, _at_worker_end, exitpriority=_AFTER_ALL_OTHERS)
+
+
+def _call(function: Callable[[], None]) -> None:
+    with suppress(Exception):
+        function()
+
+
+def _is_worker() -> bool:
+    names = ("multiprocessing.process", "billiard.process")
+    found = [sys.modules[name].current_process() for name in names if name in sys.modules]
+    return any(process.name != "MainProcess" for process in found)
+
+
+def _after_fork() -> None:
+    if _STATE.listeners is not None:
+        _call(_listen_to_worker_end)
+    if _STATE.after_fork is not None:
+        _call(_STATE.after_fork)

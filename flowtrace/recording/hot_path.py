@@ -13,7 +13,7 @@ from flowtrace.host.system import CLOCK
 from flowtrace.recording import failure
 from flowtrace.recording.call_values import Stream, snapshot_call, snapshot_output
 from flowtrace.recording.failure import outcome_of
-from flowtrace.recording.process import close_run, global_recorder, open_run, report_fault
+from flowtrace.recording.process import close_run, global_recorder, note_failure, open_run, report_fault, run_of
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import IN_FLIGHT, STATE, Scope, current, make_current, restore_current
 from flowtrace.recording.step import Step, new_step
@@ -232,7 +232,8 @@ def add_to_run(
     failed = outcome in ("failed", "interrupted")
     if step.owns_run:
         if is_slow and not failed:
-            STATE.throttle.note_slow(step.run or open_run(step), step.started, is_end=True)
+            step.run = step.run or run_of(step)
+            STATE.throttle.note_slow(step.run, step.started, is_end=True)
         _end_run(step, outcome, error if failed else None, failed or process.is_always)
         return
     if run is None:  # its run is over, or could not be opened
@@ -242,8 +243,13 @@ def add_to_run(
         run.failed = True
     elif failed and (not run.failed or not run.written):
         run.failed = True
+        run.outcome = outcome or "failed"
         run.failed_step = _failed_step(step, error)
-        STATE.throttle.write(run, outcome or "failed", ended=False)
+        STATE.throttle.write(run, run.outcome, ended=run.is_over)
+        if run.is_over and error is not None:
+            note_failure(run, run.outcome, error)
+    elif run.is_over and run.is_always and run.config is process.config:
+        STATE.throttle.write_late(run)
     elif is_slow:
         STATE.throttle.note_slow(run, step.started)
     if run.is_over:
@@ -263,11 +269,11 @@ def _end_run(step: Step, outcome: str | None, error: BaseException | None, is_wr
     """End the run of an outermost call; one with no other step than its own has no recorder, and needs none."""
     run = step.run
     if run is None and is_written:
-        run = open_run(step)
+        run = step.run = run_of(step)
     if run is not None:
         run.buffer.add(step)
         run.failed_step = _failed_step(step, error)
-        STATE.outermost_calls += 1
-        close_run(run, outcome or "ok", "call")
+        STATE.ended_runs.outermost_calls += 1
+        close_run(run, outcome or "ok", "call", error)
     elif STATE.throttle.holds:
         STATE.throttle.write_due()

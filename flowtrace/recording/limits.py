@@ -24,6 +24,8 @@ from flowtrace.host.system import CLOCK, time
 if TYPE_CHECKING:
     from flowtrace.recording.node import Node
     from flowtrace.recording.recorder import TraceRecorder
+    from flowtrace.recording.state import Failure
+    from flowtrace.recording.step import RunName
 
 
 BURST: Final = 40
@@ -70,15 +72,17 @@ class _Bucket:
         has_failure: the latest run that was to be written there has failed.
         started: how many writes have begun.
         newest: number of the latest write whose file is in place; no earlier one may replace it.
+        latest: the name of the run whose write was the last to begin.
         waiting: the run that was held back, with its outcome and whether it is over.
         overtaken: how many runs never reached the disk, because a later one came.
     """
 
-    __slots__ = ("_placing", "has_failure", "newest", "overtaken", "started", "tokens", "waiting")
+    __slots__ = ("_placing", "has_failure", "latest", "newest", "overtaken", "started", "tokens", "waiting")
 
     def __init__(self) -> None:
         self.tokens = _Tokens(BURST, NANOSECONDS_A_TOKEN)
         self.has_failure = False
+        self.latest: RunName | None = None
         self.waiting: _Ending | None = None
         self.overtaken = 0
         self.started = 0
@@ -149,7 +153,7 @@ class Throttle:
             ended: the run is over.
         """
         run.frozen = None
-        if run.has_own_file:
+        if run.has_own_file and not run.is_over:
             run.write(outcome, ended=ended)
             return
         path = run.path()
@@ -170,6 +174,34 @@ class Throttle:
                 return
             number = self._count_write(bucket, run)
         self._write_now(path, bucket, number, (run, outcome, ended))
+
+    def write_late(self, run: TraceRecorder) -> None:
+        """Write a run again that is over, since a step of it has ended; not where a later run is in its place."""
+        bucket = self._buckets.get(run.path())
+        is_latest = run.has_own_file or run.is_late or (bucket is not None and bucket.latest is run.name)
+        waiting = None if bucket is None else bucket.waiting
+        if is_latest and waiting is None:
+            self.write(run, run.outcome, ended=True)
+
+    def write_final(self, failure: Failure, *, ended: bool) -> None:
+        """Write a run whose error was not handled, at once, unless the file at its path is about it already.
+
+        Args:
+            failure: the run, and how it ended.
+            ended: the program ends with it.
+        """
+        run, path = failure.run, failure.run.path()
+        with self._lock:
+            bucket = self._bucket(path)
+            is_there = bucket.latest is run.name or (run.has_own_file and run.written)
+            if is_there and bucket.waiting is None:
+                return
+            bucket.has_failure = True
+            self._overtake(bucket, run)
+            number = self._count_write(bucket, run)
+        run.frozen = failure.steps
+        self._write_now(path, bucket, number, (run, failure.outcome, ended))
+        run.frozen = None
 
     def write_due(self) -> None:
         """Write the traces that were held back and whose path has a token again."""
@@ -198,6 +230,7 @@ class Throttle:
 
     def _count_write(self, bucket: _Bucket, run: TraceRecorder) -> int:
         run.overtaken = bucket.overtaken
+        bucket.latest = run.name
         bucket.started += 1
         return bucket.started
 

@@ -16,7 +16,7 @@ from flowtrace.host.system import CLOCK, NEVER, os
 from flowtrace.recording import failure, plugin, state, to_records
 from flowtrace.recording.failure import mark_of, outcome_of
 from flowtrace.recording.recorder import TraceRecorder
-from flowtrace.recording.state import CURRENT, STATE, Scope, running
+from flowtrace.recording.state import CURRENT, STATE, EndedRuns, Failure, Scope, running
 from flowtrace.recording.step import Step
 from flowtrace.settings.config import (
     ConfigChanges,
@@ -55,8 +55,7 @@ def set_recorder(config: TraceConfig, context: TraceContext) -> TraceRecorder:
         STATE.throttle.renew_slow()
         STATE.recorder = recorder = TraceRecorder(config, context)
         recorder.is_process_wide = True
-        STATE.outermost_calls = 0
-        STATE.last_run = ""
+        STATE.ended_runs = EndedRuns()
         _apply(recorder)
     return recorder
 
@@ -127,24 +126,42 @@ def report_fault(doing: str, error: BaseException) -> None:
 
 
 def open_run(step: Step | Scope) -> TraceRecorder:
-    """Return the recorder of an outermost call's run, made when it is first needed."""
+    """Return the recorder of an outermost call's run, made when it is first needed.
+
+    Where the call has ended, a task goes on that it had started: it belongs to the call's run as long as nothing else
+    was written since, and to a run of its own after that.
+    """
     with STATE.lock:
-        if step.run is None:
-            process = global_recorder()
-            assert isinstance(step, Step)  # a flow has its recorder from the start
-            run = process.new_run(process.context, step.started or None)
-            run.shows_process = not process.is_always
-            step.run = run
-        return step.run
+        latest = STATE.ended_runs.latest
+        if step.run is not None:
+            return step.run
+        assert isinstance(step, Step)  # a flow has its recorder from the start
+        if step.ended and latest is not None and getattr(step, "ended_run", None) is latest.name:
+            return latest
+        run = step.run = run_of(step)
+        if step.ended:
+            run.is_late = True
+            run.end_run()
+            STATE.ended_runs.outermost_calls += 1
+        return run
 
 
-def close_run(run: TraceRecorder, outcome: str, kind: str) -> None:
+def run_of(step: Step) -> TraceRecorder:
+    """Return a new recorder for the run of an outermost call."""
+    process = global_recorder()
+    run = process.new_run(process.context, step.started or None)
+    run.shows_process = not process.is_always
+    return run
+
+
+def close_run(run: TraceRecorder, outcome: str, kind: str, error: BaseException | None = None) -> None:
     """End a run, and write it where its mode or a failure in it asks for that.
 
     Args:
         run: its recorder.
         outcome: how it ended, as `outcome_of` says; "ok" for no error.
         kind: ``call`` or ``flow``.
+        error: the exception that ended it badly.
     """
     if outcome in ("failed", "interrupted"):
         run.failed = True
@@ -156,10 +173,20 @@ def close_run(run: TraceRecorder, outcome: str, kind: str) -> None:
         outcome = "recovered"
     if run.failed or run.is_always or run.slow_at:
         STATE.throttle.write(run, outcome, ended=True)
-        STATE.last_run = kind
+        STATE.ended_runs.last_written = kind
     elif STATE.throttle.holds:
         STATE.throttle.write_due()
+    if error is not None:
+        note_failure(run, outcome, error)
+    run.outcome = outcome
     run.end_run()
+    if run.is_always:
+        STATE.ended_runs.latest = run
+
+
+def note_failure(run: TraceRecorder, outcome: str, error: BaseException) -> None:
+    """Keep a run that an error has left: only when that has come all the way out it is known to end the program."""
+    STATE.ended_runs.note_failure(Failure(mark_of(error), run, outcome, run.last_steps()))
 
 
 def open_flow(context: Callable[[TraceContext], TraceContext], slow_after: int = 0) -> Scope | None:
@@ -193,7 +220,8 @@ def close_flow(scope: Scope, error: BaseException | None) -> None:
         assert run is not None  # a flow has its recorder from the start
         if run.slow_after != NEVER and CLOCK.now() - run.started > run.slow_after:
             STATE.throttle.note_slow(run, run.started, is_end=True)
-        close_run(run, _flow_outcome(run, error), "flow")
+        outcome = _flow_outcome(run, error)
+        close_run(run, outcome, "flow", error if outcome in ("failed", "interrupted") else None)
     except Exception as fault:
         report_fault("end a flow", fault)
 
@@ -217,34 +245,36 @@ def _flow_outcome(run: TraceRecorder, error: BaseException | None) -> str:
 # --- the interpreter's reports
 
 
-def _uncaught(error: BaseException) -> None:
-    """Write the trace of a failure that no node and no flow has seen."""
+def _uncaught(error: BaseException, ends_program: bool) -> None:
+    """Write the trace of a failure that no node and no flow has seen, or where another one has replaced it."""
     recorder = global_recorder()
     if recorder.is_off or failure.is_a(error, SystemExit):
         return
-    if mark_of(error) == STATE.reported or STATE.passed.steps_of(error) is not None:
-        return
+    is_new = mark_of(error) != STATE.reported and STATE.passed.steps_of(error) is None
+    final = _failure_outside(recorder, error) if is_new else STATE.ended_runs.failure_of(mark_of(error))
+    if final is not None and (ends_program or is_new):
+        STATE.throttle.write_final(final, ended=ends_program)
+    if ends_program:
+        STATE.ended_runs.final = final
+
+
+def _failure_outside(recorder: TraceRecorder, error: BaseException) -> Failure:
+    """Return the failure of the process, as a run that shows its last steps."""
     STATE.throttle.write_all()
+    STATE.ended_runs.last_written = "process"
+    run = recorder.new_run(recorder.context, recorder.started)
+    run.is_process_wide = run.failed = recorder.failed = True
     outside = recorder.add_flow_error(error)
-    recorder.failed_step = STATE.passed.began(error) or outside
-    recorder.failed = True
-    recorder.write(outcome_of(error))
-    STATE.last_run = "process"
+    run.failed_step = STATE.passed.began(error) or outside
+    return Failure(mark_of(error), run, outcome_of(error), recorder.last_steps())
 
 
 def _at_exit() -> None:
-    """Write what is still to be written, and let go of everything that is held.
-
-    In mode ``always`` that is a trace of the last steps of the process, unless the file shows them already: a flow was
-    written last, or one call is all there was. A process that recorded nothing leaves an earlier trace alone.
-    """
+    """Write what is still to be written, and let go of everything that is held."""
     if STATE.dump_signal is not None:
         STATE.dump_signal.wait()
-    STATE.throttle.write_all()
     recorder = global_recorder()
-    has_more = STATE.last_run in ("", "call") and (STATE.outermost_calls != 1 or running())
-    if has_more and recorder.is_always and not _would_only_empty(recorder):
-        recorder.write("recovered" if recorder.failed else "ok", ended=True)
+    _write_end(recorder)
     log.summarise()
     # what the last steps hold would keep the main module, and all that it should finalise, alive for good
     switch.turn_off()
@@ -253,6 +283,35 @@ def _at_exit() -> None:
     STATE.in_flight.clear()
     forget_native_steps()
     recorder.buffer.clear()
+    STATE.ended_runs = EndedRuns()
+
+
+def _at_worker_end() -> None:
+    """Write the same in a worker process, in which the interpreter may not come to its exit."""
+    recorder = global_recorder()
+    if recorder.buffer.newest() or running():
+        _write_end(recorder)
+        log.summarise()
+
+
+def _write_end(recorder: TraceRecorder) -> None:
+    """Write what is still to be written when the process ends.
+
+    In mode ``always`` that is a trace of the last steps of the process, unless the file shows them already: a flow was
+    written last, or one call is all there was. A process that recorded nothing leaves an earlier trace alone, and the
+    failure that ended the program stays what the file is about.
+    """
+    STATE.throttle.write_all()
+    runs, final = STATE.ended_runs, STATE.ended_runs.final
+    has_more = runs.last_written in ("", "call") and (runs.outermost_calls != 1 or running())
+    steps = recorder.buffer.newest()
+    has_final = final is None or any(step.number == final.run.failed_step for step in steps)
+    if has_more and recorder.is_always and has_final and not _would_only_empty(recorder):
+        recorder.failed_step = 0 if final is None else final.run.failed_step
+        recovered = recorder.failed or any(step.has_failed() for step in steps)
+        recorder.write(final.outcome if final else "recovered" if recovered else "ok", ended=True)
+    elif final is not None:
+        STATE.throttle.write_final(final, ended=True)
 
 
 def _would_only_empty(recorder: TraceRecorder) -> bool:
@@ -284,7 +343,7 @@ def _after_fork() -> None:
         set_recorder(STATE.recorder.config, STATE.recorder.context)
 
 
-_LISTENERS: Final = interpreter_hooks.Listeners(_uncaught, _at_exit)
+_LISTENERS: Final = interpreter_hooks.Listeners(_uncaught, _at_exit, _at_worker_end)
 
 
 def configure(
@@ -338,7 +397,7 @@ def override(
     Raises:
         ConfigError: a setting is unknown, or does not accept its value.
     """
-    before = STATE.recorder
+    before, ended_runs = STATE.recorder, STATE.ended_runs
     current = global_recorder()
     chosen = (config or current.config).changed(changes)
     warn_of_placeholders(chosen)
@@ -346,6 +405,7 @@ def override(
         yield set_recorder(chosen, context or current.context)
     finally:
         restore_recorder(before)
+        STATE.ended_runs = ended_runs
 
 
 def get_recorder() -> TraceRecorder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from threading import RLock, get_ident
 from typing import Any
 
@@ -23,6 +24,7 @@ from flowtrace.trace import files
 from flowtrace.trace.model import ValidationIssue
 from flowtrace.trace.payload_files import write_payload
 from flowtrace.trace.retention import Retention
+from flowtrace.trace.shared_paths import Target
 from flowtrace.values.encoded import Digest
 
 UNKNOWN = "unknown"
@@ -44,6 +46,8 @@ class TraceRecorder:
         is_off: nothing is recorded.
         is_always: a trace is written on success too.
         is_over: the run has ended; late steps of it may still come.
+        is_late: all of its steps began after the run that they belong to was over.
+        outcome: how it ended, once it has.
         failed: something in the run has failed.
         failed_step: number of the step in which the error began that ends the run, if that fails; 0 for none.
         slow_after: nanoseconds after which a step, or the flow itself, is slow.
@@ -59,8 +63,9 @@ class TraceRecorder:
     """
 
     # Class attributes, since a run is made for each call that has calls in it: they cost nothing there.
-    is_process_wide = is_over = failed = is_slow = written = shows_process = False
+    is_process_wide = is_over = is_late = failed = is_slow = written = shows_process = False
     failed_step = slow_at = overtaken = 0
+    outcome = "ok"
     frozen: tuple[list[Step], int] | None = None
 
     def __init__(self, config: TraceConfig, context: TraceContext) -> None:
@@ -355,39 +360,36 @@ class TraceRecorder:
             if path is None:
                 files.refuse_links(self.template(), target)
             with self._writing:
-                stored: dict[tuple[str, str], bytes] = {}
-                content = self._content(target, outcome, ended, stored)
-                self._write_files(target, content, stored, in_turn, self._flush(ended))
-                if path is None:
-                    self._retention.after_write(target, self.context.pack_ref, bool(stored))
+                write = partial(self._write_to, outcome, ended, in_turn)
+                if path is not None:
+                    write(Target(path))
+                else:
+                    target, stored = STATE.shared_paths.write(target, self.template(), to_records.host_name(), write)
+                    self._retention.after_write(target, self.context.pack_ref, stored)
         except Exception as error:
             self._warn_of_failed_write(target, error)
-        else:
-            return target
-        return None
+            return None
+        return target
+
+    def _write_to(self, outcome: str, ended: bool, in_turn: files.InTurn, to: Target) -> bool:
+        """Write to a path, and return True if there are payload files beside it."""
+        stored: dict[tuple[str, str], bytes] = {}
+        content = self._content(to.path, outcome, ended, stored)
+        write = partial(files.write_atomically, to.path, content, in_turn, self._flush(ended))
+        try:
+            write(replaces=not to.is_free)
+        except FileNotFoundError:  # another process removed the folder when it was empty: it is made again
+            write(replaces=not to.is_free)
+        for (digest, suffix), payload in stored.items():  # or it took them for those of an older trace
+            self._store(to.path, digest, payload, suffix)
+        return bool(stored)
 
     def _flush(self, ended: bool) -> files.Flush:
-        if self.config.durable:
-            return files.Flush.FOLDER
-        return files.Flush.FILE if ended else files.Flush.NOTHING
-
-    def _write_files(
-        self,
-        target: str,
-        content: files.Content,
-        stored: dict[tuple[str, str], bytes],
-        in_turn: files.InTurn,
-        flush: files.Flush,
-    ) -> None:
-        try:
-            files.write_atomically(target, content, in_turn, flush)
-        except FileNotFoundError:  # another process removed the folder when it was empty: it is made again
-            files.write_atomically(target, content, in_turn, flush)
-        for (digest, suffix), payload in stored.items():  # or it took them for those of an older trace
-            self._store(target, digest, payload, suffix)
+        needed = files.Flush.FILE if ended else files.Flush.NOTHING
+        return files.Flush.FOLDER if self.config.durable else needed
 
     def _store(self, target: str, digest: str, data: bytes, suffix: str) -> str | None:
-        flush = files.Flush.FOLDER if self.config.durable else files.Flush.NOTHING
+        flush = self._flush(ended=False)
         try:
             try:
                 return write_payload(target, digest, data, flush, suffix)
@@ -398,7 +400,7 @@ class TraceRecorder:
             return None
 
     def _content(self, target: str, outcome: str, ended: bool, stored: dict[tuple[str, str], bytes]) -> files.Content:
-        steps, dropped = self._last_steps()
+        steps, dropped = self.last_steps()
         others = other_runs(steps, self.run_id) if self.shows_process else {}
         end = CLOCK.now() if ended else None
         failed = self.failed_step if outcome in ("failed", "interrupted") else 0
@@ -416,9 +418,9 @@ class TraceRecorder:
     def freeze(self) -> None:
         """Keep what its trace will show: it is written later, and the process goes on."""
         if self.shows_process and self.frozen is None:
-            self.frozen = self._last_steps()
+            self.frozen = self.last_steps()
 
-    def _last_steps(self) -> tuple[list[Step], int]:
+    def last_steps(self) -> tuple[list[Step], int]:
         """Return the steps to write, in the order of their ends, and how many others there were before them."""
         process = STATE.recorder
         if self.frozen is not None:

@@ -8,22 +8,77 @@ without us.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import wraps
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flowtrace.calls.core import native_steps
 from flowtrace.recording.failure import ErrorsPassed
 from flowtrace.recording.limits import Throttle
+from flowtrace.trace.shared_paths import SharedPaths
+
+_MOST_FAILURES: Final = 8  # an error that ends the program may pass so many handled ones on its way
 
 if TYPE_CHECKING:
     from flowtrace.host.signals import SnapshotSignal
     from flowtrace.recording.plugin import ProcessorKeeper, Slot
     from flowtrace.recording.recorder import TraceRecorder
     from flowtrace.recording.step import Step
+
+
+class Failure(NamedTuple):
+    """A run that ended with an error.
+
+    Attributes:
+        mark: that of the error, as `flowtrace.recording.failure.mark_of` makes it.
+        run: the run's recorder.
+        outcome: ``failed`` or ``interrupted``.
+        steps: what its trace shows, and how many other steps there were before them.
+    """
+
+    mark: tuple[Any, ...]
+    run: TraceRecorder
+    outcome: str
+    steps: tuple[list[Step], int]
+
+    def bytes_kept(self) -> int:
+        """Return how many bytes of values its steps hold."""
+        return sum(step.size() for step in self.steps[0])
+
+
+class EndedRuns:
+    """The runs that have ended, as far as something is kept of them.
+
+    Attributes:
+        outermost_calls: how many of them there were outside any flow that left more than one step.
+        last_written: the kind of run that was written last: "call", "flow", "process", or "" for none.
+        latest: in mode ``always``, the one that ended last: what began in it and ends later is added to its trace.
+        final: the one whose error has ended the program.
+    """
+
+    __slots__ = ("_failures", "final", "last_written", "latest", "outermost_calls")
+
+    def __init__(self) -> None:
+        self.outermost_calls = 0
+        self.last_written = ""
+        self.latest: TraceRecorder | None = None
+        self.final: Failure | None = None
+        self._failures: deque[Failure] = deque(maxlen=_MOST_FAILURES)
+
+    def note_failure(self, failure: Failure) -> None:
+        """Keep one of the latest runs that ended badly, as far as their values fit into the bytes of a buffer."""
+        self._failures.append(failure)
+        spare = failure.run.config.buffer_bytes - sum(kept.bytes_kept() for kept in self._failures.copy())
+        while spare < 0 and len(self._failures) > 1:
+            spare += self._failures.popleft().bytes_kept()
+
+    def failure_of(self, mark: tuple[Any, ...]) -> Failure | None:
+        """Return the last run that ended with an error."""
+        return next((failure for failure in reversed(self._failures.copy()) if failure.mark == mark), None)
 
 
 class _State:
@@ -40,15 +95,15 @@ class _State:
         in_flight: the steps that run at this moment, by number, without those that `slots` or the native core hold.
         slots: the slots of each step processor; each may hold a step that runs.
         passed: which steps the latest errors came through.
-        outermost_calls: how many runs outside any flow have ended that left more than one step.
-        last_run: the kind of run that was written last: "call", "flow", "process", or "" for none.
+        shared_paths: the paths that this process writes, and those that it leaves to others.
+        ended_runs: what is kept of the runs that have ended.
         dump_signal: the signal that asks for a snapshot, while its handler is installed.
         reported: mark of the last error that left a flow, which the uncaught-exception hook will see again.
     """
 
     __slots__ = (
-        *("buffer_lock", "dump_signal", "in_flight", "keeper", "last_run", "lock", "open_fast_path", "outermost_calls"),
-        *("passed", "recorder", "reported", "slots", "throttle"),
+        *("buffer_lock", "dump_signal", "ended_runs", "in_flight", "keeper", "lock", "open_fast_path"),
+        *("passed", "recorder", "reported", "shared_paths", "slots", "throttle"),
     )
 
     def __init__(self) -> None:
@@ -58,8 +113,7 @@ class _State:
         self.in_flight: dict[int, Step] = {}
         self.slots: list[Sequence[Slot]] = []
         self.passed = ErrorsPassed()
-        self.outermost_calls = 0
-        self.last_run = ""
+        self.ended_runs = EndedRuns()
         self.dump_signal: SnapshotSignal | None = None
         self.reported: tuple[Any, ...] = ()
         self.renew_locks()
@@ -67,11 +121,12 @@ class _State:
     def renew_locks(self) -> None:
         """Make new locks. In a forked child the old ones may be held by a thread that is not there.
 
-        The throttle is new as well: the traces that it holds back are the parent's to write.
+        The throttle and the paths are new as well: what it holds back, and what is there, is the parent's.
         """
         self.lock = RLock()
         self.buffer_lock = RLock()
         self.throttle = Throttle()
+        self.shared_paths = SharedPaths()
 
 
 STATE: Final = _State()

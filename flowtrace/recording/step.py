@@ -142,6 +142,13 @@ class Step(StepBase):
         """Return True if no value of the step is larger than a snapshot may be."""
         return _is_small(self.input) and _is_small(self.output)
 
+    def has_failed(self) -> bool:
+        """Return True if an error that is no part of its contract ended it; a cancellation or a clean exit is none."""
+        failure = self.failure
+        if failure is None or self.expected or failure.code == "node_cancelled":
+            return False
+        return failure.code != "node_interrupted" or (failure.details or {}).get("type") != "SystemExit"
+
     def size(self) -> int:
         """Return how many bytes of values the step holds."""
         return _size(self.input) + _size(self.output)

@@ -144,7 +144,7 @@ def replay_recorder(config: TraceConfig) -> Generator[ReplayRecorder]:
         config: what to redact, and the key of hashes; everything else is set here.
     """
     STATE.throttle.write_all()
-    before = STATE.recorder, STATE.throttle, STATE.outermost_calls, STATE.last_run, STATE.reported
+    before = STATE.recorder, STATE.throttle, STATE.reported, STATE.ended_runs
     running = set(STATE.in_flight)
     MUTED.append("replay")
     STATE.throttle = Throttle()
@@ -167,7 +167,7 @@ def replay_recorder(config: TraceConfig) -> Generator[ReplayRecorder]:
         yield recorder
     finally:
         process.restore_recorder(before[0])
-        _, STATE.throttle, STATE.outermost_calls, STATE.last_run, STATE.reported = before
+        _, STATE.throttle, STATE.reported, STATE.ended_runs = before
         for number in set(STATE.in_flight) - running:
             STATE.in_flight.pop(number, None)
         MUTED.pop()

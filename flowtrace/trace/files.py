@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import Enum
 from functools import partial
 from stat import S_ISDIR, S_ISREG
-from types import TracebackType
 from typing import Final, NamedTuple
 
 from flowtrace.errors import TraceFileError
-from flowtrace.host.signals import let_through
 from flowtrace.host.switch import HOME_PID
 from flowtrace.host.system import os, re
 
@@ -28,7 +26,6 @@ FILE: Final = _READ | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not wa
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 _UNNAMED: Final = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC if hasattr(os, "O_TMPFILE") else None
 _NO_FSYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EROFS})
-_HOLDS_FOLDERS: Final = {os.open, os.stat, os.unlink, os.rmdir} <= os.supports_dir_fd and os.listdir in os.supports_fd
 # The process from which multiprocessing forks its workers: since 3.15 it loads the main module, too.
 _IS_FORK_SERVER: Final = any("from multiprocessing.forkserver import main" in part for part in sys.orig_argv)
 _LONGEST_NAME_KEPT: Final = 80  # in bytes, as file systems count
@@ -184,94 +181,6 @@ def _refuse_no_file(path: str, status: os.stat_result) -> None:
         raise TraceFileError(path, "", "is not a regular file")
 
 
-class Folder:
-    """A folder that is held open, so that it can't be swapped for a link while files in it are looked at and removed.
-
-    Where the system can't open a name inside an open folder, the path is checked for links once, at the start.
-
-    Args:
-        base: a folder, which may itself be reached through links.
-        parts: the names of the folders to go down from there; none of them may be a link.
-
-    Attributes:
-        path: the path of the folder.
-
-    Raises:
-        OSError: it does not exist, is not a folder, or is reached through a link.
-    """
-
-    def __init__(self, base: str, parts: Sequence[str] = ()) -> None:
-        self.path = os.path.join(base, *parts)
-        self._descriptor = _open_folder(base, parts) if _HOLDS_FOLDERS else None
-        if self._descriptor is None:
-            os.stat(self.path)
-            if os.path.realpath(self.path) != os.path.join(os.path.realpath(base), *parts):
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self.path)
-
-    def __enter__(self) -> Folder:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-
-    def names(self) -> list[str]:
-        """Return the names of everything in it."""
-        return os.listdir(self.path if self._descriptor is None else self._descriptor)
-
-    def status(self, name: str) -> os.stat_result:
-        """Return the status of a file in it, without following a link."""
-        return os.stat(self._locate(name), dir_fd=self._descriptor, follow_symlinks=False)
-
-    def open(self, name: str) -> int:
-        """Open a file in it for reading, and return the descriptor; a link is an error."""
-        path = self._locate(name)
-        if self._descriptor is None and os.path.islink(path):
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-        return os.open(path, FILE, dir_fd=self._descriptor)
-
-    def read(self, name: str, limit: int) -> tuple[bytes, Stamp] | None:
-        """Return a file's content and its stamp; None where it is not a regular file of ours, or is too large."""
-        if not is_ours(self.status(name)):  # asked before it is opened: opening a device may have an effect
-            return None
-        descriptor = self.open(name)
-        try:
-            status = os.fstat(descriptor)
-            if not is_ours(status) or status.st_size > limit:
-                return None
-            return read_up_to(limit, descriptor), stamp_of(status)
-        finally:
-            os.close(descriptor)
-
-    def remove(self, name: str, stamp: Stamp) -> bool:
-        """Remove a file if it still has this stamp, and return True if it had."""
-        if stamp_of(self.status(name)) != stamp:
-            return False
-        os.unlink(self._locate(name), dir_fd=self._descriptor)
-        return True
-
-    def remove_if_empty(self, name: str) -> None:
-        """Remove a folder in it, if it is empty and can be removed."""
-        try:
-            os.rmdir(self._locate(name), dir_fd=self._descriptor)
-        except OSError as error:
-            let_through(error)
-
-    def _locate(self, name: str) -> str:
-        return os.path.join(self.path, name) if self._descriptor is None else name
-
-
-def _open_folder(base: str, parts: Sequence[str]) -> int:
-    descriptor = os.open(base or ".", FOLDER & ~getattr(os, "O_NOFOLLOW", 0))
-    for part in parts:
-        try:
-            inner = os.open(part, FOLDER, dir_fd=descriptor)
-        finally:
-            os.close(descriptor)
-        descriptor = inner
-    return descriptor
-
-
 # --- writing in one step
 
 
@@ -281,7 +190,14 @@ def at_once(put: Callable[[], None]) -> bool:
     return True
 
 
-def write_atomically(path: str, content: Content, in_turn: InTurn = at_once, flush: Flush = Flush.FILE) -> None:
+def write_atomically(
+    path: str,
+    content: Content,
+    in_turn: InTurn = at_once,
+    flush: Flush = Flush.FILE,
+    *,
+    replaces: bool = True,
+) -> None:
     """Replace a file's content in one step: a reader sees all of the old content or all of the new one.
 
     The bytes are written to a new file of mode 0600 in the same folder; then the file gets its name. Missing folders
@@ -295,20 +211,23 @@ def write_atomically(path: str, content: Content, in_turn: InTurn = at_once, flu
         in_turn: is given a function that puts the new file in its place; it either calls it and returns True, or
             returns False, and the new file is dropped.
         flush: what has to be on the disk before this returns: nothing, the file's content, or also its name.
+        replaces: a file that is there is replaced.
 
     Raises:
+        FileExistsError: there is a file, and it must not be replaced.
         OSError: the file can't be written, or the path belongs to something other than a file.
     """
     folder = os.path.dirname(path) or "."
     make_folders(folder)
     refuse_special_file(path)
     temporary = temporary_beside(path)
-    new = _NewFile(content, flush)
+    new = _NewFile(content, flush, replaces)
     try:
         written = _write_unnamed(folder, path, temporary, new, in_turn)
         if not written:
             new.write_and_close(os.open(temporary, _CREATE, 0o600))
-        if written != path and not in_turn(partial(os.replace, temporary, path)):
+        put = os.replace if replaces else put_new
+        if written != path and not in_turn(partial(put, temporary, path)):
             os.unlink(temporary)
     except FileExistsError:  # what has the temporary name is not ours to remove
         raise
@@ -356,6 +275,24 @@ def refuse_special_file(path: str) -> None:
         raise OSError(errno.EINVAL, "is not a regular file", path)
 
 
+def put_new(temporary: str, path: str) -> None:
+    """Give a file its name, unless that is taken.
+
+    Raises:
+        FileExistsError: it is taken; the file is removed.
+        OSError: it can't be given.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        os.unlink(temporary)
+        raise
+    except OSError:  # a file system without hard links
+        os.replace(temporary, path)
+    else:
+        os.unlink(temporary)
+
+
 def _write_unnamed(folder: str, path: str, temporary: str, new: _NewFile, in_turn: InTurn) -> str:
     """Write a file that gets a name when it is complete: that of the path if it is free, else the temporary one.
 
@@ -373,9 +310,14 @@ def _write_unnamed(folder: str, path: str, temporary: str, new: _NewFile, in_tur
     give_name = partial(os.link, f"/proc/self/fd/{descriptor}", src_dir_fd=descriptor)
 
     def finish() -> str:
-        with suppress(OSError):
+        try:
             in_turn(partial(give_name, path))
             return path
+        except FileExistsError:
+            if not new.replaces:
+                raise
+        except OSError:
+            pass
         with suppress(OSError):
             give_name(temporary)
             return temporary
@@ -389,6 +331,7 @@ class _NewFile(NamedTuple):
 
     content: Content
     flush: Flush
+    replaces: bool
 
     def write_and_close(self, descriptor: int, finish: Callable[[], str] = lambda: "") -> str:
         """Write to an open file, flush it, call ``finish``, close the file, and return what that returned."""

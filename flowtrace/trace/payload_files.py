@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from flowtrace.errors import PayloadFileError
 from flowtrace.host.system import os, re
-from flowtrace.trace.files import FILE, Flush, Folder, is_ours, make_folders, read_up_to, write_atomically
+from flowtrace.trace.files import FILE, Flush, is_ours, make_folders, read_up_to, write_atomically
+from flowtrace.trace.folder import Folder
 from flowtrace.trace.model import INPUT, UNSET, Step, is_within
 from flowtrace.values.encode import TAG
 from flowtrace.values.encoded import hash_bytes

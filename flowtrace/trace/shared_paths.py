@@ -1,0 +1,239 @@
+"""One path, several processes: each has a path of its own, and the trace of an earlier process is kept.
+
+A file says in ``run.pid`` and ``run.host`` who wrote it. If that process still runs, or ran at the same time as this
+one, the path belongs to it, and this process adds its pid to the name. Otherwise, where the path has no placeholders,
+the file becomes the predecessor: ``trace.prev.json`` beside ``trace.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from errno import EEXIST
+from functools import cached_property
+from threading import RLock
+from typing import Final, NamedTuple, TypeVar
+
+from flowtrace.host import log
+from flowtrace.host.signals import let_through
+from flowtrace.host.system import open_file, os, re, time
+from flowtrace.trace.files import FILE, PLACEHOLDERS, Stamp, is_ours, put_new, read_up_to, stamp_of, temporary_beside
+from flowtrace.values.json import loads
+
+_LOADED: Final = time.time_ns()
+_RUN: Final = re.compile(rb'\n  "run": (\{\n.*?\n  \})', re.DOTALL)  # a text has no line break, so no value looks so
+_ENDS: Final = (
+    1 << 16,
+    1 << 22,
+)  # bytes at the end of a file in which its run is looked for: after it come steps in flight
+_MOST_PATHS: Final = 1000
+_TRIES: Final = 5  # to put a file where other processes put theirs, too
+_SECOND: Final = 1_000_000_000
+_CLOCKS_DIFFER: Final = (
+    _SECOND  # at most, on one machine: that of the file system has a coarse tick, and clocks are set
+)
+_ONE_PER_RUN: Final = ("{pid}", "{run_id}", "{timestamp}")
+T = TypeVar("T")
+
+
+class Target(NamedTuple):
+    """Where a trace is written.
+
+    Attributes:
+        path: the file.
+        is_free: there is no file yet, and if another process makes one now, that must not be replaced.
+    """
+
+    path: str
+    is_free: bool = False
+
+
+class Writer(NamedTuple):
+    """The process that wrote a trace."""
+
+    pid: int
+    host: str
+
+
+class SharedPaths:
+    """Process-global: the paths that this process writes, and those that it leaves to others."""
+
+    def __init__(self) -> None:
+        self._written: dict[str, Stamp | None] = {}
+        self._instead: dict[str, str] = {}
+        self._lock = RLock()
+
+    @cached_property
+    def _started(self) -> int:
+        return started_at(os.getpid()) or _LOADED
+
+    def write(self, path: str, template: str, host: str, write: Callable[[Target], T]) -> tuple[str, T]:
+        """Write to a path, or to one beside it that is for this process alone.
+
+        Args:
+            path: what the template gives in this process.
+            template: an absolute path.
+            host: the name of this machine.
+            write: writes to a target; raises `FileExistsError` where that must be free, and is not.
+
+        Returns:
+            The path, and what ``write`` returned.
+
+        Raises:
+            OSError: the path can't be looked at or written to.
+        """
+        for _ in range(_TRIES):
+            target = self._target_for(path, template, host)
+            try:
+                found = write(target)
+            except FileExistsError:  # another process was quicker, and its file stays
+                continue
+            self._note(target.path)
+            return target.path, found
+        raise FileExistsError(EEXIST, "other processes keep writing to this path", path)
+
+    def _target_for(self, path: str, template: str, host: str) -> Target:
+        """Return where a trace goes that is meant for a path; what another process left there is moved aside."""
+        if any(name in template for name in _ONE_PER_RUN):
+            return Target(path)
+        with self._lock:
+            if len(self._instead) + len(self._written) > _MOST_PATHS:
+                self._instead.clear()
+                self._written.clear()
+            me = Writer(os.getpid(), host)
+            target = Target(self._instead[path]) if path in self._instead else self._target_at(path, template, me)
+            self._written.setdefault(target.path, None)
+        if target.path != path and path not in self._instead:
+            self._instead[path] = target.path
+            event = "another process writes to this path, so this one adds its pid"
+            log.warn_once(event, ("shared path", path), path=path, instead=target.path)
+        return target
+
+    def _note(self, path: str) -> None:
+        """Remember a file that this process has just written, so that the next write need not read whose it is."""
+        if path in self._written:
+            try:
+                self._written[path] = stamp_of(os.lstat(path))
+            except OSError as error:
+                let_through(error)
+
+    def _target_at(self, path: str, template: str, me: Writer) -> Target:
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            return Target(path, is_free=True)
+        stamp = stamp_of(status)
+        if not (is_ours(status) and status.st_size) or self._written.get(path) == stamp:
+            return Target(path)
+        writer = writer_of(path)
+        if writer == me and path in self._written:
+            return Target(path)
+        # an earlier process may have had the pid that this one has
+        if writer is not None and writer != me and self._runs_beside(writer, stamp.changed, me.host):
+            return Target(path_with_pid(path))
+        if path != template or any(name in template for name in PLACEHOLDERS):
+            return Target(path)
+        return Target(path, is_free=True) if keep_as_predecessor(path, stamp) else Target(path_with_pid(path))
+
+    def _runs_beside(self, writer: Writer, written: int, host: str) -> bool:
+        return written > self._started or (writer.host == host and is_running(writer.pid, written))
+
+
+def path_with_pid(path: str) -> str:
+    """Return a path with the pid of this process before its suffix, as that of a child process has it."""
+    stem, suffix = os.path.splitext(path)
+    return f"{stem}.{os.getpid()}{suffix}"
+
+
+def predecessor_of(path: str) -> str:
+    """Return where the trace is kept that another process had left at a path."""
+    stem, suffix = os.path.splitext(path)
+    return f"{stem}.prev{suffix}"
+
+
+def keep_as_predecessor(path: str, stamp: Stamp) -> bool:
+    """Make a file the predecessor; what was kept before goes.
+
+    Args:
+        path: the file.
+        stamp: its stamp when it was looked at. If another process has put its own file there since, that stays.
+
+    Returns:
+        True if the path is free for this process; another one may be quicker all the same.
+    """
+    aside = temporary_beside(path)
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:  # another process has moved it
+        return True
+    except OSError as error:
+        let_through(error)
+        return False
+    try:
+        if stamp_of(os.lstat(aside)) == stamp:
+            os.replace(aside, predecessor_of(path))
+            return True
+    except OSError as error:  # what stands there is a folder, say
+        let_through(error)
+    put_new(aside, path)
+    return False
+
+
+def writer_of(path: str) -> Writer | None:
+    """Return the process that wrote a trace; None where the file is none, or does not say."""
+    try:
+        descriptor = os.open(path, FILE)
+        try:
+            status = os.fstat(descriptor)
+            if not is_ours(status):
+                return None
+            for length in _ENDS:
+                os.lseek(descriptor, max(0, status.st_size - length), os.SEEK_SET)
+                found = _RUN.findall(read_up_to(length, descriptor))
+                if found:
+                    return _writer_in(loads(found[-1]))
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        let_through(error)
+    return None
+
+
+def _writer_in(run: object) -> Writer | None:
+    if isinstance(run, dict) and type(run.get("pid")) is int and isinstance(run.get("host"), str):
+        return Writer(run["pid"], run["host"])
+    return None
+
+
+def is_running(pid: int, since: int) -> bool:
+    """Return True if a process of this machine runs, and is the one that had this pid at some time.
+
+    Args:
+        pid: its id.
+        since: that time, in ns since the Unix epoch.
+    """
+    if os.name != "posix" or pid <= 0:  # os.kill ends a process on Windows
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # it is another user's
+        pass
+    except (OSError, OverflowError):
+        return False
+    started = started_at(pid)
+    return started is None or started <= since + _CLOCKS_DIFFER
+
+
+def started_at(pid: int) -> int | None:
+    """Return when a process started, in ns since the Unix epoch, at the latest; None where Linux does not tell.
+
+    The format is that of ``/proc/PID/stat`` (https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html).
+    """
+    try:
+        with open_file(f"/proc/{pid}/stat", "rb") as file:
+            ticks = int(file.read().rpartition(b")")[2].split()[19])
+        since_boot = (ticks + 1) * _SECOND // os.sysconf("SC_CLK_TCK")
+        age = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - since_boot
+    except (OSError, ValueError, IndexError, AttributeError) as error:
+        let_through(error)
+        return None
+    return time.time_ns() - age if ticks else None
