@@ -209,6 +209,40 @@ def missing(path: str, others: Iterable[Path]) -> str:
     return f"there is no file '{printable(path)}'{beside}"
 
 
+def configured_trace() -> TraceSource:
+    """Return the trace that a program leaves here: at the path of ``FLOWTRACE_OUT``, or ``trace.json``.
+
+    Raises:
+        click.BadParameter: there is none.
+    """
+    return TRACE.convert(_configured_path(), None, None)
+
+
+def predecessor(trace: TraceSource | None) -> TraceSource:
+    """Return the trace of the process before, which was kept where a later one wrote to the same path.
+
+    Args:
+        trace: the later one; None means that at the configured path.
+
+    Raises:
+        click.UsageError: standard input has none.
+        click.BadParameter: there is none.
+    """
+    from flowtrace.trace.shared_paths import predecessor_of
+
+    path = Path(_configured_path()) if trace is None else trace.path
+    if path is None:
+        raise click.UsageError("standard input has no predecessor")
+    return TRACE.convert(predecessor_of(str(path)), None, None)
+
+
+def _configured_path() -> str:
+    from flowtrace.settings.kinds import TRACE_NAME, in_folder
+    from flowtrace.settings.variables import parse
+
+    return in_folder(parse(os.environ).config.get("out_path", TRACE_NAME), TRACE_NAME)
+
+
 def _newest_first(paths: Iterable[Path]) -> list[Path]:
     files = [path for path in paths if path.is_file()]
     return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)

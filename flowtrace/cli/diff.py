@@ -13,7 +13,9 @@ from flowtrace.cli.common import (
     Line,
     TraceSource,
     collector_off,
+    configured_trace,
     json_option,
+    predecessor,
     print_result,
     printable,
     several,
@@ -44,6 +46,7 @@ _CAUSES: Final = {
     "diff",
     cls=Command,
     examples="""
+    flowtrace diff
     flowtrace diff before.json after.json
     flowtrace diff --full failed/ fixed/
     flowtrace diff --timing monday.json tuesday.json
@@ -56,10 +59,13 @@ _CAUSES: Final = {
     "--limit", type=click.IntRange(1), default=100, show_default=True, help="Describe at most this many divergences."
 )
 @json_option
-@click.argument("a", metavar="A", type=TRACE)
-@click.argument("b", metavar="B", type=TRACE)
-def command(timing: bool, full: bool, limit: int, as_json: bool, a: TraceSource, b: TraceSource) -> int:
+@click.argument("a", metavar="A", type=TRACE, required=False)
+@click.argument("b", metavar="B", type=TRACE, required=False)
+def command(timing: bool, full: bool, limit: int, as_json: bool, a: TraceSource | None, b: TraceSource | None) -> int:
     """Compare two traces, A and B, and name the first step that differs.
+
+    Without A and B, the trace that the program wrote last (FLOWTRACE_OUT, or trace.json) is compared with the one
+    before, which a later process keeps as trace.prev.json.
 
     The kinds of difference: another input, so the difference began earlier; changed code; another output or error with
     the same input and code; a step that is missing, added or moved.
@@ -68,6 +74,11 @@ def command(timing: bool, full: bool, limit: int, as_json: bool, a: TraceSource,
     """
     from flowtrace.comparing.diff import compare
 
+    if a is None:
+        b = configured_trace()
+        a = predecessor(b)
+    if b is None:
+        raise click.UsageError("Missing argument 'B'.")
     if a.path is None and b.path is None:
         raise click.UsageError("only one of A and B can be standard input")
     with collector_off():

@@ -15,6 +15,7 @@ from flowtrace.cli.common import (
     json_option,
     json_text,
     make_console,
+    predecessor,
     print_json_text,
     print_lines,
     printable,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     flowtrace show artifacts/
     flowtrace show --failed trace.json
     flowtrace show --step 11 --step shop.price trace.json
+    flowtrace show --prev
     flowtrace show --full trace.json | less -R
     flowtrace show --format markdown trace.json >> "$GITHUB_STEP_SUMMARY"
     flowtrace show --json trace.json | jq -r .failed_step
@@ -54,8 +56,9 @@ if TYPE_CHECKING:
     default="text",
     help="For people (default), for the summary of a CI job, or for machines.",
 )
+@click.option("--prev", is_flag=True, help="The trace of the process before, which was kept beside TRACE.")
 @json_option
-@click.argument("trace", type=TRACE)
+@click.argument("trace", type=TRACE, required=False)
 def command(
     verbose: bool,
     full: bool,
@@ -63,16 +66,20 @@ def command(
     steps: tuple[str, ...],
     only_failed: bool,
     form: str,
+    prev: bool,
     as_json: bool,
-    trace: TraceSource,
+    trace: TraceSource | None,
 ) -> int:
     """Show the steps of a TRACE as a tree, and where and why it failed.
 
     The number of a step is its index in the file, from 0. A step stands below the one that called it; steps without a
     parent in the file begin at the margin. Outside a flow, a trace also has the last steps of the other runs of the
     process, which come first. Hashes are shortened, captured values are cut to a line, and the frames of libraries are
-    counted.
+    counted. With --prev, TRACE may be left out: it is where the program writes (FLOWTRACE_OUT, or trace.json).
     """
+    trace = predecessor(trace) if prev else trace
+    if trace is None:
+        raise click.UsageError("Missing argument 'TRACE'.")
     with collector_off():
         loaded = trace.load()
         entries = outline(loaded)
