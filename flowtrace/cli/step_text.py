@@ -72,6 +72,9 @@ def verdict(trace: Trace, failed: Entry | None, folders: frozenset[str]) -> tupl
         counts = [several(len(trace.steps), "step")] + (
             [f"{len(trace.in_flight)} in flight"] if trace.in_flight else []
         )
+        slowest = slowest_step(trace) if outcome == "slow" else None
+        if slowest is not None:
+            return f"slow: {step_name(slowest)} took {short_name(_time_text(slowest))}; {', '.join(counts)}", "running"
         said = {"ok": "nothing failed", "no failure": "nothing failed"}.get(outcome, printable(outcome))
         return f"{said}: {', '.join(counts)}", "ok" if outcome in ("ok", "no failure") else "running"
     step = failed.step
@@ -84,6 +87,27 @@ def verdict(trace: Trace, failed: Entry | None, folders: frozenset[str]) -> tupl
     text = f"{short_name(kind)}: {reason}" if kind else reason
     handled = " (handled)" if outcome == "recovered" else ""
     return f"{step_name(step)}{number}{where}: {text.partition(chr(10))[0]}{handled}", "failed"
+
+
+def slowest_step(trace: Trace) -> Step | None:
+    """Return the step that took the time of a slow run: the longest one, or the one inside that took most of that."""
+    longest: dict[str | None, Step] = {}
+    for step in trace.steps:
+        if step.run_id is None:
+            for key in {step.parent_step_id, None}:
+                if key not in longest or _length(step) > _length(longest[key]):
+                    longest[key] = step
+    found = longest.pop(None, None)
+    while found is not None:
+        inner = longest.pop(found.step_id, None)
+        if inner is None or 2 * _length(inner) < _length(found):
+            break
+        found = inner
+    return found
+
+
+def _length(step: Step) -> int:
+    return step.duration_ms * 1_000_000 if step.duration_ns is None else step.duration_ns
 
 
 def location_of(step: Step, folders: frozenset[str]) -> str:

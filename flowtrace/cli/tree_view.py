@@ -43,7 +43,13 @@ _BESIDE_TREE: Final = 34  # columns that are left for what stands right of the t
 _LEAST_VALUE: Final = 12  # columns
 _TEXT_LENGTH: Final = 2000
 _STATE_STYLES: Final = {"ok": "green", "failed": "bold red", "running": "bold yellow"}
-_OUTCOME_STYLES: Final = {"failed": "bold red", "interrupted": "bold red", "recovered": "yellow", "ok": "green"}
+_OUTCOME_STYLES: Final = {
+    "failed": "bold red",
+    "interrupted": "bold red",
+    "recovered": "yellow",
+    "slow": "yellow",
+    "ok": "green",
+}
 
 
 class Marks(NamedTuple):

@@ -219,6 +219,29 @@ def test_a_core_trace_says_how_it_ended_as_far_as_it_knows():
 # --- the tree
 
 
+def test_a_slow_run_says_first_what_took_its_time():
+    run = {
+        "id": "0" * 32,
+        "started_at": "2026-01-01T00:00:00Z",
+        "outcome": "slow",
+        "pid": 1,
+        "host": "h",
+        "python": "3",
+    }
+    steps = [
+        step("other", duration_ns=9_000_000_000, run_id="1" * 32),
+        step("query", duration_ns=70_000_000, step_id="2", parent_step_id="1"),
+        step("short", duration_ns=5_000_000, step_id="3", parent_step_id="1"),
+        step("handle", duration_ns=80_000_000, step_id="1"),
+    ]
+    assert lines(trace(*steps, run=run))[0].endswith(" slow: query took 70.00 ms; 4 steps")
+    steps[1]["duration_ns"] = 30_000_000
+    assert " slow: handle took 80.00 ms; 4 steps" in lines(trace(*steps, run=run))[0]
+    assert " slow: 0 steps" in lines(trace(run=run))[0]
+    loop = step("loop", duration_ns=1, step_id="1", parent_step_id="1")
+    assert " slow: loop took " in lines(trace(loop, run=run))[0]
+
+
 def test_steps_stand_below_the_one_that_called_them_in_the_order_in_which_they_began():
     document = trace(
         step("late", step_id="3", parent_step_id="1", started_at="2026-01-01T00:00:03Z"),
