@@ -215,13 +215,14 @@ def test_a_held_back_run_that_could_not_be_written_waits_for_another_chance(path
     fail_often(BURST + 1)
     path_clock[0] += 50_000_000
     path.unlink()
-    path.mkdir()
+    (path / "trace.json").mkdir(parents=True)  # a folder of that name in a folder: no file can take its place
 
     @traced_node
     def succeed():
         return 1
 
     succeed()
+    (path / "trace.json").rmdir()
     path.rmdir()
     path_clock[0] += 50_000_000
     succeed()
