@@ -13,7 +13,7 @@ import polars
 import pyarrow
 import pytest
 
-from flowtrace import ReplayError, load_trace, replay, validate
+from flowtrace import ReplayError, load_trace, override, replay, validate
 from flowtrace.cli.arrays import in_short
 from flowtrace.trace.payload_files import PayloadValues
 from flowtrace.values.encode import encode
@@ -102,6 +102,16 @@ def test_the_file_of_an_array_is_one_of_numpys(tmp_path, nodes):
     assert (found.dtype, found.shape) == (value.dtype, value.shape)
     numpy.testing.assert_array_equal(found, value)
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_files_of_arrays_go_with_their_trace(tmp_path, nodes):
+    settings = {"mode": "always", "out_path": tmp_path / "{run_id}.json", "max_files": 1, "capture_inputs": True}
+    with override(**settings):
+        for number in range(3):
+            nodes.first(numpy.full(N, number))
+    (path,) = tmp_path.glob("*.json")
+    ((_, name),) = steps(path)[0]["arrays"].items()
+    assert list(tmp_path.glob("*.payloads/*")) == [tmp_path / name]
 
 
 @pytest.mark.parametrize("shape", [[3], [], [2, 0], [1, 2, 3]])
