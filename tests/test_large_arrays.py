@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from functools import partial
 from pathlib import Path
 
@@ -184,6 +185,19 @@ def test_a_file_that_is_gone_or_another_one_is_not_used(tmp_path, nodes):
     assert [item.code for item in validate(path)] == ["payload-file"]
     (item,) = replay(path, until_failure=False, working_folder=tmp_path).steps
     assert (str(item.outcome), name in item.reason) == ("skipped", True)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "link.npy", "pipe.npy", "", "\x1b[31m.npy"])
+def test_no_reader_of_an_array_is_led_out_of_the_folder(tmp_path, nodes, name):
+    (tmp_path / "link.npy").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "pipe.npy")
+    path = record(tmp_path / "t.json", lambda: nodes.first(numpy.arange(N)))
+    (digest,) = steps(path)[0]["arrays"]
+    edit(path, lambda document: document["steps"][0].update(arrays={digest: name}))
+    (item,) = replay(path, until_failure=False, working_folder=tmp_path).steps
+    assert (str(item.outcome), item.reason.startswith("at /value: the payload file ")) == ("skipped", True)
+    assert [item.code for item in validate(path)] == ["payload-file"]
+    assert PayloadValues(path).array({digest: name}, digest) is None
 
 
 def test_a_file_of_another_size_makes_no_array(tmp_path, nodes):

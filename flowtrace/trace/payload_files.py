@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from stat import S_IMODE, S_ISDIR, S_ISREG
 from typing import Any, Final
 
-from flowtrace.errors import PayloadFileError
+from flowtrace.errors import PayloadFileError, RebuildError
 from flowtrace.host.system import os, re
 from flowtrace.trace.files import FILE, Flush, is_ours, make_folders, read_up_to, write_atomically
 from flowtrace.trace.folder import Folder
@@ -268,7 +268,7 @@ def captured_array(
         limit: refuse a file with more bytes than this.
 
     Raises:
-        NotCapturedError: its payload file can't be trusted, or does not exist.
+        RebuildError: its payload file can't be trusted, or does not exist.
     """
     relative = arrays.get(digest)
     if relative is None or folder is None:
@@ -276,9 +276,9 @@ def captured_array(
     try:
         data = read_payload(os.path.join(folder, "trace"), relative, limit=limit)
     except PayloadFileError as error:
-        raise NotCapturedError(error.reason) from error
+        raise RebuildError(error.reason) from error
     if not holds_what_its_name_says(relative, data):
-        raise NotCapturedError(f"the payload file {relative!r:.200} is not named after the hash of its content")
+        raise RebuildError(f"the payload file {relative!r:.200} is not named after the hash of its content")
     return relative.rpartition(".")[2], data
 
 
@@ -320,7 +320,7 @@ class PayloadValues:
             suffix, data = captured_array(arrays, self._folder, digest, self._bytes_left) or ("", b"")
             self._bytes_left -= len(data)
             content = npy_content(data).tobytes() if suffix == "npy" else loads(data) if suffix else None
-        except (NotCapturedError, ValueError):
+        except (RebuildError, ValueError):
             return None
         return content if isinstance(content, bytes | list) else None
 
