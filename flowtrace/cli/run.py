@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from flowtrace.cli.common import Command, printable
+from flowtrace.cli.common import Command, printable, say
 from flowtrace.errors import ConfigError
 from flowtrace.settings.kinds import PATH, PATTERNS, TRACE_NAME, TraceMode, in_folder
 from flowtrace.settings.variables import parse
@@ -20,6 +22,8 @@ from flowtrace.settings.variables import parse
 _F = TypeVar("_F", bound=Callable[..., Any])
 _MODULE_OR_CODE: Final = ("-m", "-c")
 _OPTIONS_WITH_VALUE: Final = ("--check-hash-based-pycs",)
+_PYTHON: Final = re.compile(r"python(3(\.\d+)?)?(\.exe)?")
+_LONGEST_LINE: Final = 1000
 _AUTOSTART: Final = str(Path(__file__).resolve().parent / "autostart")
 
 
@@ -95,6 +99,61 @@ def auto_option(function: _F) -> _F:
     )(function)
 
 
+def meant_program(program: Sequence[str]) -> tuple[str, ...]:
+    """Return the arguments after ``python`` for a program as it is typed elsewhere: ``python app.py``, ``pytest``.
+
+    Args:
+        program: what was typed: a script, ``-m MODULE``, ``-c CODE``, this Python with any of these, or a command that
+            is a Python script in the folder of this Python, or a module.
+
+    Raises:
+        UsageError: it names another Python.
+    """
+    first, *rest = program
+    name = os.path.basename(first)
+    has_folder = os.path.dirname(first) != ""
+    if _PYTHON.fullmatch(name) and (has_folder or not os.path.exists(first)):
+        if not _is_this_python(first):
+            words = f"{printable(first)} -m flowtrace run {' '.join(map(printable, rest))}".rstrip()
+            raise click.UsageError(f"'{printable(first)}' is not the Python that runs flowtrace: {words}")
+        if not rest:
+            raise click.UsageError("name a program to run: SCRIPT, -m MODULE or -c CODE")
+        say(f"{first} may be left out: flowtrace run {' '.join(rest)}")
+        return tuple(rest)
+    if first.startswith("-") or has_folder or name.endswith(".py") or os.path.exists(first):
+        return tuple(program)
+    script = os.path.join(os.path.dirname(sys.executable), first)
+    if _is_python_script(script):
+        say(f"{first} is no file here: this runs {script}; the module would be -m {first}")
+        return script, *rest
+    if not _is_module(first):
+        return tuple(program)
+    say(f"{first} is no file here: this runs -m {first}")
+    return "-m", first, *rest
+
+
+def _is_this_python(command: str) -> bool:
+    if os.path.dirname(command):
+        return os.path.realpath(command) == os.path.realpath(sys.executable)
+    version = os.path.splitext(command)[0] if command.endswith(".exe") else command
+    return f"python{sys.version_info.major}.{sys.version_info.minor}".startswith(version)
+
+
+def _is_python_script(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return re.match(rb"#!.*python", file.readline(_LONGEST_LINE)) is not None
+    except OSError:
+        return False
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 def python_command(program: Sequence[str]) -> list[str]:
     """Return the command line that runs a program with this Python and its options.
 
@@ -168,6 +227,17 @@ def program_environment(
     return result
 
 
+def with_report(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a program that says at its end where its trace is; see `flowtrace.cli.run_report`."""
+    before = environment.get("PYTHONPATH", "")
+    folders = [folder for folder in before.split(os.pathsep) if folder and folder != _AUTOSTART]
+    return {
+        **environment,
+        "PYTHONPATH": os.pathsep.join([_AUTOSTART, *folders]),
+        "_FLOWTRACE_RUN": os.pathsep.join(folders),
+    }
+
+
 def _checked_path(out: str) -> str:
     """Return the absolute path of a trace file, which holds even if the program changes its working folder."""
     try:
@@ -186,6 +256,7 @@ def _checked_path(out: str) -> str:
     flowtrace run script.py --fast input.csv
     flowtrace run --out artifacts/trace.json --capture script.py
     flowtrace run --mode always -m package.module
+    flowtrace run pytest tests/test_nodes.py
     flowtrace run --auto 'package.nodes.*' -m pytest tests/test_nodes.py
     """,
 )
@@ -205,6 +276,9 @@ def command(
 
     The program runs as with `python SCRIPT`, `python -m MODULE` or `python -c CODE`: its arguments, input, output,
     signals, tracebacks and exit code are its own. Options go before the program; arguments after it are passed to it.
+    `python app.py`, and commands such as `pytest`, may be typed as always.
+
+    At the end, one line on standard error says where the trace is, or why there is none.
 
     The Python that runs `flowtrace` runs the program, too: if `flowtrace` is installed in another environment than the
     program, use `python -m flowtrace run`.
@@ -212,7 +286,11 @@ def command(
     environment = program_environment(os.environ, mode=mode, out=out, capture=capture, auto=auto)
     if "FLOWTRACE_AUTO" in environment and (sys.flags.ignore_environment or sys.flags.no_site):
         raise click.UsageError("--auto can't work with Python's options -E, -I and -S")
-    become(python_command(program), environment)
+    if sys.flags.ignore_environment:
+        say("nothing is traced: Python's options -E and -I hide the variables from the program")
+    elif not sys.flags.no_site:
+        environment = with_report(environment)
+    become(python_command(meant_program(program)), environment)
 
 
 def become(arguments: list[str], environment: dict[str, str]) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from flowtrace.cli.run import command, interpreter_options, program_environment
+from flowtrace.cli.run import command, interpreter_options, meant_program, program_environment
 from flowtrace.errors import ConfigError
 from tests.cli.commands import SCRIPT, call, flowtrace_process
 
@@ -34,8 +35,17 @@ fail()
 NODE = "from flowtrace import traced_node\n@traced_node\ndef node(x): return 1 / x\n"
 
 
+NONE_CALLED = "no trace: no decorated function was called; --auto 'PACKAGE.*' traces functions that are not decorated"
+NONE_FAILED = "no trace: none of the calls of decorated functions failed ({}); --mode always writes one all the same"
+
+
 def same(done):
     return done.returncode, done.stdout, done.stderr
+
+
+def plus(done, line):
+    """What a program does and says, and then the line that `flowtrace run` ends with."""
+    return done.returncode, done.stdout, f"{done.stderr}flowtrace: {line}\n"
 
 
 @pytest.fixture
@@ -69,11 +79,12 @@ def steps(path="trace.json"):
 def test_a_program_is_what_python_makes_of_it(programs, words):
     plain = call(sys.executable, *words, stdin="in\nput")
     for ours in ((), ("--capture", "--mode", "always", "--out", "a.json")):
-        assert same(flowtrace_process("run", *ours, *words, stdin="in\nput")) == same(plain)
+        assert same(flowtrace_process("run", *ours, *words, stdin="in\nput")) == plus(plain, NONE_CALLED)
 
 
 def test_a_program_may_come_from_standard_input(programs):
-    assert same(flowtrace_process("run", "-", "a", stdin=FACTS)) == same(call(sys.executable, "-", "a", stdin=FACTS))
+    plain = call(sys.executable, "-", "a", stdin=FACTS)
+    assert same(flowtrace_process("run", "-", "a", stdin=FACTS)) == plus(plain, NONE_CALLED)
 
 
 def test_the_interpreters_own_options_are_passed_on(programs):
@@ -82,7 +93,7 @@ def test_the_interpreters_own_options_are_passed_on(programs):
     traced = call(sys.executable, *options, "-m", "flowtrace", "run", "facts.py")
     shown, expected = json.loads(traced.stdout), json.loads(plain.stdout)
     shown.pop("orig"), expected.pop("orig")
-    assert (traced.returncode, shown, traced.stderr) == (1, expected, plain.stderr)
+    assert (traced.returncode, shown, traced.stderr) == (1, expected, f"{plain.stderr}flowtrace: {NONE_CALLED}\n")
 
 
 @pytest.mark.parametrize(("code", "expected"), [("sys.exit(7)", 7), ("sys.exit('no')", 1), ("os.abort()", -6)])
@@ -117,7 +128,8 @@ def test_children_that_multiprocessing_spawns_find_what_is_in_main(tmp_path):
         "if __name__ == '__main__':\n"
         "    with multiprocessing.get_context('spawn').Pool(1) as pool: print(pool.map(read, [Point()]))\n"
     )
-    assert same(flowtrace_process("run", "spawn.py")) == (0, "[(3, '__mp_main__')]\n", "")
+    expected = f"flowtrace: {NONE_CALLED}\n"
+    assert same(flowtrace_process("run", "spawn.py")) == (0, "[(3, '__mp_main__')]\n", expected)
 
 
 # --- what is traced, and where to
@@ -143,7 +155,8 @@ def test_success_leaves_a_trace_where_it_is_asked_for(programs):
 def test_fuel_economy_fails_as_always_and_says_why(tmp_path):
     plain, traced = call(sys.executable, FUEL), flowtrace_process("run", "--out", "t.json", FUEL)
     assert (traced.returncode, traced.stdout) == (plain.returncode, plain.stdout) == (1, "")
-    assert traced.stderr == call(sys.executable, FUEL, FLOWTRACE_OUT="u.json").stderr
+    line = "flowtrace: 12 steps in t.json: flowtrace show t.json\n"
+    assert traced.stderr == call(sys.executable, FUEL, FLOWTRACE_OUT="u.json").stderr + line
     assert steps("t.json")[-1] == "fuel.litres_per_100_km"
 
 
@@ -264,3 +277,136 @@ def test_click_shows_where_the_program_goes():
     assert command.get_usage(click.Context(command, info_name="flowtrace run")) == (
         "Usage: flowtrace run [OPTIONS] SCRIPT|-m MODULE|-c CODE [ARGS]..."
     )
+
+
+# --- what it says at the end
+
+
+def last_line(*words, **variables):
+    return flowtrace_process("run", *words, **variables).stderr.splitlines()[-1].removeprefix("flowtrace: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "line"),
+    [
+        (("node.py", "0"), {}, "1 step in trace.json: flowtrace show trace.json"),
+        (("--out", "a b/", "node.py", "0"), {}, "1 step in a b/trace.json: flowtrace show 'a b/trace.json'"),
+        (("--mode", "always", "node.py", "1"), {}, "1 step in trace.json: flowtrace show trace.json"),
+        (("node.py", "0"), {"FLOWTRACE_OUT": "{cwd}/x.json"}, "1 step in x.json: flowtrace show x.json"),
+        (("node.py", "1"), {}, NONE_FAILED.format(1)),
+        (("--mode", "off", "node.py", "0"), {}, "no trace: tracing is off (--mode off)"),
+        (("node.py", "0"), {"FLOWTRACE_DISABLED": "1"}, "no trace: FLOWTRACE_DISABLED is set"),
+        (("--out", "/dev/null", "node.py", "0"), {}, "no trace: it could not be written, as a warning above says"),
+        (("-c", "pass"), {}, NONE_CALLED),
+        (
+            ("--auto", "a.*", "-c", "pass"),
+            {},
+            "no trace: nothing was called that --auto names (a.*), and no decorated function",
+        ),
+        (("-c", "import os; os.chdir('/'); import sys; sys.exit(3)"), {}, NONE_CALLED),
+    ],
+)
+def test_the_last_line_says_where_the_trace_is_or_why_there_is_none(programs, words, variables, line):
+    given = {name: text.replace("{cwd}", str(programs)) for name, text in variables.items()}
+    assert last_line(*words, **given) == line
+
+
+def test_an_older_trace_is_not_told_as_that_of_this_run(programs):
+    flowtrace_process("run", "node.py", "0")
+    old = Path("trace.json").stat().st_mtime - 60
+    os.utime("trace.json", (old, old))
+    assert last_line("node.py", "1") == NONE_FAILED.format(1)
+
+
+def test_the_traces_of_child_processes_are_told_of(programs):
+    program = (
+        "import multiprocessing, node_\n"
+        "if __name__ == '__main__':\n"
+        "    context = multiprocessing.get_context('fork')\n"
+        "    children = [context.Process(target=node_.node, args=[0]) for _ in range(3)]\n"
+        "    [child.start() for child in children]; [child.join() for child in children]\n"
+    )
+    (programs / "node_.py").write_text(NODE)
+    (programs / "parent.py").write_text(program)
+    line = last_line("parent.py")
+    names = [path.name for path in programs.glob("trace.*.json")]
+    found = re.fullmatch(r"1 step in (\S+), and more in (\S+) and 1 others: flowtrace show (\S+)", line)
+    assert found is not None, line
+    assert (found[1], {found[1], found[2]} <= set(names), len(names)) == (found[3], True, 3)
+
+
+def test_the_environment_of_child_processes_is_that_of_the_program(programs):
+    program = "import os, subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    look = (
+        "import os; print([n for n in os.environ if n.startswith(('_FLOW', 'PYTHONP'))], os.environ.get('PYTHONPATH'))"
+    )
+    for before in (None, "x", "x:y"):
+        done = flowtrace_process("run", "-c", program, look, PYTHONPATH=before)
+        expected = "[] None" if before is None else f"['PYTHONPATH'] {before}"
+        assert (done.stdout, done.stderr) == (f"{expected}\n", f"flowtrace: {NONE_CALLED}\n")
+
+
+def test_a_program_without_standard_error_ends_as_always(programs):
+    assert same(flowtrace_process("run", "-c", "import sys; sys.stderr.close(); sys.exit(4)")) == (4, "", "")
+
+
+def test_where_python_ignores_the_environment_it_is_said_that_nothing_is_traced():
+    done = call(sys.executable, "-E", "-m", "flowtrace", "run", "-c", "print(1)")
+    line = "flowtrace: nothing is traced: Python's options -E and -I hide the variables from the program\n"
+    assert same(done) == (0, "1\n", line)
+
+
+# --- programs as they are typed elsewhere
+
+BIN = str(Path(sys.executable).parent)
+ANOTHER = " is not the Python that runs flowtrace: "
+VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant", "said"),
+    [
+        (("facts.py", "a"), ("facts.py", "a"), ""),
+        (("-m", "pytest"), ("-m", "pytest"), ""),
+        (("absent.py",), ("absent.py",), ""),
+        (("pkg",), ("pkg",), ""),
+        (("no-such-command",), ("no-such-command",), ""),
+        (("python", "facts.py", "a"), ("facts.py", "a"), "python may be left out: flowtrace run facts.py a"),
+        (("python3", "-O", "-m", "x"), ("-O", "-m", "x"), "python3 may be left out: flowtrace run -O -m x"),
+        ((VERSION, "x.py"), ("x.py",), f"{VERSION} may be left out: flowtrace run x.py"),
+        ((sys.executable, "x.py"), ("x.py",), f"{sys.executable} may be left out: flowtrace run x.py"),
+        (("json", "x"), ("-m", "json", "x"), "json is no file here: this runs -m json"),
+        (
+            ("flowtrace", "--version"),
+            (f"{BIN}/flowtrace", "--version"),
+            f"flowtrace is no file here: this runs {BIN}/flowtrace; the module would be -m flowtrace",
+        ),
+    ],
+)
+def test_a_program_may_be_typed_as_elsewhere(typed, meant, said, programs, capsys):
+    assert meant_program(typed) == meant
+    assert capsys.readouterr().err == (f"flowtrace: {said}\n" if said else "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "complaint"),
+    [
+        (("python2.7", "x.py"), None),
+        (
+            ("python3.99", "x.py"),
+            "'python3.99'" + ANOTHER + "python3.99 -m flowtrace run x.py",
+        ),
+        (
+            ("/elsewhere/python", "x.py"),
+            "'/elsewhere/python'" + ANOTHER + "/elsewhere/python -m flowtrace run x.py",
+        ),
+        (("python",), "name a program to run: SCRIPT, -m MODULE or -c CODE"),
+    ],
+)
+def test_another_python_is_refused_with_how_it_is_written(typed, complaint, programs):
+    if complaint is None:
+        assert meant_program(typed) == typed
+        return
+    with pytest.raises(click.UsageError) as caught:
+        meant_program(typed)
+    assert caught.value.message == complaint
