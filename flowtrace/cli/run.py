@@ -114,8 +114,8 @@ def meant_program(program: Sequence[str]) -> tuple[str, ...]:
     has_folder = os.path.dirname(first) != ""
     if _PYTHON.fullmatch(name) and (has_folder or not os.path.exists(first)):
         if not _is_this_python(first):
-            words = f"{printable(first)} -m flowtrace run {' '.join(map(printable, rest))}".rstrip()
-            raise click.UsageError(f"'{printable(first)}' is not the Python that runs flowtrace: {words}")
+            other = f"{printable(first)} -m flowtrace run {' '.join(map(printable, rest))}".rstrip()
+            raise click.UsageError(f"'{printable(first)}' is not the Python that runs flowtrace: {other}")
         if not rest:
             raise click.UsageError("name a program to run: SCRIPT, -m MODULE or -c CODE")
         say(f"{first} may be left out: flowtrace run {' '.join(rest)}")

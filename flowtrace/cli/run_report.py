@@ -9,6 +9,7 @@ from typing import Final
 
 from flowtrace.host.log import printable
 from flowtrace.host.switch import environment
+from flowtrace.host.system import CLOCK
 from flowtrace.settings import variables
 from flowtrace.settings.kinds import TRACE_NAME, TraceMode, in_folder
 
@@ -77,21 +78,10 @@ def _reason(parsed: variables.Parsed) -> str:
         return "FLOWTRACE_DISABLED is set"
     if parsed.config["mode"] is TraceMode.OFF:
         return "tracing is off (--mode off)"
-    calls, was_tried = _calls()
-    if was_tried:
-        return "it could not be written, as a warning above says"
+    calls = CLOCK.steps_begun()
     if calls:
-        return f"none of the calls of decorated functions failed ({calls:,}); --mode always writes one all the same"
+        what = f"{calls:,} call{'' if calls == 1 else 's'} of decorated functions, and none failed"
+        return f"{what}, unless a warning above says more; --mode always writes one all the same"
     if parsed.auto:
         return f"nothing was called that --auto names ({', '.join(parsed.auto)}), and no decorated function"
     return "no decorated function was called; --auto 'PACKAGE.*' traces functions that are not decorated"
-
-
-def _calls() -> tuple[int, bool]:
-    """Return how many calls were recorded in this process, and whether a trace of any was to be written."""
-    if "flowtrace.recording.state" not in sys.modules:
-        return 0, False
-    from flowtrace.host.system import CLOCK
-    from flowtrace.recording.state import STATE
-
-    return CLOCK.steps_begun(), STATE.last_run != ""

@@ -58,8 +58,8 @@ def _report_at_end() -> None:
 def _keep_interrupt() -> None:
     """Let Python end by SIGINT after an uncaught Ctrl-C, which imports in between make it forget.
 
-    It only remembers of the last code that ran from text whether it was interrupted: see ``run_eval_code_obj`` in CPython's
-    pythonrun.c.
+    It remembers of the last code alone that ran from text whether it was interrupted: see ``run_eval_code_obj`` in
+    CPython's pythonrun.c.
     """
     kind = getattr(sys, "last_type", None)
     if isinstance(kind, type) and issubclass(kind, KeyboardInterrupt):
