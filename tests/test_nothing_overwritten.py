@@ -396,3 +396,55 @@ def test_a_worker_writes_what_was_held_back(tmp_path, core):
 def test_a_worker_in_which_nothing_was_called_writes_nothing(tmp_path, core):
     run_program(tmp_path, NODES, WORKER.replace("half(1)", "return"), arguments=("fork",), **core, **ALWAYS)
     assert [path.name for path in tmp_path.glob("*.json")] == ["t.json"]
+
+
+CELERY = """
+    from celery import Celery
+
+    app = Celery("program", broker="memory://")
+
+    @app.task
+    def work():
+        half(1)
+        half(2)
+
+    if __name__ == "__main__":
+        half(0)
+        from celery import signals
+        from celery.concurrency.prefork import process_destructor
+        import os
+        gone = os.fork()
+        if not gone:
+            try:
+                work()
+            finally:
+                process_destructor(os.getpid(), 0)  # what a worker calls last
+                os._exit(0)
+        os.waitpid(gone, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_worker_of_celery_writes_its_end(tmp_path, core):
+    pytest.importorskip("celery")
+    run_program(tmp_path, NODES, CELERY, **core, **ALWAYS)
+    (path,) = tmp_path.glob("t.*.json")
+    assert told(path) == ("ok", ["half", "half"], None, [])
+
+
+def test_a_worker_of_loky_writes_its_end(tmp_path, core):
+    pytest.importorskip("loky")
+    (tmp_path / "nodes.py").write_text(textwrap.dedent(NODES))
+    program = """
+        import sys
+        sys.path.insert(0, ".")
+        import nodes
+        from loky import ProcessPoolExecutor
+
+        if __name__ == "__main__":
+            with ProcessPoolExecutor(1) as pool:
+                assert [*pool.map(nodes.half, [1, 2, 3])] == [0.5, 1, 1.5]
+    """
+    run_program(tmp_path, program, **core, **ALWAYS)
+    (path,) = tmp_path.glob("t.*.json")
+    assert told(path) == ("ok", ["half"] * 3, None, [])
