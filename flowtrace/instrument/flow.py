@@ -106,7 +106,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
         decorated: Any = traced(function, self._subject)
         return decorated  # type: ignore[no-any-return]
 
-    def arguments(self) -> tuple[str, dict[str, Any]]:
+    def _again(self) -> tuple[str, dict[str, Any]]:
         """Return the decorator's name and its arguments, to make it again in another process."""
         names = ("flow_id", "version", "pack_ref", "resolved_digest")
         return "flow", {**dict(zip(names, self._context, strict=True)), **slow_again(self._slow_after)}

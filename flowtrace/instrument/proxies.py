@@ -329,11 +329,15 @@ def _reduced(traced: Any) -> Any:
     function of ours in its place would tie pickles to the module that has it. Where a pickler takes functions apart and
     sends them by value, the decorator goes along, and is left out where flowtrace can't be imported.
     """
+    is_by_value = False
     try:
-        if _goes_by_value(traced):
+        is_by_value = _goes_by_value(traced)
+        if is_by_value:
             return _ARRIVE, (traced.__wrapped__, *_decorator_of(traced))
-    except Exception as error:  # another version of the pickler: the callable alone goes
+    except Exception as error:  # an unknown version of the pickler, or of the decorator
         let_through(error)
+    if is_by_value:
+        return itemgetter(0), ((traced.__wrapped__,),)
     name = text_attribute(traced.__wrapped__, "__qualname__")
     found = None if name is None else _look_up(text_attribute(traced.__wrapped__, "__module__"), name)
     if name is not None and (found is traced or (found is not traced.__wrapped__ and _is_native(traced))):
@@ -347,7 +351,7 @@ _BY_REFERENCE: Final = ("_should_pickle_by_reference", "_locate_function")
 
 def _goes_by_value(traced: Any) -> bool:
     """Return True if this is called for a pickler that will not send a function by its name."""
-    frame = sys._getframe(1).f_back
+    frame = sys._getframe(1).f_back  # pyright: ignore[reportPrivateUsage]
     for _ in range(2):  # the caller of `_reduced`, or of a ``__reduce_ex__`` in Python
         if frame is None:
             break
@@ -365,7 +369,7 @@ def _decorator_of(traced: Any) -> tuple[str, dict[str, Any], bool]:
     make = subject_of(traced)._make.args[0]  # type: ignore[attr-defined]
     is_static = type(make) is partial and make.keywords["is_static"]
     decorator = getattr(make.func if type(make) is partial else make, "__self__")  # noqa: B009
-    return (*decorator.arguments(), is_static)
+    return (*decorator._again(), is_static)
 
 
 # A pickler must not find it by a name of ours, so that it takes it apart as well.

@@ -108,7 +108,7 @@ class _Options:
         self.expected_errors = _checked_errors(expected_errors)
         self.slow_after = checked_slow("traced_node", slow)
 
-    def arguments(self) -> tuple[str, dict[str, Any]]:
+    def _again(self) -> tuple[str, dict[str, Any]]:
         """Return the decorator's name and its arguments, to make it again in another process."""
         names = ("component", "operation", "node_id", "capture_inputs", "redact", "expected_errors")
         given = {name: value for name in names if (value := getattr(self, name)) not in (None, ())}

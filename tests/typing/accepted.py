@@ -58,7 +58,7 @@ def with_options(number: int, *rest: str, **options: bytes) -> list[str]:
     return [*rest]
 
 
-@traced_node(capture_inputs=None, expected_errors=KeyError, redact={"a": 1})
+@traced_node(capture_inputs=None, expected_errors=KeyError, redact={"a": 1}, slow="250ms")
 async def coroutine(number: int) -> str:
     return str(number)
 
