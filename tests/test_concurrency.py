@@ -17,6 +17,7 @@ from flowtrace.recording.node import Node
 from flowtrace.recording.state import CURRENT, STATE, running
 from flowtrace.testing import recording
 from flowtrace.trace.reading import parse_trace
+from tests.programs import run_program
 
 
 @traced_node(component="c", operation="leaf")
@@ -212,3 +213,31 @@ def test_a_pool_task_sees_the_hosts_context_variables_as_without_us():
     undecorated = contextvars.copy_context().run(twice)
     with recording(), flow("f"):
         assert contextvars.copy_context().run(twice) == undecorated == ("default", "changed in the worker")
+
+
+@pytest.mark.parametrize("pure", ["0", "1"])
+def test_threads_are_told_by_their_names_though_they_have_ended(pure, tmp_path):
+    program = """
+        import threading
+        from concurrent.futures import ThreadPoolExecutor
+        from flowtrace import flow, traced_node
+
+        meet = threading.Barrier(3)
+
+        @traced_node
+        def job(wait):
+            if wait:
+                meet.wait(60)
+
+        with flow("threads"):
+            for name in ("first", "second", "third"):  # the system may give each of them the same identifier
+                thread = threading.Thread(target=lambda: job(False), name=name)
+                thread.start()
+                thread.join()
+            with ThreadPoolExecutor(3, thread_name_prefix="painter") as pool:
+                list(pool.map(job, [True] * 3))
+            job(False)
+    """
+    run_program(tmp_path, program, FLOWTRACE_OUT="t.json", FLOWTRACE_MODE="always", FLOWTRACE_PURE=pure)
+    names = [step.thread for step in load_trace(tmp_path / "t.json").steps]
+    assert sorted(names) == ["MainThread", "first", "painter_0", "painter_1", "painter_2", "second", "third"]

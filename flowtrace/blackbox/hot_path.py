@@ -7,7 +7,6 @@ half of a step is one function, and one call writes it: everything here counts i
 from __future__ import annotations
 
 from gc import is_tracked
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from flowtrace.blackbox.ring_file import END, PRIME, START, adler, into_end, into_start, make_packer
@@ -17,7 +16,7 @@ from flowtrace.recording import hot_path
 from flowtrace.recording.failure import is_a
 from flowtrace.recording.process import global_recorder, open_run, report_fault
 from flowtrace.recording.state import IN_FLIGHT, STATE, current, make_current, restore_current
-from flowtrace.recording.step import Step, new_step
+from flowtrace.recording.step import THIS_THREAD, Step, new_step
 from flowtrace.values.encode import FEW_ITEMS
 from flowtrace.values.encoded import hash_raw
 from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps
@@ -72,7 +71,7 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
             step.previous = parent
             step.run = parent.run or open_run(parent)
             step.parent = above = parent.number
-        step.thread = thread = get_ident()
+        step.thread = thread = THIS_THREAD.number
         step.number = number = next(CLOCK.numbers)
         free = box.free
         slot = free.popleft() if len(free) > box.keep else box.other_slot()

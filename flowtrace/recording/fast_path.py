@@ -20,7 +20,7 @@ from flowtrace.recording.node import Policy
 from flowtrace.recording.process import global_recorder, open_run, report_fault
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import CURRENT, STATE
-from flowtrace.recording.step import Step
+from flowtrace.recording.step import THIS_THREAD, Step
 
 _HEAD = 480  # bytes of memory of a step and its tuples, as the native core counts them
 
@@ -46,6 +46,7 @@ def connect() -> None:
         start_processed=_guarded("record the start of a call", _start_processed),
         end_processed=_guarded("record the end of a call", _end_processed),
         finish_processed=_guarded("record the end of a generator", _finish_processed),
+        thread_number=_guarded("record the start of a call", lambda: THIS_THREAD.number),
     )
     system.FOLLOWERS.append(_follow_clock)
     _follow_clock()

@@ -5,7 +5,6 @@ The functions here run inside the program's calls. None of them raises an Except
 
 from __future__ import annotations
 
-from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from flowtrace.host.signals import is_from_handler
@@ -16,7 +15,7 @@ from flowtrace.recording.failure import outcome_of
 from flowtrace.recording.process import close_run, global_recorder, note_failure, open_run, report_fault, run_of
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import IN_FLIGHT, STATE, Scope, current, make_current, restore_current
-from flowtrace.recording.step import Step, new_step
+from flowtrace.recording.step import THIS_THREAD, Step, new_step
 
 if TYPE_CHECKING:
     from flowtrace.calls.core import Subject
@@ -51,7 +50,7 @@ def start(step: Step) -> None:
             step.previous = parent
             step.run = parent.run or open_run(parent)
             step.parent = parent.number
-        step.thread = get_ident()
+        step.thread = THIS_THREAD.number
         step.number = number = next(CLOCK.numbers)
         IN_FLIGHT[number] = step
         processor = (STATE.recorder or global_recorder()).policy.processor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from threading import RLock, get_ident
+from threading import RLock
 from typing import Any
 
 from flowtrace.host import log
@@ -17,7 +17,7 @@ from flowtrace.recording.call_values import Snapshot, canonical_input, snapshot_
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.plugin import NodeEvent
 from flowtrace.recording.state import STATE, running
-from flowtrace.recording.step import RunName, Step, new_buffer, new_step, other_runs
+from flowtrace.recording.step import THIS_THREAD, RunName, Step, new_buffer, new_step, other_runs
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
 from flowtrace.settings.kinds import TRACE_NAME, absolute, in_folder
 from flowtrace.trace import files
@@ -312,7 +312,7 @@ class TraceRecorder:
         step = new_step(node)
         step.input = snapshot_payload(node, payload, self.policy)
         step.run = self
-        step.thread = get_ident()
+        step.thread = THIS_THREAD.number
         step.number = next(CLOCK.numbers)
         step.started = CLOCK.now()
         return step

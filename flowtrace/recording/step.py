@@ -9,10 +9,13 @@ from collections import deque
 from collections.abc import Iterable
 from contextvars import Token
 from itertools import count
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from threading import enumerate as living_threads
+from threading import get_ident, local
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overload
 
 from flowtrace.calls.core import NATIVE, StepBase
 from flowtrace.host import log
+from flowtrace.host.signals import let_through
 from flowtrace.host.system import CLOCK
 from flowtrace.recording.call_values import Snapshot, Stream, encode_state_delta
 from flowtrace.recording.failure import Failure
@@ -49,6 +52,33 @@ class CurrentStep(Protocol):
 
 
 T = TypeVar("T")
+_MOST_THREADS: Final = 1000
+THREAD_NAMES: Final[dict[int, str]] = {}
+"""Process-global: the names of threads in which a step has started, by number; no more than the last thousand."""
+
+
+class _ThisThread(local):
+    """The number of each thread, given when its first step starts: a thread may have ended when its name is written.
+
+    The system's identifier would not do: a later thread gets it again.
+    """
+
+    _numbers = count(1)
+
+    def __init__(self) -> None:
+        self.number = number = next(self._numbers)
+        identifier = get_ident()
+        name = f"thread-{identifier}"
+        try:
+            name = next((str(thread.name) for thread in living_threads() if thread.ident == identifier), name)
+            if len(THREAD_NAMES) >= _MOST_THREADS:
+                THREAD_NAMES.pop(min(THREAD_NAMES), None)
+        except Exception as error:  # another thread came in between, or a class of the program's fails
+            let_through(error)
+        THREAD_NAMES[number] = name
+
+
+THIS_THREAD: Final = _ThisThread()
 
 
 class _Rare(Generic[T]):
@@ -89,7 +119,7 @@ class Step(StepBase):
         previous: the step or flow that was current before it, while it runs.
         token: restores that one, in the context that the token was made in; None where that may be another one.
         bound: the payload leaves out the receiver.
-        thread: identifier of the thread that it started in.
+        thread: number of the thread that it started in; see `THREAD_NAMES`.
         started: clock reading at its start, in ns.
         ended: clock reading at its end, in ns; 0 while it runs, or where it could not be started.
         input: what was passed.

@@ -6,7 +6,6 @@ import platform
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from threading import enumerate as living_threads
 from typing import Any, Final, NamedTuple
 
 from flowtrace.host import log
@@ -14,7 +13,7 @@ from flowtrace.host.switch import environment
 from flowtrace.host.system import CLOCK, copy_of, os, step_id
 from flowtrace.recording import call_values, code_location
 from flowtrace.recording.node import Node, Policy
-from flowtrace.recording.step import Step
+from flowtrace.recording.step import THREAD_NAMES, Step
 from flowtrace.settings.config import TraceContext
 from flowtrace.settings.variables import git_sha
 from flowtrace.trace import layout, model
@@ -85,13 +84,11 @@ class _Shared(NamedTuple):
     Attributes:
         policy: what to keep of values.
         store: writes payloads over the limit.
-        threads: name by identifier, of the threads that are alive.
         other_runs: the runs of the steps that are of others, by number.
     """
 
     policy: Policy
     store: Store
-    threads: dict[int | None, str]
     other_runs: dict[int, str]
 
 
@@ -129,8 +126,7 @@ def trace_text(
         run=_run(facts),
         dropped_steps=facts.dropped,
     )
-    threads = {thread.ident: thread.name for thread in living_threads()}
-    texts = _StepTexts([*steps, *in_flight], _Shared(policy, store, threads, other_runs))
+    texts = _StepTexts([*steps, *in_flight], _Shared(policy, store, other_runs))
     count = len(steps)
     return lambda: layout.trace_text(envelope, texts.between(0, count), texts.between(count, None))
 
@@ -307,7 +303,7 @@ def _record(step: Step, values: _Values, shared: _Shared) -> model.Step:
         parent_step_id=step_id(step.parent) if step.parent else None,
         started_at=CLOCK.timestamp(step.started),
         duration_ns=duration,
-        thread=_thread_name(shared.threads.get(step.thread) or f"thread-{step.thread}", policy.secret()),
+        thread=_thread_name(THREAD_NAMES.get(step.thread) or f"thread-{step.thread}", policy.secret()),
         code=_code_of(node),
         opaque=[model.INPUT + pointer for pointer in given.opaque],
         redacted=[model.INPUT + pointer for pointer in given.redacted],

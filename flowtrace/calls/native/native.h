@@ -212,7 +212,7 @@ PyObject *stream_take_items(PyObject *stream, PyObject *ignored);
 
 extern struct callouts {
     PyObject *open_run, *add_to_run, *write_due, *slow_input, *slow_output, *hash_items, *finish_hashed, *ended,
-        *stream_ended, *failed, *start_processed, *end_processed, *finish_processed;
+        *stream_ended, *failed, *start_processed, *end_processed, *finish_processed, *thread_number;
 } callouts;
 
 int call_out(PyObject *function, PyObject *first, PyObject *second);

@@ -321,19 +321,19 @@ static PyObject *connect_recorder(PyObject *Py_UNUSED(module), PyObject *args, P
     static char *names[] = {
         "step_type", "stream_type", "current", "open_run", "add_to_run", "write_due", "slow_input", "slow_output",
         "hash_items", "finish_hashed", "ended", "stream_ended", "failed", "start_processed", "end_processed",
-        "finish_processed", NULL,
+        "finish_processed", "thread_number", NULL,
     };
-    enum { PARTS = 16 };
+    enum { PARTS = 17 };
     PyObject *given[PARTS];
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OOOOOOOOOOOOOO:connect_recorder", names, &PyType_Type, &given[0],
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OOOOOOOOOOOOOOO:connect_recorder", names, &PyType_Type, &given[0],
                                      &PyType_Type, &given[1], &given[2], &given[3], &given[4], &given[5], &given[6],
                                      &given[7], &given[8], &given[9], &given[10], &given[11], &given[12], &given[13],
-                                     &given[14], &given[15])) return NULL;
+                                     &given[14], &given[15], &given[16])) return NULL;
     PyObject **places[PARTS - 2] = {
         &current, &callouts.open_run, &callouts.add_to_run,
         &callouts.write_due, &callouts.slow_input, &callouts.slow_output, &callouts.hash_items, &callouts.finish_hashed,
         &callouts.ended, &callouts.stream_ended, &callouts.failed, &callouts.start_processed, &callouts.end_processed,
-        &callouts.finish_processed,
+        &callouts.finish_processed, &callouts.thread_number,
     };
     use_step_type((PyTypeObject *)given[0]);
     use_stream_type((PyTypeObject *)given[1]);

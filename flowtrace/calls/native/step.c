@@ -144,6 +144,18 @@ static int join(Step *step, PyObject *parent)
     return 0;
 }
 
+/* The number of this thread, which Python gives once for each: the system gives identifiers to later threads again. */
+static unsigned long number_of_thread(void)
+{
+    static THREAD_LOCAL unsigned long number;
+    if (number) return number;
+    PyObject *given = call_unseen(callouts.thread_number, NULL, 0);
+    if (given && PyLong_Check(given)) number = PyLong_AsUnsignedLong(given);
+    if (PyErr_Occurred()) { PyErr_Clear(); number = 0; }
+    Py_XDECREF(given);
+    return number;
+}
+
 /* Make a step current, as the child of the one that was. Between that and the call of the host's function no code of
  * Python runs, so that no signal handler does: a step is current exactly while its call runs. */
 int start_step(Step *step)
@@ -153,7 +165,7 @@ int start_step(Step *step)
     if (PyContextVar_Get(current, NULL, &parent) < 0) return -1;
     step->owns_run = !parent || parent == Py_None;
     if ((!step->owns_run && join(step, parent) < 0) || next_number(&step->number) < 0) goto done;
-    step->thread = PyThread_get_thread_ident();
+    step->thread = number_of_thread();
     list_step(step);
     if (box_is_open() && box_starts(step) < 0) goto done;
     if (!step->started && read_clock(&step->started) < 0) goto done;
