@@ -220,7 +220,7 @@ def test_threads_are_told_by_their_names_though_they_have_ended(pure, tmp_path):
     program = """
         import threading
         from concurrent.futures import ThreadPoolExecutor
-        from flowtrace import flow, traced_node
+        from flowtrace import flow, propagate, traced_node
 
         meet = threading.Barrier(3)
 
@@ -231,7 +231,7 @@ def test_threads_are_told_by_their_names_though_they_have_ended(pure, tmp_path):
 
         with flow("threads"):
             for name in ("first", "second", "third"):  # the system may give each of them the same identifier
-                thread = threading.Thread(target=lambda: job(False), name=name)
+                thread = threading.Thread(target=propagate(job), args=[False], name=name)
                 thread.start()
                 thread.join()
             with ThreadPoolExecutor(3, thread_name_prefix="painter") as pool:
