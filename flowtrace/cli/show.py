@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 )
 @click.option("--prev", is_flag=True, help="The trace of the process before, which was kept beside TRACE.")
 @json_option
-@click.argument("trace", type=TRACE, required=False)
+@click.argument("trace", metavar="TRACE", type=TRACE, required=False)
 def command(
     verbose: bool,
     full: bool,
