@@ -806,7 +806,7 @@ def test_a_folder_means_the_ring_file_in_it(tmp_path):
     reason = "is a ring file; a trace of it is made by: flowtrace recover rings/blackbox.ring"
     assert (shown.returncode, shown.stderr) == (2, f"flowtrace: rings/blackbox.ring: at (whole document): {reason}\n")
     assert command(tmp_path, "show", "rings").stderr.splitlines()[-1] == (
-        "Error: Invalid value for '[TRACE]': there is no trace in the folder 'rings'; "
+        "Error: Invalid value for 'TRACE': there is no trace in the folder 'rings'; "
         "of a ring file: flowtrace recover rings/blackbox.ring"
     )
 

@@ -150,7 +150,10 @@ def test_an_input_that_differs_first_is_said_to_come_from_untraced_code():
     ("arguments", "complaint"),
     [
         (("a.json",), "Error: Missing argument 'B'."),
-        (("a.json", "missing.json"), "Error: Invalid value for 'B': there is no file 'missing.json'; there is 'a.json'"),
+        (
+            ("a.json", "missing.json"),
+            "Error: Invalid value for 'B': there is no file 'missing.json'; there is 'a.json'",
+        ),
         (("a.json", "bad.json"), "flowtrace: bad.json: at /trace_version: is absent; this reader takes version 1"),
         (("-", "-"), "Error: only one of A and B can be standard input"),
         (("--limit", "0", "a.json", "a.json"), "Error: Invalid value for '--limit': 0 is not in the range x>=1."),
