@@ -14,7 +14,13 @@ from tests.programs import run_program
 PACKAGE = Path(flowtrace.__file__).parent
 FLOORS = ("host", "values", "calls", "settings", "trace", "recording", "blackbox", "instrument")
 FILES = [*sorted(file for floor in FLOORS for file in (PACKAGE / floor).rglob("*.py")), PACKAGE / "__init__.py"]
-READERS = ("values/annotations.py", "values/rebuild.py", "values/rebuild_builtin.py", "values/rebuild_records.py")
+READERS = (
+    "values/annotations.py",
+    "values/rebuild.py",
+    "values/rebuild_builtin.py",
+    "values/rebuild_dtypes.py",
+    "values/rebuild_records.py",
+)
 """Only `flowtrace replay` and its like run these, never a call."""
 STATE = {"sys", "errno", "threading.excepthook", "threading.ExceptHookArgs"}
 """What a program changes for us to see it, and plain numbers."""

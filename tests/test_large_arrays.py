@@ -18,7 +18,7 @@ from flowtrace import ReplayError, load_trace, override, replay, validate
 from flowtrace.cli.arrays import in_short
 from flowtrace.trace.payload_files import PayloadValues
 from flowtrace.values.encode import encode
-from flowtrace.values.pieces import Pieces, npy_content, npy_file
+from flowtrace.values.encoded import Pieces, npy_content, npy_file
 from tests.cli.commands import flowtrace
 from tests.replay.workshop import edit, new_module, record
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from flowtrace import traced_node
-from flowtrace.recording.code_location import locate, syntax
+from flowtrace.recording.node import locate, syntax
 from flowtrace.values.encoded import hash_bytes
 
 # one text in all supported Pythons, so these hashes are the same on each
@@ -184,7 +184,7 @@ def test_a_source_that_changed_on_disk_does_no_harm(tmp_path):
     path.write_text("def node():\n    return 1\n")
     program = """
 import moved
-from flowtrace.recording.code_location import locate
+from flowtrace.recording.node import locate
 open("moved.py", "w").write("x = (\\n")
 code = locate(moved.node)
 print(code.qualname, code.hash)

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 from flowtrace.host import log
 from flowtrace.host.switch import environment
 from flowtrace.host.system import CLOCK, copy_of, os, step_id
-from flowtrace.recording import call_values, code_location
-from flowtrace.recording.node import Node, Policy
+from flowtrace.recording import call_values
+from flowtrace.recording.node import Node, Policy, locate
 from flowtrace.recording.step import THREAD_NAMES, Step
 from flowtrace.settings.config import TraceContext
 from flowtrace.settings.variables import git_sha
@@ -442,5 +442,5 @@ def cut(reason: str, size: int) -> dict[str, Any]:
 
 def _code_of(node: Node) -> model.Code | None:
     if node.code is None and node.function is not None:
-        node.code = code_location.locate(node.function)
+        node.code = locate(node.function)
     return node.code

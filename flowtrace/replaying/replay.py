@@ -14,8 +14,8 @@ from types import MethodType
 from typing import Any, Final, NamedTuple, cast
 
 from flowtrace.errors import RebuildError, ReplayError
-from flowtrace.recording import code_location
 from flowtrace.recording.failure import describe
+from flowtrace.recording.node import locate
 from flowtrace.recording.state import STATE
 from flowtrace.recording.to_records import scrubber_of
 from flowtrace.replaying.arguments import AnnotatedParameter, UnfitError, annotated_parameters, arguments_of
@@ -373,7 +373,7 @@ class _Replayer:
         if step.code is None or step.code.hash is None:
             return None
         if id(target) not in self._code_hashes:
-            found = code_location.locate(target.node.function)
+            found = locate(target.node.function)
             self._code_hashes[id(target)] = found.hash if found is not None else None
         now = self._code_hashes[id(target)]
         return None if now is None else not is_same_hash(step.code.hash, now)

@@ -17,9 +17,8 @@ from flowtrace.trace.files import FILE, Flush, is_ours, make_folders, read_up_to
 from flowtrace.trace.folder import Folder
 from flowtrace.trace.model import INPUT, UNSET, Step, is_within
 from flowtrace.values.encode import TAG
-from flowtrace.values.encoded import hash_bytes
+from flowtrace.values.encoded import hash_bytes, npy_content
 from flowtrace.values.json import loads
-from flowtrace.values.pieces import npy_content
 
 MAX_PAYLOAD_BYTES: Final = 1 << 28  # 256 MiB: a recorder keeps no more of one value than fits in its buffer
 _MAX_SHOWN_BYTES: Final = 1 << 22  # 4 MiB, of a file that is shown or compared

@@ -21,16 +21,13 @@ from flowtrace.values.json import loads
 
 _LOADED: Final = time.time_ns()
 _RUN: Final = re.compile(rb'\n  "run": (\{\n.*?\n  \})', re.DOTALL)  # a text has no line break, so no value looks so
-_ENDS: Final = (
-    1 << 16,
-    1 << 22,
-)  # bytes at the end of a file in which its run is looked for: after it come steps in flight
+_ENDS: Final = (1 << 16, 1 << 22)
+"""Bytes at the end of a file in which its run is looked for: after it come steps in flight."""
 _MOST_PATHS: Final = 1000
 _TRIES: Final = 5  # to put a file where other processes put theirs, too
 _SECOND: Final = 1_000_000_000
-_CLOCKS_DIFFER: Final = (
-    _SECOND  # at most, on one machine: that of the file system has a coarse tick, and clocks are set
-)
+_CLOCKS_DIFFER: Final = _SECOND
+"""At most, on one machine: that of the file system has a coarse tick, and clocks are set."""
 _ONE_PER_RUN: Final = ("{pid}", "{run_id}", "{timestamp}")
 T = TypeVar("T")
 

@@ -27,7 +27,7 @@ from typing import Any, Final
 from flowtrace.host.objects import class_name
 from flowtrace.host.signals import let_through
 from flowtrace.values import json
-from flowtrace.values.encoded import CutPart, Digest, Encoded, Shared, Sink, cut_form, hash_bytes, opaque_form
+from flowtrace.values.encoded import CutPart, Digest, Encoded, Pieces, Shared, Sink, cut_form, hash_bytes, opaque_form
 from flowtrace.values.encoder import Encoder
 from flowtrace.values.forms import TAG as TAG
 from flowtrace.values.forms import Labelled
@@ -37,7 +37,6 @@ from flowtrace.values.json import (
     keys_of,
     plain_within,
 )
-from flowtrace.values.pieces import Pieces
 from flowtrace.values.redaction import NO_NAMES, Redactor, SecretNames
 from flowtrace.values.scrub import texts_in
 

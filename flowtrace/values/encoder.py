@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from flowtrace.host.objects import class_name, pairs_of
 from flowtrace.host.signals import let_through
 from flowtrace.values import codecs
-from flowtrace.values.encoded import CutPart, Shared, Sink, cut_form, opaque_form, pointer_to, tagged_start
+from flowtrace.values.encoded import CutPart, Shared, Sink, cut_form, npy_file, opaque_form, pointer_to, tagged_start
 from flowtrace.values.forms import (
     INLINE_BYTES,
     ClassName,
@@ -45,7 +45,6 @@ from flowtrace.values.json import (
     loads,
     type_ids,
 )
-from flowtrace.values.pieces import npy_file
 from flowtrace.values.redaction import MARKER, NO_NAMES, Redactor, SecretNames, is_hidden, names_in
 from flowtrace.values.trees import FORM_WORK, FORMS, OddError, Raw, Trees
 

@@ -37,9 +37,9 @@ from flowtrace.values.annotations import (
     takes_items_of,
 )
 from flowtrace.values.encode import canonical_bytes
+from flowtrace.values.encoded import npy_content
 from flowtrace.values.forms import TAG
 from flowtrace.values.json import loads
-from flowtrace.values.pieces import npy_content
 from flowtrace.values.rebuild_builtin import STANDARD
 from flowtrace.values.rebuild_frames import FRAMES
 from flowtrace.values.rebuild_records import MAKERS, enum_member, is_of_kind, restore_inner, set_attributes
