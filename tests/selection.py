@@ -1,10 +1,12 @@
 """The pytest plugin that chooses what runs: `make test` a part that takes minutes, `make test-all` everything.
 
-Two markers say what may be left out:
+Three markers say what may be left out:
 
 - ``cells``: a test with one case for each combination of its parameters, hundreds of them. One case in ``SHARE`` runs,
   and as many more as it takes for every value of every parameter to be there at least once. The commit decides which:
   the same commit runs the same cases everywhere, ``SHARE`` turns in a row run all of them.
+- ``costly``: a test that takes half a second or more, or many cases that start a program each. One in ``SHARE`` of all
+  these runs, in turns as well.
 - ``slow``: a test that mainly waits, or repeats for long.
 
 Tests by hypothesis try fewer examples of each kind, but for those that say how many they need.
@@ -21,9 +23,10 @@ from collections import Counter
 import pytest
 
 SHARE = 8
-NOUNS = {"slow": "slow test", "cells": "combinatorial case"}
+NOUNS = {"slow": "slow test", "cells": "combinatorial case", "costly": "costly case"}
 MARKERS = {
     "cells": "one case for each combination of parameters: a part of them runs without --all",
+    "costly": "takes half a second or more, or is one of many that start a program: a part of them runs without --all",
     "slow": "mainly waits, or repeats for long: does not run without --all",
 }
 
@@ -96,7 +99,8 @@ def pytest_report_header(config):
     if _takes_all(config):
         return "selection: everything that was asked for"
     return (
-        f"selection: one in {SHARE} combinatorial cases, those of --cells={config.option.cells}, and no slow tests; "
+        f"selection: one in {SHARE} combinatorial or costly cases, those of --cells={config.option.cells}, and no slow "
+        "tests; "
         "--all (make test-all) runs everything, a node id or -k whatever it names"
     )
 
@@ -105,12 +109,14 @@ def pytest_report_header(config):
 def pytest_collection_modifyitems(config, items):
     if _takes_all(config):
         return
-    groups = {}
+    groups, costly = {}, {}
     for item in items:
-        if item.get_closest_marker("cells"):
+        if item.get_closest_marker("costly"):
+            costly[item.nodeid] = set()
+        elif item.get_closest_marker("cells"):
             groups.setdefault(item.nodeid.partition("[")[0], {})[item.nodeid] = values_of(item)
     turn = int(_hash(config.option.cells).hex(), 16)
-    picked = set().union(*(pick(cases, turn) for cases in groups.values()))
+    picked = pick(costly, turn).union(*(pick(cases, turn) for cases in groups.values()))
     kept, left_out = [], []
     for item in items:
         reason = _left_out_as(item, picked)
@@ -124,7 +130,8 @@ def _left_out_as(item, picked):
     """Return the marker that leaves a test out, or nothing."""
     if item.get_closest_marker("slow"):
         return "slow"
-    return "cells" if item.get_closest_marker("cells") and item.nodeid not in picked else ""
+    reason = next((name for name in ("costly", "cells") if item.get_closest_marker(name)), "")
+    return reason if item.nodeid not in picked else ""
 
 
 @pytest.hookimpl(trylast=True)

@@ -322,6 +322,7 @@ def test_odd_classes_work_as_before(packages):
     ]
 
 
+@pytest.mark.costly
 def test_everything_may_be_asked_for(packages):
     packages({"pkg.py": "import json, decimal, typing, numpy, attrs\ndef f(): return json.loads('1')\n"})
     run("import pkg; assert pkg.f() == 1", auto=["*"])
@@ -398,6 +399,7 @@ def test_a_users_broken_sitecustomize_is_told_of_as_always(packages, broken):
     assert (traced.stdout, traced.stderr) == (plain.stdout, plain.stderr)
 
 
+@pytest.mark.costly
 def test_child_processes_are_traced_too(packages):
     packages({"pkg.py": "import os\ndef f(x): return x\n"})
     program = """

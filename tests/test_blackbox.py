@@ -106,6 +106,7 @@ def test_without_capture_the_file_holds_hashes_alone(tmp_path):
     assert not {"invocation_json", "output_json"} & set(document)
 
 
+@pytest.mark.costly
 def test_its_steps_are_those_of_the_trace(tmp_path):
     program = """
         import flowtrace, shutil
@@ -183,6 +184,7 @@ def test_it_counts_the_steps_that_went_before_those_it_keeps(tmp_path):
     assert dropped + [recover(tmp_path / name).dropped_steps for name in ("app.ring", "child.ring")] == [7, 5, 5, 2]
 
 
+@pytest.mark.costly
 def test_large_arguments_of_small_results_count_in_the_buffers_bytes(tmp_path):
     box(tmp_path, capture_inputs=True, buffer_size=50, buffer_bytes=1 << 20, max_value_bytes=1 << 10)
 
@@ -197,6 +199,7 @@ def test_large_arguments_of_small_results_count_in_the_buffers_bytes(tmp_path):
     assert steps[-1].output in (b"100099", (100099,))  # of the pure twin, of the native core
 
 
+@pytest.mark.costly
 def test_nothing_hidden_is_ever_in_the_file(tmp_path):
     program = """
         import asyncio
@@ -283,6 +286,7 @@ def test_a_dict_in_a_dict_is_never_taken_for_a_flat_one():
         assert gc.is_tracked(value)
 
 
+@pytest.mark.costly
 def test_a_later_run_makes_a_trace_of_a_dead_one(tmp_path):
     run_program(tmp_path, NODES, "run('kill')", code=-signal.SIGKILL, **BOX)
     done = run_program(tmp_path, NODES, "total({'id': 1, 'price': 1, 'count': 1})", **BOX)
@@ -309,6 +313,7 @@ def start(folder, *parts, **environment):
     )
 
 
+@pytest.mark.costly
 def test_the_file_of_a_living_process_is_not_touched(tmp_path):
     waits = "total({'id': 1, 'price': 1, 'count': 1}); print('ready', flush=True); import time; time.sleep(60)"
     with start(tmp_path, NODES, waits, **BOX) as living:
@@ -351,6 +356,7 @@ def test_a_forked_child_has_a_file_of_its_own(tmp_path):
     assert (operations(found.steps), operations(found.in_flight)) == ([], ["parent", "die"])
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers_of_multiprocessing(method, tmp_path):
     program = f"""
@@ -460,6 +466,7 @@ def box(folder, **changes):
     return folder / "app.ring"
 
 
+@pytest.mark.costly
 def test_its_size_is_fixed_from_the_start(tmp_path):
     path = box(tmp_path, capture_inputs=True, capture_outputs=True)
     size = path.stat().st_size
@@ -490,6 +497,7 @@ def test_a_value_that_has_no_room_keeps_its_hash(tmp_path):
     ]
 
 
+@pytest.mark.costly
 def test_an_error_that_has_no_room_is_cut_and_harms_no_other_step(tmp_path):
     @traced_node
     def fail(text):
@@ -674,6 +682,7 @@ def readable(data):
 _RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.costly
 @_RELAXED
 @given(flips=st.lists(st.tuples(st.integers(0, 2**22), st.integers(1, 255)), min_size=1, max_size=20))
 def test_flipped_bytes_leave_the_records_that_are_whole(ring_bytes, flips):
@@ -759,6 +768,7 @@ def command(folder, *arguments):
     )
 
 
+@pytest.mark.costly
 def test_the_command(tmp_path):
     run_program(tmp_path, NODES, "run('kill')", code=-signal.SIGKILL, **BOX)
     printed = command(tmp_path, "recover", "app.ring")
@@ -773,6 +783,7 @@ def test_the_command(tmp_path):
     assert (command(tmp_path, "validate", "crash.json").returncode, validate(tmp_path / "crash.json")) == (0, [])
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
@@ -794,6 +805,7 @@ def test_the_command_says_in_one_line_what_is_wrong(name, complaint, tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"flowtrace: {complaint}\n")
 
 
+@pytest.mark.costly
 def test_a_folder_means_the_ring_file_in_it(tmp_path):
     (tmp_path / "rings").mkdir()
     killed = {**BOX, "FLOWTRACE_BLACKBOX": "rings"}
@@ -811,6 +823,7 @@ def test_a_folder_means_the_ring_file_in_it(tmp_path):
     )
 
 
+@pytest.mark.costly
 def test_a_thread_that_switches_it_on_and_off_breaks_no_call(tmp_path, capsys):
     stop = threading.Event()
 

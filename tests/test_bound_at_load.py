@@ -204,6 +204,7 @@ def work():
 """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("pure", ["0", "1"])
 @pytest.mark.parametrize("mode", ["on", "always", "box", "off"])
 def test_no_stand_in_for_a_function_of_the_standard_library_sees_a_call(tmp_path, mode, pure):

@@ -79,6 +79,7 @@ def test_a_hash_knows_its_algorithm():
     assert (digest, digest.algorithm, digest.value) == (VECTORS[0]["blake3"], "blake3", VECTORS[0]["blake3"])
 
 
+@pytest.mark.costly
 def test_a_hash_is_the_same_in_every_process(tmp_path):
     program = """
 import collections, dataclasses, enum, flowtrace
@@ -118,6 +119,7 @@ class Link:
     to: object = None
 
 
+@pytest.mark.costly
 def test_a_cycle_tells_how_many_levels_up_it_leads():
     items: list = [1]
     items.append(items)
@@ -150,6 +152,7 @@ def test_siblings_that_are_the_same_object_are_written_twice():
     assert canonical_bytes([shared, shared]) == b'[{"a":[1]},{"a":[1]}]'
 
 
+@pytest.mark.costly
 def test_100_000_levels_are_hashed_without_a_recursion():
     value: list = []
     for _ in range(100_000):
@@ -164,6 +167,7 @@ def test_100_000_levels_are_hashed_without_a_recursion():
     assert encoded.opaque == ()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "wrap", [lambda x: [x, x], lambda x: {"a": x, "b": x}, lambda x: (x, (x,)), Link], ids=range(4)
 )
@@ -179,6 +183,7 @@ def test_a_bomb_of_shared_references_is_cut(wrap):
     assert encode(bomb) == encoded
 
 
+@pytest.mark.costly
 def test_a_bomb_in_a_set_or_a_key_is_cut():
     bomb = frozenset()
     for _ in range(60):
@@ -189,6 +194,7 @@ def test_a_bomb_in_a_set_or_a_key_is_cut():
         assert encoded.opaque
 
 
+@pytest.mark.costly
 def test_two_bombs_that_differ_only_in_what_was_cut_are_both_marked():
     one, two = [1], [2]
     for _ in range(60):
@@ -205,6 +211,7 @@ def test_a_graph_in_which_everything_knows_everything_ends():
     assert encoded.opaque
 
 
+@pytest.mark.costly
 def test_a_long_text_in_many_places_is_cut():
     text = "x" * 100_000
     assert plain([text] * 2000) is None
@@ -251,6 +258,7 @@ def test_a_dict_of_200_000_keys():
     assert encode(value) == final(data)
 
 
+@pytest.mark.costly
 def test_containers_that_another_thread_changes_do_no_harm():
     mapping = {str(number): {number} for number in range(2000)}
     items = [{1} for _ in range(2000)]

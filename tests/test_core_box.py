@@ -198,6 +198,7 @@ def records_of(slots):
     return ring_file.parse(head.ljust(ring_file.FIRST, b"\0") + slots).steps
 
 
+@pytest.mark.costly
 @needs_native
 @_RELAXED
 @given(calls=st.lists(st.tuples(st.sampled_from(sorted(CALLS)), VALUES), max_size=12), policy=st.sampled_from(POLICIES))
@@ -276,6 +277,7 @@ RUN = """
 """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kept", [{}, {"FLOWTRACE_CAPTURE_INPUTS": "1", "FLOWTRACE_CAPTURE_OUTPUTS": "1"}])
 def test_a_killed_process_leaves_the_same_steps_under_both(kept, tmp_path):
     box = {"FLOWTRACE_MODE": "on", "FLOWTRACE_OUT": "t.json", "FLOWTRACE_BLACKBOX": "app.ring"}
@@ -325,6 +327,7 @@ def depth_of(function):
     return deepest
 
 
+@pytest.mark.costly
 @needs_native
 def test_a_recursion_goes_as_deep_with_a_box_as_without_us(tmp_path):
     def bare(depth, note):

@@ -98,6 +98,7 @@ def blocks_after(rounds):
     return sys.getallocatedblocks()
 
 
+@pytest.mark.costly
 def test_many_rounds_keep_no_memory():
     flowtrace.configure(mode="on", out_path="trace.json", buffer_size=10)
     blocks_after(150)  # caches fill up, and the buffer
@@ -172,6 +173,7 @@ print(arrived > 0, running(), CURRENT.get())
 """
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
 @pytest.mark.parametrize("box", [{}, {"FLOWTRACE_BLACKBOX": "app.ring"}])
 def test_a_storm_of_alarms_leaves_nothing_current_and_nothing_in_flight(box, tmp_path):
@@ -306,6 +308,7 @@ print(total > 50, wrong)
 """
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_at_any_instruction_leaves_both_processes_whole(tmp_path):
     assert run_program(tmp_path, FORKS).stdout == "True []\n"
@@ -357,6 +360,7 @@ print(len(ENDED), set(ENDED), running())
 """
 
 
+@pytest.mark.costly
 def test_a_small_stack_ends_with_a_recursion_error(tmp_path):
     assert run_program(tmp_path, SMALL_STACKS).stdout == "24 {None} []\n"
 

@@ -104,9 +104,9 @@ print(sorted(heavy), sorted(name for name in sys.modules if name.startswith("flo
     done = run_program(tmp_path, program)
     host = [
         "host",
-        *(f"host.{name}" for name in ("clock", "log", "objects", "safe_loading", "signals", "switch", "system")),
+        *(f"host.{name}" for name in ("log", "objects", "safe_loading", "signals", "switch", "system")),
     ]
-    own = ("_native", "core", "subject") if NATIVE is not None else ("core", "pure", "subject")
+    own = ("_native", "core") if NATIVE is not None else ("core", "pure")
     calls = ["calls", *(f"calls.{name}" for name in own)]
     instrument = [
         "instrument",
@@ -167,6 +167,7 @@ def broken(value):
     raise ZeroDivisionError
 
 
+@pytest.mark.costly
 def test_on_never_holds_more_than_the_byte_budget(tmp_path):
     flowtrace.configure(
         mode="on", out_path=tmp_path / "trace.json", capture_inputs=True, buffer_bytes=2 * MIB, buffer_size=50

@@ -566,6 +566,7 @@ def test_steps_that_claim_to_be_inside_each_other_are_all_compared():
     assert (result.compared, result.total) == (6, 0)
 
 
+@pytest.mark.costly
 def test_a_chain_of_any_depth_is_compared():
     chain = [step("c.a", at, step_id=str(at), parent_step_id=str(at + 1)) for at in range(20_000)]
     result = diff(trace(*chain), trace(*chain[:-1], step("c.a", 19_999, 5, step_id="19999")))

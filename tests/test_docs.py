@@ -75,6 +75,7 @@ def name_of(page):
 # --- what runs
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_code_of_a_page_runs_and_prints_what_the_page_shows(page):
     done = run(DOCS / "run_page.py", page)
@@ -151,6 +152,7 @@ def test_the_check_does_not_depend_on_the_environment():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.costly
 def test_a_stale_part_is_named_and_mended(tmp_path):
     (tmp_path / "docs").mkdir()
     for name in ("generate.py", "canonical_examples.py"):
@@ -281,6 +283,7 @@ def test_every_link_of_the_readme_leads_to_a_file():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+@pytest.mark.costly
 def test_each_test_that_the_promises_name_is_there():
     page = (DOCS / "pages/reference/promises.md").read_text(encoding="utf-8")
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", page)

@@ -582,6 +582,7 @@ def test_what_is_only_kept_to_save_time_is_no_content():
     assert hash_value(copy.deepcopy(values)) == hash_value(values)
 
 
+@pytest.mark.costly
 def test_cached_hash_codes_do_not_differ_from_process_to_process(tmp_path):
     program = """
 import attrs, msgspec, flowtrace

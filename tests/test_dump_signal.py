@@ -107,6 +107,7 @@ def test_the_kill_switch_leaves_the_signal_alone(tmp_path):
     assert (done.returncode, done.stderr) == (-USR1, "")
 
 
+@pytest.mark.costly
 def test_a_signal_inside_our_own_work_and_inside_writes(tmp_path):
     program = """
         @traced_node(operation="fail")

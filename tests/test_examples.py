@@ -54,6 +54,7 @@ def fuel_trace(tmp_path):
     return json.loads((tmp_path / "artifacts/trace.json").read_bytes())
 
 
+@pytest.mark.costly
 def test_fuel_economy_without_the_variable_fails_alike_and_leaves_nothing_on_disk(tmp_path):
     plain = run("fuel_economy.py")
     traced = run("fuel_economy.py", FLOWTRACE_OUT="artifacts/trace.json")
@@ -210,6 +211,7 @@ total(["tea", "gold"])
     assert done.stdout == "failing node: shop.price\nerror: KeyError: 'gold'\ntrace: trace.json\n"
 
 
+@pytest.mark.costly
 def test_show_failure_says_where_no_step_failed():
     run("airports.py", "airports.json")
     done = run("show_failure.py", "airports.json")

@@ -242,6 +242,7 @@ def test_secret_columns_are_hidden():
     )
 
 
+@pytest.mark.costly
 def test_a_library_that_is_not_loaded_is_not_imported(tmp_path):
     program = """
 import sys

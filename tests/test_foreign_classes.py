@@ -229,6 +229,7 @@ ARROW_ONLY = """
     """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("pure", ["0", "1"])
 @pytest.mark.parametrize(
     ("setup", "others"), [(POLARS, {"numpy", "pandas"}), (ARROW_ONLY, {"pandas", "pyarrow.compute"})]

@@ -255,7 +255,7 @@ def tracing(tmp_path):
     return switch_on
 
 
-@pytest.mark.cells
+@pytest.mark.costly
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fault", list(FAULTS))
 def test_a_fault_inside_changes_no_result_and_no_exception_is_told_once_and_loses_to_ctrl_c(
@@ -396,6 +396,7 @@ def deep(levels, function):
     return function() if levels == 0 else deep(levels - 1, function)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("mode", MODES)
 def test_near_the_recursion_limit_a_call_gives_its_own_result_or_a_recursion_error(mode, tracing):
     tracing(mode)
@@ -410,6 +411,7 @@ def test_near_the_recursion_limit_a_call_gives_its_own_result_or_a_recursion_err
     assert seen == {True, "raised", RecursionError}
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("mode", MODES)
 def test_bottomless_recursion_ends_in_the_recursion_error_that_python_raises(mode, tracing):
     @traced_node

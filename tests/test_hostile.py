@@ -425,6 +425,7 @@ ODD = {
 }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "bottomless" else ()) for kind in ODD]
 )

@@ -248,6 +248,7 @@ def in_a_generator(given):
     list(raise_it_after_yield(given))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", list(ERRORS))
 def test_a_hostile_exception_arrives_as_it_is_and_is_told_of(kind, tmp_path):
     path = tmp_path / "trace.json"

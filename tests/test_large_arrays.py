@@ -81,6 +81,7 @@ def steps(path):
     return json.loads(Path(path).read_bytes())["steps"]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", VALUES)
 def test_a_large_value_comes_back_exactly(tmp_path, nodes, kind):
     value = VALUES[kind]
@@ -132,6 +133,7 @@ def test_equal_arrays_are_one_file(tmp_path, nodes):
     assert len(list((tmp_path / "t.payloads").iterdir())) == 1
 
 
+@pytest.mark.costly
 def test_without_capture_no_file_is_written_and_the_hash_is_the_same(tmp_path, nodes):
     value = VALUES["pandas.frame"]
     with_files = record(tmp_path / "a.json", lambda: nodes.same(value))
@@ -160,6 +162,7 @@ def test_pieces_are_kept_by_their_values_alone():
     assert pieces.made("d", "npy", 90, lambda: b"w" * 90).data == b"w" * 90
 
 
+@pytest.mark.costly
 def test_no_secret_is_in_the_files(tmp_path, nodes):
     hidden = "hunter2-hunter2"
     frame = pandas.DataFrame({"n": range(N), "password": [hidden] * N, "note": [f"token={hidden}"] * N})
@@ -234,6 +237,7 @@ def test_no_test_can_hold_a_large_array(tmp_path, nodes):
         replay(path, until_failure=False, working_folder=tmp_path, emit_test=tmp_path / "test_it.py")
 
 
+@pytest.mark.costly
 def test_show_tells_size_dtypes_and_first_rows(tmp_path, nodes):
     small = numpy.array([[1.5, 2], [3, 4], [5, 6], [7, 8]], "f4")
     columns = {

@@ -80,6 +80,7 @@ def test_without_a_black_box_nothing_of_it_is_loaded_by_calls_failures_flows_for
     assert [of_the_black_box(loaded(tmp_path, who)) for who in ("parent", "child")] == [[], []]
 
 
+@pytest.mark.costly
 def test_with_a_black_box_it_is_loaded_and_works(tmp_path):
     done = run_program(tmp_path, REPORT, CALLS, **SETTINGS, FLOWTRACE_BLACKBOX="app.ring")
     assert done.stderr == ""

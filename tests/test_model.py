@@ -100,6 +100,7 @@ def test_a_trace_comes_back_in_the_order_of_the_format(document):
     assert json.dumps(to_document(parse_trace(encoded(shuffled)))) == json.dumps(document)
 
 
+@pytest.mark.costly
 @settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(
     st.dictionaries(st.sampled_from(PLACES), st.dictionaries(st.text(max_size=6).map("x-{}".format), JSON), min_size=1)

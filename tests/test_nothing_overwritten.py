@@ -89,6 +89,7 @@ def test_what_a_call_began_and_what_ends_after_it_stands_in_its_trace(start, tmp
     assert told(tmp_path / "t.json") == ("ok", ["half", *own, "half", "child", "numbers"], None, [])
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("end", ["held.close()", "del held", "list(held)"])
 def test_a_generator_that_ends_late_is_in_flight_no_more(end, tmp_path, core):
     program = f"""
@@ -175,6 +176,7 @@ ENDS = {
 }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("mode", ["on", "always"])
 @pytest.mark.parametrize("program", ENDS.values(), ids=ENDS)
 def test_the_failure_that_ended_the_program_keeps_the_file(program, mode, tmp_path, core):
@@ -203,6 +205,7 @@ def test_an_interrupted_thread_does_not_take_the_file(tmp_path, core):
     assert told(tmp_path / "t.json")[::2] == ("failed", "real")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("program", "outcome"),
     [
@@ -225,6 +228,7 @@ def test_the_process_says_which_step_of_it_ended_it_in_mode_always(tmp_path, cor
 # --- several processes, one after the other
 
 
+@pytest.mark.costly
 def test_a_later_process_keeps_one_predecessor(tmp_path, core):
     for text in ("first", "second", "third"):
         run(tmp_path, core, f"fail('{text}')\n", code=1, **ON)
@@ -237,6 +241,7 @@ def test_a_process_does_not_keep_its_own_earlier_trace(tmp_path, core):
     assert [path.name for path in tmp_path.glob("*.json")] == ["t.json"]
 
 
+@pytest.mark.costly
 def test_what_is_no_trace_is_kept_too_and_an_empty_file_is_not(tmp_path, core):
     path = tmp_path / "t.json"
     path.write_text("notes\n")
@@ -247,6 +252,7 @@ def test_what_is_no_trace_is_kept_too_and_an_empty_file_is_not(tmp_path, core):
     assert ((tmp_path / "t.prev.json").read_text(), told(path)[0]) == ("notes\n", "failed")
 
 
+@pytest.mark.costly
 def test_payload_files_of_the_predecessor_stay(tmp_path, core):
     for text in ("first", "second"):
         program = f"fail('{text}' * 1000)\n"
@@ -257,6 +263,7 @@ def test_payload_files_of_the_predecessor_stay(tmp_path, core):
         assert text * 1000 in (tmp_path / step.invocation_path).read_text()
 
 
+@pytest.mark.costly
 def test_where_the_predecessor_has_no_room_the_pid_is_added(tmp_path, core):
     (tmp_path / "t.prev.json").mkdir()
     for text in ("first", "second"):
@@ -277,6 +284,7 @@ WAITING = """
 """
 
 
+@pytest.mark.costly
 def test_a_path_that_a_living_process_writes_is_left_to_it(tmp_path, core):
     script = tmp_path / "program.py"
     script.write_text(textwrap.dedent(NODES) + textwrap.dedent(WAITING))
@@ -308,6 +316,7 @@ FORKED = """
 """
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_process_of_the_same_time_that_is_gone_keeps_its_trace(tmp_path, core):
     nodes = f"NODES = {textwrap.dedent(NODES)!r}"
@@ -379,6 +388,7 @@ WORKER = """
 """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_worker_writes_its_end(method, tmp_path, core):
     run_program(tmp_path, NODES, WORKER, arguments=(method,), **core, **ALWAYS)

@@ -187,6 +187,7 @@ def test_the_items_of_a_generator_are_one_value(tmp_path):
     assert step["cut"] == [{"path": "/output_json/items/1000", "reason": "work", "count": 1000}]
 
 
+@pytest.mark.costly
 def test_a_busy_program_with_costly_values_is_warned_once(tmp_path):
     program = """
     from dataclasses import dataclass

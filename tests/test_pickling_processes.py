@@ -12,6 +12,7 @@ from tests.programs import run_program
 MODES = ("off", "on", "always")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow), "forkserver"])
 def test_a_process_pool_runs_whatever_is_decorated(method, tmp_path):
     # a program of its own: fork warns in a process with threads, and spawn imports the main module again
@@ -33,6 +34,7 @@ def test_a_process_pool_runs_whatever_is_decorated(method, tmp_path):
         assert of_child.run.pid != trace.run.pid
 
 
+@pytest.mark.costly
 def test_what_a_fork_server_loads_writes_into_no_file_of_its_parent(tmp_path):
     tmp_path.joinpath("loaded_first.py").write_text(LOADED_FIRST)
     run_program(tmp_path, PRELOAD, FLOWTRACE_OUT=str(tmp_path / "t.json"), FLOWTRACE_MODE="always")
@@ -161,6 +163,7 @@ POOL = """
 """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("mode", MODES)
 def test_cloudpickle_sends_the_main_module_by_value(mode, tmp_path):
     environment = {"FLOWTRACE_MODE": mode, "FLOWTRACE_OUT": str(tmp_path / "trace.json")}
@@ -269,6 +272,7 @@ BY_VALUE = """
 """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("pickler", ["cloudpickle", "dill"])
 def test_what_goes_by_value_takes_the_arguments_of_its_decorator_along(pickler, tmp_path):
     if find_spec(pickler) is None:  # importing dill would change what `pickle` does here
@@ -276,6 +280,7 @@ def test_what_goes_by_value_takes_the_arguments_of_its_decorator_along(pickler, 
     run_program(tmp_path, BY_VALUE, arguments=[pickler], FLOWTRACE_MODE="always", FLOWTRACE_OUT="trace.json")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("mode", ["on", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("off", "always"))])
 def test_joblib_runs_decorated_functions_in_its_processes(mode, tmp_path):
     environment = {"FLOWTRACE_MODE": mode, "FLOWTRACE_OUT": str(tmp_path / "trace.json")}

@@ -259,6 +259,7 @@ def run_and_search(folder, suffix="x", **environment):
     return traces
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "environment",
     [{"FLOWTRACE_MAX_VALUE_BYTES": "300"}, {"FLOWTRACE_CAPTURE_INPUTS": "", "FLOWTRACE_CAPTURE_OUTPUTS": ""}],
@@ -268,6 +269,7 @@ def test_no_byte_that_is_written_holds_a_planted_secret(tmp_path, environment):
     run_and_search(tmp_path / "run", **environment)
 
 
+@pytest.mark.costly
 def test_no_byte_holds_a_secret_and_no_unkeyed_hash_and_no_text_depends_on_one(tmp_path):
     one = run_and_search(tmp_path / "one", "first-value")
     two = run_and_search(tmp_path / "two", "other")
@@ -310,6 +312,7 @@ def test_the_search_finds_a_secret_in_every_form_and_place(tmp_path):
         path.unlink()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("mark", "folder", "options"),
     [
@@ -414,6 +417,7 @@ def any_failure(value, secret):
     raise ValueError(f"it was {secret}")
 
 
+@pytest.mark.costly
 @given(place=PLACES)
 @settings(max_examples=60, deadline=None)
 def test_wherever_a_secret_stands_in_a_value_it_is_not_written_and_no_hash_depends_on_it(place):

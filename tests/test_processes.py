@@ -82,6 +82,7 @@ def test_an_uncaught_exception_before_the_first_call_is_seen_too(tmp_path):
     assert operations(trace) == ["unknown"]
 
 
+@pytest.mark.costly
 def test_an_uncaught_exception_of_a_node_or_flow_is_told_once(tmp_path):
     program = """
         from flowtrace import flow
@@ -154,6 +155,7 @@ def test_mode_always_says_so_where_nothing_was_called(tmp_path):
     assert operations(traces(tmp_path)["trace.json"]) == []
 
 
+@pytest.mark.costly
 def test_a_process_that_recorded_nothing_leaves_an_older_trace_alone(tmp_path):
     run_program(tmp_path, NODES, "half(1); half(2)", FLOWTRACE_MODE="always")
     before = (tmp_path / "trace.json").read_bytes()
@@ -433,6 +435,7 @@ def test_calls_load_nothing_once_a_function_is_decorated(tmp_path):
     assert (tmp_path / "t.json").exists()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_pool_workers_name_their_own_files(method, tmp_path):
     program = """

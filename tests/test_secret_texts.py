@@ -186,6 +186,7 @@ def shapes_as_values(secret):
     ]
 
 
+@pytest.mark.costly
 def test_no_file_holds_a_secret_of_any_shape(tmp_path):
     secret = planted("anywhere")
     settings = {"capture_inputs": True, "capture_outputs": True, "buffer_size": 2000, "max_value_bytes": 300}
@@ -255,6 +256,7 @@ with flow("job password=" + MARK):
 """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("pure", ["1", "0"])
 def test_no_byte_of_a_black_box_holds_a_secret(tmp_path, pure):
     settings = {"FLOWTRACE_CAPTURE_INPUTS": "1", "FLOWTRACE_CAPTURE_OUTPUTS": "1", "FLOWTRACE_PURE": pure}

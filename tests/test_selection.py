@@ -57,6 +57,10 @@ TESTS = """
     @pytest.mark.slow
     def test_slow(): pass
 
+    @pytest.mark.costly
+    @pytest.mark.parametrize("number", range(40))
+    def test_costly(number): pass
+
     def test_always(): pass
 
     @pytest.mark.cells
@@ -90,11 +94,16 @@ TWO_WORKERS = pytest.param(["-n2"], marks=pytest.mark.slow, id="two workers")
 def test_a_part_runs_and_what_is_left_out_is_said(run, workers):
     lines, names = run("--cells=abc", *workers)
     cells = {name for name in names if "test_cell" in name}
-    assert {name.partition("::")[2] for name in names - cells} == {"test_always"}
+    costly = {name for name in names if "test_costly" in name}
+    assert {name.partition("::")[2] for name in names - cells - costly} == {"test_always"}
+    assert len(costly) == 40 / SHARE
     assert 25 <= len(cells) <= 35
     assert len({name.partition("[")[2].partition("-")[0] for name in cells}) == 10
     assert len({name.rpartition("-")[2] for name in cells}) == 20
-    assert f"left out: 1 slow test, {200 - len(cells)} combinatorial cases (make test-all runs them)" in lines
+    assert (
+        f"left out: 1 slow test, {200 - len(cells)} combinatorial cases, 35 costly cases (make test-all runs them)"
+        in lines
+    )
     (header,) = [line for line in lines if line.startswith("selection: ")]
     assert "abc" in header
     assert "--all" in header
@@ -106,11 +115,12 @@ def test_the_cases_are_those_of_the_commit(run):
     assert parts[0] == parts[1] != parts[2]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("arguments", "count"),
     [
-        (["--all"], 202),
-        pytest.param(["--all", "-n2"], 202, marks=pytest.mark.slow),
+        (["--all"], 242),
+        pytest.param(["--all", "-n2"], 242, marks=pytest.mark.slow),
         (["test_sample.py::test_slow"], 1),
         pytest.param(["test_sample.py::test_cell[3-one7]", "-n2"], 1, marks=pytest.mark.slow),
         pytest.param(["test_sample.py::test_cell"], 200, marks=pytest.mark.slow),

@@ -178,6 +178,7 @@ def test_an_error_is_scrubbed_of_what_a_later_step_hides():
     assert messages == {"__REDACTED__ __REDACTED____REDACTED__"}
 
 
+@pytest.mark.costly
 def test_writing_needs_memory_for_a_step_and_not_for_the_trace(monkeypatch):
     monkeypatch.setattr(to_records, "_OF_A_RECORD", 1 << 40)  # no room for texts
     config = TraceConfig(

@@ -323,6 +323,7 @@ def test_setup(unready): ...
 """
 
 
+@pytest.mark.costly
 def test_outcomes_are_those_that_pytest_counts(tmp_path):
     (tmp_path / "test_these.py").write_text(OUTCOMES)
     (tmp_path / "test_unreadable.py").write_text("1 +\n")

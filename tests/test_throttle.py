@@ -103,6 +103,7 @@ def test_runs_with_files_of_their_own_are_all_written(path):
     assert len(list(path.parent.iterdir())) == BURST + 5
 
 
+@pytest.mark.costly
 def test_the_last_one_is_on_disk_when_the_process_ends(tmp_path):
     program = """
         from flowtrace import traced_node
@@ -169,6 +170,7 @@ MANY = """
 """
 
 
+@pytest.mark.costly
 def test_threads_share_one_burst_and_the_last_run_is_kept(tmp_path):
     program = """
         threads = [Thread(target=fail_often, args=(100 * at, 100 * at + 100)) for at in range(8)]
@@ -229,6 +231,7 @@ def test_a_held_back_run_that_could_not_be_written_waits_for_another_chance(path
     assert state(path) == (str(BURST), None)
 
 
+@pytest.mark.costly
 def test_processes_on_one_path_each_keep_the_rule(tmp_path):
     program = """
         fail_often(int(sys.argv[1]), int(sys.argv[1]) + 500)
@@ -240,6 +243,7 @@ def test_processes_on_one_path_each_keep_the_rule(tmp_path):
     assert found == [(message, 500 - BURST - 1) for message in ("1499", "2499", "3499", "499")]
 
 
+@pytest.mark.costly
 def test_processes_on_templated_paths_each_keep_the_rule(tmp_path):
     program = """
         threads = [Thread(target=fail_often, args=(int(sys.argv[1]), int(sys.argv[1]) + 200, name)) for name in "ab"]

@@ -337,6 +337,7 @@ def test_a_snapshot_keeps_nothing_alive():
     assert ref() is None
 
 
+@pytest.mark.costly
 def test_buffers_are_not_copied_before_they_are_refused(tmp_path):
     program = """
 import resource, sys

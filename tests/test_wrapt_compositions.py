@@ -245,6 +245,7 @@ CASES = [(name, order) for name in DECORATORS for order in ORDERS if (name, orde
 """Twice synchronized, a coroutine waits for itself."""
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("name", "order"), CASES)
 def test_a_decorator_and_a_node_give_what_the_decorator_gives(tracing, name, order):
     combine, decorator = ORDERS[order], DECORATORS[name]

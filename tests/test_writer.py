@@ -328,6 +328,7 @@ def test_a_fork_writes_beside_its_parent():
     assert load_trace(f"t.{pid}.json").run.pid == pid
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_worker_processes_write_files_of_their_own(method, tmp_path):
     # tests are loaded by path, so that a spawned process has to be told where this one is
@@ -388,6 +389,7 @@ def test_a_payload_is_written_once_under_its_hash():
     assert listing("t.payloads") == [f"{'cd' * 32}.json"]
 
 
+@pytest.mark.costly
 def test_a_reader_never_sees_half_a_file():
     Path("t.json").write_bytes(b"1" * 300_000)
 

@@ -31,6 +31,7 @@ STEADY = """
 """
 
 
+@pytest.mark.costly
 def test_a_program_that_does_the_same_each_time_passes():
     program(STEADY)
     done = flowtrace_process("check", "program.py")
@@ -42,11 +43,13 @@ def test_a_program_that_does_the_same_each_time_passes():
     assert [path.name for path in Path().iterdir()] == ["program.py"]
 
 
+@pytest.mark.costly
 def test_the_output_of_the_first_run_can_be_kept_quiet():
     program(STEADY)
     assert flowtrace("check", "--quiet", "program.py").stderr == ""
 
 
+@pytest.mark.costly
 def test_the_first_node_that_is_not_deterministic_is_named():
     program("""
         @traced_node(component="c")
@@ -83,6 +86,7 @@ def test_the_first_node_that_is_not_deterministic_is_named():
     assert done.stdout.splitlines()[8].startswith("                  /rolled  ")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("body", "culprit"),
     [
@@ -106,6 +110,7 @@ def test_what_makes_the_difference_is_named(body, culprit):
     assert (done.returncode, document["deterministic"], document["node"]) == (1, False, culprit)
 
 
+@pytest.mark.costly
 def test_a_step_that_is_not_always_there_is_the_fault_of_its_caller():
     program("""
         @traced_node(component="c")
@@ -152,6 +157,7 @@ UNSEEN = """
 """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("body", ["return f'worker {worker.number}'", "inner(worker.number)"])
 def test_what_may_come_from_an_input_that_is_not_seen_is_no_failure(body):
     program(UNSEEN.format(body=body, more=""))
@@ -172,6 +178,7 @@ def steps(body):
     return "2 steps" if "inner" in body else "1 step"
 
 
+@pytest.mark.costly
 def test_a_node_that_is_not_deterministic_for_certain_is_named_after_one_that_may_not_be():
     program(UNSEEN.format(body="return worker.number", more="roll(6)"))
     done = flowtrace("check", "program.py")
@@ -180,6 +187,7 @@ def test_a_node_that_is_not_deterministic_for_certain_is_named_after_one_that_ma
     assert lines[1] == "first node that is not deterministic: c.roll"
 
 
+@pytest.mark.costly
 def test_the_seed_of_hashes_is_not_fixed():
     program("""
         @traced_node(component="c")
@@ -191,6 +199,7 @@ def test_the_seed_of_hashes_is_not_fixed():
     assert flowtrace("check", "program.py", PYTHONHASHSEED="1").returncode == 0
 
 
+@pytest.mark.costly
 def test_threads_and_flows_in_any_order_are_no_difference():
     program("""
         import time
@@ -217,6 +226,7 @@ def test_threads_and_flows_in_any_order_are_no_difference():
     assert (done.returncode, done.stdout) == (0, "deterministic  3 runs of program.py, 40 steps\n")
 
 
+@pytest.mark.costly
 def test_child_processes_are_compared_too():
     program("""
         import multiprocessing
@@ -237,6 +247,7 @@ def test_child_processes_are_compared_too():
     assert flowtrace("check", "-n", "2", "program.py").returncode == 1
 
 
+@pytest.mark.costly
 def test_exit_codes_are_told_and_have_to_be_the_same():
     program("""
         @traced_node(component="c")
@@ -266,6 +277,7 @@ def test_exit_codes_are_told_and_have_to_be_the_same():
     )
 
 
+@pytest.mark.costly
 def test_a_file_as_input_is_read_by_each_run_from_its_beginning():
     program("""
         @traced_node(component="c")
@@ -280,6 +292,7 @@ def test_a_file_as_input_is_read_by_each_run_from_its_beginning():
     assert flowtrace_process("check", "program.py", stdin="a pipe").stderr == "\n"
 
 
+@pytest.mark.costly
 def test_the_traces_can_be_kept_and_compared_again():
     program("""
         @traced_node(component="c")
@@ -302,6 +315,7 @@ def test_the_traces_can_be_kept_and_compared_again():
     assert (again.returncode, again.stdout, again.stderr) == (2, "", complaint)
 
 
+@pytest.mark.costly
 def test_modules_options_and_patterns_are_passed_on():
     Path("pkg").mkdir()
     Path("pkg/__init__.py").touch()
@@ -338,6 +352,7 @@ def test_what_can_not_be_checked_ends_with_2(arguments, variables, complaint):
     assert (done.returncode, done.stdout, done.stderr.splitlines()[-1]) == (2, "", complaint)
 
 
+@pytest.mark.costly
 def test_what_rolled_out_of_the_buffer_is_told():
     program("""
         @traced_node(component="c")

@@ -41,6 +41,7 @@ def fuel(tmp_path_factory):
     return folder
 
 
+@pytest.mark.costly
 def test_the_changed_function_is_the_first_divergence_from_the_fixed_program(fuel):
     done = flowtrace_process("diff", "failing-1000.json", "fixed-1000.json", folder=fuel)
     old, new = (fuel / name / "fuel_economy.py:30" for name in ("failing", "fixed"))

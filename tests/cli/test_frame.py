@@ -160,6 +160,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(with_ending, capfd):
     assert capfd.readouterr().err == "\n"
 
 
+@pytest.mark.costly
 def test_a_reader_that_closes_the_pipe_is_no_error():
     command = f"{SCRIPT} schema | head -c 5; echo ${{PIPESTATUS[@]}}"
     for _ in range(3):

@@ -117,6 +117,7 @@ def test_a_hostile_file_is_refused_or_rendered_harmless(text, command, tmp_path)
         assert (done.stdout, len(done.stderr.splitlines()) <= 4) == ("", True)
 
 
+@pytest.mark.costly
 @pytest.mark.timeout(60)
 def test_ten_thousand_odd_steps_come_to_an_end():
     knots = [step("c.a", 1, step_id=str(at % 100), parent_step_id=str(at % 101), at=at % 7) for at in range(10_000)]

@@ -39,6 +39,7 @@ def mend(script):
     script.write_text(mended, encoding="utf-8")
 
 
+@pytest.mark.costly
 def test_the_failure_of_the_example_is_reproduced(fuel):
     done = flowtrace_process("replay", "artifacts/trace.json")
     assert (done.returncode, done.stderr) == (0, "")
@@ -48,6 +49,7 @@ def test_the_failure_of_the_example_is_reproduced(fuel):
     assert lines[12:] == ["12 as recorded"]
 
 
+@pytest.mark.costly
 def test_the_mended_example_differs(fuel):
     mend(fuel)
     done = flowtrace_process("replay", "artifacts", "--step", "11")
@@ -59,6 +61,7 @@ def test_the_mended_example_differs(fuel):
     ]
 
 
+@pytest.mark.costly
 def test_the_tests_that_are_written_pass_before_and_after_the_mending(fuel, tmp_path):
     for name, options in (("test_bug.py", []), ("test_mended.py", ["--expect-fixed"])):
         done = flowtrace_process("replay", "artifacts/trace.json", "--emit-test", name, *options)
@@ -97,6 +100,7 @@ def test_json_is_for_machines_and_what_the_nodes_print_does_not_come_between(tmp
     assert (piped.returncode, piped.stdout) == (0, "0 ✓ a.shout  same output\n1 as recorded\n")
 
 
+@pytest.mark.costly
 def test_automatic_tracing_makes_replays_possible_that_it_recorded(tmp_path):
     (tmp_path / "nodes.py").write_text("def twice(x): return 2 * x\n")
     (tmp_path / "main.py").write_text("import nodes\nprint(nodes.twice(4))\n")
@@ -108,6 +112,7 @@ def test_automatic_tracing_makes_replays_possible_that_it_recorded(tmp_path):
     assert flowtrace_process("replay", "t.json", FLOWTRACE_AUTO="nodes").returncode == 0
 
 
+@pytest.mark.costly
 def test_pdb_opens_at_the_failing_frame(fuel):
     done = flowtrace_process("replay", "artifacts/trace.json", "--step", "11", "--pdb", stdin="p car['Name']\nup\nq\n")
     assert (done.returncode, done.stderr) == (0, "")
@@ -118,6 +123,7 @@ def test_pdb_opens_at_the_failing_frame(fuel):
     assert lines[-1] == "1 as recorded"
 
 
+@pytest.mark.costly
 def test_pdb_works_at_a_terminal(fuel):
     child, terminal = pty.fork()
     if child == 0:
@@ -140,6 +146,7 @@ def test_pdb_works_at_a_terminal(fuel):
     assert b"12 as recorded" in shown
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -257,6 +264,7 @@ def recorded(folder, source):
     return lambda *options: flowtrace_process("replay", "t.json", *options, folder=folder)
 
 
+@pytest.mark.costly
 def test_a_script_without_a_main_guard_is_replayed_from_what_it_had_defined(tmp_path):
     replay = recorded(tmp_path, UNGUARDED)
     done = replay()
@@ -269,6 +277,7 @@ def test_a_script_without_a_main_guard_is_replayed_from_what_it_had_defined(tmp_
     assert not (tmp_path / "test_it.py").exists()
 
 
+@pytest.mark.costly
 def test_one_reason_is_said_once(tmp_path):
     source = """
         from flowtrace import flow, traced_node

@@ -65,6 +65,7 @@ def steps(path="trace.json"):
     return [step["node_id"] for step in json.loads(Path(path).read_bytes())["steps"]]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "words",
     [
@@ -105,6 +106,7 @@ def test_the_exit_code_is_the_programs(code, expected):
     assert done.returncode == expected
 
 
+@pytest.mark.costly
 def test_signals_reach_the_program_since_it_is_the_same_process(tmp_path):
     program = (
         "import os, signal, sys, time\n"
@@ -145,6 +147,7 @@ def test_a_failure_leaves_a_trace_in_the_folder_where_the_command_was_typed(prog
     assert list(Path("inner").iterdir()) == []
 
 
+@pytest.mark.costly
 def test_success_leaves_a_trace_where_it_is_asked_for(programs):
     assert flowtrace_process("run", "node.py", "1").returncode == 0
     assert not Path("trace.json").exists()
@@ -155,6 +158,7 @@ def test_success_leaves_a_trace_where_it_is_asked_for(programs):
     assert (step["invocation_json"]["payload"], step["output_json"]) == ({"x": 1}, 1.0)
 
 
+@pytest.mark.costly
 def test_fuel_economy_fails_as_always_and_says_why(tmp_path):
     plain, traced = call(sys.executable, FUEL), flowtrace_process("run", "--out", "t.json", FUEL)
     assert (traced.returncode, traced.stdout) == (plain.returncode, plain.stdout) == (1, "")
@@ -289,6 +293,7 @@ def last_line(*words, **variables):
     return flowtrace_process("run", *words, **variables).stderr.splitlines()[-1].removeprefix("flowtrace: ")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("words", "variables", "line"),
     [
@@ -314,6 +319,7 @@ def test_the_last_line_says_where_the_trace_is_or_why_there_is_none(programs, wo
     assert last_line(*words, **given) == line
 
 
+@pytest.mark.costly
 def test_an_older_trace_is_not_told_as_that_of_this_run(programs):
     flowtrace_process("run", "node.py", "0")
     old = Path("trace.json").stat().st_mtime - 60
@@ -338,6 +344,7 @@ def test_the_traces_of_child_processes_are_told_of(programs):
     assert (found[1], {found[1], found[2]} <= set(names), len(names)) == (found[3], True, 3)
 
 
+@pytest.mark.costly
 def test_the_environment_of_child_processes_is_that_of_the_program(programs):
     program = "import os, subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
     look = (

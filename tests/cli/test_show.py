@@ -69,6 +69,7 @@ def tree(document):
 # --- whole pictures
 
 
+@pytest.mark.costly
 def test_fuel_economy_through_the_real_command_line():
     assert flowtrace_process("run", "--out", "out/t.json", "--capture", FUEL).returncode == 1
     by_name = flowtrace_process("show", "out/t.json")
@@ -537,6 +538,7 @@ runs = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.costly
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(steps_of_any_kind, max_size=4),

@@ -100,7 +100,10 @@ def test_a_flat_record_that_is_wrong_is_not_converted():
     ("arguments", "complaint"),
     [
         ((), "Error: Missing argument 'TRACE...'."),
-        (("missing.json",), "Error: Invalid value for 'TRACE...': there is no file 'missing.json'"),
+        (
+            ("missing.json",),
+            "Error: Invalid value for 'TRACE...': there is no file 'missing.json'; there are 'flat.json', 'a.json'",
+        ),
         (("-", "-"), "Error: only one TRACE can be standard input"),
         (("--convert", "o.json", "a.json", "a.json"), "Error: --convert takes one TRACE"),
         (

@@ -26,6 +26,7 @@ def test_only_what_is_inherent_to_the_pure_twin_shows_there():
     assert failing == {column for column in INHERENT if ":" not in column and excused(column)}
 
 
+@pytest.mark.costly
 def test_the_matrix_finds_no_fault_in_no_decorator_at_all():
     nothing = Subject("nothing", undecorated)
     cells = [cell for shape, binding in list(rows())[::7] for cell in run_row(nothing, shape, binding, MODES[1])]

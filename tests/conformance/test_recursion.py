@@ -23,6 +23,7 @@ def test_a_traced_recursion_keeps_its_part_of_the_depth(kind, mode):
     assert figures(FLOWTRACE, (mode,), (kind,))[kind, mode] >= PART[mode]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("mode", ["off", "on", "always"])
 def test_the_limit_raises_in_the_function_and_the_program_goes_on(mode):
     @flowtrace.traced_node

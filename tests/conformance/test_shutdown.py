@@ -165,7 +165,7 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.cells
+@pytest.mark.costly
 @pytest.mark.parametrize("mode", ["off", "on", "always"])
 @pytest.mark.parametrize("program", list(PROGRAMS))
 def test_a_program_ends_as_the_undecorated_one(program, mode, tmp_path):

@@ -62,6 +62,7 @@ def test_a_disk_without_room_for_the_ring_is_one_warning(tmp_path):
         assert names(disk) == []
 
 
+@pytest.mark.costly
 @ROOT
 def test_a_disk_that_fills_up_later_takes_nothing_from_the_ring(tmp_path):
     fill = """
@@ -87,6 +88,7 @@ def test_a_disk_that_fills_up_later_takes_nothing_from_the_ring(tmp_path):
         assert [step.operation for step in trace.in_flight] == ["die"]
 
 
+@pytest.mark.costly
 @ROOT
 def test_a_trace_that_can_not_be_written_leaves_the_ring_for_the_next_run(tmp_path):
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=256k", "tmpfs") as disk:
@@ -107,6 +109,7 @@ def test_a_trace_that_can_not_be_written_leaves_the_ring_for_the_next_run(tmp_pa
         assert [step.operation for trace in found for step in (*trace.steps, *trace.in_flight)] == ["double", "die"] * 2
 
 
+@pytest.mark.costly
 @ROOT
 def test_no_new_ring_is_made_where_too_many_wait(tmp_path):
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=64k", "tmpfs") as disk:
@@ -276,6 +279,7 @@ def test_a_replay_makes_no_ring_and_leaves_the_one_that_is_there(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("name", ["take", "make", "make_some"])
 def test_a_step_that_an_alarm_ends_is_not_in_it(name, tmp_path):
     program = f"""

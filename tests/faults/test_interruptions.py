@@ -79,6 +79,7 @@ def test_a_handler_that_is_traced_itself_during_a_write(tmp_path):
     assert done.stderr == ""
 
 
+@pytest.mark.costly
 def test_a_fork_during_a_write_leaves_both_with_whole_files(tmp_path):
     quiet = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)"
     program = """

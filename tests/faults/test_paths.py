@@ -50,6 +50,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("name", FAULTS)
 def test_something_else_than_a_file(name, tmp_path):
     begin, end, reason = FAULTS[name]

@@ -44,6 +44,7 @@ def broken(call, error, skip=0, times=EVERY):
 MENDED = "assert break_call(b'', 0, 0, 0) > 0, 'the fault was never met'"
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("call", "error", "skip"),
     [
@@ -87,6 +88,7 @@ def test_a_write_that_takes_nothing_is_an_error_and_no_endless_loop(shim, tmp_pa
     survive(tmp_path, broken("write", -1), MENDED, reason="Input/output error", prepare=STEER, **shim)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("call", "error", "times"),
     [

@@ -203,6 +203,7 @@ def test_no_link_is_followed_and_no_pipe_waited_for(trace, tmp_path):
     assert not (tmp_path / "elsewhere.py").exists()
 
 
+@pytest.mark.costly
 def test_it_records_nothing(trace, tmp_path):
     emitted(trace, tmp_path)
     environment = {**os.environ, "FLOWTRACE_OUT": str(tmp_path / "again.json")}

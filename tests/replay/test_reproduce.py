@@ -142,6 +142,7 @@ CALLS = {
 }
 
 
+@pytest.mark.costly
 def test_a_test_passes_until_the_program_is_fixed_and_the_other_one_from_then_on(tmp_path):
     program, tests = tmp_path / "program", tmp_path / "tests"
     program.mkdir()

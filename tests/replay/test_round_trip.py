@@ -185,6 +185,7 @@ def generated(tmp_path_factory):
     return folder, new_module(folder, source_of(functions)), {what: f"f{at}" for at, what in enumerate(functions)}
 
 
+@pytest.mark.costly
 @given(st.data())
 @settings(max_examples=300, deadline=None)
 def test_capture_replay_and_hash_agree(generated, data):
