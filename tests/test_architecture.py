@@ -115,6 +115,7 @@ def test_a_walk_over_the_packages_finds_every_file():
     assert sorted(set(walked()) - compiled) == sorted({module_of(file) for file in FILES} - NOT_A_MODULE)
 
 
+@pytest.mark.costly
 def test_importing_every_module_changes_nothing_in_the_process():
     program = f"""
 import importlib

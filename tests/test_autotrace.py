@@ -149,6 +149,7 @@ def test_public_functions_and_methods_of_a_module_become_nodes(packages):
     ]
 
 
+@pytest.mark.costly
 def test_only_the_named_functions_of_a_module(packages):
     packages(
         {"pkg.py": "def load_a(): pass\ndef save(): pass\nclass S:\n    def get(self): pass\n    def put(self): pass"}
@@ -158,6 +159,7 @@ def test_only_the_named_functions_of_a_module(packages):
     assert steps() == ["pkg.load_a", "pkg.S.put"]
 
 
+@pytest.mark.costly
 def test_a_node_that_somebody_decorated_is_recorded_once(packages):
     packages(
         {
@@ -180,6 +182,7 @@ def test_a_node_that_somebody_decorated_is_recorded_once(packages):
     assert steps() == ["c.inner", "c.outer"]
 
 
+@pytest.mark.costly
 def test_a_function_that_another_module_took_in_a_circular_import_is_traced_there_too(packages):
     packages(
         {
@@ -219,6 +222,7 @@ FACTS = """
 """
 
 
+@pytest.mark.costly
 def test_a_traced_module_looks_as_it_does_without_us(packages):
     packages(
         {
@@ -245,6 +249,7 @@ def test_an_import_that_fails_has_the_same_traceback(packages, broken):
     assert run("import pkg", auto=["pkg.*"], code=code).stderr == plain.stderr
 
 
+@pytest.mark.costly
 def test_modules_in_an_archive_and_lazy_modules_are_traced(packages, tmp_path):
     with zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:
         archive.writestr("packed/__init__.py", "def zero(): return 0\n")
@@ -267,6 +272,7 @@ def test_modules_in_an_archive_and_lazy_modules_are_traced(packages, tmp_path):
     assert steps() == ["packed.zero", "packed.one.one", "packed.two.two", "lazy.late"]
 
 
+@pytest.mark.costly
 def test_odd_classes_work_as_before(packages):
     packages(
         {
@@ -332,6 +338,7 @@ def test_everything_may_be_asked_for(packages):
 # --- how it starts
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("pure", ["0", "1"])
 @pytest.mark.parametrize("variables", [{}, {"FLOWTRACE_BLACKBOX": "app.ring"}], ids=["plain", "box"])
 def test_what_the_recorder_loads_for_itself_is_left_alone(packages, variables, pure):
@@ -357,6 +364,7 @@ def test_what_the_recorder_loads_for_itself_is_left_alone(packages, variables, p
     assert steps("dumped.json") == ["parts.weigh", "parts.weigh", "parts.total", "__main__.own", "parts.total"]
 
 
+@pytest.mark.costly
 def test_a_traced_function_that_runs_while_the_recorder_is_loaded_is_not_recorded(packages):
     packages({"finding.py": "def looks_for(name):\n    return None\n"})
     program = """
@@ -430,6 +438,7 @@ def test_a_child_whose_python_has_no_flowtrace_runs_as_always(tmp_path):
     assert said.pop().startswith("False ")
 
 
+@pytest.mark.costly
 def test_the_variable_alone_works_for_what_is_imported_after_flowtrace(packages):
     packages({"before.py": "def a(): pass\n", "after.py": "def b(): pass\n"})
     program = "import before, flowtrace, after\nwith flowtrace.flow('f'): before.a(), after.b()"

@@ -75,6 +75,7 @@ def double(value):
     return {"twice": value}
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("how", ENDS)
 def test_the_last_steps_and_the_stack_in_flight_survive(how, tmp_path):
     run_program(tmp_path, NODES, f"run({how!r})", code=ENDS[how], **BOX, **CAPTURE)
@@ -158,6 +159,7 @@ def test_its_steps_are_those_of_the_trace(tmp_path):
             assert found == expected, settings_
 
 
+@pytest.mark.costly
 def test_it_counts_the_steps_that_went_before_those_it_keeps(tmp_path):
     program = """
         import flowtrace
@@ -259,6 +261,7 @@ def test_nothing_hidden_is_ever_in_the_file(tmp_path):
         (tmp_path / "app.ring").unlink()
 
 
+@pytest.mark.costly
 def test_a_message_keeps_what_is_not_hidden(tmp_path):
     program = """
         @traced_node
@@ -296,6 +299,7 @@ def test_a_later_run_makes_a_trace_of_a_dead_one(tmp_path):
     assert not (tmp_path / "app.ring").exists()
 
 
+@pytest.mark.costly
 def test_a_process_that_ends_in_order_leaves_nothing(tmp_path):
     program = "import threading\nrun('')\nthreading.Thread(target=run, args=('',)).start()"
     done = run_program(tmp_path, NODES, program, **BOX)
@@ -642,6 +646,7 @@ def test_a_full_disk_is_found_out_at_the_start(tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.costly
 def test_a_file_size_limit_is_a_warning(tmp_path):
     program = """
         import resource
@@ -704,6 +709,7 @@ def test_flipped_bytes_leave_the_records_that_are_whole(ring_bytes, flips):
                 assert step == known[step.step_id]
 
 
+@pytest.mark.costly
 @_RELAXED
 @given(length=st.integers(0, ring_file.HEADER + ring_file.TABLE + 20 * ring_file.SLOT))
 def test_a_truncated_file_gives_what_is_good(ring_bytes, length):

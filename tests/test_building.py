@@ -64,6 +64,7 @@ def of_the_core(names):
     return [name for name in names if "_native" in name or name.endswith((".c", ".h", ".so", ".pyd"))]
 
 
+@pytest.mark.costly
 def test_one_wheel_is_for_every_platform(tmp_path):
     wheel, names = build(tmp_path, FLOWTRACE_BUILD_PURE="1")
     assert wheel.name.endswith("-py3-none-any.whl")
@@ -72,6 +73,7 @@ def test_one_wheel_is_for_every_platform(tmp_path):
     assert core_of(wheel, tmp_path) == "pure"
 
 
+@pytest.mark.costly
 def test_without_a_compiler_the_wheel_has_the_pure_twin(tmp_path):
     absent = str(tmp_path / "no-such-compiler")
     wheel, names = build(tmp_path, CC=absent, LDSHARED=absent)

@@ -61,6 +61,7 @@ def test_the_fast_way_and_the_encoder_agree(value):
     assert encode(value) == final(data)
 
 
+@pytest.mark.costly
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text().filter(lambda text: "\x7f" not in text),
@@ -202,6 +203,7 @@ def test_two_bombs_that_differ_only_in_what_was_cut_are_both_marked():
     assert all(encode(bomb).opaque for bomb in (one, two))
 
 
+@pytest.mark.costly
 def test_a_graph_in_which_everything_knows_everything_ends():
     nodes = [Link() for _ in range(40)]
     for node in nodes:
@@ -220,6 +222,7 @@ def test_a_long_text_in_many_places_is_cut():
     assert encode([text] * 2000) == cut(data, (f"/{seen}", "work", seen))
 
 
+@pytest.mark.costly
 def test_what_is_shared_but_light_is_written_in_full():
     row = [0] * 10
     assert canonical_bytes([row] * 500) == b"[" + b",".join([b"[0,0,0,0,0,0,0,0,0,0]"] * 500) + b"]"
@@ -251,6 +254,7 @@ def test_a_key_changes_the_hash_alone():
     assert encode(value, key=derive_key("k")) == keyed
 
 
+@pytest.mark.costly
 def test_a_dict_of_200_000_keys():
     value = {f"k{number}": number for number in range(200_000)}
     data = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

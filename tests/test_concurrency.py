@@ -215,6 +215,7 @@ def test_a_pool_task_sees_the_hosts_context_variables_as_without_us():
         assert contextvars.copy_context().run(twice) == undecorated == ("default", "changed in the worker")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("pure", ["0", "1"])
 def test_threads_are_told_by_their_names_though_they_have_ended(pure, tmp_path):
     program = """

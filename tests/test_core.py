@@ -154,6 +154,7 @@ def test_a_recursion_goes_as_deep_as_without_us():
         assert abs(depth_of(traced_node(call)) - undecorated) <= undecorated // 10
 
 
+@pytest.mark.costly
 @native_only
 def test_a_deep_recursion_ends_in_an_error_and_never_in_a_crash():
     @traced_node

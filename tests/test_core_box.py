@@ -232,6 +232,7 @@ def test_a_text_of_any_length_has_the_hash_of_the_library(lengths, tmp_path):
     assert written == [(flowtrace.hash_value({"value": value}), flowtrace.hash_value(value)) for value in values]
 
 
+@pytest.mark.costly
 @needs_native
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(floats=st.lists(st.floats() | st.decimals(-(10**15), 10**15, places=5).map(float), min_size=15, max_size=15))

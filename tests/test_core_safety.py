@@ -210,6 +210,7 @@ print("ended", missing)
 """
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(importlib.util.find_spec("_testcapi") is None, reason="this Python has no _testcapi")
 @pytest.mark.parametrize("box", [None, "app.ring"])
 def test_an_allocation_that_fails_at_any_moment_ends_no_process(box, tmp_path):

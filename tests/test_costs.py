@@ -199,6 +199,7 @@ def test_on_a_million_small_calls_hold_no_more_than_a_thousand(tmp_path):
     assert peak < 64 * 1024
 
 
+@pytest.mark.costly
 def test_a_generator_without_end_is_held_in_bounds(tmp_path):
     with recording(max_value_bytes=1000, capture_outputs=True, buffer_bytes=100_000) as recorded:
 

@@ -172,6 +172,7 @@ def test_a_stale_part_is_named_and_mended(tmp_path):
     assert run(tmp_path / "docs/generate.py", "--check").returncode == 0
 
 
+@pytest.mark.costly
 def test_the_environment_page_has_every_variable_with_its_default():
     text = (DOCS / "pages/reference/environment.md").read_text(encoding="utf-8")
     rows = [re.split(r" *(?<!\\)\| *", line) for line in text.splitlines() if line.startswith("| `")]

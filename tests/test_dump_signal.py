@@ -55,6 +55,7 @@ def written(path, seconds=10):
     return load_trace(path)
 
 
+@pytest.mark.costly
 def test_the_snapshot_has_the_last_steps_and_the_stack_in_flight(tmp_path):
     program = """
         @traced_node(operation="inner")
@@ -82,6 +83,7 @@ def test_the_snapshot_has_the_last_steps_and_the_stack_in_flight(tmp_path):
     assert validate(tmp_path / "trace.json") == []
 
 
+@pytest.mark.costly
 def test_the_first_decorated_function_installs_it(tmp_path):
     program = "me(); snapshot('trace.json')"
     assert run_program(tmp_path, PARTS, program, **ENVIRONMENT).stderr == ""
@@ -89,6 +91,7 @@ def test_the_first_decorated_function_installs_it(tmp_path):
     assert try_program(tmp_path, bare, **ENVIRONMENT).returncode == -USR1  # an import does nothing
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("mode", [{}, {"FLOWTRACE_OUT": "trace.json", "FLOWTRACE_MODE": "off"}])
 def test_where_tracing_is_off_the_signal_kills_nobody(mode, tmp_path):
     program = """
@@ -135,6 +138,7 @@ def test_a_signal_inside_our_own_work_and_inside_writes(tmp_path):
     assert validate(tmp_path / "trace.json") == []
 
 
+@pytest.mark.costly
 def test_a_storm_of_signals_starts_no_storm_of_threads(tmp_path):
     program = """
         most = 0
@@ -148,6 +152,7 @@ def test_a_storm_of_signals_starts_no_storm_of_threads(tmp_path):
     assert run_program(tmp_path, PARTS, program, **ENVIRONMENT).stderr == ""
 
 
+@pytest.mark.costly
 def test_a_handler_that_was_there_runs_as_before(tmp_path):
     program = """
         seen = []
@@ -188,6 +193,7 @@ def test_a_handler_that_comes_later_wins(tmp_path):
     assert run_program(tmp_path, PARTS, program, **ENVIRONMENT).stderr == ""
 
 
+@pytest.mark.costly
 def test_asyncio_programs(tmp_path):
     program = """
         import asyncio
@@ -220,6 +226,7 @@ def test_asyncio_programs(tmp_path):
     assert run_program(tmp_path, PARTS, program, **ENVIRONMENT).stderr == ""
 
 
+@pytest.mark.costly
 def test_a_forked_child_answers_for_itself(tmp_path):
     program = """
         half(2)

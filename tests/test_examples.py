@@ -66,6 +66,7 @@ def test_fuel_economy_without_the_variable_fails_alike_and_leaves_nothing_on_dis
     assert files_below(tmp_path) == []
 
 
+@pytest.mark.costly
 def test_fuel_economy_has_the_failing_step_last_and_the_steps_before_it_in_order(fuel_trace):
     steps = fuel_trace["steps"]
     assert [step["node_id"] for step in steps] == ["fuel.load", *["fuel.litres_per_100_km"] * 11]
@@ -76,6 +77,7 @@ def test_fuel_economy_has_the_failing_step_last_and_the_steps_before_it_in_order
     assert "in_flight" not in fuel_trace
 
 
+@pytest.mark.costly
 def test_fuel_economy_tells_where_and_why(fuel_trace):
     script = EXAMPLES / "fuel_economy.py"
     line = next(
@@ -97,6 +99,7 @@ def test_fuel_economy_tells_where_and_why(fuel_trace):
     assert fuel_trace["dropped_steps"] == 0
 
 
+@pytest.mark.costly
 def test_every_hash_of_fuel_economy_is_blake3_over_the_json_of_the_real_values(fuel_trace, cars):
     expected = [(hash_of({"name": "auto-mpg.json"}), hash_of(cars))]
     for car in cars[:10]:
@@ -106,6 +109,7 @@ def test_every_hash_of_fuel_economy_is_blake3_over_the_json_of_the_real_values(f
     assert [(step["input_hash"], step.get("output_hash")) for step in fuel_trace["steps"]] == expected
 
 
+@pytest.mark.costly
 def test_fuel_economy_with_captured_inputs_shows_the_car_that_broke_it(tmp_path, cars):
     run("fuel_economy.py", FLOWTRACE_OUT="trace.json", FLOWTRACE_CAPTURE_INPUTS="1")
     step = json.loads((tmp_path / "trace.json").read_bytes())["steps"][-1]
@@ -116,6 +120,7 @@ def test_fuel_economy_with_captured_inputs_shows_the_car_that_broke_it(tmp_path,
     }
 
 
+@pytest.mark.costly
 def test_fuel_economy_succeeds_on_clean_data_and_then_leaves_no_trace(tmp_path, cars):
     examples = tmp_path / "examples"
     (examples / "data").mkdir(parents=True)
@@ -128,6 +133,7 @@ def test_fuel_economy_succeeds_on_clean_data_and_then_leaves_no_trace(tmp_path, 
     assert not (tmp_path / "trace.json").exists()
 
 
+@pytest.mark.costly
 def test_airports_drops_every_step_but_the_last_twenty(tmp_path, airport_rows):
     done = run("airports.py", "out/airports.json")
     assert (done.returncode, done.stderr) == (0, "")
@@ -146,6 +152,7 @@ def test_airports_drops_every_step_but_the_last_twenty(tmp_path, airport_rows):
     assert files_below(tmp_path) == ["out/airports.json"]
 
 
+@pytest.mark.costly
 def test_the_airports_that_are_kept_are_the_last_ones_in_order(tmp_path, airport_rows):
     run("airports.py", "airports.json")
     steps = json.loads((tmp_path / "airports.json").read_bytes())["steps"]
@@ -159,6 +166,7 @@ def test_the_airports_that_are_kept_are_the_last_ones_in_order(tmp_path, airport
     assert [(step["node_id"], step["input_hash"], step["output_hash"]) for step in steps] == expected
 
 
+@pytest.mark.costly
 def test_the_library_is_switched_on_after_import_and_off_again(tmp_path):
     done = run("library_author/application.py", "geo.json")
     assert (done.returncode, done.stderr) == (0, "")
@@ -176,6 +184,7 @@ def test_the_library_is_switched_on_after_import_and_off_again(tmp_path):
     assert files_below(tmp_path) == []
 
 
+@pytest.mark.costly
 def test_the_library_is_also_traced_where_only_the_environment_asks_for_it(tmp_path):
     program = "from geo import Place, distance_km\ndistance_km(Place('nowhere', 91.0, 0.0), Place('pole', 90.0, 0.0))"
     environment = os.environ | {"FLOWTRACE_OUT": "t.json", "PYTHONPATH": str(EXAMPLES / "library_author")}
@@ -187,6 +196,7 @@ def test_the_library_is_also_traced_where_only_the_environment_asks_for_it(tmp_p
     ]
 
 
+@pytest.mark.costly
 def test_show_failure_prints_node_error_and_path(fuel_trace):
     done = run("show_failure.py", "artifacts/trace.json")
     assert (done.returncode, done.stderr) == (0, "")
@@ -195,6 +205,7 @@ def test_show_failure_prints_node_error_and_path(fuel_trace):
     )
 
 
+@pytest.mark.costly
 def test_show_failure_names_the_innermost_step_where_its_callers_failed_with_it(tmp_path):
     program = """
 from flowtrace import traced_node
@@ -245,6 +256,7 @@ def test_the_data_stand_beside_a_note_of_where_they_come_from(name):
     assert f"`{name}`" in (DATA / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.costly
 def test_no_example_fails_where_the_kill_switch_is_set(tmp_path):
     done = run("airports.py", "airports.json", FLOWTRACE_DISABLED="1")
     assert (done.returncode, done.stderr) == (0, "")

@@ -119,6 +119,7 @@ def test_importing_flowtrace_reads_nothing_from_an_environment_that_asks_for_tra
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.costly
 def test_the_look_that_these_tests_take_sees_a_switched_on_recorder():
     seen = fresh("import flowtrace; flowtrace.configure(mode='on')")
     assert not seen["same"]

@@ -295,6 +295,7 @@ assert size < 1000, size
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
 
 
+@pytest.mark.costly
 def test_a_hash_is_the_same_in_another_process(tmp_path):
     program = "import numpy as np, flowtrace; print(flowtrace.hash_value({'a': np.arange(5.0), 'b': np.float32(2)}))"
     printed = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -36,6 +36,7 @@ def give(value):
     return value
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize("freezer", FREEZERS)
 def test_a_value_is_the_same_while_the_clock_is_stopped(name, freezer):
@@ -95,6 +96,7 @@ PROGRAM = f"""
     """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("pure", ["0", "1"])
 @pytest.mark.parametrize("when", ["before", "inside"])
 def test_a_clock_that_moves_when_it_is_read_is_not_read_by_us(tmp_path, when, pure):

@@ -177,6 +177,7 @@ def test_the_bytes_of_the_buffer_bound_the_steps_of_all_runs(tmp_path):
     assert len(trace.steps) + trace.dropped_steps == 21
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_its_own_last_steps(tmp_path):
     run_program(

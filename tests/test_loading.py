@@ -74,6 +74,7 @@ def of_the_black_box(names):
     return [name for name in names if name.startswith("flowtrace.blackbox")]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("settings", [{}, {"FLOWTRACE_OUT": "t.json"}, SETTINGS], ids=["off", "on", "always"])
 def test_without_a_black_box_nothing_of_it_is_loaded_by_calls_failures_flows_forks_and_the_end(settings, tmp_path):
     run_program(tmp_path, REPORT, CALLS, **settings)
@@ -126,6 +127,7 @@ def test_a_first_call_and_a_failure_load_few_modules_of_ours(tmp_path):
     assert len(loaded(tmp_path, "parent")) <= MOST_MODULES
 
 
+@pytest.mark.costly
 def test_all_that_a_call_needs_is_loaded_by_the_first_one(tmp_path):
     program = """
         import sys
@@ -140,6 +142,7 @@ def test_all_that_a_call_needs_is_loaded_by_the_first_one(tmp_path):
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.costly
 def test_an_import_of_the_programs_own_sees_nothing_of_the_first_call_and_cannot_fail_it(tmp_path):
     program = """
         import builtins, flowtrace

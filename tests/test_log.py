@@ -77,6 +77,7 @@ def test_a_host_that_bridges_to_the_standard_library_gets_a_record(caplog):
     assert (record.levelno, record.message, record.path) == (logging.WARNING, "something", "a b")
 
 
+@pytest.mark.costly
 def test_flowtrace_never_configures_structlog(tmp_path):
     program = """
 import structlog

@@ -68,6 +68,7 @@ def told(path):
 # --- mode always: what ends late
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("start", ["@traced_node(operation='start')", "@flow('start')"])
 def test_what_a_call_began_and_what_ends_after_it_stands_in_its_trace(start, tmp_path, core):
     program = f"""
@@ -106,6 +107,7 @@ def test_a_generator_that_ends_late_is_in_flight_no_more(end, tmp_path, core):
     assert told(tmp_path / "t.json") == ("ok", ["start", "numbers"], None, [])
 
 
+@pytest.mark.costly
 def test_a_task_that_fails_late_and_one_that_is_cancelled_are_written(tmp_path, core):
     program = """
         @traced_node(operation="bad")
@@ -185,6 +187,7 @@ def test_the_failure_that_ended_the_program_keeps_the_file(program, mode, tmp_pa
     assert (outcome, failed.strip("'")) == ("failed", "real")
 
 
+@pytest.mark.costly
 def test_an_interrupted_thread_does_not_take_the_file(tmp_path, core):
     program = """
         import threading
@@ -220,6 +223,7 @@ def test_the_outcome_of_a_process_follows_the_steps_in_its_trace(program, outcom
     assert (trace.run.outcome, trace.run.failed_step_id) == (outcome, None)
 
 
+@pytest.mark.costly
 def test_the_process_says_which_step_of_it_ended_it_in_mode_always(tmp_path, core):
     run(tmp_path, core, "half(1); fail_quietly('before'); fail('real')", code=1, **ALWAYS)
     assert told(tmp_path / "t.json") == ("failed", ["half", "fail", "fail"], "real", [])
@@ -236,6 +240,7 @@ def test_a_later_process_keeps_one_predecessor(tmp_path, core):
     assert [told(tmp_path / name)[2] for name in ("t.json", "t.prev.json")] == ["third", "second"]
 
 
+@pytest.mark.costly
 def test_a_process_does_not_keep_its_own_earlier_trace(tmp_path, core):
     run(tmp_path, core, "fail_quietly('a'); fail_quietly('b')", **ON)
     assert [path.name for path in tmp_path.glob("*.json")] == ["t.json"]
@@ -396,6 +401,7 @@ def test_a_worker_writes_its_end(method, tmp_path, core):
     assert told(path) in (("ok", ["half", "half"], None, ["numbers"]), ("ok", ["half", "half", "numbers"], None, []))
 
 
+@pytest.mark.costly
 def test_a_worker_writes_what_was_held_back(tmp_path, core):
     program = WORKER.replace("half(2)", "[fail_quietly(str(n)) for n in range(60)]")
     run_program(tmp_path, NODES, program, arguments=("fork",), **core, **ON)
@@ -403,6 +409,7 @@ def test_a_worker_writes_what_was_held_back(tmp_path, core):
     assert told(path)[2] == "59"
 
 
+@pytest.mark.costly
 def test_a_worker_in_which_nothing_was_called_writes_nothing(tmp_path, core):
     run_program(tmp_path, NODES, WORKER.replace("half(1)", "return"), arguments=("fork",), **core, **ALWAYS)
     assert [path.name for path in tmp_path.glob("*.json")] == ["t.json"]
@@ -434,6 +441,7 @@ CELERY = """
 """
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_worker_of_celery_writes_its_end(tmp_path, core):
     pytest.importorskip("celery")

@@ -332,6 +332,7 @@ JOBLIB = """
 """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("mode", MODES)
 def test_a_forked_child_never_writes_over_the_file_of_its_parent(mode, tmp_path):
     environment = {"FLOWTRACE_MODE": mode, "FLOWTRACE_OUT": str(tmp_path / "trace.json")}

@@ -35,6 +35,7 @@ def operations(trace):
     return [step.operation for step in trace.steps]
 
 
+@pytest.mark.costly
 def test_one_variable_in_one_file_out(tmp_path):
     run_program(tmp_path, NODES, "half(1); fail()", code=1, FLOWTRACE_OUT="trace.json")
     found = traces(tmp_path)
@@ -68,6 +69,7 @@ def test_the_first_call_reads_the_environment_and_off_stays_off(tmp_path):
     assert traces(tmp_path) == {}
 
 
+@pytest.mark.costly
 def test_an_uncaught_exception_outside_any_node_is_a_flow_error(tmp_path):
     done = run_program(tmp_path, NODES, "half(1); half(2)\n{}['sku']", code=1, FLOWTRACE_OUT="t.json")
     assert done.stderr.endswith("KeyError: 'sku'\n")
@@ -76,6 +78,7 @@ def test_an_uncaught_exception_outside_any_node_is_a_flow_error(tmp_path):
     assert (trace.run.outcome, trace.steps[-1].error.code) == ("failed", "flow_error")
 
 
+@pytest.mark.costly
 def test_an_uncaught_exception_before_the_first_call_is_seen_too(tmp_path):
     run_program(tmp_path, NODES, "{}['sku']", code=1, FLOWTRACE_OUT="t.json")
     (trace,) = traces(tmp_path).values()
@@ -117,6 +120,7 @@ def test_the_hooks_that_were_there_still_run(tmp_path):
     assert [step.error.message for step in trace.steps[1:]] == ["'in a thread'", "'in main'"]
 
 
+@pytest.mark.costly
 def test_a_hook_that_wraps_ours_keeps_working_after_switching_off(tmp_path):
     program = """
         import sys, flowtrace
@@ -132,12 +136,14 @@ def test_a_hook_that_wraps_ours_keeps_working_after_switching_off(tmp_path):
     assert traces(tmp_path) == {}
 
 
+@pytest.mark.costly
 def test_mode_always_leaves_the_last_steps_of_the_process(tmp_path):
     run_program(tmp_path, NODES, "half(1); half(2); half(4)", FLOWTRACE_MODE="always")
     trace = traces(tmp_path)["trace.json"]
     assert (operations(trace), trace.run.outcome, trace.flow.id) == (["half"] * 3, "ok", "process")
 
 
+@pytest.mark.costly
 def test_mode_always_leaves_a_last_flow_as_it_is(tmp_path):
     program = """
         from flowtrace import flow
@@ -150,6 +156,7 @@ def test_mode_always_leaves_a_last_flow_as_it_is(tmp_path):
     assert (operations(trace), trace.flow.id) == (["half"], "f")
 
 
+@pytest.mark.costly
 def test_mode_always_says_so_where_nothing_was_called(tmp_path):
     run_program(tmp_path, NODES, FLOWTRACE_MODE="always")
     assert operations(traces(tmp_path)["trace.json"]) == []
@@ -165,6 +172,7 @@ def test_a_process_that_recorded_nothing_leaves_an_older_trace_alone(tmp_path):
     assert (tmp_path / "trace.json").read_bytes() == before
 
 
+@pytest.mark.costly
 def test_a_keyboard_interrupt_leaves_the_stack(tmp_path):
     program = """
         import os, signal, time
@@ -309,6 +317,7 @@ BEGINNINGS = {
 }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("beginning", "flow_id"), [("call", "process"), ("flow", "g")])
 def test_a_fork_waits_for_a_thread_that_loads_the_recorder(beginning, flow_id, tmp_path):
     program = """
@@ -320,6 +329,7 @@ def test_a_fork_waits_for_a_thread_that_loads_the_recorder(beginning, flow_id, t
     assert (trace.flow.id, operations(trace)) == (flow_id, ["fail"])
 
 
+@pytest.mark.costly
 def test_ctrl_c_while_a_fork_waits_arrives_after_it(tmp_path):
     program = """
         signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests may ignore it
@@ -338,6 +348,7 @@ def test_ctrl_c_while_a_fork_waits_arrives_after_it(tmp_path):
     assert done.stdout == "interrupted\n"
 
 
+@pytest.mark.costly
 def test_a_fork_does_not_wait_for_ever_and_its_child_is_not_traced(tmp_path):
     program = """
         from flowtrace.host import safe_loading as forks
@@ -398,6 +409,7 @@ def test_at_the_very_end_the_package_can_still_be_imported(tmp_path):
     assert done.stdout == "1\n"
 
 
+@pytest.mark.costly
 def test_calls_load_nothing_once_a_function_is_decorated(tmp_path):
     program = """
         import asyncio, sys
@@ -473,6 +485,7 @@ UNWRITABLE = """
 """
 
 
+@pytest.mark.costly
 def test_failing_writes_are_one_warning_with_a_final_count(tmp_path):
     done = run_program(tmp_path, NODES, UNWRITABLE, FLOWTRACE_OUT="/dev/full")
     lines = done.stderr.splitlines()
@@ -484,6 +497,7 @@ def test_failing_writes_are_one_warning_with_a_final_count(tmp_path):
     assert Path("/dev/full").exists()
 
 
+@pytest.mark.costly
 def test_failing_writes_are_told_in_the_hosts_own_format(tmp_path):
     configured = """
         import structlog
@@ -503,6 +517,7 @@ def test_failing_writes_are_told_in_the_hosts_own_format(tmp_path):
     assert done.stderr == ""
 
 
+@pytest.mark.costly
 def test_failing_writes_reach_the_standard_librarys_logging(tmp_path):
     bridged = """
         import logging, structlog
@@ -530,6 +545,7 @@ held.wait()
 """
 
 
+@pytest.mark.costly
 def test_a_forked_child_goes_on_with_a_generator_of_its_parent(tmp_path):
     program = """
 import os
@@ -556,6 +572,7 @@ print(child)
     assert [step.operation for step in traces(tmp_path)[f"{child}.json"].steps] == ["two"]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("lock", ["lock", "buffer_lock"])
 def test_a_child_forked_while_tracing_is_off_can_switch_it_on_whatever_lock_a_late_call_held(lock, tmp_path):
     program = """
@@ -585,6 +602,7 @@ thread.join()
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
+@pytest.mark.costly
 def test_a_forked_child_goes_on_with_a_coroutine_of_its_parent(tmp_path):
     program = """
 import asyncio

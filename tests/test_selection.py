@@ -90,6 +90,7 @@ def run(monkeypatch):
 TWO_WORKERS = pytest.param(["-n2"], marks=pytest.mark.slow, id="two workers")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("workers", [pytest.param([], id="one process"), TWO_WORKERS])
 def test_a_part_runs_and_what_is_left_out_is_said(run, workers):
     lines, names = run("--cells=abc", *workers)

@@ -71,6 +71,7 @@ def canonical(value):
     return loads(plain(value))
 
 
+@pytest.mark.costly
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(STEPS, max_size=3), st.lists(STEPS, max_size=2), st.booleans())
 def test_the_pieces_of_a_trace_are_the_text_of_the_whole(steps, in_flight, has_run):

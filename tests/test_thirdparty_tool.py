@@ -279,6 +279,7 @@ def test_functions_made_by_a_decorator_count_as_the_modules_own(load):
         assert value == 1
 
 
+@pytest.mark.costly
 def test_the_hook_starts_from_the_environment_and_leaves_its_numbers(tmp_path):
     (tmp_path / "fakepkg.py").write_text("def f(x):\n    return g(x)\ndef g(x):\n    return x\n")
     code = "import flowtrace_everywhere as e; assert e.install() is e.install(); import fakepkg; print(fakepkg.f(3))"

@@ -259,6 +259,7 @@ def test_processes_on_templated_paths_each_keep_the_rule(tmp_path):
     assert found == sorted([(str(start + 199), overtaken) for start in (0, 1000, 2000)] * 2)
 
 
+@pytest.mark.costly
 def test_a_forked_child_does_not_write_what_waits_in_its_parent(tmp_path):
     program = """
         fail_often(0, 60)

@@ -366,6 +366,7 @@ def test_what_rolled_out_of_the_buffer_is_told():
     assert "steps that had rolled out of the buffer (10)" in done.stdout
 
 
+@pytest.mark.costly
 def test_ctrl_c_ends_it_with_130():
     program("""
         import time

@@ -68,6 +68,7 @@ def test_the_changed_function_is_the_first_divergence_from_the_fixed_program(fue
     assert [part.splitlines()[0] for part in rest[1:]] == ["changed code", "about the runs"]
 
 
+@pytest.mark.costly
 def test_the_changed_function_is_named_even_where_the_buffers_have_no_step_in_common(fuel):
     done = flowtrace("diff", "failing-20.json", "fixed-20.json", folder=fuel)
     assert done.returncode == 1

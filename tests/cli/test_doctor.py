@@ -198,6 +198,7 @@ def test_the_versions_are_the_installed_ones():
     assert found["extras"]["cli"] == {"click": version("click"), "rich": version("rich")}
 
 
+@pytest.mark.costly
 def test_the_command_says_that_nothing_is_wrong(tmp_path):
     done = flowtrace_process("doctor", FLOWTRACE_OUT="trace.json", FLOWTRACE_BUFFER_SIZE="7")
     assert (done.returncode, done.stderr) == (0, "")

@@ -48,6 +48,7 @@ def test_every_command_has_examples_and_the_line_that_the_list_says():
         assert flowtrace(name, "--help").stdout.partition("Examples:\n")[2].split("\n")[0] == "  " + command.examples[0]
 
 
+@pytest.mark.costly
 def test_the_module_is_the_same_command_line():
     by_name, by_module = flowtrace_process("--help"), call(sys.executable, "-m", "flowtrace", "--help")
     assert (by_name.returncode, by_name.stdout, by_name.stderr) == (0, by_module.stdout, by_module.stderr)
@@ -207,6 +208,7 @@ def test_the_script_that_a_shell_evaluates_names_our_command(shell):
     assert f"_FLOWTRACE_COMPLETE={shell}_complete" in done.stdout
 
 
+@pytest.mark.costly
 def test_bash_itself_completes_with_that_script(tmp_path):
     program = (
         f'PATH="{SCRIPT.parent}:$PATH"; eval "$(_FLOWTRACE_COMPLETE=bash_source flowtrace)"\n'

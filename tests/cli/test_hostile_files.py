@@ -93,6 +93,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_file_is_refused_or_rendered_harmless(text, command, tmp_path):

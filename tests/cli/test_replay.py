@@ -168,6 +168,7 @@ def test_wrong_wishes_are_wrong_usage(fuel, arguments, complaint):
     assert done.stderr.splitlines()[-1].startswith(complaint)
 
 
+@pytest.mark.costly
 def test_the_debugger_and_the_trace_can_not_both_come_from_standard_input(fuel):
     done = flowtrace("replay", "-", "--pdb", stdin=Path("artifacts/trace.json").read_text())
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
@@ -176,6 +177,7 @@ def test_the_debugger_and_the_trace_can_not_both_come_from_standard_input(fuel):
     )
 
 
+@pytest.mark.costly
 def test_what_differs_is_shown_with_its_values(fuel):
     document = json.loads(Path("artifacts/trace.json").read_bytes())
     document["steps"][1]["output_hash"]["value"] = "0" * 64

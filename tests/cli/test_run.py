@@ -86,11 +86,13 @@ def test_a_program_is_what_python_makes_of_it(programs, words):
         assert same(flowtrace_process("run", *ours, *words, stdin="in\nput")) == plus(plain, NONE_CALLED)
 
 
+@pytest.mark.costly
 def test_a_program_may_come_from_standard_input(programs):
     plain = call(sys.executable, "-", "a", stdin=FACTS)
     assert same(flowtrace_process("run", "-", "a", stdin=FACTS)) == plus(plain, NONE_CALLED)
 
 
+@pytest.mark.costly
 def test_the_interpreters_own_options_are_passed_on(programs):
     options = ("-X", "dev", "-W", "ignore::UserWarning", "-B", "-P")
     plain = call(sys.executable, *options, "facts.py")
@@ -100,6 +102,7 @@ def test_the_interpreters_own_options_are_passed_on(programs):
     assert (traced.returncode, shown, traced.stderr) == (1, expected, f"{plain.stderr}flowtrace: {NONE_CALLED}\n")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("code", "expected"), [("sys.exit(7)", 7), ("sys.exit('no')", 1), ("os.abort()", -6)])
 def test_the_exit_code_is_the_programs(code, expected):
     done = flowtrace_process("run", "-c", f"import os, sys; {code}")
@@ -125,6 +128,7 @@ def test_signals_reach_the_program_since_it_is_the_same_process(tmp_path):
         assert (process.returncode, out, "KeyboardInterrupt" in err) == (code, said, number == signal.SIGINT)
 
 
+@pytest.mark.costly
 def test_children_that_multiprocessing_spawns_find_what_is_in_main(tmp_path):
     (tmp_path / "spawn.py").write_text(
         "import multiprocessing\n"
@@ -140,6 +144,7 @@ def test_children_that_multiprocessing_spawns_find_what_is_in_main(tmp_path):
 # --- what is traced, and where to
 
 
+@pytest.mark.costly
 def test_a_failure_leaves_a_trace_in_the_folder_where_the_command_was_typed(programs):
     program = NODE + "import os\nos.mkdir('inner'); os.chdir('inner')\nnode(0)\n"
     assert flowtrace_process("run", "-c", program).returncode == 1
@@ -327,6 +332,7 @@ def test_an_older_trace_is_not_told_as_that_of_this_run(programs):
     assert last_line("node.py", "1") == NONE_FAILED
 
 
+@pytest.mark.costly
 def test_the_traces_of_child_processes_are_told_of(programs):
     program = (
         "import multiprocessing, node_\n"
@@ -356,6 +362,7 @@ def test_the_environment_of_child_processes_is_that_of_the_program(programs):
         assert (done.stdout, done.stderr) == (f"{expected}\n", f"flowtrace: {NONE_CALLED}\n")
 
 
+@pytest.mark.costly
 def test_a_program_without_standard_error_ends_as_always(programs):
     assert same(flowtrace_process("run", "-c", "import sys; sys.stderr.close(); sys.exit(4)")) == (4, "", "")
 

@@ -391,6 +391,7 @@ def test_colours_are_there_where_they_are_wanted():
     assert re.sub(r"\x1b\[[\d;]*m", "", coloured.stdout) == plain.stdout
 
 
+@pytest.mark.costly
 def test_ten_thousand_steps_are_shown_in_under_two_seconds_of_processor_time():
     steps = [
         step(

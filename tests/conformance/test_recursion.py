@@ -17,6 +17,7 @@ PART = {"off": 0.49, "on": 0.49 if sys.version_info >= (3, 12) else 0.32}
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # coroutines that the limit left unstarted
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("mode", ["off", "on"])
 @pytest.mark.parametrize("kind", DEPTHS)
 def test_a_traced_recursion_keeps_its_part_of_the_depth(kind, mode):

@@ -175,6 +175,7 @@ def test_a_program_ends_as_the_undecorated_one(program, mode, tmp_path):
     assert plain.stderr == ""
 
 
+@pytest.mark.costly
 def test_a_coroutine_that_is_never_awaited_is_warned_of_once(tmp_path):
     program = """
         import warnings

@@ -51,6 +51,7 @@ def double(value):
 # --- full disks
 
 
+@pytest.mark.costly
 @ROOT
 def test_a_disk_without_room_for_the_ring_is_one_warning(tmp_path):
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=256k", "tmpfs") as disk:
@@ -336,6 +337,7 @@ def test_a_tuple_that_says_one_thing_a_billion_times_is_not_written_out(tmp_path
     assert len(recover(tmp_path / "app.ring").steps) == 2
 
 
+@pytest.mark.costly
 def test_steps_of_nodes_that_have_no_room_in_the_table_keep_their_values(tmp_path):
     program = """
         def node(number):
@@ -364,6 +366,7 @@ def test_a_damaged_table_costs_names_and_no_step(ring):
     assert {step.operation for step in (*trace.steps, *trace.in_flight)} == {"unknown"}
 
 
+@pytest.mark.costly
 def test_nodes_that_come_and_go_are_not_kept_and_fill_no_table(tmp_path):
     flowtrace.configure(mode="on", out_path=tmp_path / "t.json", blackbox=tmp_path / "app.ring", buffer_size=2)
     gone = []

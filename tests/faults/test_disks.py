@@ -26,6 +26,7 @@ def test_a_full_disk(tmp_path):
         survive(tmp_path, FILL, "filler.unlink()", reason="No space left on device", out=disk / "trace.json")
 
 
+@pytest.mark.costly
 @ROOT
 def test_a_disk_that_fills_up_in_the_middle_of_a_file(tmp_path):
     almost = FILL + "    os.truncate(filler, filler.stat().st_size - 8192)"
@@ -33,6 +34,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_file(tmp_path):
         survive(tmp_path, almost, "filler.unlink()", reason="No space left on device", out=disk / "trace.json")
 
 
+@pytest.mark.costly
 @ROOT
 def test_a_disk_without_free_inodes(tmp_path):
     fill = """
@@ -49,6 +51,7 @@ def test_a_disk_without_free_inodes(tmp_path):
         survive(tmp_path, fill, end, reason="No space left on device", out=disk / "in/trace.json")
 
 
+@pytest.mark.costly
 @ROOT
 @pytest.mark.parametrize("what", ["a whole file system", "a folder"])
 def test_a_disk_that_becomes_read_only(what, tmp_path):
@@ -59,6 +62,7 @@ def test_a_disk_that_becomes_read_only(what, tmp_path):
         survive(tmp_path, remount % "ro", remount % "rw", reason="Read-only file system", out=disk / "trace.json")
 
 
+@pytest.mark.costly
 def test_the_device_that_is_always_full(tmp_path):
     link = "out.unlink(); out.symlink_to('/dev/full')"
     end = "assert os.path.samefile(out, '/dev/full'); out.unlink()"

@@ -11,6 +11,7 @@ from tests.faults.scenario import OUT, PARTS
 from tests.programs import run_program, try_program
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("base", ["BaseException", "Exception"])
 def test_a_signal_whose_handler_fails_during_a_write(base, tmp_path):
     program = f"""
@@ -52,6 +53,7 @@ def test_a_signal_whose_handler_fails_during_a_write(base, tmp_path):
     assert done.stderr == ""
 
 
+@pytest.mark.costly
 def test_a_handler_that_is_traced_itself_during_a_write(tmp_path):
     program = """
         rang = []
@@ -116,6 +118,7 @@ def test_a_fork_during_a_write_leaves_both_with_whole_files(tmp_path):
     assert done.stderr == ""
 
 
+@pytest.mark.costly
 def test_a_failure_while_the_interpreter_shuts_down(tmp_path):
     program = """
         import atexit
@@ -138,6 +141,7 @@ def test_a_failure_while_the_interpreter_shuts_down(tmp_path):
     assert load_trace(tmp_path / OUT).steps[-1].error.message in ("before", "at exit")
 
 
+@pytest.mark.costly
 def test_a_thread_that_still_runs_at_the_end(tmp_path):
     program = """
         import threading
@@ -180,6 +184,7 @@ SUBINTERPRETER = """
 """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", ["isolated", "legacy"])
 def test_a_subinterpreter_is_refused_clearly(kind, tmp_path):
     code = f"""

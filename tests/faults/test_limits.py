@@ -10,6 +10,7 @@ from tests.programs import run_program
 pytestmark = pytest.mark.disk
 
 
+@pytest.mark.costly
 def test_no_descriptors_left(tmp_path):
     begin = """
         import resource
@@ -30,6 +31,7 @@ def test_no_descriptors_left(tmp_path):
     survive(tmp_path, begin, end, reason="Too many open files", prepare="import structlog.dev")
 
 
+@pytest.mark.costly
 def test_a_single_descriptor_is_enough_and_none_is_lost(tmp_path):
     program = """
         import resource
@@ -45,6 +47,7 @@ def test_a_single_descriptor_is_enough_and_none_is_lost(tmp_path):
     assert run_program(tmp_path, PARTS, program, FLOWTRACE_OUT=OUT).stderr == ""
 
 
+@pytest.mark.costly
 def test_a_file_size_limit(tmp_path):
     begin = """
         import resource
@@ -65,6 +68,7 @@ SQUEEZE = """
 """
 
 
+@pytest.mark.costly
 def test_memory_that_runs_out_in_the_program_is_told_like_any_failure(tmp_path):
     program = """
         @traced_node(operation="grow")
@@ -102,6 +106,7 @@ def test_memory_that_runs_out_in_the_recorder(tmp_path):
     run_program(tmp_path, PARTS, SQUEEZE, program, FLOWTRACE_OUT=OUT)
 
 
+@pytest.mark.costly
 def test_a_low_recursion_limit(tmp_path):
     program = """
         chance("before")

@@ -57,6 +57,7 @@ def test_something_else_than_a_file(name, tmp_path):
     survive(tmp_path, begin, end, reason=reason)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("part", ["a name", "a path"])
 def test_a_path_that_is_too_long(part, tmp_path):
     long = "t" * 256 if part == "a name" else "/".join(["d" * 200] * 30)
@@ -73,6 +74,7 @@ def test_a_path_that_is_too_long(part, tmp_path):
     assert [line.count("File name too long") for line in done.stderr.splitlines()] == [1, 1]
 
 
+@pytest.mark.costly
 def test_a_missing_folder_is_made_and_one_that_vanishes_is_made_again(tmp_path):
     program = """
         import shutil

@@ -37,6 +37,7 @@ def open_folder():
         yield Path(folder)
 
 
+@pytest.mark.costly
 @ROOT
 @pytest.mark.parametrize(
     ("begin", "end", "reason"),
@@ -53,6 +54,7 @@ def test_a_folder_without_rights(begin, end, reason, open_folder):
     survive(open_folder, begin, end, reason=reason, prepare=PREPARE)
 
 
+@pytest.mark.costly
 @ROOT
 def test_a_folder_that_may_not_be_made(open_folder):
     begin = "import shutil; shutil.rmtree(out.parent, ignore_errors=True); as_root('rm -rf out')"

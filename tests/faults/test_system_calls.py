@@ -63,11 +63,13 @@ def test_a_call_that_fails(call, error, skip, shim, tmp_path):
     survive(tmp_path, broken(call, error, skip), MENDED, reason=os.strerror(error), prepare=STEER, **shim)
 
 
+@pytest.mark.costly
 def test_a_flush_that_fails_where_every_write_waits_for_the_disk(shim, tmp_path):
     fault = broken("fsync", errno.EIO)
     survive(tmp_path, fault, MENDED, reason="Input/output error", prepare=STEER, FLOWTRACE_DURABLE="1", **shim)
 
 
+@pytest.mark.costly
 def test_a_flush_that_fails_at_the_end_of_a_run_leaves_the_trace_of_its_failure(shim, tmp_path):
     program = f"""
         chance("before")
@@ -84,6 +86,7 @@ def test_a_flush_that_fails_at_the_end_of_a_run_leaves_the_trace_of_its_failure(
     assert "Input/output error" in done.stderr
 
 
+@pytest.mark.costly
 def test_a_write_that_takes_nothing_is_an_error_and_no_endless_loop(shim, tmp_path):
     survive(tmp_path, broken("write", -1), MENDED, reason="Input/output error", prepare=STEER, **shim)
 

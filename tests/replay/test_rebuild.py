@@ -390,6 +390,7 @@ FIELDS = st.sampled_from(
 )
 
 
+@pytest.mark.costly
 @given(
     KINDS,
     st.dictionaries(FIELDS, JSON),
