@@ -37,8 +37,8 @@ class Way(NamedTuple):
 
 
 WAYS = (
-    Way("one process, one path", 1, "trace.json", r"trace\.json", True),
-    Way("8 processes, one path", 8, "trace.json", r"trace\.json", True),
+    Way("one process, one path", 1, "trace.json", r"trace(\.prev|\.\d+)?\.json", True),
+    Way("8 processes, one path", 8, "trace.json", r"trace(\.prev|\.\d+)?\.json", True),
     Way("8 processes, templated paths", 8, "{pid}-{run_id}.json", r"\d+-[0-9a-f]{32}\.json", False),
 )
 

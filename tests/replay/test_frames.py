@@ -69,7 +69,7 @@ MASKED = [
     numpy.ma.masked_array(numpy.zeros(2, [("a", "i4")])),
 ]
 SCALARS = [
-    *(numpy.datetime64("2026"), numpy.datetime64(1, "ns"), numpy.timedelta64(3, "h"), numpy.datetime64("NaT")),
+    *(numpy.datetime64("2026"), numpy.datetime64(1, "ns"), numpy.timedelta64(3, "h"), numpy.datetime64("NaT", "ns")),
     *(numpy.longdouble(1) / 3, numpy.void(b"ab"), numpy.array([(1, "a")], [("x", "i4"), ("y", "U3")])[0]),
 ]
 POLARS = [
