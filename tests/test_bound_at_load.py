@@ -132,7 +132,7 @@ def is_of_pathlib(frame):
     '''Return True for a function of pathlib, and for one of os.path that it calls.'''
     while frame.f_back is not None and (frame.f_globals is vars(os.path) or frame.f_globals is globals()):
         frame = frame.f_back
-    return frame.f_code.co_filename == pathlib.__file__
+    return frame.f_globals['__name__'].partition('.')[0] == 'pathlib'
 
 def watch_all():
     '''Put a stand-in in the place of each function of these modules, as mock.patch does.'''

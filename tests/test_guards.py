@@ -251,8 +251,8 @@ def raised_again(*arguments):
         functools.partial(raised)
 
 
-# From Python 3.15 on, an error that is thrown into a running generator leaves what Ctrl-C leaves: it counts as Ctrl-C.
-NOT_CTRL_C = [thrown, raised, raised_again, *([thrown_later] if sys.version_info < (3, 15) else [])]
+# From Python 3.13 on, an error that is thrown into a running generator leaves what Ctrl-C leaves: it counts as Ctrl-C.
+NOT_CTRL_C = [thrown, raised, raised_again, *([thrown_later] if sys.version_info < (3, 13) else [])]
 
 
 @pytest.mark.parametrize("by", NOT_CTRL_C)
