@@ -22,7 +22,8 @@ def watch(event: str, args: tuple[object, ...]) -> None:
     """Note which run's trace is about to take its place."""
     is_given_its_name = event == "os.rename" or (event == "os.link" and not TRACE.exists())
     if is_given_its_name and args[1] == str(TRACE):
-        written.append(int(MESSAGE.search(Path(str(args[0])).read_bytes())[1]))
+        *_, newest = MESSAGE.findall(Path(str(args[0])).read_bytes())  # before it stand earlier runs' steps
+        written.append(int(newest))
 
 
 @flowtrace.traced_node
