@@ -20,6 +20,7 @@ CAUSES = {
         "from 3.12 on the interpreter drives a coroutine of Python's own without leaving its loop, and takes the "
         "result of any other one out of an exception that is made for it"
     ),
+    "on-item": "some rounds take 250 ns an item and others 450; what makes the difference was not found",
     "pure-off-method": (
         "wrapt binds the method anew for every call, and the wrapper in Python is one more frame: the core in C needs "
         "neither"
@@ -35,6 +36,10 @@ CAUSES = {
     "pure-on-generator": (
         "a generator of one item is stopped once and goes on again: its step leaves the context and enters it again, "
         "the item is a second value to take, and its body is driven by a generator of ours, all in Python"
+    ),
+    "box-captured": (
+        "every text that is captured is looked through for secrets: in C where all texts of a value are one short word "
+        "each, in Python elsewhere"
     ),
     "dict-time": _AT_THE_EDGE,
     "failure": (
