@@ -67,6 +67,6 @@ def test_one_long_text_in_many_places_is_not_written_out(monkeypatch):
         raise AssertionError("this would write 100 copies")
 
     text = "x" * 100_000
-    monkeypatch.setattr("flowtrace.values.encode._dumps", refuse)
+    monkeypatch.setattr("flowtrace.values.encode.dumps", refuse)
     assert take_value(dict.fromkeys(map(str, range(100)), text), SMALL) is None
     assert take_call((dict.fromkeys(map(str, range(100)), text),), {}, SMALL) is None

@@ -237,7 +237,6 @@ def predecessor(trace: TraceSource | None) -> TraceSource:
 
 
 def _configured_path() -> str:
-    from flowtrace.settings.kinds import TRACE_NAME, in_folder
     from flowtrace.settings.variables import parse
 
     return in_folder(parse(os.environ).config.get("out_path", TRACE_NAME), TRACE_NAME)

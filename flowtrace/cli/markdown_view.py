@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from flowtrace.cli.common import printable, printable_lines, several
 from flowtrace.cli.outline import Entry
 from flowtrace.cli.step_text import (
+    UNICODE,
     details_of,
     duration_of,
     flow_text,
@@ -24,6 +25,7 @@ from flowtrace.cli.step_text import (
     step_name,
     text_in,
     traced_folders,
+    value_text,
     values_of,
     verdict,
 )
@@ -31,7 +33,6 @@ from flowtrace.cli.step_text import (
 if TYPE_CHECKING:
     from flowtrace.trace.model import Trace
 
-_MARKS: Final = {"ok": "✓", "failed": "✗", "running": "▶"}
 _VALUE_LENGTH: Final = 80
 _BLOCK_LENGTH: Final = 4000
 _MOST_STEPS: Final = 200  # the summary of a job on GitHub takes 1 MiB
@@ -48,7 +49,7 @@ def markdown(name: str, trace: Trace, entries: list[Entry], failed: Entry | None
     """
     folders = traced_folders(trace)
     text, state = verdict(trace, failed, folders)
-    yield f"### {_MARKS[state]} {_code(text, 300)}"
+    yield f"### {getattr(UNICODE, state)} {_code(text, 300)}"
     yield ""
     yield ", ".join(_origin(name, trace, failed)) + "."
     yield ""
@@ -65,7 +66,7 @@ def markdown(name: str, trace: Trace, entries: list[Entry], failed: Entry | None
             yield ""
             yield f"{label.capitalize()} of step {_title(failed)}:"
             yield ""
-            yield from _block("json", [_json(value)])
+            yield from _block("json", [value_text(value)])
 
 
 def _origin(name: str, trace: Trace, failed: Entry | None) -> Iterator[str]:
@@ -84,14 +85,14 @@ def _origin(name: str, trace: Trace, failed: Entry | None) -> Iterator[str]:
 def _row(entry: Entry, failed: Entry | None) -> str:
     values = dict(values_of(entry.step))
     guide = "  " * (entry.depth - 1) + "└ " if entry.depth else ""
-    here = " ◀ failed here" if failed is not None and entry.pointer == failed.pointer else ""
+    here = f" {UNICODE.here}" if failed is not None and entry.pointer == failed.pointer else ""
     other = " (another run)" if entry.step.run_id is not None else ""
     cells = [
         "" if entry.number is None else str(entry.number),
-        _MARKS[entry.state],
+        getattr(UNICODE, entry.state),
         _code(guide + step_name(entry.step)) + here + other,
         duration_of(entry),
-        *(_code(_json(values[label]), _VALUE_LENGTH) if label in values else "" for label in ("input", "output")),
+        *(_code(value_text(values[label]), _VALUE_LENGTH) if label in values else "" for label in ("input", "output")),
     ]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
@@ -116,13 +117,6 @@ def _error_lines(entry: Entry, folders: frozenset[str]) -> Iterator[str]:
             yield f"  {libraries_text(frames.libraries)}"
     for issue in step.validation_issues:
         yield f"! {printable(issue.code)} at {printable(issue.path)}: {printable(issue.message)}"
-
-
-def _json(value: object) -> str:
-    from flowtrace.values.json import bytes_of_tree
-
-    data = bytes_of_tree(value)
-    return "(nested too deeply to be shown)" if data is None else data.decode()
 
 
 def _code(text: str, length: int = 300) -> str:

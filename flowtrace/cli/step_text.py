@@ -34,6 +34,23 @@ class Frames(NamedTuple):
     every: list[dict[str, Any]]
 
 
+class Marks(NamedTuple):
+    """The characters for states and lines of the tree, in the encoding of the output."""
+
+    ok: str
+    failed: str
+    running: str
+    here: str
+    branch: str
+    last: str
+    bar: str
+    cut: str
+
+
+UNICODE: Final = Marks("✓", "✗", "▶", "◀ failed here", "├─ ", "└─ ", "│  ", "…")
+ASCII: Final = Marks(".", "X", ">", "<- failed here", "|- ", "`- ", "|  ", "...")
+
+
 def short_name(text: str) -> str:
     """Return a name made `printable`, cut where it is longer than any real name."""
     return printable(text) if len(text) <= _NAME_LENGTH else printable(text[:_NAME_LENGTH]) + "..."
@@ -216,6 +233,14 @@ def values_of(step: Step) -> Iterator[tuple[str, object]]:
         yield "input", invocation
     if step.output_json is not UNSET:
         yield "output", step.output_json
+
+
+def value_text(value: object) -> str:
+    """Return a captured value as JSON, which is not `printable` yet."""
+    from flowtrace.values.json import bytes_of_tree
+
+    data = bytes_of_tree(value)
+    return "(nested too deeply to be shown)" if data is None else data.decode()
 
 
 def duration_of(entry: Entry) -> str:

@@ -10,6 +10,8 @@ from flowtrace.cli.arrays import in_short
 from flowtrace.cli.common import UNBOUNDED, Line, printable, printable_lines, several
 from flowtrace.cli.outline import OUTSIDE, Entry, is_outside
 from flowtrace.cli.step_text import (
+    ASCII,
+    UNICODE,
     details_of,
     duration_of,
     flow_text,
@@ -24,6 +26,7 @@ from flowtrace.cli.step_text import (
     step_name,
     text_in,
     traced_folders,
+    value_text,
     values_of,
     verdict,
 )
@@ -50,23 +53,6 @@ _OUTCOME_STYLES: Final = {
     "slow": "yellow",
     "ok": "green",
 }
-
-
-class Marks(NamedTuple):
-    """The characters for states and lines of the tree, in the encoding of the output."""
-
-    ok: str
-    failed: str
-    running: str
-    here: str
-    branch: str
-    last: str
-    bar: str
-    cut: str
-
-
-_UNICODE: Final = Marks("✓", "✗", "▶", "◀ failed here", "├─ ", "└─ ", "│  ", "…")
-_ASCII: Final = Marks(".", "X", ">", "<- failed here", "|- ", "`- ", "|  ", "...")
 
 
 class Detail(NamedTuple):
@@ -104,9 +90,6 @@ class TreeView:
     ) -> None:
         from rich.cells import cell_len
 
-        from flowtrace.values.json import bytes_of_tree
-
-        self.bytes_of_tree = bytes_of_tree
         self.console = console
         self.trace = trace
         self.entries = entries
@@ -115,7 +98,7 @@ class TreeView:
         self.full = detail.full
         self.files = files
         self.width = cell_len
-        self.marks = _UNICODE if console.encoding.lower().startswith("utf") else _ASCII
+        self.marks = UNICODE if console.encoding.lower().startswith("utf") else ASCII
         self.room = console.width if self.full else min(console.width, _VALUE_WIDTH)
         self.is_bounded = console.width < UNBOUNDED and not self.full
         self.drawn = min(_DRAWN_LEVELS, max(1, (console.width - _BESIDE_TREE) // 3))
@@ -385,10 +368,10 @@ class TreeView:
         return lines
 
     def _value(self, label: str, value: object, indent: str, step: Step) -> Line:
-        data = self.bytes_of_tree(value)
-        if not self.full and data is not None and b'"$py":' in data:
-            data = self.bytes_of_tree(in_short(value, partial(self.files.array, step.arrays)))
-        text = "(nested too deeply to be shown)" if data is None else printable(data.decode())
+        text = value_text(value)
+        if not self.full and '"$py":' in text:
+            text = value_text(in_short(value, partial(self.files.array, step.arrays)))
+        text = printable(text)
         if not self.full:
             text = self._cut(text, max(_LEAST_VALUE, self.room - self.width(indent) - len(label) - 1))
         return [(indent, ""), (f"{label} ", "dim"), (text, "")]

@@ -21,13 +21,13 @@ from flowtrace.recording.failure import ErrorsPassed
 from flowtrace.recording.limits import Throttle
 from flowtrace.trace.shared_paths import SharedPaths
 
-_MOST_FAILURES: Final = 8  # an error that ends the program may pass so many handled ones on its way
-
 if TYPE_CHECKING:
     from flowtrace.host.signals import SnapshotSignal
     from flowtrace.recording.plugin import ProcessorKeeper, Slot
     from flowtrace.recording.recorder import TraceRecorder
     from flowtrace.recording.step import Step
+
+_MOST_FAILURES: Final = 8  # an error that ends the program may pass so many handled ones on its way
 
 
 class Failure(NamedTuple):

@@ -232,6 +232,21 @@ def _from_file(what: str, relative: str, folder: str | None) -> Any:
     return from_file(relative, folder)[0]
 
 
+def _trusted(relative: str, folder: str, limit: int) -> bytes:
+    """Return the content of a payload file that is named after the hash of it.
+
+    Raises:
+        NotCapturedError: the file is not, or can't be read.
+    """
+    try:
+        data = read_payload(os.path.join(folder, "trace"), relative, limit=limit)
+    except PayloadFileError as error:
+        raise NotCapturedError(error.reason) from error
+    if not holds_what_its_name_says(relative, data):
+        raise NotCapturedError(f"the payload file {relative!r:.200} is not named after the hash of its content")
+    return data
+
+
 def from_file(relative: str, folder: str, limit: int = MAX_PAYLOAD_BYTES) -> tuple[Any, int]:
     """Return the value in a payload file, and the file's size in bytes.
 
@@ -243,12 +258,7 @@ def from_file(relative: str, folder: str, limit: int = MAX_PAYLOAD_BYTES) -> tup
     Raises:
         NotCapturedError: the file can't be trusted, or does not exist.
     """
-    try:
-        data = read_payload(os.path.join(folder, "trace"), relative, limit=limit)
-    except PayloadFileError as error:
-        raise NotCapturedError(error.reason) from error
-    if not holds_what_its_name_says(relative, data):
-        raise NotCapturedError(f"the payload file {relative!r:.200} is not named after the hash of its content")
+    data = _trusted(relative, folder, limit)
     try:
         return loads(data), len(data)
     except ValueError as error:
@@ -273,12 +283,9 @@ def captured_array(
     if relative is None or folder is None:
         return None
     try:
-        data = read_payload(os.path.join(folder, "trace"), relative, limit=limit)
-    except PayloadFileError as error:
-        raise RebuildError(error.reason) from error
-    if not holds_what_its_name_says(relative, data):
-        raise RebuildError(f"the payload file {relative!r:.200} is not named after the hash of its content")
-    return relative.rpartition(".")[2], data
+        return relative.rpartition(".")[2], _trusted(relative, folder, limit)
+    except NotCapturedError as error:
+        raise RebuildError(str(error)) from error
 
 
 class PayloadValues:

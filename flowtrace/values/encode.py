@@ -26,17 +26,11 @@ from typing import Any, Final
 
 from flowtrace.host.objects import class_name
 from flowtrace.host.signals import let_through
-from flowtrace.values import json
 from flowtrace.values.encoded import CutPart, Digest, Encoded, Pieces, Shared, Sink, cut_form, hash_bytes, opaque_form
 from flowtrace.values.encoder import Encoder
 from flowtrace.values.forms import TAG as TAG
 from flowtrace.values.forms import Labelled
-from flowtrace.values.json import (
-    MAX_WORK,
-    dumps,
-    keys_of,
-    plain_within,
-)
+from flowtrace.values.json import EXACT_TYPES, MAX_WORK, dumps, keys_of, loads, plain_within
 from flowtrace.values.redaction import NO_NAMES, Redactor, SecretNames
 from flowtrace.values.scrub import texts_in
 
@@ -44,8 +38,6 @@ SMALL: Final = 64 * 1024  # a pickler writes its output at once below this size,
 _PROTOCOL: Final = 5
 FEW_ITEMS: Final = 32  # a larger dict goes to the pickler, as each tuple does: all its values may be one long text
 _PICKLED: Final = pickled(None, _PROTOCOL)[:1]  # no JSON begins with this byte
-_dumps: Final = dumps
-_OPTIONS: Final = json.EXACT_TYPES
 _tracked: Final = is_tracked
 
 
@@ -102,7 +94,7 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
         if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW_ITEMS):
             return take_pickled((args, kwargs), limit)
     try:
-        data = _dumps(args if len(args) == 1 and not kwargs else (args, kwargs), None, _OPTIONS)
+        data = dumps(args if len(args) == 1 and not kwargs else (args, kwargs), None, EXACT_TYPES)
         if b"null" in data:  # it may be NaN, which orjson writes so
             return take_pickled((args, kwargs), limit)
     except BaseException as error:
@@ -121,7 +113,7 @@ def take_value(value: object, limit: int) -> bytes | None:
     if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW_ITEMS):
         return take_pickled(value, limit)
     try:
-        data = _dumps(value, None, _OPTIONS)
+        data = dumps(value, None, EXACT_TYPES)
         if b"null" in data and value is not None:
             return take_pickled(value, limit)
     except BaseException as error:
@@ -147,7 +139,7 @@ def restore(snapshot: bytes) -> Any:
     """Return a value that is equal to the one in a snapshot, but for tuples that may have become lists."""
     if snapshot[:1] == _PICKLED:
         return unpickled(snapshot)  # noqa: S301  # made by this module, of built-in types alone
-    return json.loads(snapshot)
+    return loads(snapshot)
 
 
 _SHORT: Final = 512  # bytes; up to here it is quicker to look at the keys than to search for all secret names

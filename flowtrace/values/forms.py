@@ -16,6 +16,8 @@ from flowtrace.values.encoded import hash_buffer
 INLINE_BYTES: Final = 64 * 1024
 """The content of a larger piece of data is written as its hash alone."""
 
+CHUNK: Final = 1 << 16
+"""So many items that are not in one piece in memory are copied and hashed at a time."""
 MOST_REPEATED: Final = 1 << 30
 """More bytes that are not in memory are not read: a view may repeat a few items for years."""
 

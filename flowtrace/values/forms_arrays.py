@@ -16,6 +16,7 @@ from typing import Any, Final
 from flowtrace.host.objects import class_name, inherits, instance_dict, mro, root_package
 from flowtrace.values.encoded import Hasher, hash_buffer
 from flowtrace.values.forms import (
+    CHUNK,
     INLINE_BYTES,
     MOST_REPEATED,
     Form,
@@ -46,7 +47,6 @@ _OF_MASKED: Final = frozenset(
     }
 )
 """The attributes in which NumPy holds what a masked array has."""
-_CHUNK: Final = 1 << 16
 
 
 def _numpy(value: Any, numpy: Any) -> Form | None:
@@ -180,7 +180,7 @@ def _buffer_hash(base: Any, numpy: Any) -> str:
         return hash_buffer(memoryview(base.reshape(-1).view(numpy.uint8)))
     hasher = Hasher()
     flags = ["external_loop", "buffered", "zerosize_ok"]
-    for piece in numpy.nditer(base, flags=flags, order="C", buffersize=_CHUNK):
+    for piece in numpy.nditer(base, flags=flags, order="C", buffersize=CHUNK):
         hasher.update(memoryview(numpy.ascontiguousarray(piece).view(numpy.uint8)))
     return hasher.finish().value
 

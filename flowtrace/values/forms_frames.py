@@ -14,6 +14,7 @@ from typing import Any, Final
 from flowtrace.host.objects import class_name, inherits, instance_dict, mro, root_package
 from flowtrace.values.encoded import Hasher
 from flowtrace.values.forms import (
+    CHUNK,
     INLINE_BYTES,
     MOST_REPEATED,
     Form,
@@ -234,8 +235,6 @@ def first_of_arrow(value: Any, cls: type, pyarrow: Any, most: int) -> Any:
     return [item for chunk in chunks for item in _arrow_raw(chunk, pyarrow).to_pylist()]
 
 
-_CHUNK: Final = 1 << 16
-
 _OF_PANDAS: Final = frozenset(
     {
         *("_mgr", "_attrs", "_flags", "_name", "_item_cache", "_cacher", "_is_copy", "_data", "_freq", "_cache", "_id"),
@@ -282,9 +281,8 @@ def _noted(value: Any) -> dict[str, object]:
 def _freq_of(index: Any) -> dict[str, object]:
     """Return the field for the frequency of an index of moments; an offset of the program's own is opaque."""
     attributes = instance_dict(index)
-    freq = attributes.get(
-        "_freq", instance_dict(attributes.get("_data")).get("_freq")
-    )  # pandas before 3.1 has it there
+    of_data = instance_dict(attributes.get("_data"))  # pandas before 3.1 has it there
+    freq = attributes.get("_freq", of_data.get("_freq"))
     if freq is None:
         return {}
     if root_package(type(freq)) != "pandas":
@@ -394,8 +392,8 @@ def _range(index: Any) -> Form:
     if size > MOST_REPEATED:
         return Opaque(class_name(type(index)))
     hasher = Hasher()
-    for at in range(0, len(index), _CHUNK):
-        hasher.update(memoryview(index[at : at + _CHUNK].to_numpy().view("u1")))
+    for at in range(0, len(index), CHUNK):
+        hasher.update(memoryview(index[at : at + CHUNK].to_numpy().view("u1")))
     large = LargeArray(hasher.finish().value, size, dtype, shape, lambda: index.to_numpy().tobytes())
     return Tag("array", [("blake3", large), ("dtype", dtype), ("shape", shape)])
 

@@ -162,7 +162,7 @@ static PyObject *traced_get(PyObject *self, PyObject *instance, PyObject *Py_UNU
     return !instance || instance == Py_None ? Py_NewRef(self) : PyMethod_New(self, instance);
 }
 
-/* The class is the function's. Only cloudpickle, which asks whether it is to take the function apart, is told the real one:
+/* The class is the function's. Only cloudpickle, which asks whether it is to take the function apart, sees the real one:
  * then it comes to `reduce`, which sends the decorator along. */
 static PyObject *traced_class(PyObject *self, void *Py_UNUSED(closure))
 {
