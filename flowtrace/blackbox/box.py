@@ -350,7 +350,7 @@ class BlackBox:
         data = plain(value, self._policy.max_value_work)
         if data is None:
             return None
-        keys = set(keys_of(value))
+        keys = keys_of(value)
         if entry.not_secret.issuperset(keys) or not self.hides(keys, entry):
             return data
         return None if b'"$py"' in data or entry.secret.may_be_in(data) else data

@@ -244,7 +244,7 @@ def _has_key(tree: object, data: bytes, secret: SecretNames) -> bool:
     """Return True if a mapping in a tree, whose canonical bytes these are, has a secret key."""
     if b'":' not in data or (len(data) > _SHORT and not secret.may_be_in(data)):
         return False
-    names = set(keys_of(tree))
+    names = keys_of(tree)
     return (len(names) <= _FEW or secret.may_be_in(dumps(list(names)))) and any(map(secret, names))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from gc import is_tracked
 from math import isfinite
 from typing import Any, Final
@@ -27,6 +27,7 @@ UNIT_OF_TEXT: Final = 512  # characters of a text that count as one more atom
 # Types by their ids: a metaclass may have an __eq__ and a __hash__ of its own.
 SCALARS: Final = frozenset(map(id, (str, int, float, bool, type(None))))
 CONTAINERS: Final = frozenset(map(id, (dict, list, tuple)))
+_ATOMS: Final = frozenset(map(id, (int, float, bool, type(None))))  # without texts, which may be long
 _MANY: Final = 1000  # from so many items on, a quick look at all of them pays
 _JSON_TYPES: Final = SCALARS | CONTAINERS
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
@@ -163,6 +164,8 @@ def _work_left(value: object, limit: int) -> int:
 
     A container is looked at each time that it is met, without a copy of it.
     """
+    if id(type(value)) in _ATOMS:
+        return max(limit - 1, -1)
     todo: list[Any] = [(value,)]
     limit += 1  # the value as such
     while todo:
@@ -206,15 +209,17 @@ def _has_numbers_alone(mapping: dict[Any, Any]) -> bool:
         return False
 
 
-def keys_of(tree: object) -> Iterator[str]:
-    """Yield the keys of all mappings in a value of exact JSON types."""
+def keys_of(tree: object) -> set[str]:
+    """Return the keys of all mappings in a value of exact JSON types."""
+    found: set[str] = set()
     todo: list[Any] = [(tree,)]
     while todo:
         items = todo.pop()
         if type(items) is dict:
-            yield from items
+            found.update(items)
             items = items.values()
         todo += [item for item in items if id(type(item)) in CONTAINERS]
+    return found
 
 
 def type_ids(items: Iterable[object]) -> set[int]:
