@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -88,8 +88,6 @@ class TreeView:
         detail: Detail,
         files: PayloadValues,
     ) -> None:
-        from rich.cells import cell_len
-
         self.console = console
         self.trace = trace
         self.entries = entries
@@ -97,7 +95,7 @@ class TreeView:
         self.detail = detail
         self.full = detail.full
         self.files = files
-        self.width = cell_len
+        self.width = _width()
         self.marks = UNICODE if console.encoding.lower().startswith("utf") else ASCII
         self.room = console.width if self.full else min(console.width, _VALUE_WIDTH)
         self.is_bounded = console.width < UNBOUNDED and not self.full
@@ -177,8 +175,11 @@ class TreeView:
 
     def _fitted(self, lines: Iterator[Line] | list[Line]) -> Iterator[Line]:
         """Break lines that are too wide at their spaces; what follows stands below the line's text."""
+        if not self.is_bounded:
+            yield from lines
+            return
         for line in lines:
-            if not self.is_bounded or sum(self.width(text) for text, _ in line) <= self.console.width:
+            if sum(self.width(text) for text, _ in line) <= self.console.width:
                 yield line
                 continue
             indent = [line[0]] if line[0][0].isspace() or not line[0][0].strip("│| ") else []
@@ -388,6 +389,13 @@ class TreeView:
         while self.width(kept) > left:
             kept = kept[:-1]
         return kept + size
+
+
+def _width() -> Callable[[str], int]:
+    """Return a function that tells how many columns a text takes: mostly one for each character."""
+    from rich.cells import cell_len
+
+    return lambda text: len(text) if text.isascii() else cell_len(text)
 
 
 def _facts(step: Step) -> list[tuple[str, str | None]]:
