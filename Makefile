@@ -55,6 +55,10 @@ demo: $(DEMO)/.package ## run the example that fails, and show its trace
 	@echo '$$ flowtrace show $(TRACE)'
 	@$(DEMO)/bin/flowtrace show $(TRACE)
 
+.PHONY: web
+web: ## build the script and the style of the page that `view` writes (needs Node.js)
+	@cd web && npm ci --no-audit --no-fund --ignore-scripts && npm run build
+
 # A test that is done early leaves its worker free for the next, wherever that stands.
 PYTEST = $(TEST)/bin/pytest -n auto --dist worksteal
 

@@ -1,0 +1,174 @@
+"""The source around the line that failed: from the trace, or from the file beside it that has the recorded hash.
+
+A trace can name any file. One is only read where it is a Python file of the working folder, and only shown where the
+function that is defined there has the hash of the code that ran: what a page shows, people send to others.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import os
+import tokenize
+import warnings
+from functools import lru_cache
+from keyword import iskeyword
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from flowtrace.cli.common import printable
+from flowtrace.cli.step_text import details_of, frames_of, path_text, short_name
+
+if TYPE_CHECKING:
+    from flowtrace.trace.model import Code, Step
+
+_MOST_BYTES: Final = 1 << 20
+_BEFORE: Final = 9
+_AFTER: Final = 4
+_WIDTH: Final = 300
+_STRINGS: Final = {tokenize.STRING, *(getattr(tokenize, f"FSTRING_{part}", -1) for part in ("START", "MIDDLE", "END"))}
+
+
+def code_of_failure(step: Step, folders: frozenset[str]) -> dict[str, Any] | None:
+    """Return the lines around the line of a step's own function that failed; None where they can't be had.
+
+    Args:
+        step: the step that failed.
+        folders: of the traced functions.
+    """
+    code = step.code
+    if step.error is None or code is None or code.file is None or code.line is None:
+        return None
+    frames = frames_of(details_of(step.error), folders).own
+    name = code.qualname.rpartition(".")[2]
+    mine = [
+        frame for frame in frames if frame.get("file") == code.file and str(frame.get("function", "")).endswith(name)
+    ]
+    hit = mine[-1].get("line") if mine else None
+    if not isinstance(hit, int):
+        return None
+    lines = lines_of(code, Path.cwd())
+    if not lines or not code.line <= hit < code.line + len(lines):
+        return None
+    first = max(code.line, hit - _BEFORE)
+    wanted = lines[first - code.line : hit + _AFTER + 1 - code.line]
+    return {
+        "title": f"{path_text(code.file)}:{hit}",
+        "note": f"in {short_name(name)} · this source has the hash of the code that ran",
+        "lines": [
+            {"number": first + at, "pieces": pieces, "hit": first + at == hit, "level": _level(wanted[at])}
+            for at, pieces in enumerate(coloured(wanted))
+        ],
+    }
+
+
+def _level(line: str) -> int:
+    """Return how far a line is indented, in steps of four: where it is broken, its rest goes two further."""
+    return min((len(line) - len(line.lstrip())) // 4, 6)
+
+
+def source_line(step: Step, frame: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the line of a frame in coloured pieces; none where the frame is not in the step's own function."""
+    code, line = step.code, frame.get("line")
+    if code is None or code.line is None or frame.get("file") != code.file or not isinstance(line, int):
+        return []
+    lines = lines_of(code, Path.cwd())
+    return coloured([lines[line - code.line].strip()])[0] if 0 <= line - code.line < len(lines) else []
+
+
+def lines_of(code: Code, folder: Path) -> list[str]:
+    """Return the lines of a function as they are in a folder's file now; none where it is not the code that ran.
+
+    Args:
+        code: where the function is defined, and its hash.
+        folder: what the file must be in.
+    """
+    if code.file is None or code.line is None or code.hash is None or code.hash.algorithm != "blake3":
+        return []
+    return list(_lines_of(code.file, code.line, code.hash.value, folder))
+
+
+@lru_cache(maxsize=64)
+def _lines_of(file: str, line: int, digest: str, folder: Path) -> tuple[str, ...]:
+    from flowtrace.recording.node import syntax
+    from flowtrace.values.encoded import hash_bytes
+
+    text = _text_of(file, folder)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = _definition(ast.parse(text), line)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ()
+    if found is None or found.end_lineno is None:
+        return ()
+    tree = ast.Module([found], [])
+    is_same = hash_bytes(syntax(tree).encode("utf-8", "backslashreplace")).value == digest
+    return tuple(text.splitlines()[line - 1 : found.end_lineno]) if is_same else ()
+
+
+def _text_of(file: str, folder: Path) -> str:
+    path = Path(file)
+    try:
+        real = path.resolve(strict=True)
+        is_there = file.endswith(".py") and real.is_file() and real.is_relative_to(folder.resolve())
+        if not is_there or os.path.getsize(real) > _MOST_BYTES:
+            return ""
+        with tokenize.open(real) as source:
+            return source.read()
+    except (OSError, SyntaxError, ValueError):
+        return ""
+
+
+def _definition(tree: ast.Module, line: int) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """Return the function whose first line, that of its first decorator, is the given one."""
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return next((node for node in functions if min(_first_lines(node)) == line), None)
+
+
+def _first_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[int]:
+    return [node.lineno, *(item.lineno for item in node.decorator_list)]
+
+
+def coloured(lines: list[str]) -> list[list[tuple[str, str]]]:
+    """Return each line in pieces of printable text: with ``k`` for a keyword, ``s`` for a text, ``c`` for a comment."""
+    marks: list[list[tuple[int, int, str]]] = [[] for _ in lines]
+    source = "\n".join(lines) + "\n"
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            kind = _kind(token)
+            if kind:
+                _mark(marks, lines, token, kind)
+    except (tokenize.TokenError, SyntaxError, IndentationError):
+        pass  # the lines begin or end inside of something: what was read so far has its colours
+    return [_pieces(line, found) for line, found in zip(lines, marks, strict=True)]
+
+
+def _kind(token: tokenize.TokenInfo) -> str:
+    if token.type in _STRINGS:
+        return "s"
+    return (
+        "c"
+        if token.type == tokenize.COMMENT
+        else "k"
+        if token.type == tokenize.NAME and iskeyword(token.string)
+        else ""
+    )
+
+
+def _mark(marks: list[list[tuple[int, int, str]]], lines: list[str], token: tokenize.TokenInfo, kind: str) -> None:
+    (first, start), (last, end) = token.start, token.end
+    for number in range(first, min(last, len(lines)) + 1):
+        length = len(lines[number - 1])
+        marks[number - 1].append((start if number == first else 0, end if number == last else length, kind))
+
+
+def _pieces(line: str, marks: list[tuple[int, int, str]]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    at = 0
+    line = line[:_WIDTH].replace("\t", " ")  # one character each, as the marks count
+    for start, end, kind in marks:
+        found += [("", line[at:start]), (kind, line[start:end])]
+        at = end
+    found.append(("", line[at:]))
+    return [(kind, printable(text)) for kind, text in found if text]

@@ -1,0 +1,61 @@
+// What makes a page live: its tree, its panel and its timeline; copying of commands; printing.
+import { render } from "preact";
+import { Trace, read } from "./data.js";
+import { Steps } from "./steps.js";
+import { Timeline } from "./timeline.js";
+import { html } from "./words.js";
+
+function copyOnClick() {
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("[data-copy]");
+    if (!button) return;
+    const code = document.getElementById(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(code); // a page from the disk may not write the clipboard
+      button.textContent = "Selected";
+    }
+    setTimeout(() => (button.textContent = "Copy"), 1500);
+  });
+}
+
+// A change that paper has to show is drawn at once: the browser does not wait for anything.
+function aroundPrinting(draw) {
+  addEventListener("beforeprint", () => draw(true));
+  addEventListener("afterprint", () => draw(false));
+  matchMedia("print").addEventListener("change", (event) => draw(event.matches));
+}
+
+async function traces() {
+  const place = document.getElementById("steps-app");
+  const trace = new Trace(await read("steps-data"), await read("values-data"));
+  const { trace: name, leftOut } = place.dataset;
+  const timeline = document.getElementById("timeline-app");
+  const state = { at: trace.all.failed >= 0 ? trace.all.failed : trace.count ? 0 : -1, prints: false };
+  const choose = (row) => {
+    state.at = row;
+    draw();
+  };
+  const isTimed = trace.start.some((start) => start !== null);
+  const draw = () => {
+    render(html`<${Steps} trace=${trace} name=${name} leftOut=${+leftOut} at=${state.at} choose=${choose} prints=${state.prints} />`, place);
+    if (isTimed) render(html`<${Timeline} trace=${trace} at=${state.at} choose=${choose} />`, timeline);
+  };
+  place.replaceChildren();
+  timeline.replaceChildren();
+  if (!isTimed) timeline.parentElement.hidden = true;
+  draw();
+  aroundPrinting((prints) => {
+    state.prints = prints;
+    draw();
+  });
+  document.addEventListener("click", (event) => {
+    if (event.target.closest?.("[data-go]")) choose(trace.all.failed);
+  });
+  document.documentElement.dataset.ready = "yes";
+}
+
+copyOnClick();
+if (document.getElementById("steps-app")) traces();
