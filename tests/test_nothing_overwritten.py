@@ -365,6 +365,58 @@ def test_the_writer_is_found_behind_steps_in_flight_and_not_in_a_value(tmp_path)
     assert writer_of(str(path)) is None
 
 
+RESPAWNED = """
+    import os
+    for text in ("first", "second", "third"):
+        gone = os.fork()
+        if not gone:
+            exec(NODES)
+            fail_quietly(text)
+            os._exit(0)
+        os.waitpid(gone, 0)
+"""
+
+
+@pytest.mark.costly
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells that a process was forked")
+def test_workers_that_are_forked_one_after_the_other_lose_no_failure(tmp_path, core):
+    nodes = f"NODES = {textwrap.dedent(NODES)!r}"
+    run_program(tmp_path, nodes, RESPAWNED, **core, **ON)
+    found = {path.name.count("."): told(path)[2] for path in tmp_path.glob("t.json")}
+    assert found == {1: "first"}
+    assert sorted(told(path)[2] for path in tmp_path.glob("t.*.json")) == ["second", "third"]
+    run_program(tmp_path, nodes, RESPAWNED, **core, **ON)  # another program: one predecessor, and workers of its own
+    assert sorted(told(path)[2] for path in tmp_path.glob("t.*.json")) == ["first", *["second"] * 2, *["third"] * 2]
+
+
+DAEMON = """
+    import os, sys, time
+    reader, writer = os.pipe()
+    if os.fork():
+        os.close(writer)
+        os.read(reader, 1)  # until the daemon has ended
+        sys.exit()
+    started_by = os.getpid()
+    if os.fork():
+        os._exit(0)
+    while os.getppid() == started_by:
+        time.sleep(0.01)
+    exec(NODES)
+    fail_quietly(sys.argv[1])
+    os._exit(0)
+"""
+
+
+@pytest.mark.costly
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells that a process was forked")
+def test_a_daemon_that_is_started_again_keeps_one_predecessor(tmp_path, core):
+    nodes = f"NODES = {textwrap.dedent(NODES)!r}"
+    for text in ("first", "second", "third"):
+        run_program(tmp_path, nodes, DAEMON, arguments=(text,), **core, **ON)
+    found = {path.name: told(path)[2] for path in tmp_path.glob("*.json")}
+    assert found == {"t.json": "third", "t.prev.json": "second"}
+
+
 def test_a_process_that_began_after_the_file_was_written_is_another_one():
     mine = started_at(os.getpid())
     assert is_running(os.getpid(), mine)

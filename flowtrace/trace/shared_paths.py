@@ -1,8 +1,8 @@
 """One path, several processes: each has a path of its own, and the trace of an earlier process is kept.
 
 A file says in ``run.pid`` and ``run.host`` who wrote it. If that process still runs, or ran at the same time as this
-one, the path belongs to it, and this process adds its pid to the name. Otherwise, where the path has no placeholders,
-the file becomes the predecessor: ``trace.prev.json`` beside ``trace.json``.
+one or as the program that forked this one, the path belongs to it, and this process adds its pid to the name.
+Otherwise, where the path has no placeholders, the file becomes the predecessor: ``trace.prev.json`` beside it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _ENDS: Final = (1 << 16, 1 << 22)
 _MOST_PATHS: Final = 1000
 _TRIES: Final = 5  # to put a file where other processes put theirs, too
 _SECOND: Final = 1_000_000_000
+_FORKED_ONLY: Final = 0x40  # PF_FORKNOEXEC, in Linux's include/linux/sched.h
 _CLOCKS_DIFFER: Final = _SECOND
 """At most, on one machine: that of the file system has a coarse tick, and clocks are set."""
 _ONE_PER_RUN: Final = ("{pid}", "{run_id}", "{timestamp}")
@@ -61,7 +62,7 @@ class SharedPaths:
 
     @cached_property
     def _started(self) -> int:
-        return started_at(os.getpid()) or _LOADED
+        return started_at(_program_of(os.getpid())) or _LOADED
 
     def write(self, path: str, template: str, host: str, write: Callable[[Target], T]) -> tuple[str, T]:
         """Write to a path, or to one beside it that is for this process alone.
@@ -216,21 +217,52 @@ def is_running(pid: int, since: int) -> bool:
         pass
     except (OSError, OverflowError):
         return False
+    status = _status_of(pid)
+    if status is not None and status.has_ended:  # and its parent has not waited for it yet
+        return False
     started = started_at(pid)
     return started is None or started <= since + _CLOCKS_DIFFER
 
 
 def started_at(pid: int) -> int | None:
-    """Return when a process started, in ns since the Unix epoch, at the latest; None where Linux does not tell.
+    """Return when a process started, in ns since the Unix epoch, at the latest; None where Linux does not tell."""
+    status = _status_of(pid)
+    if status is None or not status.ticks or not hasattr(time, "CLOCK_BOOTTIME"):
+        return None
+    since_boot = (status.ticks + 1) * _SECOND // os.sysconf("SC_CLK_TCK")
+    return time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) + since_boot
 
-    The format is that of ``/proc/PID/stat`` (https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html).
+
+def _program_of(pid: int) -> int:
+    """Return the process that a process was forked from, without another program loaded in between; or that itself.
+
+    A server that forks its workers and starts one anew when it has ended is one program: the traces of those that are
+    gone are not an earlier program's.
     """
     try:
+        while (status := _status_of(pid)) and status.is_forked_only:
+            # what adopts the child of one that has ended is another program
+            if os.readlink(f"/proc/{pid}/exe") != os.readlink(f"/proc/{status.parent}/exe"):
+                break
+            pid = status.parent
+    except OSError as error:
+        let_through(error)
+    return pid
+
+
+class _Status(NamedTuple):
+    has_ended: bool
+    parent: int
+    is_forked_only: bool
+    ticks: int
+
+
+def _status_of(pid: int) -> _Status | None:
+    """Read ``/proc/PID/stat`` (https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html), where there is one."""
+    try:
         with open_file(f"/proc/{pid}/stat", "rb") as file:
-            ticks = int(file.read().rpartition(b")")[2].split()[19])
-        since_boot = (ticks + 1) * _SECOND // os.sysconf("SC_CLK_TCK")
-        age = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - since_boot
-    except (OSError, ValueError, IndexError, AttributeError) as error:
+            fields = file.read().rpartition(b")")[2].split()
+        return _Status(fields[0] in b"ZX", int(fields[1]), bool(int(fields[6]) & _FORKED_ONLY), int(fields[19]))
+    except (OSError, ValueError, IndexError) as error:
         let_through(error)
         return None
-    return time.time_ns() - age if ticks else None
