@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ConfigError,
         FlowtraceError,
         PayloadFileError,
+        ProvenanceError,
         RebuildError,
         ReplayError,
         RingFileError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from flowtrace.replaying.report import ReplayOutcome, ReplayReport, StepReplay
     from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode
     from flowtrace.trace.model import Trace, ValidationIssue, json_schema
+    from flowtrace.trace.provenance import Provenance, ProvenanceLink, Relation
     from flowtrace.trace.reading import load_trace
     from flowtrace.trace.rules import Finding, Severity
     from flowtrace.trace.validate import validate
@@ -60,7 +62,11 @@ __all__ = [
     "FlowtraceError",
     "NodeEvent",
     "PayloadFileError",
+    "Provenance",
+    "ProvenanceError",
+    "ProvenanceLink",
     "RebuildError",
+    "Relation",
     "ReplayError",
     "ReplayOutcome",
     "ReplayReport",
@@ -112,12 +118,14 @@ _HOMES = {
         "ConfigError",
         "FlowtraceError",
         "PayloadFileError",
+        "ProvenanceError",
         "RebuildError",
         "ReplayError",
         "RingFileError",
         "TraceFileError",
     ),
     "trace.model": ("Trace", "ValidationIssue", "json_schema"),
+    "trace.provenance": ("Provenance", "ProvenanceLink", "Relation"),
     "trace.reading": ("load_trace",),
     "recording.plugin": ("ExecutionObserver", "FanOutObserver", "NodeEvent"),
     "recording.recorder": ("TraceRecorder",),

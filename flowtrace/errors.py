@@ -32,6 +32,10 @@ class CodecError(FlowtraceError, ValueError):
     """A codec can't be registered; the message says why."""
 
 
+class ProvenanceError(FlowtraceError, ValueError):
+    """A trace has no such step or value to follow; the message says what it has."""
+
+
 class RebuildError(FlowtraceError, ValueError):
     """Canonical JSON can't become a Python value again.
 

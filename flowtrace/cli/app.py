@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "run": "Run a program with tracing on.",
     "show": "Show a trace: its steps as a tree, and what failed.",
     "view": "Write one HTML file that shows a trace.",
+    "why": "Follow a bad value back to where it came from.",
     "replay": "Call a trace's functions again, and compare.",
     "diff": "Name the first difference between two traces.",
     "check": "Run a program several times, and compare the runs.",

@@ -29,16 +29,22 @@ from flowtrace.cli.step_text import (
     values_of,
     verdict,
 )
+from flowtrace.cli.why import sentence
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flowtrace.trace.model import Trace
 
 _VALUE_LENGTH: Final = 80
 _BLOCK_LENGTH: Final = 4000
+_SENTENCE_LENGTH: Final = 2000
 _MOST_STEPS: Final = 200  # the summary of a job on GitHub takes 1 MiB
 
 
-def markdown(name: str, trace: Trace, entries: list[Entry], failed: Entry | None) -> Iterator[str]:
+def markdown(
+    name: str, trace: Trace, entries: list[Entry], failed: Entry | None, path: Path | None = None
+) -> Iterator[str]:
     """Yield the lines of a page about a trace.
 
     Args:
@@ -46,6 +52,7 @@ def markdown(name: str, trace: Trace, entries: list[Entry], failed: Entry | None
         trace: the trace.
         entries: the steps that are shown.
         failed: the one where the failure began; None where nothing failed.
+        path: the trace's file, to find its payload files; None where it is not known.
     """
     folders = traced_folders(trace)
     text, state = verdict(trace, failed, folders)
@@ -62,6 +69,10 @@ def markdown(name: str, trace: Trace, entries: list[Entry], failed: Entry | None
     if failed is not None:
         yield ""
         yield from _block("text", _error_lines(failed, folders))
+        why = sentence(trace, failed.step, path)
+        if why:
+            yield ""
+            yield f"Why: {_code(why.replace('`', ''), _SENTENCE_LENGTH)}"
         for label, value in values_of(failed.step):
             yield ""
             yield f"{label.capitalize()} of step {_title(failed)}:"

@@ -142,7 +142,7 @@ def _print_tree(
 def _print_markdown(trace: TraceSource, loaded: Trace, entries: list[Entry], failed: Entry | None) -> None:
     from flowtrace.cli.markdown_view import markdown
 
-    print_lines(make_console(), ([(line, "")] for line in markdown(trace.name, loaded, entries, failed)))
+    print_lines(make_console(), ([(line, "")] for line in markdown(trace.name, loaded, entries, failed, trace.path)))
 
 
 def _print_json(name: str, trace: Trace, entries: list[Entry], failed: Entry | None) -> None:

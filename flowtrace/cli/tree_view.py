@@ -30,6 +30,7 @@ from flowtrace.cli.step_text import (
     values_of,
     verdict,
 )
+from flowtrace.cli.why import sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -297,6 +298,9 @@ class TreeView:
         step = entry.step
         if step.error is not None:
             yield from self._error(step.error, indent, self.full or self._is_origin(entry))
+            why = sentence(self.trace, step, self.files.trace_path) if self._is_origin(entry) else ""
+            if why:
+                yield [(indent, ""), ("why ", "dim"), (why, "bold")]
         for label, value in values_of(step):
             yield self._value(label, value, indent, step)
         for label, path in (("input", step.invocation_path), ("output", step.output_path)):

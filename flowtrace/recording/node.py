@@ -9,20 +9,7 @@ import inspect
 import linecache
 import textwrap
 import tokenize
-from ast import (
-    AST,
-    AsyncFunctionDef,
-    ClassDef,
-    Constant,
-    FunctionDef,
-    JoinedStr,
-    Lambda,
-    Module,
-    PyCF_ONLY_AST,
-    get_docstring,
-    iter_child_nodes,
-    iter_fields,
-)
+from ast import AST, Lambda, PyCF_ONLY_AST, iter_child_nodes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
@@ -41,6 +28,7 @@ from flowtrace.recording.limits import Governor
 from flowtrace.recording.plugin import NodeEntry, StepProcessor
 from flowtrace.settings.config import TraceConfig, TraceContext
 from flowtrace.trace.model import Code, Hash, hash_record
+from flowtrace.trace.source import syntax as syntax
 from flowtrace.values.encode import left_out
 from flowtrace.values.encoded import Pieces, derive_key, hash_bytes
 from flowtrace.values.redaction import SecretNames, secret_names
@@ -308,14 +296,11 @@ def _defaults_by_name(node: Node, defaults: Sequence[Any]) -> dict[str, Any]:
     return dict(zip(names[len(names) - len(values) :], values, strict=True)) | (by_keyword or {})
 
 
-_DEFINITIONS: Final = (FunctionDef, AsyncFunctionDef, ClassDef, Module)
 _compile: Final = compile
 _dedent: Final = copy_of(textwrap, re=re).dedent
 _tokenize: Final = copy_of(tokenize, re=re)
 _getblock: Final = copy_of(inspect, tokenize=_tokenize).getblock
 _read_before: Final[dict[str, Any]] = linecache.cache
-# fields that hold no meaning, or that only some supported versions fill
-_LEFT_OUT: Final = frozenset({"type_comment", "type_ignores", "kind"})
 
 
 def locate(function: Any) -> Code | None:
@@ -400,29 +385,3 @@ def _lines_of(file: str, archive: zipimporter | None, module: str) -> list[str]:
         data = source.read()
     encoding, _ = _tokenize.detect_encoding(BytesIO(data).readline)
     return StringIO(data.decode(encoding), newline=None).readlines()
-
-
-def syntax(node: Any) -> str:
-    """Return a syntax tree as text, without positions, docstrings and empty fields.
-
-    The text is the same on every supported Python, for code that all of them can read.
-    """
-    if isinstance(node, AST):
-        fields = ",".join(
-            f"{name}={syntax(value)}"
-            for name, value in _fields(node)
-            if name not in _LEFT_OUT and value is not None and value != []
-        )
-        return f"{type(node).__name__}({fields})"
-    if isinstance(node, list):
-        return f"[{','.join(map(syntax, node))}]"
-    return repr(node)
-
-
-def _fields(node: AST) -> list[tuple[str, Any]]:
-    pairs = list(iter_fields(node))
-    if isinstance(node, _DEFINITIONS) and get_docstring(node, clean=False) is not None:
-        return [(name, value[1:] if name == "body" else value) for name, value in pairs]
-    if isinstance(node, JoinedStr):  # 3.12 ends some format specs with an empty text
-        return [("values", [part for part in node.values if not isinstance(part, Constant) or part.value != ""])]
-    return pairs

@@ -1,4 +1,4 @@
-"""The file trace.json: its records, reading and checking it, writing it atomically, and how many are kept.
+"""The file trace.json: its records, reading, checking and writing it, how many are kept, and where a value came from.
 
 Door: `model`, `files`.
 """

@@ -23,7 +23,10 @@ from flowtrace.host.signals import let_through
 from flowtrace.values.encoded import Digest
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable
+
+    from flowtrace.trace.provenance import Provenance
 
 
 TRACE_VERSION: Final = 1
@@ -277,6 +280,31 @@ class Trace(Record, kw_only=True):
             return next((step for step in listed if step.step_id == run.failed_step_id), None)
         is_over_well = run is not None and run.outcome in ("ok", "recovered", "slow")
         return None if is_over_well else likely_failed_step(self.steps, self.in_flight)
+
+    def provenance(
+        self,
+        step: Step | int | str | None = None,
+        pointer: str | None = None,
+        *,
+        path: str | os.PathLike[str] | None = None,
+    ) -> Provenance:
+        """Return where a value came from: its way backwards through the recorded steps.
+
+        Args:
+            step: the step that has it: the record, its number, step id or node id; None means the one that failed.
+            pointer: JSON Pointer into the step's input (``/line/list_price``), or into its output where it begins with
+                ``/output_json``; None means the value that the step's error is about.
+            path: the trace file, to find its payload files.
+
+        Returns:
+            The links, the value itself first. What can't be known is a link, too.
+
+        Raises:
+            ProvenanceError: there is no such step or value; the message says what there is.
+        """
+        from flowtrace.trace.origins import Origins
+
+        return Origins(self, path).of(step, pointer)
 
 
 def is_within(pointer: str, part: str) -> bool:

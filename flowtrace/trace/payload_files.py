@@ -293,9 +293,13 @@ class PayloadValues:
 
     Args:
         trace_path: the trace file; None where it is not known.
+
+    Attributes:
+        trace_path: the same.
     """
 
     def __init__(self, trace_path: str | os.PathLike[str] | None) -> None:
+        self.trace_path = trace_path
         self._folder = None if trace_path is None else os.path.dirname(os.path.abspath(trace_path))
         self._bytes_left = _MAX_ALL_SHOWN_BYTES
         self._read_before: dict[str, tuple[Any, str]] = {}

@@ -1,0 +1,167 @@
+"""The source of a traced function, where the file at hand is still the code that ran: the hash of its syntax tree says.
+
+Nothing of it is run, and nothing of it is shown.
+"""
+
+from __future__ import annotations
+
+from ast import (
+    AST,
+    AsyncFunctionDef,
+    Attribute,
+    ClassDef,
+    Constant,
+    ExceptHandler,
+    FunctionDef,
+    If,
+    JoinedStr,
+    Module,
+    Name,
+    Raise,
+    Try,
+    TryStar,
+    get_docstring,
+    iter_child_nodes,
+    iter_fields,
+    parse,
+    stmt,
+    walk,
+)
+from itertools import pairwise
+from stat import S_ISREG
+from typing import Any, Final, NamedTuple
+from warnings import catch_warnings, simplefilter
+
+from flowtrace.host.signals import let_through
+from flowtrace.host.system import os
+from flowtrace.trace.files import FILE, read_up_to
+from flowtrace.trace.model import Code
+from flowtrace.values.encoded import hash_bytes
+
+_MOST_BYTES: Final = 1 << 22  # of a source file
+_DEFINITIONS: Final = (FunctionDef, AsyncFunctionDef, ClassDef, Module)
+# fields that hold no meaning, or that only some supported versions fill
+_LEFT_OUT: Final = frozenset({"type_comment", "type_ignores", "kind"})
+
+
+def syntax(node: Any) -> str:
+    """Return a syntax tree as text, without positions, docstrings and empty fields.
+
+    The text is the same on every supported Python, for code that all of them can read.
+    """
+    if isinstance(node, AST):
+        fields = ",".join(
+            f"{name}={syntax(value)}"
+            for name, value in _fields(node)
+            if name not in _LEFT_OUT and value is not None and value != []
+        )
+        return f"{type(node).__name__}({fields})"
+    if isinstance(node, list):
+        return f"[{','.join(map(syntax, node))}]"
+    return repr(node)
+
+
+def _fields(node: AST) -> list[tuple[str, Any]]:
+    pairs = list(iter_fields(node))
+    if isinstance(node, _DEFINITIONS) and get_docstring(node, clean=False) is not None:
+        return [(name, value[1:] if name == "body" else value) for name, value in pairs]
+    if isinstance(node, JoinedStr):  # 3.12 ends some format specs with an empty text
+        return [("values", [part for part in node.values if not isinstance(part, Constant) or part.value != ""])]
+    return pairs
+
+
+# --- what a line uses
+
+
+class Used(NamedTuple):
+    """Names and texts in the failing line of a function.
+
+    Attributes:
+        names: of variables and attributes, and texts, which may be keys.
+        texts: only the texts.
+    """
+
+    names: frozenset[str]
+    texts: frozenset[str]
+
+
+def used_at(code: Code | None, line: int) -> Used | None:
+    """Return what a line of a function uses; None where its source is not at hand, or is not what ran.
+
+    Of a line that raises, it is the conditions round it; inside an ``except``, also what was tried.
+
+    Args:
+        code: where the function is defined.
+        line: its number in the file.
+    """
+    try:
+        tree = None if code is None else _definition(code)
+        nodes = [] if tree is None else _nodes_at(tree, line)
+    except Exception as error:  # whatever is in that file, it is no reason to fail
+        let_through(error)
+        return None
+    if not nodes:
+        return None
+    inner = [item for node in nodes for item in walk(node)]
+    texts = {item.value for item in inner if isinstance(item, Constant) and isinstance(item.value, str)}
+    names = {item.id for item in inner if isinstance(item, Name)}
+    return Used(
+        frozenset({*texts, *names, *(item.attr for item in inner if isinstance(item, Attribute))}), frozenset(texts)
+    )
+
+
+def _definition(code: Code) -> AST | None:
+    """Return the definition of a function in its file, if its hash is the recorded one."""
+    if code.file is None or code.line is None or code.hash is None:
+        return None
+    with catch_warnings():
+        simplefilter("ignore")  # what Python says about that file was said when it ran
+        tree = parse(_read(code.file))
+    for node in walk(tree):
+        if not isinstance(node, FunctionDef | AsyncFunctionDef):
+            continue
+        first = min([node.lineno, *(item.lineno for item in node.decorator_list)])
+        if first == code.line:
+            text = syntax(Module(body=[node], type_ignores=[]))
+            return node if hash_bytes(text.encode("utf-8", "backslashreplace")).value == code.hash.value else None
+    return None
+
+
+def _read(file: str) -> bytes:
+    descriptor = os.open(file, FILE)
+    try:
+        status = os.fstat(descriptor)
+        return read_up_to(_MOST_BYTES, descriptor) if S_ISREG(status.st_mode) else b""
+    finally:
+        os.close(descriptor)
+
+
+def _nodes_at(tree: AST, line: int) -> list[AST]:
+    """Return the innermost statement at a line, without its body, and what led to it."""
+    above: list[AST] = []
+    node: AST | None = tree
+    while node is not None:
+        above.append(node)
+        node = next((child for child in _statements(node) if _covers(child, line)), None)
+    last = above[-1]
+    found = _without_body(last) if last is not tree else []
+    for outer, inner in pairwise(above):
+        if isinstance(inner, ExceptHandler) and isinstance(outer, Try | TryStar):
+            found += outer.body
+        if isinstance(last, Raise) and isinstance(outer, If):
+            found.append(outer.test)
+    return found
+
+
+def _statements(node: AST) -> list[AST]:
+    return [child for child in iter_child_nodes(node) if isinstance(child, stmt | ExceptHandler)]
+
+
+def _covers(node: Any, line: int) -> bool:
+    first, last = int(node.lineno), int(node.end_lineno or node.lineno)
+    return first <= line <= last
+
+
+def _without_body(node: AST) -> list[AST]:
+    inner = _statements(node)
+    return [child for child in iter_child_nodes(node) if child not in inner] if inner else [node]
