@@ -76,7 +76,7 @@ def _link(link: ProvenanceLink) -> Iterator[Line]:
     where = f"  {link.side} {printable(link.path)}" if link.relation in _PLACED and link.path else ""
     yield [("  ", ""), (text, style), (note, "yellow" if note else ""), (where, "dim")]
     if link.others:
-        yield [("    ", ""), (f"or out of {', '.join(link.others)}, where it is equal, too", "dim")]
+        yield [("    ", ""), (f"an equal one came out of {', '.join(link.others)}, too", "dim")]
 
 
 _PLACED = ("equal", "part of", "container", "same member")

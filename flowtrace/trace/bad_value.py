@@ -19,6 +19,7 @@ _MOST_TEXT: Final = 2000  # of a message
 _NAMED: Final = 4  # the score of a part whose own name is on the failing line
 _QUOTED: Final = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _ODD_FIRST: Final = ("NoneType", "str", "bytes", "list", "dict", "set")
+_BY_ZERO: Final = ("ZeroDivisionError", "DivisionByZero")
 _NUMBERS: Final = frozenset({"int", "float", "Decimal", "Fraction"})
 _NAMES: Final = {"decimal": "Decimal", "uuid": "UUID", "fraction": "Fraction", "path": "Path", "pattern": "Pattern"}
 _Test = Callable[[Any], bool]
@@ -110,7 +111,7 @@ def _missing(error: _Error, payload: Any, everything: list[Part], used: Used | N
         has_members: _Test = lambda value: isinstance(value, dict) and TAG not in value  # noqa: E731
     elif error.kind == "AttributeError" and len(error.quoted) > 1 and error.quoted[0] != "NoneType":
         owner, key = error.quoted[:2]
-        has_members = lambda value: _type_name(value) == owner  # noqa: E731
+        has_members = lambda value: _type_name(value) == owner and "fields" in value  # noqa: E731
     else:
         return None
     found = _best(
@@ -124,6 +125,8 @@ def _missing(error: _Error, payload: Any, everything: list[Part], used: Used | N
 
 def _wrong(error: _Error, payload: Any, everything: list[Part], used: Used | None) -> BadValue | None:
     """Return the first part that is what the error complains of, the likeliest complaint first."""
+    if used is not None and used.divisors and error.kind in _BY_ZERO:
+        used = used._replace(names=used.divisors)
     for test in _complaints(error):
         found = _best(payload, everything[1:], test, used, error.quoted[-1] if error.quoted else "")
         if found is not None:
@@ -132,7 +135,7 @@ def _wrong(error: _Error, payload: Any, everything: list[Part], used: Used | Non
 
 
 def _complaints(error: _Error) -> Iterator[_Test]:
-    if error.kind == "ZeroDivisionError" or error.kind == "DivisionByZero":
+    if error.kind in _BY_ZERO:
         yield _is_zero
     if error.kind == "IndexError":
         yield lambda value: value in ([], "") and value is not False

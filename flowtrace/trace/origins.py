@@ -71,7 +71,7 @@ class _Back(NamedTuple):
     Attributes:
         link: the link.
         spot: where the value is there.
-        equal: the name of what is equal there; empty where it is the value itself.
+        equal: what is equal there, as a text.
         depth: how deep the value is in it.
     """
 
@@ -270,7 +270,7 @@ class Origins:
             return self._unknown(spot, "not captured", text)
         if caller is not None:
             maker = self._all.name(caller)
-            return self._link(Relation.MADE, _Spot(caller, "input", ()), f"the code of {maker} itself made it")
+            return self._link(Relation.MADE, _Spot(caller, "input", ()), f"the code of {maker} itself made or read it")
         if self._all.steps[spot.at].parent_step_id is not None:
             return self._unknown(spot, "dropped", f"the step that called {name} is not in the trace")
         return self._link(Relation.OUTSIDE, spot, f"{name} got it from outside the recorded steps")
@@ -286,7 +286,18 @@ class Origins:
         where = f" ({printable(os.path.basename(code.file))}:{code.line})" if code is not None and code.file else ""
         unseen = self._all.unseen(spot.at, "input", ())
         note = f"of its input, {unseen}" if unseen else ""
-        return self._link(Relation.MADE, spot, f"its own code made it{where}", note=note)
+        others = self._equal_before(spot)
+        return self._link(Relation.MADE, spot, f"its own code made or read it{where}", others=others, note=note)
+
+    def _equal_before(self, spot: _Spot) -> tuple[str, ...]:
+        """Return the steps before one that gave an equal value, which may have reached it as no argument does."""
+        start = spot._replace(side="input")
+        candidates = self._all.before(spot.at, "input")
+        for holder in values_along(self._all.value(spot.at, "output")[0], spot.tokens)[-_MOST_LEVELS:]:
+            hits = self._hits(start, holder, candidates) if is_telling(holder) else []
+            if any(hit.side == "output" for hit in hits):
+                return self._pointers(hits)
+        return ()
 
     # --- one link further back
 
@@ -319,6 +330,8 @@ class Origins:
         for at, side in self._ranked(spot, islice(holding, _MOST_RANKED))[:_MOST_LOOKED_INTO]:
             value, reason = self._all.value(at, side)
             is_complete = side == "output" and at in equal
+            if is_complete and reason:
+                self._all.learn(at, wanted)  # its hash says that this is what it was
             tokens = () if is_complete else None if reason else find(value, wanted)
             if tokens is not None:
                 found.append(_Spot(at, side, tokens))
@@ -326,17 +339,12 @@ class Origins:
 
     def _ranked(self, spot: _Spot, outputs: Iterable[int]) -> list[tuple[int, str]]:
         """Return outputs, and the inputs that the value may have come through, the nearest first."""
-        is_output = spot.side == "output"
-        inside = self._all.inside(spot.at) if is_output else set()
         callers = self._all.callers(spot.at)
-        found = [
-            (is_output and at not in inside, self._all.distance(callers, at), False, -at, at, "output")
-            for at in outputs
-        ]
-        if is_output:  # its own input: after what is inside, before what is elsewhere
-            found.append((False, 2 * MOST_HOPS, False, 0, spot.at, "input"))
+        found = [(self._all.distance(callers, at), False, -at, at, "output") for at in outputs]
+        if spot.side == "output":
+            found.append((2 * MOST_HOPS, True, 0, spot.at, "input"))  # after what is inside
         else:
-            found += [(False, far, far > 1, 0, at, "input") for at, far in callers.items() if far]
+            found += [(far, far > 1, 0, at, "input") for at, far in callers.items() if far]
         return [(at, side) for *_, at, side in sorted(found)]
 
     def _step_back(self, spot: _Spot, level: int, hits: list[_Spot]) -> _Back:
@@ -344,22 +352,29 @@ class Origins:
         new = first._replace(tokens=first.tokens + rest, missing=spot.missing)
         is_held = bool(rest or spot.missing)
         relation = Relation.CONTAINER if is_held else Relation.PART if first.tokens else Relation.EQUAL
-        names = short_tokens(self._all.value(spot.at, spot.side)[0], spot.tokens[:level]) if is_held else ()
-        equal = "" if not is_held else printable(str(names[-1])) if names else spot.side
+        equal = self._noun(spot, level) if is_held else "an equal value"
         unseen = self._all.unseen(spot.at, spot.side, spot.tokens[:level])
         note = f"equal as far as it can be seen: {unseen}" if unseen else ""
         others = self._pointers(hits[1:])
         link = self._link(relation, new, self._said(spot, new, equal), others=others, note=note)
         return _Back(link, new, equal, len(rest))
 
+    def _noun(self, spot: _Spot, level: int) -> str:
+        """Return what to call the part of a value that holds what is followed."""
+        names = short_tokens(self._all.value(spot.at, spot.side)[0], spot.tokens[:level])
+        if not names:
+            return "an equal result" if spot.side == "output" else "equal arguments"
+        name = next((name for name in reversed(names) if isinstance(name, str)), "")
+        noun = f"`{printable(name[:80])}`" if name else "value"
+        return f"an equal {noun}" if name == names[-1] else f"an equal item of {noun}"
+
     def _said(self, spot: _Spot, new: _Spot, equal: str) -> str:
-        noun = f"an equal `{equal}`" if equal else "an equal value"
         name = self._all.name(new.at)
         if new.side == "output":
             inside = "inside it " if spot.side == "output" and new.at in self._all.inside(spot.at) else ""
-            return f"{inside}{noun} came out of {name}"
+            return f"{inside}{equal} came out of {name}"
         owner = "it" if new.at == spot.at else f"its caller {name}" if self._is_caller(spot, new) else name
-        return f"{owner} was called with {noun}"
+        return f"{owner} was called with {equal}"
 
     def _is_caller(self, spot: _Spot, new: _Spot) -> bool:
         return self._all.caller(spot.at) == new.at

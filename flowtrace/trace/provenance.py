@@ -12,9 +12,9 @@ class Relation(StrEnum):
 
     ``START``: the value that was asked for. ``EQUAL``: a complete input or output is equal. ``PART``: a part of one is
     equal. ``CONTAINER``: what holds the value is equal there. ``MEMBER``: an object there has the same member, and
-    others in common. ``ISSUE``: the step reported a validation issue about it. ``MADE``: nothing that the step had, or
-    the steps inside it gave, is equal: its own code made the value. ``OUTSIDE``: code around the recorded steps made
-    it. ``UNKNOWN``: the trace can't show more; ``Link.reason`` says why.
+    others in common. ``ISSUE``: the step reported a validation issue about it. ``MADE``: nothing that the step was
+    called with, or that the steps inside it gave, is equal: its own code made the value, or read it somewhere.
+    ``OUTSIDE``: code around the recorded steps made it. ``UNKNOWN``: the trace can't show more; ``reason`` says why.
     """
 
     START = "start"
@@ -46,7 +46,7 @@ class ProvenanceLink:
             through there.
         reason: why no more is known: ``cut``, ``opaque``, ``redacted``, ``dropped``, ``not captured`` or ``common``;
             else empty.
-        others: JSON Pointers of other steps that the value may have come from just as well, the nearest first.
+        others: JSON Pointers of other steps that gave an equal value before, the nearest first.
         note: how far the link can be trusted; empty where there is no doubt.
     """
 

@@ -9,12 +9,17 @@ from ast import (
     AST,
     AsyncFunctionDef,
     Attribute,
+    AugAssign,
+    BinOp,
     ClassDef,
     Constant,
+    Div,
     ExceptHandler,
+    FloorDiv,
     FunctionDef,
     If,
     JoinedStr,
+    Mod,
     Module,
     Name,
     Raise,
@@ -29,7 +34,7 @@ from ast import (
 )
 from itertools import pairwise
 from stat import S_ISREG
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 from warnings import catch_warnings, simplefilter
 
 from flowtrace.host.signals import let_through
@@ -79,10 +84,12 @@ class Used(NamedTuple):
     Attributes:
         names: of variables and attributes, and texts, which may be keys.
         texts: only the texts.
+        divisors: only those by which it divides.
     """
 
     names: frozenset[str]
     texts: frozenset[str]
+    divisors: frozenset[str]
 
 
 def used_at(code: Code | None, line: int) -> Used | None:
@@ -103,11 +110,21 @@ def used_at(code: Code | None, line: int) -> Used | None:
     if not nodes:
         return None
     inner = [item for node in nodes for item in walk(node)]
-    texts = {item.value for item in inner if isinstance(item, Constant) and isinstance(item.value, str)}
-    names = {item.id for item in inner if isinstance(item, Name)}
-    return Used(
-        frozenset({*texts, *names, *(item.attr for item in inner if isinstance(item, Attribute))}), frozenset(texts)
-    )
+    divisors = [item.right if isinstance(item, BinOp) else item.value for item in inner if _divides(item)]
+    names, texts = _names_in(inner)
+    return Used(names, texts, _names_in([item for node in divisors for item in walk(node)])[0])
+
+
+def _names_in(nodes: list[AST]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names and texts of some nodes, and the texts alone."""
+    texts = {item.value for item in nodes if isinstance(item, Constant) and isinstance(item.value, str)}
+    names = {item.id for item in nodes if isinstance(item, Name)}
+    attributes = {item.attr for item in nodes if isinstance(item, Attribute)}
+    return frozenset(texts | names | attributes), frozenset(texts)
+
+
+def _divides(node: AST) -> TypeGuard[BinOp | AugAssign]:
+    return isinstance(node, BinOp | AugAssign) and isinstance(node.op, Div | FloorDiv | Mod)
 
 
 def _definition(code: Code) -> AST | None:

@@ -102,11 +102,16 @@ class StepValues:
         return 2 * MOST_HOPS
 
     def before(self, at: int, side: str) -> list[int]:
-        """Return the steps whose outputs may have gone into the input or output of a step, the last one first."""
+        """Return the steps whose outputs may have gone into the input or output of a step, the last one first.
+
+        Into an input, any that ended before; into an output, only steps inside.
+        """
         inside, callers = self.inside(at), self.callers(at)
         limit = self._started_and_ended()[at][side == "output"]
+        listed = sorted(inside) if side == "output" else range(len(self.trace.steps))
         found: list[int] = []
-        for other, step in enumerate(self.trace.steps):
+        for other in listed:
+            step = self.steps[other]
             if other in callers or (other in inside and side == "input"):
                 continue
             if step.output_hash is None and step.output_json is UNSET and step.output_path is None:
@@ -136,6 +141,10 @@ class StepValues:
         if key not in self._values:
             self._values[key] = self._read(self.steps[at], side)
         return self._values[key]
+
+    def learn(self, at: int, value: Any) -> None:
+        """Note the output of a step, of which the trace has only the hash."""
+        self._values[at, "output"] = value, ""
 
     def _read(self, step: Step, side: str) -> tuple[Any, str]:
         value: Any = step.output_json
