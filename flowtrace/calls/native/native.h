@@ -39,7 +39,6 @@ int failed_for_host(void);              /* the same, with or without an exceptio
 
 /* --- stack.c ---------------------------------------------------------------------------------------------------- */
 
-#if PY_VERSION_HEX < 0x030E0000
 #if defined(_WIN32)
 #define THREAD_LOCAL __declspec(thread)
 #elif defined(__GLIBC__)                /* no function is called to find it; musl can't do that for a module */
@@ -47,6 +46,8 @@ int failed_for_host(void);              /* the same, with or without an exceptio
 #else
 #define THREAD_LOCAL _Thread_local
 #endif
+
+#if PY_VERSION_HEX < 0x030E0000
 extern THREAD_LOCAL char *stack_calm;   /* above it there is nothing to look after */
 int is_below_floor(char *here);
 
