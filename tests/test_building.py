@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from flowtrace.calls.core import implementation
+
 pytest.importorskip("setuptools")
 
 ROOT = Path(__file__).parents[1]
@@ -88,3 +90,9 @@ def test_with_a_compiler_the_wheel_has_the_native_core(tmp_path, monkeypatch):
     wheel, names = build(tmp_path)
     assert of_the_core(names) == ["flowtrace/calls/_native" + sysconfig.get_config_var("EXT_SUFFIX")]
     assert core_of(wheel, tmp_path) == "native"
+
+
+@pytest.mark.skipif(not (COMPILER and HAS_HEADERS), reason="needs a C compiler and Python's headers")
+@pytest.mark.skipif("FLOWTRACE_PURE" in os.environ, reason="the pure twin was asked for")
+def test_the_package_under_test_has_the_native_core():
+    assert implementation() == "native"  # else it could not be built, which pip does not say

@@ -306,10 +306,12 @@ class _StreamEncoder:
 
     def items_now(self, values: list[Any]) -> None:
         """Add yielded values while the program waits; leave out all that follow where that costs too much."""
+        if not values:
+            return
         governor = self._policy.governor
         begun = 0 if governor is None else governor.begin(self._node)
         if begun < 0:
-            self._stopped = self._stopped or ("overhead" if values else "")
+            self._stopped = self._stopped or "overhead"
             return
         self.items(values)
         if governor is not None:
