@@ -247,10 +247,10 @@ def _purpose(package: str) -> tuple[str, str]:
 
 
 def doors() -> str:
-    """Return the table of dependencies with the one module that imports each."""
+    """Return a line with the dependencies, and the one module that imports each."""
     held = [item["ignore_imports"][0] for item in _contracts() if item["type"] == "forbidden"]
     pairs = [door.removeprefix("flowtrace.").replace(".*", "").split(" -> ") for door in held]
-    return table(("dependency", "its door"), ((dependency, f"`{module}`") for module, dependency in pairs))
+    return ", ".join(f"{dependency}: `{module}`" for module, dependency in pairs) + "."
 
 
 GLOBAL = "Process-global: "

@@ -3,6 +3,7 @@
 FlowtraceError
 ├── ConfigError
 ├── CodecError
+├── MissingExtraError (an ImportError)
 ├── RebuildError
 ├── ReplayError
 ├── RingFileError
@@ -63,6 +64,19 @@ class RebuildError(FlowtraceError, ValueError):
 
 class ReplayError(FlowtraceError, ValueError):
     """A trace can't be replayed in the way that was asked for; the message says why."""
+
+
+class MissingExtraError(FlowtraceError, ImportError):
+    """A package that an extra of flowtrace brings is not installed.
+
+    Attributes:
+        extra: the extra.
+    """
+
+    def __init__(self, what: str, extra: str, package: str) -> None:
+        self.extra = extra
+        command = f"pip install 'flowtrace[{extra}]'"
+        super().__init__(f"{what} needs the package {package}, which the extra `{extra}` brings: {command}")
 
 
 class RingFileError(FlowtraceError, ValueError):

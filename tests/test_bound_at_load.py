@@ -17,6 +17,7 @@ FILES = [*sorted(file for floor in FLOORS for file in (PACKAGE / floor).rglob("*
 READERS = (
     "trace/bad_value.py",
     "trace/origins.py",
+    "trace/outline.py",
     "trace/value_parts.py",
     "values/annotations.py",
     "values/rebuild.py",

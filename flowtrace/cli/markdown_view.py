@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from flowtrace.cli.common import printable, printable_lines, several
-from flowtrace.cli.outline import Entry
 from flowtrace.cli.step_text import (
     UNICODE,
     details_of,
@@ -30,6 +29,7 @@ from flowtrace.cli.step_text import (
     verdict,
 )
 from flowtrace.cli.why import sentence
+from flowtrace.trace.outline import Entry
 
 if TYPE_CHECKING:
     from pathlib import Path

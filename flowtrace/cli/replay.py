@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from flowtrace.cli.common import TRACE, Command, Line, TraceSource, json_option, print_result, printable, shortened
-from flowtrace.cli.outline import OUTSIDE, is_outside
 from flowtrace.cli.run import auto_option
 from flowtrace.host.switch import environment
+from flowtrace.trace.outline import OUTSIDE, is_outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

@@ -21,8 +21,8 @@ from flowtrace.cli.common import (
     printable,
     say,
 )
-from flowtrace.cli.outline import Entry, failed_entry, outline
 from flowtrace.cli.step_text import outcome_of
+from flowtrace.trace.outline import Entry, failed_entry, outline
 
 if TYPE_CHECKING:
     from flowtrace.trace.model import Trace

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flowtrace.cli.common import printable, several
-from flowtrace.cli.outline import OUTSIDE, Entry, is_outside
+from flowtrace.trace.outline import OUTSIDE, Entry, is_outside
 
 if TYPE_CHECKING:
     from flowtrace.trace.model import Step, StepError, Trace

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flowtrace.cli.arrays import in_short
 from flowtrace.cli.common import UNBOUNDED, Line, printable, printable_lines, several
-from flowtrace.cli.outline import OUTSIDE, Entry, is_outside
 from flowtrace.cli.step_text import (
     ASCII,
     UNICODE,
@@ -31,6 +30,7 @@ from flowtrace.cli.step_text import (
     verdict,
 )
 from flowtrace.cli.why import sentence
+from flowtrace.trace.outline import OUTSIDE, Entry, is_outside
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -19,7 +19,7 @@ from rich.cells import cell_len
 import flowtrace as library
 from flowtrace import testing
 from flowtrace.cli import main
-from flowtrace.cli.outline import failed_entry, outline
+from flowtrace.trace.outline import failed_entry, outline
 from flowtrace.trace.reading import parse_trace
 from tests.cli.commands import call, flowtrace, flowtrace_process
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from flowtrace.cli.common import shortened
-from flowtrace.cli.outline import Entry
 from flowtrace.cli.page.value_tree import Shown
+from flowtrace.trace.outline import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from flowtrace.cli.common import printable, printable_lines, several, shortened
-from flowtrace.cli.outline import Entry, is_outside
 from flowtrace.cli.page.arguments import Arguments
 from flowtrace.cli.page.lanes import duration_ns
 from flowtrace.cli.page.source_lines import code_of_failure, source_line
@@ -28,6 +27,7 @@ from flowtrace.cli.step_text import (
     traced_folders,
     verdict,
 )
+from flowtrace.trace.outline import Entry, is_outside
 
 if TYPE_CHECKING:
     from flowtrace.trace.model import Step, Trace

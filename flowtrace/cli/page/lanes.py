@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flowtrace.cli.outline import Entry
+from flowtrace.trace.outline import Entry
 
 if TYPE_CHECKING:
     from flowtrace.trace.model import Step

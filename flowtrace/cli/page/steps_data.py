@@ -14,7 +14,6 @@ from json import dumps
 from typing import TYPE_CHECKING, Any, Final
 
 from flowtrace.cli.common import printable
-from flowtrace.cli.outline import Entry
 from flowtrace.cli.page.lanes import LARGEST, Lanes, duration_ns
 from flowtrace.cli.page.value_tree import Shown, shown
 from flowtrace.cli.step_text import (
@@ -29,6 +28,7 @@ from flowtrace.cli.step_text import (
     values_of,
 )
 from flowtrace.host.system import parse_timestamp
+from flowtrace.trace.outline import Entry
 
 if TYPE_CHECKING:
     from flowtrace.trace.model import Hash, Step, StepError, Trace

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flowtrace.cli.outline import failed_entry, outline
 from flowtrace.cli.page.arguments import Arguments
 from flowtrace.cli.page.failure import head, screen
 from flowtrace.cli.page.render import built, render
@@ -18,6 +17,7 @@ from flowtrace.cli.page.steps_data import (
     step_columns,
 )
 from flowtrace.cli.step_text import outcome_of, traced_folders
+from flowtrace.trace.outline import failed_entry, outline
 
 if TYPE_CHECKING:
     from pathlib import Path
