@@ -164,7 +164,13 @@ def test_a_telling_value_is_followed_by_itself():
     )
 
 
-@pytest.mark.parametrize("value", [None, True, False, 0, 1, 0.0, "", "ab", [], {}, [None], {"a": 0}, [[], {}]])
+def test_two_short_members_are_telling_together():
+    line = {"sku": "B", "price": None}
+    steps = [made("c.look_up", line), failed("c.use", {"line": line, "count": 2})]
+    assert chain(*steps, pointer="/line/price")[0][0] == ("container", 0, "/price")
+
+
+@pytest.mark.parametrize("value", [None, True, False, 0, 1, 0.0, "", "ab", [], {}, [None], {"a": 0}, [0, 1], [[], {}]])
 def test_a_common_value_is_never_followed_by_itself(value):
     steps = [made("c.make", value), made("c.more", {"x": value, "y": 1}), failed("c.use", {"x": value})]
     assert chain(*steps) == ([("unknown", 2, "/x")], "common")

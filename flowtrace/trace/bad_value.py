@@ -111,7 +111,7 @@ def _missing(error: _Error, payload: Any, everything: list[Part], used: Used | N
         has_members: _Test = lambda value: isinstance(value, dict) and TAG not in value  # noqa: E731
     elif error.kind == "AttributeError" and len(error.quoted) > 1 and error.quoted[0] != "NoneType":
         owner, key = error.quoted[:2]
-        has_members = lambda value: _type_name(value) == owner and "fields" in value  # noqa: E731
+        has_members = lambda value: isinstance(value, dict) and "fields" in value and _type_name(value) == owner  # noqa: E731
     else:
         return None
     found = _best(

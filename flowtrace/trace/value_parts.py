@@ -82,7 +82,7 @@ def is_telling(value: Any) -> bool:
     """Return True if a value is rare enough to be known again by itself.
 
     None, True, 0, an empty text or list, and short texts and numbers turn up everywhere. A container is telling where
-    one of its atoms is, or where it has three.
+    one of its atoms is, where it has three, or two under names of their own.
     """
     waiting, count = [value], 0
     for _ in range(MOST_PARTS):
@@ -90,10 +90,12 @@ def is_telling(value: Any) -> bool:
             break
         item = waiting.pop()
         if isinstance(item, dict | list):
-            waiting += [inner for _, inner in members(item)]
-            continue
-        count += 1
-        if count >= _TELLING_COUNT or _is_telling_atom(item):
+            held = members(item)
+            waiting += [inner for _, inner in held]
+            count += isinstance(item, dict) and len(held) > 1
+        else:
+            count += 1
+        if count >= _TELLING_COUNT or (not isinstance(item, dict | list) and _is_telling_atom(item)):
             return True
     return False
 
