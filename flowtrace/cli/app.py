@@ -19,7 +19,7 @@ from flowtrace.errors import FlowtraceError
 COMMANDS: Final = {
     "run": "Run a program with tracing on.",
     "show": "Show a trace: its steps as a tree, and what failed.",
-    "view": "Write one HTML file that shows a trace.",
+    "view": "Write one HTML file that shows a trace, two, or a folder.",
     "why": "Follow a bad value back to where it came from.",
     "replay": "Call a trace's functions again, and compare.",
     "export": "Write a trace for Perfetto, speedscope, DuckDB and others.",

@@ -32,7 +32,7 @@ _WIDTH: Final = 120
 _TEXT: Final = 500
 _CHANGES: Final = 10
 _LABEL: Final = 18
-_CAUSES: Final = {
+CAUSES: Final = {
     "upstream": "the difference began before this step",
     "code": "{input}, changed code",
     "inside": "{input}; a step inside it differs",
@@ -82,12 +82,13 @@ def command(timing: bool, full: bool, limit: int, as_json: bool, a: TraceSource 
     if a.path is None and b.path is None:
         raise click.UsageError("only one of A and B can be standard input")
     with collector_off():
-        result = compare(_side(a), _side(b), timing=timing, limit=limit)
+        result = compare(side_of(a), side_of(b), timing=timing, limit=limit)
     print_result(as_json, result.to_json, lambda _: _lines(result, full))
     return result.exit_code
 
 
-def _side(source: TraceSource) -> Side:
+def side_of(source: TraceSource) -> Side:
+    """Return a trace as one side of a comparison."""
     from flowtrace.comparing.evidence import Side
 
     return Side(source.load(), source.name, None if source.path is None else str(source.path))
@@ -116,13 +117,13 @@ def first_lines(result: TraceDiff, full: bool = False) -> Iterator[Line]:
     first = result.first
     if first is None:
         return
-    yield [("first divergence: ", "bold"), (_title(first), "bold red")]
+    yield [("first divergence: ", "bold"), (step_title(first), "bold red")]
     yield from _detail(first, full)
     if first.kind == "input changed":
         where = f"inside {_name(first.inside)}" if first.inside else "outside any step"
         yield [("  ", ""), (f"no step before it differs: the input was made {where}, by code that is not traced", "")]
     if first.unseen and first.cause in ("upstream", "caller"):
-        yield [("  ", ""), (f"the input of {_name(first.inside)} is {_seen(first)}", "")]
+        yield [("  ", ""), (f"the input of {_name(first.inside)} is {seen_text(first)}", "")]
 
 
 def other_lines(result: TraceDiff, full: bool) -> Iterator[Line]:
@@ -133,7 +134,7 @@ def other_lines(result: TraceDiff, full: bool) -> Iterator[Line]:
     if full:
         yield [("the others, in the order of execution", "bold")]
         for divergence in result.divergences[1:]:
-            yield [(_title(divergence), "red")]
+            yield [(step_title(divergence), "red")]
             yield from _detail(divergence, full)
         if result.total > len(result.divergences):
             yield [(f"and {result.total - len(result.divergences):,} more", "dim")]
@@ -166,7 +167,7 @@ def _context_lines(result: TraceDiff) -> Iterator[Line]:
         yield [("changed code", "bold")]
         for change in result.code_changes:
             yield [(f"  {_name(change.node_id)}", "")]
-            yield from _both_sides("", _code(change.a), _code(change.b))
+            yield from _both_sides("", code_line(change.a), code_line(change.b))
     if result.context:
         yield []
         yield [("about the runs", "bold")]
@@ -186,7 +187,8 @@ def timing_lines(result: TraceDiff) -> Iterator[Line]:
         yield [(f"  {_name(timing.node_id)}  ", ""), (change, "cyan"), (f"  {_steps(timing.a, timing.b)}", "dim")]
 
 
-def _title(divergence: Divergence) -> str:
+def step_title(divergence: Divergence) -> str:
+    """Return which step differs, and how."""
     name = _name(divergence.node_id)
     if divergence.kind == "outcome changed":
         return f"{name}: {divergence.kind}"
@@ -195,23 +197,24 @@ def _title(divergence: Divergence) -> str:
 
 
 def _detail(divergence: Divergence, full: bool) -> Iterator[Line]:
-    cause = _CAUSES.get(divergence.cause)
+    cause = CAUSES.get(divergence.cause)
     if cause is not None and divergence.kind != "outcome changed":
-        given = f"the input is {_seen(divergence)}" if divergence.unseen else "same input"
+        given = f"the input is {seen_text(divergence)}" if divergence.unseen else "same input"
         yield [("  ", ""), (cause.format(input=given), "")]
     yield [(f"  {'step':<{_LABEL - 2}}", "dim"), (_steps(divergence.a, divergence.b), "")]
     for aspect in divergence.aspects:
         yield from _aspect(aspect, full)
 
 
-def _seen(divergence: Divergence) -> str:
+def seen_text(divergence: Divergence) -> str:
+    """Return how far inputs are the same that have parts which can't be seen."""
     return f"the same as far as it can be seen ({', '.join(map(printable, divergence.unseen))})"
 
 
 def _aspect(aspect: Aspect, full: bool) -> Iterator[Line]:
     label = aspect.what.replace("_", " ")
     if not (aspect.changes and aspect.what in ("input", "output", "validation_issues")):
-        texts = (_code(value) if aspect.what == "code" else _brief(value) for value in (aspect.a, aspect.b))
+        texts = (code_line(value) if aspect.what == "code" else brief(value) for value in (aspect.a, aspect.b))
         yield from _both_sides(label, *texts)
     else:
         count = len(aspect.changes) + aspect.left_out
@@ -228,8 +231,8 @@ def _aspect(aspect: Aspect, full: bool) -> Iterator[Line]:
 
 def _change(change: Change) -> Iterator[Line]:
     pointer = shortened(change.pointer, _TEXT) or "(complete value)"
-    a = "absent" if change.kind == "added" else _json(change.a)
-    b = "absent" if change.kind == "removed" else _json(change.b)
+    a = "absent" if change.kind == "added" else _as_text(change.a)
+    b = "absent" if change.kind == "removed" else _as_text(change.b)
     yield [(f"{'':{_LABEL}}{pointer}", "bold"), (f"  {a}", "red"), (" -> ", "dim"), (b, "green")]
 
 
@@ -238,15 +241,15 @@ def _both_sides(label: str, a: str, b: str) -> Iterator[Line]:
     yield [(f"{'':{_LABEL}}", ""), ("B ", "dim"), (b, "green")]
 
 
-def _brief(value: Any) -> str:
-    """Return the beginning of a hash, an error as a traceback has it, or a value as JSON."""
+def brief(value: Any) -> str:
+    """Return the beginning of a hash, an error as a traceback has it, or a value in Python's words."""
     if value is None:
         return "none"
     if isinstance(value, dict) and "message" in value and "code" in value:
         kind = f"{value['type']}: " if isinstance(value.get("type"), str) else ""
         code = "" if value["code"] == "node_error" else f" ({value['code']})"
         return shortened(f"{kind}{value['message']}{code}", _TEXT)
-    return _hash_digits(value) if isinstance(value, str) else _json(value)
+    return _hash_digits(value) if isinstance(value, str) else _as_text(value)
 
 
 def _hash_digits(text: str) -> str:
@@ -254,15 +257,16 @@ def _hash_digits(text: str) -> str:
     return shortened(f"{algorithm}{colon}{digits[:_HASH_DIGITS]}", _TEXT)
 
 
-def _code(text: str) -> str:
+def code_line(text: str) -> str:
+    """Return where a function is defined, with the beginning of its code's hash."""
     location, space, code_hash = text.rpartition(" ")
     return f"{shortened(location, _TEXT)}{space}{_hash_digits(code_hash)}"
 
 
-def _json(value: Any) -> str:
-    from flowtrace.values.encode import canonical_bytes
+def _as_text(value: Any) -> str:
+    from flowtrace.cli.page.value_tree import as_line, shown
 
-    return shortened(canonical_bytes(value).decode(), _WIDTH)
+    return as_line(shown(value), _WIDTH)
 
 
 def _group(group: Group) -> Line:

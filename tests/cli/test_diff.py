@@ -116,14 +116,14 @@ def test_full_shows_every_divergence_with_its_values():
         "  same input; the traces don't show if the code is the same",
         "  step            A /steps/0   B /steps/0",
         "  output          1 value differs",
-        '                  (complete value)  0 -> {"y":0}',
+        "                  (complete value)  0 -> {'y': 0}",
         "",
         "the others, in the order of execution",
         "c.node, call 2: output changed",
         "  same input; the traces don't show if the code is the same",
         "  step            A /steps/1   B /steps/1",
         "  output          1 value differs",
-        '                  (complete value)  1 -> {"y":1}',
+        "                  (complete value)  1 -> {'y': 1}",
     ]
 
 

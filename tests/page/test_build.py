@@ -36,4 +36,4 @@ def test_what_is_committed_is_what_the_sources_give(tmp_path):
     command = ["node", "build.mjs", str(tmp_path / "built")]
     subprocess.run(command, cwd=copy, check=True, timeout=100)
     found = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "built").iterdir()}
-    assert found == {name: built(name) for name in ("page.css", "page.js")}
+    assert found == {name: built(name) for name in ("LICENSES.txt", "page.css", "page.js")}

@@ -1,6 +1,7 @@
 // What makes a page live: its tree, its panel and its timeline; copying of commands; printing.
 import { render } from "preact";
 import { Trace, read } from "./data.js";
+import { BothTrees } from "./pairs.js";
 import { Steps } from "./steps.js";
 import { Timeline } from "./timeline.js";
 import { html } from "./words.js";
@@ -57,5 +58,18 @@ async function traces() {
   document.documentElement.dataset.ready = "yes";
 }
 
+async function pairs() {
+  const place = document.getElementById("pairs-app");
+  const data = await read("pairs-data");
+  const { a, b, unmarked } = place.dataset;
+  const draw = (prints) => render(html`<${BothTrees} data=${data} names=${[a, b]} unmarked=${+unmarked} prints=${prints} />`, place);
+  place.replaceChildren();
+  draw(false);
+  aroundPrinting(draw);
+  document.documentElement.dataset.ready = "yes";
+}
+
 copyOnClick();
+if (document.getElementById("pairs-app")) pairs();
 if (document.getElementById("steps-app")) traces();
+if (document.querySelector(".traces")) document.documentElement.dataset.ready = "yes";

@@ -17,6 +17,7 @@ export const Icon = ({ state }) => html`<svg class=${"ico " + state} aria-hidden
 export const Node = ({ name }) =>
   html`<span class="node"><span class="comp"><${Text} of=${name[0]} /></span><span class="op"><${Text} of=${name[1]} /></span></span>`;
 
+const BARE = ["int", "float", "bytes", "complex", "range", "type", "function", "module", "ellipsis"];
 const plain = (name) => name === "list" || name === "dict";
 
 // A tree on one line, as the Python side has it in `in_words`.
@@ -30,7 +31,7 @@ function words(tree, room) {
   if (typeof tree === "boolean") return tree ? "True" : "False";
   if (!Array.isArray(tree)) return String(tree);
   const [kind, name, parts, more] = tree;
-  if (kind === "v") return ["int", "float", "bytes", "enum"].includes(name) ? parts : `${name}(${parts})`;
+  if (kind === "v") return BARE.includes(name) || parts.startsWith(`${name}.`) ? parts : /^['"]/.test(parts) ? `${name}(${parts})` : `${name}('${parts}')`;
   if (kind === "h") return `<${parts}>`;
   if (kind === "t") return `<${name}>`;
   const found = [];

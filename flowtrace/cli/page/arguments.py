@@ -57,7 +57,7 @@ def _telling(calls: list[dict[Path, str]]) -> list[Path]:
     for leaves in calls:
         for path, text in leaves.items():
             values.setdefault(path, set()).add(text)
-    order = list(values)
+    order = [path for path, texts in values.items() if len(texts) > 1 or len(calls) == 1]
     best = sorted(order, key=lambda path: (-len(values[path]), order.index(path)))[:_SHOWN]
     return sorted(best, key=order.index)
 

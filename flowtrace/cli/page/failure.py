@@ -82,7 +82,7 @@ def run_facts(trace: Trace) -> list[tuple[str, str]]:
     steps += f", {trace.dropped_steps:,} earlier dropped" if trace.dropped_steps else ""
     steps += f", {len(trace.in_flight):,} in flight" if trace.in_flight else ""
     by = f", flowtrace {short_name(trace.runner_version)}" if trace.runner_version else ""
-    found = [("When", _moment(run.started_at))] if run is not None else []
+    found = [("When", moment(run.started_at))] if run is not None else []
     found += [("Commit", printable(trace.git_sha[:12]))] if trace.git_sha else []
     found += [("Digest", short_name(trace.pack.resolved_digest))] if trace.pack.resolved_digest else []
     if run is not None:
@@ -93,7 +93,8 @@ def run_facts(trace: Trace) -> list[tuple[str, str]]:
     return found
 
 
-def _moment(text: str) -> str:
+def moment(text: str) -> str:
+    """Return a time of a trace to the second."""
     return short_name(f"{text[:10]} {text[11:19]} UTC" if text.endswith("Z") and len(text) > 19 else text)
 
 

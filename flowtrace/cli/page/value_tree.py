@@ -270,6 +270,8 @@ _LEAVES: Final[dict[str, Callable[[dict[str, Any]], tuple[str, str]]]] = {
 
 # --- on one line
 
+_BARE: Final = {"int", "float", "bytes", "complex", "range", "type", "function", "module", "ellipsis"}
+
 
 def _write(tree: Shown, pieces: list[str], room: list[int]) -> None:
     """Append the pieces of a tree's line, until there are more characters than are wanted."""
@@ -283,13 +285,17 @@ def _write(tree: Shown, pieces: list[str], room: list[int]) -> None:
     if not isinstance(tree, list):
         put(tree if isinstance(tree, str) else repr(tree))
     elif tree[0] == "v":
-        put(tree[2] if tree[1] in ("int", "float", "bytes", "enum") else f"{tree[1]}({tree[2]})")
+        put(tree[2] if tree[1] in _BARE or tree[2].startswith(f"{tree[1]}.") else _called(tree[1], tree[2]))
     elif tree[0] == "h":
         put(f"<{tree[2]}>")
     elif tree[0] == "t":
         put(f"<{tree[1]}>")
     else:
         _write_inner(tree, pieces, room, put)
+
+
+def _called(name: str, text: str) -> str:
+    return f"{name}({text})" if text[:1] in ("'", '"') else f"{name}('{text}')"
 
 
 def _write_inner(tree: Shown, pieces: list[str], room: list[int], put: Callable[[str], None]) -> None:
