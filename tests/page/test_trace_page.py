@@ -57,7 +57,7 @@ def test_the_first_screen_says_what_failed_where_with_which_input_and_from_which
     assert "$ flowtrace" not in text  # the prompt is the style's
     assert "flowtrace replay trace.json --step 1 --pdb" in text
     assert "at shop.py:7" in text
-    assert "line Line count int 2 price None NoneType, as in the error sku str 'A-1'" in text
+    assert "line Line count int 2 price None what the error is about sku str 'A-1'" in text
     assert "shop. order 7" in text
     assert "shop. price 2 A-1 ◀ failed here" in text
 

@@ -53,7 +53,8 @@ async function traces() {
     draw();
   });
   document.addEventListener("click", (event) => {
-    if (event.target.closest?.("[data-go]")) choose(trace.all.failed);
+    const link = event.target.closest?.("[data-go]");
+    if (link) choose(link.dataset.go === "failed" ? trace.all.failed : +link.dataset.go);
   });
   document.documentElement.dataset.ready = "yes";
 }

@@ -138,18 +138,18 @@ function draw(canvas, trace, placed, at) {
   pen.textBaseline = "middle";
   pen.fillStyle = colour.bg;
   pen.fillRect(0, 0, width, height);
-  axis(pen, placed, colour);
+  const failed = trace.all.failed >= 0 && trace.start[trace.all.failed] !== null ? trace.all.failed : -1;
+  axis(pen, placed, colour, failed < 0 ? [Infinity, -Infinity] : flagText(pen, trace, failed, placed).span);
   lanes.forEach((lane, number) => {
     pen.fillStyle = colour.line;
     pen.fillRect(0, tops[number], width, 1);
     const rows = open.has(lane) ? lane.rows : lane.rows.slice(0, FOLDED);
     rows.forEach((steps, row) => bars(pen, trace, steps, tops[number] + 3 + row * BAR, placed, colour, at));
   });
-  const failed = trace.all.failed;
-  if (failed >= 0 && trace.start[failed] !== null) flag(pen, trace, failed, placed, colour);
+  if (failed >= 0) flag(pen, trace, failed, placed, colour);
 }
 
-function axis(pen, { x, from, to, width }, colour) {
+function axis(pen, { x, from, to, width }, colour, taken) {
   pen.fillStyle = colour.sunk;
   pen.fillRect(0, 0, width, AXIS);
   const step = STEPS.find((size) => (to - from) / size <= width / 84) ?? STEPS.at(-1);
@@ -157,13 +157,24 @@ function axis(pen, { x, from, to, width }, colour) {
     pen.fillStyle = colour.line;
     pen.fillRect(x(ms), AXIS - 6, 1, 6);
     pen.fillStyle = colour.soft;
-    if (x(ms) < width - 40) pen.fillText(`${+ms.toFixed(3)} ms`, x(ms) + 4, AXIS / 2);
+    const left = x(ms) + 4;
+    if (left < width - 40 && (left + 60 < taken[0] || left > taken[1])) pen.fillText(`${+ms.toFixed(3)} ms`, x(ms) + 4, AXIS / 2);
   }
 }
 
-function flag(pen, trace, row, { x, width, height }, colour) {
+// The words at the line of the failure, and where they stand: left of it where there is room.
+function flagText(pen, trace, row, { x, width }) {
   const ms = (trace.start[row] + trace.took[row] / 1e3) / 1e3;
   const left = x(ms);
+  const text = `✗ failed ${+ms.toFixed(1)}`;
+  const size = pen.measureText(text).width;
+  const place = left > size + 10 ? left - size - 6 : left + 6;
+  return { left, text, place, span: left < 0 || left > width + 1 ? [Infinity, -Infinity] : [place - 4, place + size + 4] };
+}
+
+function flag(pen, trace, row, placed, colour) {
+  const { width, height } = placed;
+  const { left, text, place, span } = flagText(pen, trace, row, placed);
   if (left < 0 || left > width + 1) return;
   pen.strokeStyle = pen.fillStyle = colour.fail;
   pen.setLineDash([2, 3]);
@@ -172,11 +183,8 @@ function flag(pen, trace, row, { x, width, height }, colour) {
   pen.lineTo(left, height);
   pen.stroke();
   pen.setLineDash([]);
-  const text = `✗ failed ${+ms.toFixed(1)}`;
-  const size = pen.measureText(text).width;
-  const place = left > size + 10 ? left - size - 6 : left + 6;
   pen.fillStyle = colour.sunk;
-  pen.fillRect(place - 4, 1, size + 8, AXIS - 2);
+  pen.fillRect(span[0], 1, span[1] - span[0], AXIS - 2);
   pen.fillStyle = colour.fail;
   pen.fillText(text, place, AXIS / 2);
 }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from flowtrace.cli.common import printable, several, shortened
 from flowtrace.cli.diff import CAUSES, brief, code_line, seen_text, step_title
-from flowtrace.cli.outline import outline
 from flowtrace.cli.page.arguments import Arguments
 from flowtrace.cli.page.failure import Facts, kind_of, replay_command, run_facts
 from flowtrace.cli.page.pairs_data import Pairs
@@ -14,6 +14,7 @@ from flowtrace.cli.page.render import render
 from flowtrace.cli.page.steps_data import StepValues, packed
 from flowtrace.cli.page.value_tree import as_line, shown
 from flowtrace.cli.step_text import flow_text, outcome_of, short_name
+from flowtrace.trace.outline import outline
 
 if TYPE_CHECKING:
     from flowtrace.comparing.evidence import Side
@@ -40,10 +41,9 @@ def diff_page(a: Side, b: Side) -> str:
     """
     from flowtrace.comparing.align import align
     from flowtrace.comparing.diff import compare
-    from flowtrace.trace.payload_files import PayloadValues
 
     result = compare(a, b, limit=MOST_MARKED)
-    trees = StepValues(PayloadValues(a.path))  # payload files of B are not read for this
+    trees = StepValues(None if a.path is None else Path(a.path))  # payload files of B are not read for this
     arguments = Arguments([*outline(a.trace), *outline(b.trace)], trees.input_of)
     pairs = Pairs(align(a.trace, b.trace), result, arguments.of)
     first = result.first
@@ -157,7 +157,7 @@ def _runs(a: Trace, b: Trace) -> list[tuple[str, str, str, bool]]:
 
 
 def _outcome(trace: Trace) -> str:
-    from flowtrace.cli.outline import failed_entry
+    from flowtrace.trace.outline import failed_entry
 
     failed = failed_entry(trace, outline(trace))
     outcome = printable(outcome_of(trace, failed))

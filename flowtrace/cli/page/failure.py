@@ -30,7 +30,10 @@ from flowtrace.cli.step_text import (
 from flowtrace.trace.outline import Entry, is_outside
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flowtrace.trace.model import Step, Trace
+    from flowtrace.trace.provenance import ProvenanceLink
 
 Facts = dict[str, Any]
 """What a template gets: texts that are `printable`, and lists and dictionaries of them."""
@@ -171,14 +174,15 @@ def screen(
 ) -> Facts:
     """Return the facts of the first screen: source, inputs, and the steps that led to the failure."""
     folders = traced_folders(trace)
+    history = _history(trace, failed.step, values.path)
     return {
         "source": code_of_failure(failed.step, folders),
         "frames": _stack(failed, folders),
-        "inputs": _inputs(failed.step, values),
+        "inputs": _inputs(failed.step, values, _blamed(failed, history)),
         "digits": printable(failed.step.input_hash.value[:8]),
         "issues": [_issue(issue) for issue in failed.step.validation_issues[:5]],
         "path": path_rows(trace, entries, failed, path or _above(failed), arguments),
-        "from": [],
+        "history": [_link(link, entries) for link in history[1:]],
     }
 
 
@@ -216,25 +220,54 @@ def _issue(issue: Any) -> str:
     return f"{short_name(issue.code)} at {short_name(issue.path)}: {shortened(issue.message, 300)}"
 
 
-def _inputs(step: Step, values: StepValues) -> list[Facts] | None:
+def _history(trace: Trace, step: Step, path: Path | None) -> tuple[ProvenanceLink, ...]:
+    """Return the links of the value that a step's error is about, the value itself first; none where none is known."""
+    from flowtrace.errors import ProvenanceError
+
+    try:
+        return trace.provenance(step, path=path).links
+    except ProvenanceError:
+        return ()
+
+
+def _blamed(failed: Entry, history: tuple[ProvenanceLink, ...]) -> str:
+    """Return the path, in the failing step's input, of the value that its error is about; empty for none."""
+    start = history[0] if history else None
+    is_here = start is not None and start.side == "input" and start.step == failed.pointer
+    return start.path if start is not None and is_here else ""
+
+
+def _link(link: ProvenanceLink, entries: list[Entry]) -> Facts:
+    """Return a link of a value's history in pieces: the step's name leads to the step, what is in ticks is code."""
+    row = next((row for row, entry in enumerate(entries) if entry.pointer == link.step), -1)
+    name = f"{'' if link.number is None else f'#{link.number} '}{link.node_id}"
+    text = f"{link.text}: {link.note}" if link.relation == "reported issue" else link.text
+    before, found, after = text.partition(name)
+    pieces = [*_ticks(before), ("go", short_name(found)), *_ticks(after)] if found else _ticks(text)
+    others = f"an equal one came out of {', '.join(link.others)}, too" if link.others else ""
+    note = "" if link.relation == "reported issue" else link.note
+    return {"pieces": pieces, "row": row, "notes": [shortened(item, _VALUE) for item in (note, others) if item]}
+
+
+def _ticks(text: str) -> list[tuple[str, str]]:
+    parts = text.split("`")
+    return [("code" if at % 2 else "", shortened(part, _MESSAGE)) for at, part in enumerate(parts) if part]
+
+
+def _inputs(step: Step, values: StepValues, blamed: str) -> list[Facts] | None:
     """Return the rows of a step's inputs: each with its name, level, type and text; None where none were captured."""
     value = values.of(step, "input")
     if value is None:
         return None
-    names_none = step.error is not None and "NoneType" in _all_messages(step)
     tree = value[0]
     if isinstance(tree, list) and tree[0] == "m":
         rows: list[Facts] = []
         for name, part in zip(tree[2][::2], tree[2][1::2], strict=True):
-            _add_rows(rows, _bare(name) if tree[1] == "dict" else name, part, 0, names_none)
+            _add_rows(rows, "", _bare(name) if tree[1] == "dict" else name, part, 0)
+        for row in rows:
+            row["marked"] = bool(blamed) and row["path"] == blamed
         return rows
-    return [_row("", tree, 0, names_none)]
-
-
-def _all_messages(step: Step) -> str:
-    assert step.error is not None
-    causes = items_in(details_of(step.error), "causes")
-    return "\n".join([step.error.message, *(text_in(cause, "message") for cause in causes)])
+    return [_row("", "", tree, 0)]
 
 
 def _bare(name: str) -> str:
@@ -242,26 +275,24 @@ def _bare(name: str) -> str:
     return name[1:-1] if len(name) > 1 and name[0] == name[-1] == "'" else name
 
 
-def _add_rows(rows: list[Facts], name: str, value: Shown, depth: int, names_none: bool) -> None:
+def _add_rows(rows: list[Facts], above: str, name: str, value: Shown, depth: int) -> None:
     """Add a value with the members of an object below it, as far as a screen has room."""
     is_open = isinstance(value, list) and value[0] == "m" and depth < 2 and 0 < len(value[2]) <= 2 * _INPUT_ROWS
     if not is_open or len(rows) >= _INPUT_ROWS:
-        rows.append(_row(name, value, depth, names_none))
+        rows.append(_row(above, name, value, depth))
         return
-    rows.append({"name": name, "depth": depth, "type": value[1], "text": "", "kind": "group", "marked": False})
+    rows.append(_row(above, name, value, depth) | {"text": "", "kind": "group"})
     for inner, part in zip(value[2][::2], value[2][1::2], strict=True):
-        _add_rows(rows, inner, part, depth + 1, names_none)
+        _add_rows(rows, f"{above}/{name}", inner, part, depth + 1)
     if value[3]:
-        rows.append(
-            {"name": "…", "depth": depth + 1, "type": "", "text": f"{value[3]} more", "kind": "", "marked": False}
-        )
+        rows.append(_row("", "…", ["v", "", f"{value[3]} more"], depth + 1))
 
 
-def _row(name: str, value: Shown, depth: int, names_none: bool) -> Facts:
+def _row(above: str, name: str, value: Shown, depth: int) -> Facts:
     kind, type_name = kind_of(value)
     text = value[2] if isinstance(value, list) and kind in ("value", "hidden") else as_line(value, _VALUE)
-    marked = value is None and names_none
-    return {"name": name, "depth": depth, "type": type_name, "text": text, "kind": kind, "marked": marked}
+    path = f"{above}/{_bare(name)}"
+    return {"name": name, "depth": depth, "type": type_name, "text": text, "kind": kind, "path": path, "marked": False}
 
 
 def kind_of(value: Shown) -> tuple[str, str]:

@@ -7,11 +7,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from flowtrace.cli.common import TraceSource, newest_traces, printable, shortened
-from flowtrace.cli.outline import failed_entry, outline
 from flowtrace.cli.page.failure import Facts, moment, type_name
 from flowtrace.cli.page.render import render
 from flowtrace.cli.step_text import details_of, flow_text, location_of, outcome_of, step_name, text_in, traced_folders
 from flowtrace.errors import FlowtraceError
+from flowtrace.trace.outline import failed_entry, outline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,8 +39,8 @@ def folder_page(folder: Path) -> str:
         if left < 0 and rows:
             break
         rows.append(_row(file))
-    failed = sum(row["failed"] for row in rows)
-    facts = {"folder": printable(str(folder)), "rows": rows, "failed": failed, "more": len(files) - len(rows)}
+    failed, named = sum(row["failed"] for row in rows), printable(folder.resolve().name or "/")
+    facts: Facts = {"folder": named, "rows": rows, "failed": failed, "more": len(files) - len(rows)}
     return render("folder.html", facts)
 
 

@@ -90,7 +90,7 @@ def lines_of(code: Code, folder: Path) -> list[str]:
 
 @lru_cache(maxsize=64)
 def _lines_of(file: str, line: int, digest: str, folder: Path) -> tuple[str, ...]:
-    from flowtrace.recording.node import syntax
+    from flowtrace.trace.source import syntax
     from flowtrace.values.encoded import hash_bytes
 
     text = _text_of(file, folder)

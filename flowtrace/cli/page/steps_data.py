@@ -29,10 +29,12 @@ from flowtrace.cli.step_text import (
 )
 from flowtrace.host.system import parse_timestamp
 from flowtrace.trace.outline import Entry
+from flowtrace.trace.payload_files import PayloadValues
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flowtrace.trace.model import Hash, Step, StepError, Trace
-    from flowtrace.trace.payload_files import PayloadValues
 
 STATES: Final = ("ok", "failed", "handled", "cancelled", "running")
 """Of a row. ``failed``: on the way of the failure that ended the run; ``handled``: some other failure."""
@@ -278,11 +280,12 @@ class StepValues:
     """Makes the trees of the steps' values, each once.
 
     Args:
-        files: reads payload files.
+        path: the trace file, which payload files are looked for beside; None where there is none.
     """
 
-    def __init__(self, files: PayloadValues) -> None:
-        self._files = files
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._files = PayloadValues(path)
         self._made: dict[tuple[int, str], list[Shown] | None] = {}
 
     def input_of(self, step: Step) -> list[Shown] | None:

@@ -42,9 +42,7 @@ def trace_page(name: str, trace: Trace, path: Path | None, most_bytes: int = MOS
     Raises:
         FlowtraceError: jinja2 is not installed.
     """
-    from flowtrace.trace.payload_files import PayloadValues
-
-    trees = StepValues(PayloadValues(path))
+    trees = StepValues(path)
     entries = outline(trace)
     failed = failed_entry(trace, entries)
     path_down = failing_path(failed, outcome_of(trace, failed))
