@@ -20,10 +20,12 @@ READERS = (
     "trace/outline.py",
     "trace/value_parts.py",
     "values/annotations.py",
+    "values/arrays_in_short.py",
     "values/rebuild.py",
     "values/rebuild_builtin.py",
     "values/rebuild_dtypes.py",
     "values/rebuild_records.py",
+    "values/shown.py",
 )
 """Only `flowtrace replay`, `flowtrace why` and their like run these, never a call."""
 OF_A_READER = {("trace/model.py", "provenance")}

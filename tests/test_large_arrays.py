@@ -15,8 +15,8 @@ import pyarrow
 import pytest
 
 from flowtrace import ReplayError, load_trace, override, replay, validate
-from flowtrace.cli.arrays import in_short
 from flowtrace.trace.payload_files import PayloadValues
+from flowtrace.values.arrays_in_short import in_short
 from flowtrace.values.encode import encode
 from flowtrace.values.encoded import Pieces, npy_content, npy_file
 from tests.cli.commands import flowtrace
@@ -255,7 +255,7 @@ def test_show_tells_size_dtypes_and_first_rows(tmp_path, nodes):
         for step in load_trace(path).steps
     ]
     shown = flowtrace("show", str(path)).stdout
-    assert 'input {"value":{"array, float32, 4 x 2":[[1.5,2.0],[3.0,4.0],[5.0,6.0]]}}' in shown
+    assert "input {'value': <array, float32, 4 x 2: [[1.5, 2.0], [3.0, 4.0], [5.0, 6.0]]>}" in shown
     assert found == [
         {"array, float32, 4 x 2": [[1.5, 2.0], [3.0, 4.0], [5.0, 6.0]]},
         {

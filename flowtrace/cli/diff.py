@@ -264,9 +264,9 @@ def code_line(text: str) -> str:
 
 
 def _as_text(value: Any) -> str:
-    from flowtrace.cli.page.value_tree import as_line, shown
+    from flowtrace.values.shown import value_text
 
-    return as_line(shown(value), _WIDTH)
+    return shortened(value_text(value), _WIDTH)
 
 
 def _group(group: Group) -> Line:

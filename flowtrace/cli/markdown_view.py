@@ -24,12 +24,12 @@ from flowtrace.cli.step_text import (
     step_name,
     text_in,
     traced_folders,
-    value_text,
     values_of,
     verdict,
 )
 from flowtrace.cli.why import sentence
 from flowtrace.trace.outline import Entry
+from flowtrace.values.shown import value_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +77,7 @@ def markdown(
             yield ""
             yield f"{label.capitalize()} of step {_title(failed)}:"
             yield ""
-            yield from _block("json", [value_text(value)])
+            yield from _block("python", [value_text(value)])
 
 
 def _origin(name: str, trace: Trace, failed: Entry | None) -> Iterator[str]:

@@ -209,19 +209,18 @@ def _details(item: StepReplay, indent: str, width: int) -> Iterator[Line]:
         )
         for label, found, value in sides:
             digits = "" if found is None else printable(found.value[:_HASH_DIGITS])
-            yield [(indent, ""), (f"{label} ", "dim"), (digits, ""), (_json(value, width - len(indent) - 30), "")]
+            yield [(indent, ""), (f"{label} ", "dim"), (digits, ""), (_text(value, width - len(indent) - 30), "")]
     if item.code_changed and not item.is_as_recorded:
         yield [(indent, ""), ("the function's code has changed since it was recorded", "yellow")]
     for note in item.notes:
         yield [(indent, ""), (f"note: {printable(note)}", "yellow")]
 
 
-def _json(value: Any, width: int) -> str:
+def _text(value: Any, width: int) -> str:
     from flowtrace.trace.model import UnsetType
-    from flowtrace.values.json import bytes_of_tree
+    from flowtrace.values.shown import value_text
 
-    data = None if isinstance(value, UnsetType) else bytes_of_tree(value)
-    return "" if data is None else f"  {shortened(data.decode(), max(width, 20))}"
+    return "" if isinstance(value, UnsetType) else f"  {shortened(value_text(value), max(width, 20))}"
 
 
 def _verdict(report: ReplayReport, test: str | None) -> Iterator[Line]:

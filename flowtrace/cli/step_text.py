@@ -235,14 +235,6 @@ def values_of(step: Step) -> Iterator[tuple[str, object]]:
         yield "output", step.output_json
 
 
-def value_text(value: object) -> str:
-    """Return a captured value as JSON, which is not `printable` yet."""
-    from flowtrace.values.json import bytes_of_tree
-
-    data = bytes_of_tree(value)
-    return "(nested too deeply to be shown)" if data is None else data.decode()
-
-
 def duration_of(entry: Entry) -> str:
     """Return how long a step took, or has taken so far; of one that its process died in, as far as that is known."""
     step = entry.step

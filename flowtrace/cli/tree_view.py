@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from flowtrace.cli.arrays import in_short
 from flowtrace.cli.common import UNBOUNDED, Line, printable, printable_lines, several
 from flowtrace.cli.step_text import (
     ASCII,
@@ -25,12 +24,12 @@ from flowtrace.cli.step_text import (
     step_name,
     text_in,
     traced_folders,
-    value_text,
     values_of,
     verdict,
 )
 from flowtrace.cli.why import sentence
 from flowtrace.trace.outline import OUTSIDE, Entry, is_outside
+from flowtrace.values.shown import value_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -373,10 +372,7 @@ class TreeView:
         return lines
 
     def _value(self, label: str, value: object, indent: str, step: Step) -> Line:
-        text = value_text(value)
-        if not self.full and '"$py":' in text:
-            text = value_text(in_short(value, partial(self.files.array, step.arrays)))
-        text = printable(text)
+        text = printable(value_text(value, None if self.full else partial(self.files.array, step.arrays)))
         if not self.full:
             text = self._cut(text, max(_LEAST_VALUE, self.room - self.width(indent) - len(label) - 1))
         return [(indent, ""), (f"{label} ", "dim"), (text, "")]

@@ -1,30 +1,154 @@
-"""A captured value as text for people: in Python's words (``None``, ``Decimal('1.50')``, ``Line(sku='A-1')``).
+"""A captured value as people read it: in Python's words (``None``, ``Decimal('1.50')``, ``Line(sku='A-1')``).
 
-Whatever shows values uses this, so that a value looks the same everywhere. Nothing of a value's class is loaded.
+Whatever shows values takes its words from here, so that a value looks the same everywhere. Nothing of a value's class
+is loaded. Texts in the result are escaped as `repr` does; names of classes and attributes may still hold anything.
 """
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Final
 
+from flowtrace.values.arrays_in_short import FindArray, in_short
 from flowtrace.values.encoded import TAG
 from flowtrace.values.json import bytes_of_tree
 
 TOO_DEEP: Final = "(nested too deeply to be shown)"
+MALFORMED: Final = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
+"""What is raised where a tagged form is not one of flowtrace's."""
+_BINARY: Final = ("bytes", "bytearray")
+_BYTES: Final = 24  # of them are shown where a value is not shown in full
 _LONGEST_NUMBER: Final = 400  # hex digits; Python limits how many decimal digits it writes
-_RECORDS: Final = frozenset({"dataclass", "struct", "attrs", "pydantic", "namedtuple", "namespace"})
-_SIMPLE: Final = {"decimal": "Decimal", "uuid": "UUID", "date": "date", "time": "time", "datetime": "datetime"}
-_ITEMS: Final = {
+_BARE: Final = frozenset({"int", "float", "complex", "bytes", "ellipsis", "NotImplementedType", "NAType", "NaTType"})
+_NO_TEXT: Final = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|-?inf|nan|b?'.*'|b?\".*\"", re.DOTALL | re.IGNORECASE)
+_BRACKETS: Final = {
     **dict.fromkeys(("list", "deque"), ("[", "]")),
     **dict.fromkeys(("set", "frozenset"), ("{", "}")),
     "tuple": ("(", ")"),
 }
 
 
+# --- values without parts
+
+
+def class_name(name: object) -> str:
+    """Return a class's name as its module writes it; a trace has ``module:qualname``."""
+    return str(name).rpartition(":")[2]
+
+
+def leaf(form: dict[str, Any]) -> tuple[str, str] | None:
+    """Return the type and the text of a tagged form without parts; None where it has parts, or is of no known kind.
+
+    Raises:
+        MALFORMED: it is of another form than flowtrace's.
+    """
+    make = _LEAVES.get(form[TAG])
+    return None if make is None else make(form)
+
+
+def hidden(form: dict[str, Any]) -> str | None:
+    """Return what stands for a part that is opaque or was cut; None for any other form."""
+    kind = form[TAG]
+    if kind == "opaque":
+        return f"opaque: {class_name(form.get('class', '?'))}"
+    if kind != "cut":
+        return None
+    count, size = form.get("count"), form.get("size")
+    seen = f" after {count:,}" if isinstance(count, int) and count else ""
+    total = f", {size:,} bytes" if isinstance(size, int) and not seen else ""
+    return f"cut ({str(form.get('reason', '?'))[:40]}){seen}{total}"
+
+
+def as_python(kind: str, text: str) -> str:
+    """Return the type and the text of a value as Python's ``repr`` would have them.
+
+    Args:
+        kind: the type's name.
+        text: as `leaf` returns it.
+    """
+    if kind in _BARE or text.startswith((f"{kind}.", f"{kind}(", "<")):
+        return text
+    return f"{kind}({text!r})" if kind == "Decimal" or not _NO_TEXT.fullmatch(text) else f"{kind}({text})"
+
+
+def _of_class(name: str) -> Callable[[dict[str, Any]], tuple[str, str]]:
+    return lambda form: (class_name(form.get("class", name)), str(form["value"]))
+
+
+def _bytes(form: dict[str, Any]) -> tuple[str, str]:
+    name = class_name(form.get("class", form[TAG]))
+    if "base64" not in form:
+        return name, f"<{form.get('size', '?')} bytes>"
+    data = b64decode(form["base64"])
+    return name, f"{data[:_BYTES]!r}" if len(data) <= _BYTES else f"<{data[:_BYTES]!r}…, {len(data):,} bytes>"
+
+
+def _integer(form: dict[str, Any]) -> tuple[str, str]:
+    digits = form.get("hex", "")
+    is_short = isinstance(digits, str) and 0 < len(digits) < _LONGEST_NUMBER
+    return class_name(form.get("class", "int")), str(int(digits, 16)) if is_short else str(digits or form["value"])
+
+
+def _string(form: dict[str, Any]) -> tuple[str, str]:
+    text = repr(form["value"]) if "value" in form else repr(b64decode(form["surrogates"]))
+    return class_name(form.get("class", "str")), text
+
+
+def _moment(form: dict[str, Any]) -> tuple[str, str]:
+    return form[TAG], f"{form['value']} {form.get('zone', form.get('offset', ''))}".strip()
+
+
+def _named(form: dict[str, Any]) -> tuple[str, str]:
+    return form[TAG], f"<{form[TAG]} {str(form['name']).replace(':', '.')}>"
+
+
+def _range(form: dict[str, Any]) -> tuple[str, str]:
+    return form[TAG], f"{form[TAG]}({', '.join(str(form[name]) for name in ('start', 'stop', 'step'))})"
+
+
+_LEAVES: Final[dict[str, Callable[[dict[str, Any]], tuple[str, str]]]] = {
+    "float": _of_class("float"),
+    "bool": _of_class("bool"),
+    "int": _integer,
+    "str": _string,
+    **dict.fromkeys(_BINARY, _bytes),
+    "complex": lambda form: ("complex", f"({form['real']:g}{form['imag']:+g}j)"),
+    "decimal": _of_class("Decimal"),
+    "fraction": lambda form: ("Fraction", f"{form['numerator']}/{form['denominator']}"),
+    "uuid": _of_class("UUID"),
+    "date": _of_class("date"),
+    **dict.fromkeys(("time", "datetime"), _moment),
+    "timedelta": lambda form: ("timedelta", str(timedelta(form["days"], form["seconds"], form["microseconds"]))),
+    "zone": lambda form: ("ZoneInfo", str(form["zone"])),
+    "path": lambda form: ("Path", repr(form["value"])),
+    "ip": _of_class("ip"),
+    "range": _range,
+    "pattern": lambda form: ("Pattern", repr(form["pattern"])),
+    "enum": lambda form: (class_name(form["class"]), f"{class_name(form['class'])}.{form['name']}"),
+    "type": lambda form: ("type", f"<class {str(form['class']).replace(':', '.')}>"),
+    **dict.fromkeys(("function", "module"), _named),
+    "ellipsis": lambda _: ("ellipsis", "..."),
+    "notimplemented": lambda _: ("NotImplementedType", "NotImplemented"),
+    "cycle": lambda form: ("cycle", f"<the value {form['up']} levels up>"),
+    "missing": lambda _: ("missing", "<not set>"),
+    "numpy.scalar": lambda form: (f"numpy {form['dtype']}", str(form["value"])),
+    "numpy.dtype": _of_class("dtype"),
+    "pandas.timestamp": _of_class("Timestamp"),
+    "pandas.timedelta": _of_class("Timedelta"),
+    "pandas.na": lambda _: ("NAType", "NA"),
+    "pandas.nat": lambda _: ("NaTType", "NaT"),
+    "tensor": lambda form: ("tensor", f"<tensor {form['dtype']}, {' x '.join(map(str, form['shape']))}>"),
+}
+
+
+# --- on one line
+
+
 class _Text:
-    """Something that `repr` writes as a text that is ready."""
+    """A text that `repr` writes as it is."""
 
     __slots__ = ("text",)
 
@@ -35,168 +159,80 @@ class _Text:
         return self.text
 
 
-def value_text(value: object) -> str:
-    """Return a captured value in Python's words, on one line.
+def value_text(value: object, find: FindArray | None = None) -> str:
+    """Return a captured value on one line.
 
     Args:
         value: JSON-like objects of canonical JSON.
-
-    Returns:
-        The text, with what is not printable in texts escaped; names in it may still hold anything.
+        find: finds the content of large arrays; of arrays and frames, the first rows are shown then. None shows all
+            that the value itself holds.
     """
     data = bytes_of_tree(value)
     if data is None:
         return TOO_DEEP
     try:
-        return repr(_shown(value) if b'"$py"' in data else value)
+        return repr(_Writer(find).of(value) if b'"$py"' in data else value)
     except RecursionError:
         return TOO_DEEP
 
 
-def _shown(value: Any) -> Any:
-    """Return a value with a `_Text` in the place of each tagged form."""
-    if isinstance(value, list):
-        return [_shown(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if TAG not in value:
-        return {name: _shown(item) for name, item in value.items()}
-    try:
-        return _Text(_form(value))
-    except (LookupError, TypeError, ValueError, AttributeError):  # it is of another form than flowtrace's
-        return _Text(_call(str(value[TAG]), _fields(value)))
+class _Writer:
+    """Puts a `_Text` in the place of each tagged form."""
 
+    __slots__ = ("_find",)
 
-def _form(form: dict[str, Any]) -> str:
-    kind = form[TAG]
-    if kind in _RECORDS:
-        return _record(kind, form)
-    if kind in _ITEMS:
-        return _items(kind, form)
-    make = _KINDS.get(kind)
-    return _call(str(kind), _fields(form)) if make is None else make(form)
+    def __init__(self, find: FindArray | None) -> None:
+        self._find = find
 
+    def of(self, value: Any) -> Any:
+        """Return a value that `repr` writes in words."""
+        if isinstance(value, list):
+            return [self.of(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if TAG not in value:
+            return {name: self.of(item) for name, item in value.items()}
+        try:
+            return _Text(self._form(value))
+        except MALFORMED:
+            return _Text(self._call(str(value[TAG]), {name: item for name, item in value.items() if name != TAG}))
 
-def _text(value: Any) -> str:
-    return repr(_shown(value))
+    def _form(self, form: dict[str, Any]) -> str:
+        kind, name = form[TAG], class_name(form.get("class", form[TAG]))
+        missing = hidden(form)
+        if missing is not None:
+            return f"<{missing}>"
+        short = None if self._find is None else in_short(form, self._find)
+        if short is not None:
+            ((title, rows),) = short.items()
+            return f"<{title}: {self._text(rows)}>"
+        found = (name, repr(b64decode(form["base64"]))) if kind in _BINARY and "base64" in form else leaf(form)
+        return self._with_parts(kind, name, form) if found is None else as_python(*found)
 
+    def _with_parts(self, kind: str, name: str, form: dict[str, Any]) -> str:
+        if kind == "dict":
+            pairs = ", ".join(f"{self._text(key)}: {self._text(item)}" for key, item in form["items"])
+            return f"{name}({{{pairs}}})" if "class" in form else f"{{{pairs}}}"
+        if kind in _BRACKETS:
+            return self._items(kind, name, form)
+        if kind == "exception":
+            return f"{name}({', '.join(map(self._text, form['args']))})"
+        if kind == "codec":
+            return f"{name}({self._text(form['value'])})"
+        if isinstance(form.get("fields"), dict):
+            return self._call(name, {**form["fields"], **form.get("state", {})})
+        return self._call(name, {key: item for key, item in form.items() if key not in (TAG, "class")})
 
-def _class(form: dict[str, Any], default: str = "") -> str:
-    """Return the name of a form's class without its module."""
-    name = form.get("class", default)
-    return name.rpartition(":")[2] if isinstance(name, str) else default
+    def _text(self, value: Any) -> str:
+        return repr(self.of(value))
 
+    def _call(self, name: str, arguments: dict[str, Any]) -> str:
+        return f"{name}({', '.join(f'{key}={self._text(item)}' for key, item in arguments.items())})"
 
-def _fields(form: dict[str, Any]) -> list[str]:
-    return [f"{name}={_text(item)}" for name, item in form.items() if name != TAG]
-
-
-def _call(name: str, arguments: list[str]) -> str:
-    return f"{name}({', '.join(arguments)})"
-
-
-def _record(kind: str, form: dict[str, Any]) -> str:
-    fields = {**form["fields"], **form.get("state", {})}
-    return _call(_class(form, "SimpleNamespace" if kind == "namespace" else kind), _members(fields))
-
-
-def _members(fields: dict[str, Any]) -> list[str]:
-    return [f"{name}={_text(item)}" for name, item in fields.items()]
-
-
-def _items(kind: str, form: dict[str, Any]) -> str:
-    opener, closer = _ITEMS[kind]
-    items = [_text(item) for item in form["items"]]
-    text = f"{opener}{', '.join(items)}{',' if kind == 'tuple' and len(items) == 1 else ''}{closer}"
-    name = _class(form, "" if kind in ("list", "tuple", "set") else kind)
-    if kind in ("set", "frozenset") and not items:
-        return f"{name or kind}()"
-    return f"{name}({text})" if name else text
-
-
-def _dict(form: dict[str, Any]) -> str:
-    text = f"{{{', '.join(f'{_text(key)}: {_text(item)}' for key, item in form['items'])}}}"
-    return f"{_class(form)}({text})" if "class" in form else text
-
-
-def _number(form: dict[str, Any]) -> str:
-    if "hex" in form:
-        return str(int(form["hex"], 16)) if len(form["hex"]) < _LONGEST_NUMBER else str(form["hex"])
-    return _of_class(form)
-
-
-def _of_class(form: dict[str, Any]) -> str:
-    """Return a value of a class that holds one: ``Name('Ada')``."""
-    return f"{_class(form)}({_text(form['value'])})" if "class" in form else str(form["value"])
-
-
-def _bytes(form: dict[str, Any]) -> str:
-    text = repr(b64decode(form["base64"], validate=True))
-    return text if form[TAG] == "bytes" else f"{form[TAG]}({text})"
-
-
-def _simple(form: dict[str, Any]) -> str:
-    rest = [str(form[name]) for name in ("offset", "zone") if name in form]
-    return _call(_SIMPLE[form[TAG]], [" ".join([repr(form["value"])[:-1], *rest]) + "'"])
-
-
-def _timedelta(form: dict[str, Any]) -> str:
-    return _call("timedelta", [f"{name}={form[name]}" for name in ("days", "seconds", "microseconds") if form[name]])
-
-
-def _path(form: dict[str, Any]) -> str:
-    return f"{'PurePath' if form.get('pure') else 'Path'}({form['value']!r})"
-
-
-def _exception(form: dict[str, Any]) -> str:
-    return _call(_class(form), [_text(item) for item in form["args"]])
-
-
-def _cut(form: dict[str, Any]) -> str:
-    seen = f", after {form['count']}" if "count" in form else ""
-    size = f", {form['size']} bytes" if "size" in form else ""
-    return f"<cut: {form['reason']}{seen}{size}>"
-
-
-def _named(form: dict[str, Any]) -> str:
-    name = form["class"] if form[TAG] == "type" else form["name"]
-    return f"<{'class' if form[TAG] == 'type' else form[TAG]} {name.replace(':', '.')}>"
-
-
-def _generator(form: dict[str, Any]) -> str:
-    returned = f", returned={_text(form['returned'])}" if form.get("returned") is not None else ""
-    return f"generator({_text(form['items'])}{returned})"
-
-
-_KINDS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
-    "dict": _dict,
-    "int": _number,
-    "float": _of_class,
-    "str": _of_class,
-    "bool": _of_class,
-    **dict.fromkeys(("bytes", "bytearray"), _bytes),
-    **dict.fromkeys(_SIMPLE, _simple),
-    "complex": lambda form: str(complex(form["real"], form["imag"])),
-    "fraction": lambda form: f"Fraction({form['numerator']}, {form['denominator']})",
-    "timedelta": _timedelta,
-    "zone": lambda form: f"ZoneInfo({form['zone']!r})",
-    "path": _path,
-    "ip": _of_class,
-    "range": lambda form: (
-        f"range({form['start']}, {form['stop']}" + (f", {form['step']})" if form["step"] != 1 else ")")
-    ),
-    "slice": lambda form: _call("slice", [_text(form[name]) for name in ("start", "stop", "step")]),
-    "pattern": lambda form: f"re.compile({form['pattern']!r})",
-    "enum": lambda form: f"{_class(form)}.{form['name']}",
-    "exception": _exception,
-    **dict.fromkeys(("type", "function", "module"), _named),
-    "opaque": lambda form: f"<{_class(form)}, opaque>",
-    "cut": _cut,
-    "cycle": lambda form: f"<itself, {form['up']} up>",
-    "missing": lambda _: "<not set>",
-    "ellipsis": lambda _: "...",
-    "notimplemented": lambda _: "NotImplemented",
-    "codec": _of_class,
-    "generator": _generator,
-    "numpy.scalar": lambda form: f"{form['dtype'].lstrip('<>|=')}({_text(form['value'])})",
-}
+    def _items(self, kind: str, name: str, form: dict[str, Any]) -> str:
+        opener, closer = _BRACKETS[kind]
+        items = [self._text(item) for item in form["items"]]
+        if kind in ("set", "frozenset") and not items:
+            return f"{name}()"
+        text = f"{opener}{', '.join(items)}{',' if kind == 'tuple' and len(items) == 1 else ''}{closer}"
+        return text if name in ("list", "tuple", "set") else f"{name}({text})"

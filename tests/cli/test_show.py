@@ -95,7 +95,7 @@ def test_fuel_economy_through_the_real_command_line():
     assert found[at + 3].endswith(" characters)")
     assert len(found) == at + 4
     assert found[7].startswith("       output in t.payloads/")
-    assert re.fullmatch(r'       output \[\{"Acceleration":12,.*… \([0-9]+ characters\)', found[8])
+    assert re.fullmatch(r"       output \[\{'Acceleration': 12,.*… \([0-9]+ characters\)", found[8])
     by_folder = flowtrace("show", "out").stdout.splitlines()
     assert (by_folder[:2], by_folder[3:]) == (found[:2], found[3:])
     piped = flowtrace("show", "-", stdin=Path("out/t.json").read_text()).stdout.splitlines()
@@ -156,7 +156,7 @@ def test_a_nested_failure_with_everything_that_a_trace_can_hold():
         "  2 earlier steps not kept (FLOWTRACE_BUFFER_SIZE)",
         "3 ✗ shop.total  T  in " + document["steps"][3]["input_hash"]["value"][:8],
         "      ValueError: no price",
-        '      input {"items":["b","c",null],"lock":{"$py":"opaque","class":"builtins:object"}}',
+        "      input {'items': ['b', 'c', None], 'lock': <opaque: object>}",
         "      opaque /invocation_json/payload/lock",
         *(
             line
@@ -165,7 +165,7 @@ def test_a_nested_failure_with_everything_that_a_trace_can_hold():
                 f"{number} ✓ {guide} shop.price  T  in "
                 f"{document['steps'][number]['input_hash']['value'][:8]}  out "
                 f"{document['steps'][number]['output_hash']['value'][:8]}",
-                f'    │    input {{"item":"{item}","token":"__REDACTED__"}}',
+                f"    │    input {{'item': {item!r}, 'token': '__REDACTED__'}}",
                 "    │    output 3",
                 "    │    ! odd at /item: looks odd",
                 "    │    redacted /invocation_json/payload/token",
@@ -176,7 +176,7 @@ def test_a_nested_failure_with_everything_that_a_trace_can_hold():
         "         for it",
         "           caused by KeyError: 'x'",
         f"           at {frame['file']}:{frame['line']} in {frame['function']}",
-        '         input {"item":null,"token":"__REDACTED__"}',
+        "         input {'item': None, 'token': '__REDACTED__'}",
         "         ! odd at /item: looks odd",
         "         redacted /invocation_json/payload/token",
     ]
@@ -315,7 +315,7 @@ def test_full_shows_whole_values_hashes_and_errors():
     assert sum("(3 frames left out)" in line for line in full) == 2
     assert not any(value in line for line in short)
     assert any(line.endswith("… (502 characters)") for line in short)
-    assert any(line.endswith(f'input "{value}"') for line in full)
+    assert any(line.endswith(f"input '{value}'") for line in full)
     assert sum(DIGEST in line for line in full) == 2
 
 
@@ -690,7 +690,7 @@ INNER = [
     "      defined at /app/m.py:7 as m.inner",
     "      step 2, thread T, started 2026-01-01T00:00:02Z",
     "      boom",
-    f'      output "{"v" * 300}"',
+    f"      output '{'v' * 300}'",
     "      redacted /invocation_json/payload/k",
 ]
 OTHER = [f"2 ✓ other       3 ms  in {DIGEST}", "      step 3, thread T, started 2026-01-01T00:00:03Z"]
@@ -746,7 +746,7 @@ def test_markdown_is_a_page_on_which_nothing_of_the_trace_is_markup():
         "",
         "| step | | node | time | input | output |",
         "| ---: | --- | --- | ---: | --- | --- |",
-        '| 0 | ✓ | `load` | 3 ms | ``{"x":"a\\|b`c <b>*x*</b>"}`` | `[1]` |',
+        "| 0 | ✓ | `load` | 3 ms | ``{'x': 'a\\|b`c <b>*x*</b>'}`` | `[1]` |",
         "| 1 | ✗ | `pay` ◀ failed here | 3 ms | `1` |  |",
         "",
         "````text",
@@ -757,7 +757,7 @@ def test_markdown_is_a_page_on_which_nothing_of_the_trace_is_markup():
         "",
         "Input of step 1:",
         "",
-        "```json",
+        "```python",
         "1",
         "```",
     ]

@@ -15,14 +15,14 @@ Every text in it is `printable`, so that it can be shown anywhere.
 from __future__ import annotations
 
 import re
-from base64 import b64decode
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from flowtrace.cli.arrays import FindArray, in_short
 from flowtrace.cli.common import printable
+from flowtrace.values.arrays_in_short import FindArray, in_short
 from flowtrace.values.forms import TAG
 from flowtrace.values.redaction import MARKER
+from flowtrace.values.shown import MALFORMED, as_python, class_name, hidden, leaf
 
 Shown = Any
 """A part of the tree that the module describes."""
@@ -107,21 +107,21 @@ class _Shower:
         kind = form[TAG]
         if not isinstance(kind, str):
             return self.rest("?", form, depth)
-        if kind in ("opaque", "cut"):
-            return ["h", kind, _hidden(kind, form)]
+        missing = hidden(form)
+        if missing is not None:
+            return ["h", kind, _clipped(missing)]
         try:
             if _TABLES.match(kind):
                 return self.table(kind, form)
-            leaf = _LEAVES.get(kind)
-            if leaf is not None:
-                name, text = leaf(form)
-                return ["v", _clipped(name, _NAME), _clipped(text)]
+            found = leaf(form)
+            if found is not None:
+                return ["v", _clipped(found[0], _NAME), _clipped(found[1])]
             return self.inner(kind, form, depth)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):  # of another form than flowtrace's
+        except MALFORMED:
             return self.rest(kind, form, depth)
 
     def inner(self, kind: str, form: dict[str, Any], depth: int) -> Shown:
-        name = _class(form["class"]) if "class" in form else kind
+        name = _clipped(class_name(form.get("class", kind)), _NAME)
         if kind in ("dict", "mappingproxy"):
             pairs = [(key, value) for key, value in form["items"]]
             return self.members(name, pairs, len(pairs), depth, quoted=True)
@@ -141,7 +141,7 @@ class _Shower:
 
     def table(self, kind: str, form: dict[str, Any]) -> Shown:
         short = in_short(form, self.find)
-        if TAG in short:
+        if short is None:
             raise ValueError(kind)
         ((title, content),) = short.items()
         if isinstance(content, dict):
@@ -178,99 +178,7 @@ def _cell(value: Any) -> str:
     return _clipped(value if isinstance(value, str) else str(value), 40)
 
 
-def _class(name: Any) -> str:
-    """Return a class's name as its module writes it; the trace has ``module:qualname``."""
-    return _clipped(str(name).rpartition(":")[2], _NAME)
-
-
-def _hidden(kind: str, form: dict[str, Any]) -> str:
-    if kind == "opaque":
-        return f"opaque: {_class(form.get('class', '?'))}"
-    count, size = form.get("count"), form.get("size")
-    after = (
-        f" after {count:,}"
-        if isinstance(count, int) and count
-        else f", {size:,} bytes"
-        if isinstance(size, int)
-        else ""
-    )
-    return f"cut ({_clipped(str(form.get('reason', '?')), 40)}){after}"
-
-
-def _bytes(form: dict[str, Any]) -> tuple[str, str]:
-    name = _class(form.get("class", form[TAG]))
-    if "base64" not in form:
-        return name, f"{form.get('size', '?')} bytes"
-    data = b64decode(form["base64"])
-    more = f"… ({len(data):,} bytes)" if len(data) > _BYTES else ""
-    return name, f"{data[:_BYTES]!r}{more}"
-
-
-def _datetime(form: dict[str, Any]) -> tuple[str, str]:
-    where = form.get("zone", form.get("offset", ""))
-    return form[TAG], f"{form['value']} {where}".strip() if isinstance(where, str) else str(form["value"])
-
-
-def _timedelta(form: dict[str, Any]) -> tuple[str, str]:
-    from datetime import timedelta
-
-    return "timedelta", str(timedelta(form["days"], form["seconds"], form["microseconds"]))
-
-
-def _number(form: dict[str, Any]) -> str:
-    return f"{form['real']:g}{form['imag']:+g}j"
-
-
-def _named(form: dict[str, Any]) -> tuple[str, str]:
-    return form[TAG], str(form.get("class", form.get("name"))).replace(":", ".")
-
-
-def _value(name: str) -> Callable[[dict[str, Any]], tuple[str, str]]:
-    return lambda form: (_class(form["class"]) if "class" in form else name, str(form["value"]))
-
-
-_LEAVES: Final[dict[str, Callable[[dict[str, Any]], tuple[str, str]]]] = {
-    "float": lambda form: ("float", str(form["value"])),
-    "int": lambda form: ("int", str(int(form["hex"], 16)) if "hex" in form else str(form["value"])),
-    "str": lambda form: (
-        _class(form.get("class", "str")),
-        _quoted(form["value"]) if "value" in form else repr(b64decode(form["surrogates"])),
-    ),
-    "bytes": _bytes,
-    "bytearray": _bytes,
-    "complex": lambda form: ("complex", _number(form)),
-    "decimal": _value("Decimal"),
-    "fraction": lambda form: ("Fraction", f"{form['numerator']}/{form['denominator']}"),
-    "uuid": _value("UUID"),
-    "date": _value("date"),
-    "time": _datetime,
-    "datetime": _datetime,
-    "timedelta": _timedelta,
-    "zone": lambda form: ("ZoneInfo", str(form.get("zone"))),
-    "path": lambda form: ("Path", repr(form["value"])),
-    "ip": _value("ip"),
-    "range": lambda form: ("range", f"range({form['start']}, {form['stop']}, {form['step']})"),
-    "pattern": lambda form: ("Pattern", repr(form["pattern"])),
-    "enum": lambda form: (_class(form["class"]), f"{_class(form['class'])}.{form['name']}"),
-    "type": lambda form: ("type", str(form["class"]).replace(":", ".")),
-    "function": _named,
-    "module": _named,
-    "ellipsis": lambda _: ("ellipsis", "..."),
-    "notimplemented": lambda _: ("NotImplementedType", "NotImplemented"),
-    "cycle": lambda form: ("cycle", f"the value {form['up']} levels up"),
-    "numpy.scalar": lambda form: (f"numpy {form['dtype']}", str(form["value"])),
-    "numpy.dtype": _value("dtype"),
-    "pandas.timestamp": _value("Timestamp"),
-    "pandas.timedelta": _value("Timedelta"),
-    "pandas.na": lambda _: ("NAType", "NA"),
-    "pandas.nat": lambda _: ("NaTType", "NaT"),
-    "tensor": lambda form: ("tensor", f"{form['dtype']}, {' x '.join(map(str, form['shape']))}"),
-}
-
-
 # --- on one line
-
-_BARE: Final = {"int", "float", "bytes", "complex", "range", "type", "function", "module", "ellipsis"}
 
 
 def _write(tree: Shown, pieces: list[str], room: list[int]) -> None:
@@ -285,17 +193,13 @@ def _write(tree: Shown, pieces: list[str], room: list[int]) -> None:
     if not isinstance(tree, list):
         put(tree if isinstance(tree, str) else repr(tree))
     elif tree[0] == "v":
-        put(tree[2] if tree[1] in _BARE or tree[2].startswith(f"{tree[1]}.") else _called(tree[1], tree[2]))
+        put(as_python(tree[1], tree[2]))
     elif tree[0] == "h":
         put(f"<{tree[2]}>")
     elif tree[0] == "t":
         put(f"<{tree[1]}>")
     else:
         _write_inner(tree, pieces, room, put)
-
-
-def _called(name: str, text: str) -> str:
-    return f"{name}({text})" if text[:1] in ("'", '"') else f"{name}('{text}')"
 
 
 def _write_inner(tree: Shown, pieces: list[str], room: list[int], put: Callable[[str], None]) -> None:
@@ -309,7 +213,7 @@ def _write_inner(tree: Shown, pieces: list[str], room: list[int], put: Callable[
             return
         put(", " if at else "")
         if kind == "m":
-            put(f"{parts[at]}: " if is_plain else f"{parts[at]}=")
+            put(f"{parts[at]}: " if is_plain or parts[at][:1] in "'\"" else f"{parts[at]}=")
         _write(parts[at + step - 1], pieces, room)
     put(f", … {more} more" if more else "")
     put(end)

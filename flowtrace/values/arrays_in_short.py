@@ -33,24 +33,20 @@ _FRAMES: Final = {"pandas.frame", "polars.frame", "arrow.table", "arrow.batch"}
 _COLUMNS_OF_THEM: Final = {"array", "pandas.series", "pandas.index", "polars.series", "arrow.array", "arrow.chunked"}
 
 
-def in_short(value: Any, find: FindArray) -> Any:
-    """Return a captured value with a short description in the place of each array and frame.
+def in_short(form: dict[str, Any], find: FindArray) -> dict[str, Any] | None:
+    """Return a title with the first rows of an array, or the first columns of a frame; None for any other form.
 
     Args:
-        value: JSON-like objects; they stay as they are.
+        form: a tagged form; it stays as it is.
         find: finds the content of large arrays.
     """
-    if isinstance(value, list):
-        return [in_short(item, find) for item in value]
-    if not isinstance(value, dict):
-        return value
-    kind = value.get("$py")
-    if kind in _FRAMES or kind in _COLUMNS_OF_THEM:
-        try:
-            return _frame(kind, value, find) if kind in _FRAMES else _column(kind, value, find)
-        except (LookupError, TypeError, ValueError, OverflowError):  # it is of another form than flowtrace's
-            return value
-    return {key: in_short(item, find) for key, item in value.items()}
+    kind = form.get("$py")
+    if kind not in _FRAMES and kind not in _COLUMNS_OF_THEM:
+        return None
+    try:
+        return _frame(kind, form, find) if kind in _FRAMES else _column(kind, form, find)
+    except (LookupError, TypeError, ValueError, OverflowError):  # it is of another form than flowtrace's
+        return None
 
 
 def _frame(kind: str, form: dict[str, Any], find: FindArray) -> dict[str, Any]:
