@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "why": "Follow a bad value back to where it came from.",
     "replay": "Call a trace's functions again, and compare.",
     "export": "Write a trace for Perfetto, speedscope, DuckDB and others.",
+    "mcp": "Serve traces to a coding agent.",
     "diff": "Name the first difference between two traces.",
     "check": "Run a program several times, and compare the runs.",
     "validate": "Check trace files against the format.",

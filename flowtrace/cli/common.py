@@ -168,14 +168,14 @@ def newest_trace(folder: Path) -> Path | None:
 
 def newest_traces(folder: Path) -> Iterator[Path]:
     """Yield the files of a folder that may be traces, the newest first."""
-    return filter(may_be_trace, _newest_first(folder.glob("*.json")))
+    return filter(may_be_trace, newest_first(folder.glob("*.json")))
 
 
 def newest_rings(folder: Path) -> list[Path]:
     """Return the ring files in a folder, the newest first."""
     from flowtrace.trace.reading import RING
 
-    return [path for path in _newest_first(folder.iterdir()) if _start_of(path, len(RING)) == RING]
+    return [path for path in newest_first(folder.iterdir()) if _start_of(path, len(RING)) == RING]
 
 
 def newest_of_template(template: str) -> Path | None:
@@ -242,7 +242,8 @@ def _configured_path() -> str:
     return in_folder(parse(os.environ).config.get("out_path", TRACE_NAME), TRACE_NAME)
 
 
-def _newest_first(paths: Iterable[Path]) -> list[Path]:
+def newest_first(paths: Iterable[Path]) -> list[Path]:
+    """Return those of some paths that are files, by the time of their last change."""
     files = [path for path in paths if path.is_file()]
     return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
 

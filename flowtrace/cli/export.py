@@ -30,17 +30,16 @@ if TYPE_CHECKING:
     """,
 )
 @click.option("--format", "form", type=click.Choice([*FORMATS, "markdown"]), required=True, help="The format.")
-@click.option(
-    "-o", "--out", metavar="FILE", type=click.Path(dir_okay=False), help="The file; without it, standard output."
-)
+@click.option("-o", "--output", metavar="FILE", help="The file to write; - for standard output, the default.")
 @click.argument("trace", metavar="TRACE", type=TRACE)
-def command(form: str, out: str | None, trace: TraceSource) -> int:
+def command(form: str, output: str | None, trace: TraceSource) -> int:
     """Write a TRACE in the format of another tool.
 
     perfetto, chrome and speedscope are timelines: a track for each thread, and more where steps of it overlap, as tasks
     do. jsonl and parquet are rows for DuckDB, pandas and Spark, one a step, with values as JSON text. markdown is what
     `flowtrace show --format markdown` prints. perfetto and parquet need the extra `export`.
     """
+    out = None if output == "-" else output
     if out is None and form in BINARY and sys.stdout.isatty():
         raise click.UsageError(f"{form} is no text for a terminal: name a file with -o")
     if out is not None and trace.path is not None and os.path.exists(out) and os.path.samefile(out, trace.path):
