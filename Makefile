@@ -75,6 +75,17 @@ test-all: $(TEST)/.groups ## the same with every combinatorial case and all that
 	@$(PYTEST) --all $(ARGS)
 	@$(if $(ARGS),,FLOWTRACE_PURE=1 $(PYTEST) $(BOTH))
 
+.PHONY: test-browser
+test-browser: $(TEST)/.groups ## run the tests that open pages in a Chromium (apt-get install chromium; Node.js)
+	@$(call pip,$(TEST)) --group browser
+	@cd web && npm ci --no-audit --no-fund --ignore-scripts
+	@$(TEST)/bin/pytest -m browser tests $(ARGS)
+
+.PHONY: screenshots
+screenshots: $(TEST)/.groups ## make the pictures of the page on the page about `flowtrace view`
+	@$(call pip,$(TEST)) --group browser
+	@SCREENSHOTS=docs/pages/howto/view $(TEST)/bin/pytest -q tests/page/test_screenshots.py
+
 .PHONY: native-checks
 native-checks: $(TEST)/.groups ## look for faults of the native core: sanitizers, a debug Python, no memory, random programs
 	@$(TEST)/bin/python tests/native/run.py --installer $(BUILD)/bin/python $(ARGS)
