@@ -39,13 +39,13 @@ const TAGS = ["redacted", "opaque", "cut"];
 
 function cells(trace, [row, matched], inner, open) {
   const [component, operation] = trace.name(row);
-  const input = trace.value(row, 0);
+  const input = leaves(trace.value(row, 0), trace.all.telling[trace.node[row]]);
   const error = trace.error(row);
   const state = STATES[trace.state[row]];
   return html`<div role="gridcell" class="no">${trace.number[row] < 0 ? "" : trace.number[row]}</div>
     <div role="gridcell" class=${"nm l" + Math.min(trace.depth[row], 12)}><span class="tw" aria-hidden="true">${inner ? (open ? "▾" : "▸") : ""}</span>
       <${Icon} state=${state} /><span class="vh">${state} </span><${Node} name=${[component, operation]} />
-      ${input !== undefined && html`<span class="arg"><${Text} of=${leaves(input, trace.all.telling[trace.node[row]])} /></span>`}
+      ${input && html`<span class="arg"><${Text} of=${input} /></span>`}
       ${trace.has(row, "here") && html`<span class="here">◀ failed here</span>`}
       ${error && !trace.has(row, "here") && html`<span class="arg">${error[1]}</span>`}
       ${trace.has(row, "lostParent") && html`<span class="arg">(its caller is not in the trace)</span>`}</div>
