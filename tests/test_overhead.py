@@ -11,7 +11,7 @@ import flowtrace
 from flowtrace import validate
 from flowtrace.host import log
 from flowtrace.recording import limits
-from flowtrace.recording.limits import GRACE, Governor
+from flowtrace.recording.limits import GRACE, LEFT_OUT, Governor
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.process import global_recorder
 from flowtrace.settings.config import TraceConfig
@@ -38,7 +38,7 @@ class Clocks:
         """Encode a value after a pause; return True if it was recorded."""
         self.wall += pause
         begun = self.governor.begin(node)
-        if begun < 0:
+        if begun == LEFT_OUT:
             return False
         self.wall += cost
         self.work += cost

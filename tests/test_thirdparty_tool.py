@@ -257,6 +257,16 @@ def test_a_name_taken_before_decoration_is_put_right(load):
     assert vars(second.A)["taken"] is first.f
 
 
+def test_a_register_of_functions_holds_what_their_names_do(load):
+    text = "def f(): ...\ndef g(): ...\nBY_NAME = {'f': f, 'len': len}\nIN_TURN = [g, f]\n"
+    load({"first": text, "second": "from fakepkg.first import BY_NAME\n"})
+    first, second = importlib.import_module("fakepkg.first"), importlib.import_module("fakepkg.second")
+    assert is_traced(first.f)
+    assert second.BY_NAME is first.BY_NAME
+    assert first.BY_NAME == {"f": first.f, "len": len}
+    assert [id(item) for item in (*first.IN_TURN, first.BY_NAME["f"])] == [id(first.g), id(first.f), id(first.f)]
+
+
 def test_modules_that_were_imported_before_are_decorated_too(load):
     everywhere = load({"early": "def f(): ...\n"}, first="fakepkg.early")
     assert is_traced(sys.modules["fakepkg.early"].f)

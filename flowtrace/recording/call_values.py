@@ -11,6 +11,7 @@ from types import FunctionType
 from typing import Any, Final, TypeAlias
 
 from flowtrace.calls.core import StreamBase
+from flowtrace.recording.limits import LEFT_OUT
 from flowtrace.recording.node import Node, Policy, bind
 from flowtrace.values.encode import encode, encode_items, restore, take_call, take_value
 from flowtrace.values.encoded import CutPart, Encoded, Hasher, cut_form
@@ -134,7 +135,7 @@ def _if_allowed(node: Node, policy: Policy, encode: Callable[[], Encoded]) -> En
     if governor is None:
         return encode()
     begun = governor.begin(node)
-    if begun < 0:
+    if begun == LEFT_OUT:
         return policy.left_out
     encoded = encode()
     governor.end(node, begun)
@@ -237,6 +238,7 @@ class NativeStream(StreamBase):
         returned: a tuple of the return value, empty where there is none.
         hashed: the running hash, once the values are too large together; else None.
         held: bytes of memory that the items hold.
+        is_stopped: no more items are taken.
     """
 
     __slots__ = ()
@@ -246,6 +248,7 @@ class NativeStream(StreamBase):
     take_items: Callable[[], list[Any]]
     hashed: _StreamEncoder | None
     held: int
+    is_stopped: bool
 
     @property
     def size(self) -> int:
@@ -261,6 +264,7 @@ class NativeStream(StreamBase):
         if self.hashed is None:
             self.hashed = _StreamEncoder(node, policy)
         self.hashed.items_now(values)
+        self.is_stopped = self.hashed.is_stopped
 
     def finish(self, returned: tuple[Any, ...], node: Node, policy: Policy) -> Encoded:
         """Return the canonical form, with the generator's return value where it has one."""
@@ -310,7 +314,7 @@ class _StreamEncoder:
             return
         governor = self._policy.governor
         begun = 0 if governor is None else governor.begin(self._node)
-        if begun < 0:
+        if begun == LEFT_OUT:
             self._stopped = self._stopped or "overhead"
             return
         self.items(values)
@@ -324,6 +328,11 @@ class _StreamEncoder:
                 self._stopped = self._stopped or "work"
                 return
             self._add(values[at : at + _BATCH], b"," if self._count else b"", "yield")
+
+    @property
+    def is_stopped(self) -> bool:
+        """Items that follow are not looked at."""
+        return bool(self._stopped)
 
     def secrets(self) -> tuple[str, ...]:
         """Return the texts to search for, where a part of the values is hidden."""

@@ -60,9 +60,12 @@ def open_for(recorder: TraceRecorder | None) -> None:
     if recorder is None or recorder.is_off or not (processor is None or processor.takes_native_calls):
         NATIVE.close_fast_path()
     else:
-        limits = recorder.policy.max_value_bytes, recorder.slow_after
+        policy = recorder.policy
+        limits = policy.max_value_bytes, recorder.slow_after
+        governor = policy.governor if processor is None else None
+        cut = governor and governor.left_out, policy.left_out, policy.left_out.size
         NATIVE.use_box(processor is not None)
-        NATIVE.open_fast_path(recorder.buffer, STATE.throttle.holds, recorder.is_always, *limits)
+        NATIVE.open_fast_path(recorder.buffer, STATE.throttle.holds, recorder.is_always, *limits, *cut)
 
 
 def _follow_clock() -> None:

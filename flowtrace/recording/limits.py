@@ -283,6 +283,10 @@ class Throttle:
 GRACE: Final = 1_000_000_000
 """Nanoseconds that values may take before the share counts; after a quiet time as much is free again."""
 _ENOUGH: Final = 50_000_000  # ns of credit with which values are recorded again
+_LONG: Final = 100_000  # ns; what takes less has not waited for the processor
+_MOST_NODES: Final = 1000  # functions that a program makes again and again have a node each
+LEFT_OUT: Final = -1
+"""In place of a reading of the clock, for a value that is left out."""
 
 
 class Governor:
@@ -290,13 +294,20 @@ class Governor:
 
     The time that values may take is a credit. It grows by a share of the time that passes, up to `GRACE`.
 
+    What a value takes is read from the clock of the wall, since that of the thread takes longer to read than a small
+    value to encode. Where it seems to take long, the thread may have waited: the next value of that node is measured by
+    the thread's clock.
+
     Args:
         share: of the time that passes, more than 0 and at most 1.
         wall: the clock of the time that passes, in ns.
         work: the clock of the time that this thread works, in ns.
+
+    Attributes:
+        left_out: the nodes whose values are left out for now. The native core looks into it.
     """
 
-    __slots__ = ("_costs", "_credit", "_has_warned", "_left_out", "_share", "_since", "_then", "_wall", "_work")
+    __slots__ = ("_costs", "_credit", "_has_warned", "_long", "_share", "_since", "_then", "_wall", "_work", "left_out")
 
     def __init__(
         self,
@@ -311,44 +322,65 @@ class Governor:
         self._has_warned = False
         self._since = self._then = wall()
         self._costs: dict[Node, int] = {}
-        self._left_out: set[Node] = set()
+        self._long: set[Node] = set()
+        self.left_out: set[Node] = set()
 
     def begin(self, node: Node) -> int:
-        """Return the reading of the clock before a value is encoded; -1 where it is to be left out."""
-        self._take_in()
-        return -1 if node in self._left_out else self._work()
+        """Return a reading of a clock before a value is encoded, for `end`; `LEFT_OUT` where it is to be left out."""
+        now = self._take_in()
+        if node in self.left_out:
+            return LEFT_OUT
+        return LEFT_OUT - 1 - self._work() if node in self._long else now
 
     def leaves_out(self, node: Node) -> bool:
         """Return True if the values of a node are left out for now. No clock is read while those of no node are."""
-        if not self._left_out:
+        if not self.left_out:
             return False
         self._take_in()
-        return node in self._left_out
+        return node in self.left_out
 
-    def _take_in(self) -> None:
+    def _take_in(self) -> int:
         """Add the time that has passed to the credit; once there is enough of it, leave out no values any more."""
         now = self._wall()
         self._credit = min(self._credit + (now - self._then) * self._share, GRACE)
         self._then = now
-        if self._left_out and self._credit >= _ENOUGH:
-            self._left_out.clear()
-            self._costs.clear()
-            self._since = now
+        if self.left_out and self._credit >= _ENOUGH:
+            self.left_out.clear()
+            self._forget(now)
+        return now
+
+    def _forget(self, now: int) -> None:
+        self._costs.clear()
+        self._long.clear()
+        self._since = now
 
     def end(self, node: Node, begun: int) -> None:
         """Count the time since a value was begun."""
-        spent = self._work() - begun
+        spent = self._spent(node, begun)
         self._credit -= spent
+        if len(self._costs) >= _MOST_NODES and not self.left_out:
+            self._forget(self._then)
         self._costs[node] = self._costs.get(node, 0) + spent
         if self._credit <= 0:
             self._leave_out()
 
+    def _spent(self, node: Node, begun: int) -> int:
+        if begun < LEFT_OUT:
+            spent = self._work() + begun - LEFT_OUT + 1
+            if spent < _LONG:
+                self._long.discard(node)
+        else:
+            spent = self._wall() - begun
+            if spent >= _LONG:
+                self._long.add(node)
+        return spent
+
     def _leave_out(self) -> None:
         """Leave out the costliest nodes, until what the others cost is no more than the share."""
-        others = {node: cost for node, cost in list(self._costs.items()) if node not in self._left_out}
+        others = {node: cost for node, cost in list(self._costs.items()) if node not in self.left_out}
         rest, allowed = sum(others.values()), (self._then - self._since) * self._share
         for node in sorted(others, key=others.__getitem__, reverse=True):
-            self._left_out.add(node)
+            self.left_out.add(node)
             self._warn(node)
             rest -= others[node]
             if rest <= allowed:

@@ -39,6 +39,8 @@ _PROTOCOL: Final = 5
 FEW_ITEMS: Final = 32  # a larger dict goes to the pickler, as each tuple does: all its values may be one long text
 _PICKLED: Final = pickled(None, _PROTOCOL)[:1]  # no JSON begins with this byte
 _tracked: Final = is_tracked
+_made_by: Final[Callable[[type], int]] = type.__dict__["__flags__"].__get__  # a metaclass may have another
+_BY_A_CLASS: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: of none of the types that a pickler takes
 
 
 class TooLargeError(Exception):
@@ -91,6 +93,8 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
     if _tracked(kwargs):
         return take_pickled((args, kwargs), limit)
     for value in args:
+        if _made_by(type(value)) & _BY_A_CLASS:
+            return None
         if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW_ITEMS):
             return take_pickled((args, kwargs), limit)
     try:
@@ -110,6 +114,8 @@ def take_value(value: object, limit: int) -> bytes | None:
         value: anything.
         limit: the most bytes that the snapshot may have.
     """
+    if _made_by(type(value)) & _BY_A_CLASS:
+        return None
     if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW_ITEMS):
         return take_pickled(value, limit)
     try:

@@ -46,8 +46,16 @@ def wrapt_under(pair: Pair) -> None:
 
 def _compare(pair: Pair, over: bool) -> None:
     for name, make in DECORATORS.items():
+        if name == "wrapt.synchronized" and _takes_its_lock_twice(pair):
+            continue  # a call would wait for itself for ever, even where nothing but wrapt decorates it
         both(pair, lambda program, make=make: _decorated(program, make, over), name)
     both(pair, lambda program: _patched(program, over), "wrapt.wrap_function_wrapper")
+
+
+def _takes_its_lock_twice(pair: Pair) -> bool:
+    """Return True if a coroutine is under the lock twice, which is not re-entrant for coroutines."""
+    shape, stack = pair.shape, pair.binding.stack
+    return shape.head == "async def" and ("{itself}" in shape.body or stack.count("@decorate") > 1)
 
 
 def _decorated(program: Program, make: Callable[[Seen], Callable[[Any], Any]], over: bool) -> Any:

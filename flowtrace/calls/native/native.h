@@ -187,6 +187,7 @@ extern PyObject *current;
 
 Step *new_step(void);
 int read_clock(int64_t *time);           /* -1 with or without an exception */
+int read_own_clock(int64_t *time);       /* -1 without an exception where the clock is another */
 int start_step(Step *step);             /* -1, with or without an exception, and then it is not current */
 int leave_step(Step *step);             /* -1 with an exception of the host's */
 void suspend_step(Step *step);
@@ -200,6 +201,7 @@ typedef struct {
     PyObject *hashed;                   /* Python's running hash */
     Kept *items, *returned;             /* what is not hashed yet; nothing, or what the generator returned */
     Py_ssize_t spent, held;             /* by the items */
+    char is_stopped;                    /* no more items are taken */
 } Stream;
 
 extern PyTypeObject *RingType, *StreamType;

@@ -12,6 +12,10 @@ static struct {
     PyObject *holds;            /* a list: paths whose last trace waits for its turn */
     Py_ssize_t max_value_bytes;
     int64_t slow_after;         /* nanoseconds after which a call is slow */
+    PyObject *left_out;         /* a set of nodes whose values are left out for now; NULL where that never happens */
+    PyObject *cut;              /* stands for a value that is left out */
+    Py_ssize_t cut_size;
+    int64_t asked;              /* when Python was asked last whether it is still so */
 } core;
 
 static inline int is_set(PyObject *value) { return value && value != Py_None; }
@@ -28,6 +32,21 @@ int call_out(PyObject *function, PyObject *first, PyObject *second)
     PyObject *answer = call_unseen(function, given, second ? 2 : first ? 1 : 0);
     if (!answer) return host_raised() ? -1 : 0;
     Py_DECREF(answer);
+    return 0;
+}
+
+/* Return 1 if a value is left out that is not plain: then it is not even looked at. Python decides; it is asked again from
+ * time to time, with the next such value. */
+static int is_left_out(Step *step)
+{
+    enum { PAUSE = 10000000 };  /* nanoseconds */
+    int64_t now;
+    if (!core.left_out || !PySet_GET_SIZE(core.left_out) || read_own_clock(&now) < 0) return 0;
+    int is_in = PySet_Contains(core.left_out, step->node);
+    if (is_in < 0) PyErr_Clear();
+    if (is_in <= 0) return 0;
+    if (now - core.asked < PAUSE) return 1;
+    core.asked = now;
     return 0;
 }
 
@@ -61,6 +80,11 @@ static int take_arguments(Step *step, PyObject *const *args, Py_ssize_t count, P
     Budget budget = {core.max_value_bytes, CALL_HEAD + 8 * all};
     if (draft_arguments(args, all, names, &budget) == 0 && keep_draft(&step->arguments) == 0) {
         step->held = budget.held;
+        return 0;
+    }
+    if (is_left_out(step)) {
+        step->input = Py_NewRef(core.cut);
+        step->held = CALL_HEAD + core.cut_size;
         return 0;
     }
     PyObject *both = slow_arguments(args, count, names);
@@ -155,6 +179,11 @@ static int take_output(Step *step, PyObject *value)
         int did = end_in_box(step, value, kept);
         if (did <= 0) { let_go(&kept); return did; }
     }
+    if (!is_plain && is_left_out(step)) {
+        Py_XSETREF(step->output, Py_NewRef(core.cut));
+        step->held += core.cut_size;
+        return 0;
+    }
     if (!is_plain) return call_out(callouts.slow_output, (PyObject *)step, value);
     let_go(&step->result);
     step->result = kept;
@@ -193,6 +222,7 @@ static int hash_one(Step *step, PyObject *value)
 
 static int take_item(Step *step, Stream *stream, PyObject *value)
 {
+    if (stream->is_stopped) return 0;
     for (int has_room = 0; has_room < 2; has_room++) {
         Budget budget = {core.max_value_bytes - stream->spent, 16};
         if (keep_value(&stream->items, value, &budget) == 0) {
@@ -343,18 +373,21 @@ static PyObject *connect_recorder(PyObject *Py_UNUSED(module), PyObject *args, P
 
 static PyObject *open_fast_path(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    PyObject *ring, *holds;
+    PyObject *ring, *holds, *left_out, *cut;
     int is_always;
-    Py_ssize_t max_value_bytes;
+    Py_ssize_t max_value_bytes, cut_size;
     long long slow_after;
-    if (!PyArg_ParseTuple(args, "O!O!pnL:open_fast_path", RingType, &ring, &PyList_Type, &holds, &is_always,
-                          &max_value_bytes, &slow_after)) return NULL;
+    if (!PyArg_ParseTuple(args, "O!O!pnLOOn:open_fast_path", RingType, &ring, &PyList_Type, &holds, &is_always,
+                          &max_value_bytes, &slow_after, &left_out, &cut, &cut_size)) return NULL;
     if (!StepType || !StreamType) { PyErr_SetString(PyExc_RuntimeError, "connect_recorder comes first"); return NULL; }
     Py_XSETREF(core.ring, Py_NewRef(ring));
     Py_XSETREF(core.holds, Py_NewRef(holds));
     core.is_always = (char)is_always;
     core.max_value_bytes = max_value_bytes;
     core.slow_after = slow_after;
+    Py_XSETREF(core.left_out, PySet_CheckExact(left_out) ? Py_NewRef(left_out) : NULL);
+    Py_XSETREF(core.cut, Py_NewRef(cut));
+    core.cut_size = cut_size;
     core.is_open = 1;
     Py_RETURN_NONE;
 }

@@ -224,6 +224,7 @@ static PyMethodDef stream_methods[] = {
 static PyMemberDef stream_members[] = {
     {"hashed", T_OBJECT, offsetof(Stream, hashed), 0, NULL},
     {"held", T_PYSSIZET, offsetof(Stream, held), READONLY, NULL},
+    {"is_stopped", T_BOOL, offsetof(Stream, is_stopped), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 static PyType_Slot stream_slots[] = {

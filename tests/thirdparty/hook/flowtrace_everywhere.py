@@ -90,7 +90,7 @@ class Everywhere(ImportHook):
         self.modules.append(module.__name__)
         self._decorate_names(vars(module))
         for name, other in list(sys.modules.items()):
-            if other is not module and name.partition(".")[0] in self.packages and isinstance(other, ModuleType):
+            if name.partition(".")[0] in self.packages and isinstance(other, ModuleType):
                 self._fix(vars(other))
 
     def _decorate_names(self, names: dict[str, Any]) -> None:
@@ -101,10 +101,20 @@ class Everywhere(ImportHook):
                 names[name] = new
 
     def _fix(self, names: dict[str, Any]) -> None:
+        self._fix_entries(names, names.items())
         for name, value in list(names.items()):
+            if name.startswith("__"):
+                continue
+            if type(value) is dict:
+                self._fix_entries(value, value.items())
+            elif type(value) is list:
+                self._fix_entries(value, enumerate(value))
+
+    def _fix_entries(self, container: Any, entries: Iterable[tuple[Any, Any]]) -> None:
+        for key, value in list(entries):
             original, new = self._replaced.get(id(value), (None, None))
             if new is not None and original is value:
-                names[name] = new
+                container[key] = new
 
     def _decorate_class(self, cls: type) -> None:
         if id(cls) in self._classes or not self.is_ours(_namespace(cls).get("__module__")):
