@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import dataclass
 
 import pytest
@@ -11,7 +12,7 @@ import flowtrace
 from flowtrace import validate
 from flowtrace.host import log
 from flowtrace.recording import limits
-from flowtrace.recording.limits import GRACE, LEFT_OUT, Governor
+from flowtrace.recording.limits import GRACE, Governor
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.process import global_recorder
 from flowtrace.settings.config import TraceConfig
@@ -28,20 +29,24 @@ class Row:
 
 
 class Clocks:
-    """Both clocks of a governor; a value takes `cost` of both."""
+    """The clocks of a governor; a value takes `cost` of all."""
 
     def __init__(self, share=0.1):
-        self.wall = self.work = 0
-        self.governor = Governor(share, lambda: self.wall, lambda: self.work)
+        self.wall = self.work = self.others = 0
+        self.governor = Governor(share, lambda: self.wall, lambda: self.work, lambda: self.work + self.others)
 
-    def value(self, node, cost, pause=0):
-        """Encode a value after a pause; return True if it was recorded."""
+    def value(self, node, cost, pause=0, waits=0, others=0):
+        """Encode a value after a pause; return True if it was recorded.
+
+        Meanwhile other processes, or other threads of this one, have the processor.
+        """
         self.wall += pause
         begun = self.governor.begin(node)
-        if begun == LEFT_OUT:
+        if begun is None:
             return False
-        self.wall += cost
+        self.wall += cost + waits + others
         self.work += cost
+        self.others += others
         self.governor.end(node, begun)
         return True
 
@@ -99,6 +104,28 @@ def test_values_that_take_less_than_their_share_are_all_recorded(warnings):
     assert warnings == []
 
 
+def test_what_other_threads_do_meanwhile_is_no_cost(warnings):
+    clocks, one = Clocks(), node("one")
+    assert all(clocks.value(one, 1_000_000, pause=10_000_000, others=100_000_000) for _ in range(5000))
+    assert warnings == []
+
+
+def test_that_the_program_waits_for_the_processor_is_a_cost(warnings):
+    clocks, one = Clocks(), node("one")
+    recorded = sum(clocks.value(one, 1_000_000, pause=10_000_000, waits=10_000_000) for _ in range(5000))
+    assert 0.09 * clocks.wall < recorded * 11_000_000 < GRACE + 0.1 * clocks.wall + 50_000_000
+
+
+def test_functions_that_are_made_again_and_again_are_let_go(warnings):
+    clocks = Clocks()
+    nodes = [node(str(number)) for number in range(3000)]
+    kept = [weakref.ref(made.function) for made in nodes if setattr(made, "function", lambda: None) is None]
+    for made in nodes:
+        assert clocks.value(made, 1000)
+    del nodes, made
+    assert sum(function() is not None for function in kept) <= 1000
+
+
 def test_the_setting():
     assert TraceConfig().max_overhead == 0.1
     assert TraceConfig.from_env({"FLOWTRACE_MAX_OVERHEAD": "off"}).max_overhead == 0
@@ -128,13 +155,14 @@ class LeavesOut:
 
     def __init__(self, first):
         self.first = first
+        self.left_out = set()
 
     def begin(self, _node):
         self.first -= 1
-        return 0 if self.first >= 0 else -1
+        return (0,) if self.first >= 0 else None
 
     def leaves_out(self, node):
-        return self.begin(node) < 0
+        return self.begin(node) is None
 
     def end(self, _node, _begun):
         pass

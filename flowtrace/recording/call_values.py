@@ -11,7 +11,6 @@ from types import FunctionType
 from typing import Any, Final, TypeAlias
 
 from flowtrace.calls.core import StreamBase
-from flowtrace.recording.limits import LEFT_OUT
 from flowtrace.recording.node import Node, Policy, bind
 from flowtrace.values.encode import encode, encode_items, restore, take_call, take_value
 from flowtrace.values.encoded import CutPart, Encoded, Hasher, cut_form
@@ -135,7 +134,7 @@ def _if_allowed(node: Node, policy: Policy, encode: Callable[[], Encoded]) -> En
     if governor is None:
         return encode()
     begun = governor.begin(node)
-    if begun == LEFT_OUT:
+    if begun is None:
         return policy.left_out
     encoded = encode()
     governor.end(node, begun)
@@ -313,13 +312,15 @@ class _StreamEncoder:
         if not values:
             return
         governor = self._policy.governor
-        begun = 0 if governor is None else governor.begin(self._node)
-        if begun == LEFT_OUT:
+        if governor is None:
+            self.items(values)
+            return
+        begun = governor.begin(self._node)
+        if begun is None:
             self._stopped = self._stopped or "overhead"
             return
         self.items(values)
-        if governor is not None:
-            governor.end(self._node, begun)
+        governor.end(self._node, begun)
 
     def items(self, values: list[Any]) -> None:
         """Add yielded values."""

@@ -283,10 +283,10 @@ class Throttle:
 GRACE: Final = 1_000_000_000
 """Nanoseconds that values may take before the share counts; after a quiet time as much is free again."""
 _ENOUGH: Final = 50_000_000  # ns of credit with which values are recorded again
-_LONG: Final = 100_000  # ns; what takes less has not waited for the processor
+_LONG: Final = 100_000  # ns; what takes less has not waited for other threads
 _MOST_NODES: Final = 1000  # functions that a program makes again and again have a node each
-LEFT_OUT: Final = -1
-"""In place of a reading of the clock, for a value that is left out."""
+Reading: TypeAlias = "tuple[int] | tuple[int, int, int]"
+"""Of the clocks: of the wall, and sometimes of the work of this thread and of all."""
 
 
 class Governor:
@@ -294,30 +294,37 @@ class Governor:
 
     The time that values may take is a credit. It grows by a share of the time that passes, up to `GRACE`.
 
-    What a value takes is read from the clock of the wall, since that of the thread takes longer to read than a small
-    value to encode. Where it seems to take long, the thread may have waited: the next value of that node is measured by
-    the thread's clock.
+    What a value takes is read from the clock of the wall, too: where other processes want the processor, the program
+    waits longer for each value. But it may be other threads of the program that ran meanwhile, and their time is no
+    cost. The clocks that tell take longer to read than a small value to encode, so they are read for the next value of
+    a node whose last one seemed to take long.
 
     Args:
         share: of the time that passes, more than 0 and at most 1.
         wall: the clock of the time that passes, in ns.
         work: the clock of the time that this thread works, in ns.
+        works: the clock of the time that all threads of the process work, in ns.
 
     Attributes:
         left_out: the nodes whose values are left out for now. The native core looks into it.
     """
 
-    __slots__ = ("_costs", "_credit", "_has_warned", "_long", "_share", "_since", "_then", "_wall", "_work", "left_out")
+    __slots__ = (
+        *("_costs", "_credit", "_has_warned", "_long", "_share", "_since", "_then"),
+        *("_wall", "_work", "_works", "left_out"),
+    )
 
     def __init__(
         self,
         share: float,
         wall: Callable[[], int] = time.perf_counter_ns,
         work: Callable[[], int] = time.thread_time_ns,
+        works: Callable[[], int] = time.process_time_ns,
     ) -> None:
         self._share = share
         self._wall = wall
         self._work = work
+        self._works = works
         self._credit = float(GRACE)
         self._has_warned = False
         self._since = self._then = wall()
@@ -325,12 +332,12 @@ class Governor:
         self._long: set[Node] = set()
         self.left_out: set[Node] = set()
 
-    def begin(self, node: Node) -> int:
-        """Return a reading of a clock before a value is encoded, for `end`; `LEFT_OUT` where it is to be left out."""
+    def begin(self, node: Node) -> Reading | None:
+        """Return a reading of the clocks before a value is encoded, for `end`; None where it is to be left out."""
         now = self._take_in()
         if node in self.left_out:
-            return LEFT_OUT
-        return LEFT_OUT - 1 - self._work() if node in self._long else now
+            return None
+        return (now, self._work(), self._works()) if node in self._long else (now,)
 
     def leaves_out(self, node: Node) -> bool:
         """Return True if the values of a node are left out for now. No clock is read while those of no node are."""
@@ -354,7 +361,7 @@ class Governor:
         self._long.clear()
         self._since = now
 
-    def end(self, node: Node, begun: int) -> None:
+    def end(self, node: Node, begun: Reading) -> None:
         """Count the time since a value was begun."""
         spent = self._spent(node, begun)
         self._credit -= spent
@@ -364,15 +371,15 @@ class Governor:
         if self._credit <= 0:
             self._leave_out()
 
-    def _spent(self, node: Node, begun: int) -> int:
-        if begun < LEFT_OUT:
-            spent = self._work() + begun - LEFT_OUT + 1
-            if spent < _LONG:
-                self._long.discard(node)
+    def _spent(self, node: Node, begun: Reading) -> int:
+        spent = self._wall() - begun[0]
+        if len(begun) > 1:
+            worked = self._work() - begun[1]
+            spent = max(worked, spent - (self._works() - begun[2] - worked))
+        if spent >= _LONG:
+            self._long.add(node)
         else:
-            spent = self._wall() - begun
-            if spent >= _LONG:
-                self._long.add(node)
+            self._long.discard(node)
         return spent
 
     def _leave_out(self) -> None:
