@@ -68,7 +68,7 @@ class _PureStep:
 
 
 class _PureStream:
-    __slots__ = ("hashed", "held", "items", "returned")
+    __slots__ = ("hashed", "held", "is_stopped", "items", "returned")
 
 
 class _PureSlot:

@@ -204,7 +204,7 @@ class Stream:
             self._returned = take_value(returned[0], policy.max_value_bytes - self.size)
             if self._returned is not None:
                 return self
-        return self._hash(node, policy).finish(*returned)
+        return self._hash(node, policy).finish_now(*returned)
 
     def canonical(self, node: Node, policy: Policy) -> Encoded:
         """Return the canonical form of a finished stream of snapshots; two traces may ask for it at once."""
@@ -269,7 +269,7 @@ class NativeStream(StreamBase):
         """Return the canonical form, with the generator's return value where it has one."""
         self.encode(self.items, node, policy)
         assert self.hashed is not None
-        return self.hashed.finish(*returned)
+        return self.hashed.finish_now(*returned)
 
     def canonical(self, node: Node, policy: Policy) -> Encoded:
         """Return the canonical form of a finished stream; two traces may ask for it at once."""
@@ -338,6 +338,18 @@ class _StreamEncoder:
     def secrets(self) -> tuple[str, ...]:
         """Return the texts to search for, where a part of the values is hidden."""
         return tuple(self._secrets)
+
+    def finish_now(self, *returned: object) -> Encoded:
+        """Do what `finish` does while the program waits; leave out all of it where no item was seen either."""
+        governor = self._policy.governor
+        if governor is None:
+            return self.finish(*returned)
+        begun = governor.begin(self._node)
+        if begun is None:
+            return self.finish(*returned) if self._count else self._policy.left_out
+        encoded = self.finish(*returned)
+        governor.end(self._node, begun)
+        return encoded
 
     def finish(self, *returned: object) -> Encoded:
         """Return the canonical form, with the generator's return value where it has one."""

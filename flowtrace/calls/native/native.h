@@ -202,6 +202,7 @@ typedef struct {
     Kept *items, *returned;             /* what is not hashed yet; nothing, or what the generator returned */
     Py_ssize_t spent, held;             /* by the items */
     char is_stopped;                    /* no more items are taken */
+    char is_left_out;                   /* nor is anything kept of those before */
 } Stream;
 
 extern PyTypeObject *RingType, *StreamType;

@@ -231,6 +231,10 @@ static int take_item(Step *step, Stream *stream, PyObject *value)
             step->held += budget.held;
             return 0;
         }
+        if (!is_set(stream->hashed) && is_left_out(step)) {
+            stream->is_stopped = stream->is_left_out = 1;
+            return 0;
+        }
         if (stream->spent && hash_items(step, stream) < 0) return -1;
     }
     return hash_one(step, value);  /* not plain, or too large on its own */
@@ -271,6 +275,12 @@ static int fast_end_stream(Subject *subject, Step *step, PyObject *returned)
     if (leave_step(step) < 0) return -1;
     Stream *stream = stream_of(step);
     if (!stream || Py_TYPE(stream) != StreamType) return settle_stream(subject, step);
+    if (stream->is_left_out) {
+        step->held += core.cut_size - stream->held;
+        Py_XSETREF(step->output, Py_NewRef(core.cut));
+        Py_CLEAR(step->stream);
+        return settle_stream(subject, step);
+    }
     Budget budget = {core.max_value_bytes - stream->spent, 64};
     if (is_set(stream->hashed) || (returned && keep_value(&stream->returned, returned, &budget) < 0))
         return finish_hashed(step, returned) < 0 || settle_stream(subject, step) < 0 ? -1 : 0;
