@@ -111,8 +111,8 @@ bench-quick: $(PEERS)/.groups ## the central rows of it, in less than a minute
 	@$(PEERS)/bin/python bench/benchmark.py --quick $(ARGS)
 
 .PHONY: thirdparty
-thirdparty: $(DIST)/.built ## run other packages' own tests with every function of theirs decorated
-	@$(PYTHON) tests/thirdparty/run.py --flowtrace $(WHEEL) $(SUITES)
+thirdparty: $(DIST)/.built ## run other packages' own tests with every function of theirs decorated, write the page
+	@$(PYTHON) tests/thirdparty/run.py --flowtrace $(WHEEL) $(if $(filter file,$(origin SUITES)),--page) $(SUITES)
 
 .PHONY: lint
 lint: ruff-check ruff-format imports ## ruff's rules, ruff's format, the import contracts

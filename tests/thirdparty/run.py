@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import compare
+import page
 import workshop
 
 HERE = Path(__file__).parent
@@ -30,6 +31,7 @@ def main() -> int:
     explained = compare.load_explained(HERE / "explained.toml")
     bad: list[str] = []
     rows: list[tuple[str, ...]] = [compare.HEADINGS]
+    versions = {}
     for name in options.suites:
         suite = workshop.Suite.of(name, entries)
         print(f"{suite.name}: setting up", flush=True)
@@ -38,12 +40,15 @@ def main() -> int:
         except workshop.NotReadyError as error:
             bad.append(str(error))
             continue
+        versions[suite.name] = suite.version
         results = _results(shop, options)
         bad += _judge(suite.name, results, explained, rows)
     print()
     print(compare.table(rows))
     for line in bad:
         print(line)
+    if options.page:
+        page.write(rows[1:], versions, bad)
     print(f"\nthirdparty: {'not ' if bad else ''}the same with and without flowtrace")
     return 1 if bad else 0
 
@@ -99,6 +104,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--flowtrace", default=str(HERE.parents[1]), help="folder or wheel to install")
     parser.add_argument("--editable", action="store_true", help="install the folder as a link to it")
     parser.add_argument("--timeout", type=int, default=1800, help="seconds for one run of a suite")
+    parser.add_argument("--page", action="store_true", help="write the results and their page")
     parser.add_argument("--clean", action="store_true", help="make the environments anew")
     parser.add_argument("--pytest", action="append", metavar="ARG", help="one more argument for pytest")
     options = parser.parse_args()
