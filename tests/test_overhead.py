@@ -10,11 +10,14 @@ import pytest
 
 import flowtrace
 from flowtrace import validate
+from flowtrace.calls.core import NATIVE
 from flowtrace.host import log
 from flowtrace.recording import limits
+from flowtrace.recording.call_values import canonical_output
 from flowtrace.recording.limits import GRACE, Governor
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.process import global_recorder
+from flowtrace.recording.state import STATE
 from flowtrace.settings.config import TraceConfig
 from flowtrace.values.encoded import hash_bytes
 from tests.programs import run_program
@@ -213,6 +216,38 @@ def test_the_items_of_a_generator_are_one_value(tmp_path):
     (step,) = steps(tmp_path / "t.json", lambda: list(each(range(5000))), first=99, max_value_work=1000)
     assert step["output_json"]["items"] == [*range(1000), MARK | {"count": 1000, "reason": "work"}]
     assert step["cut"] == [{"path": "/output_json/items/1000", "reason": "work", "count": 1000}]
+
+
+class Asked(LeavesOut):
+    """A governor that leaves out the values of one node, and counts how often it is asked."""
+
+    def __init__(self, node):
+        super().__init__(0)
+        self.left_out = {node}
+        self.times = 0
+
+    def begin(self, _node):
+        self.times += 1
+
+    def leaves_out(self, node):
+        return self.begin(node) is None
+
+
+@pytest.mark.skipif(NATIVE is None, reason="the pure twin asks for each value")
+@pytest.mark.parametrize("call", [lambda: same(Row(1)), lambda: list(each([1, Row(1), Row(2)]))])
+def test_the_native_core_leaves_values_out_itself(tmp_path, call):
+    with flowtrace.override(mode="on", out_path=tmp_path / "t.json", capture_outputs=True):
+        call()
+        (step,) = global_recorder().buffer.newest()
+        governor = global_recorder().policy.governor = Asked(step.node)
+        STATE.open_fast_path(global_recorder())
+        for _ in range(100):
+            call()
+        steps = [*global_recorder().buffer.newest()]
+        values = [canonical_output(step.node, step.output, global_recorder().policy) for step in steps]
+    assert len(steps) == 20
+    assert {value.cut[0].reason for value in values} == {"overhead"}
+    assert governor.times < 100
 
 
 @pytest.mark.costly

@@ -20,9 +20,11 @@ MISSING: Final = object()
 _bases = type.__dict__["__bases__"].__get__
 _qualname = type.__dict__["__qualname__"].__get__
 _module = type.__dict__["__module__"].__get__
-_flags = type.__dict__["__flags__"].__get__
-_ON_HEAP: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 
+flags_of: Final[Callable[[type], int]] = type.__dict__["__flags__"].__get__
+"""Return the flags of a class; a metaclass may have an attribute of that name."""
+ON_HEAP: Final = 1 << 9
+"""The flag of a class that is not written in C as a static one (Py_TPFLAGS_HEAPTYPE): no basic type has it."""
 mro: Final[Callable[[type], tuple[type, ...]]] = type.__dict__["__mro__"].__get__
 """Return a class and its bases in the order in which the interpreter searches them."""
 namespace_of: Final[Callable[[type], Mapping[str, Any]]] = type.__dict__["__dict__"].__get__
@@ -52,7 +54,7 @@ def is_named(cls: type) -> bool:
 
     Classes that are written in C and not made on the heap exist once, and count as named.
     """
-    return not _flags(cls) & _ON_HEAP or named(module_name(cls), _qualname(cls)) is cls
+    return not flags_of(cls) & ON_HEAP or named(module_name(cls), _qualname(cls)) is cls
 
 
 def named(module: object, qualname: str) -> object:

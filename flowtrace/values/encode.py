@@ -24,7 +24,7 @@ from pickle import dumps as pickled
 from pickle import loads as unpickled
 from typing import Any, Final
 
-from flowtrace.host.objects import class_name
+from flowtrace.host.objects import ON_HEAP, class_name, flags_of
 from flowtrace.host.signals import let_through
 from flowtrace.values.encoded import CutPart, Digest, Encoded, Pieces, Shared, Sink, cut_form, hash_bytes, opaque_form
 from flowtrace.values.encoder import Encoder
@@ -39,8 +39,6 @@ _PROTOCOL: Final = 5
 FEW_ITEMS: Final = 32  # a larger dict goes to the pickler, as each tuple does: all its values may be one long text
 _PICKLED: Final = pickled(None, _PROTOCOL)[:1]  # no JSON begins with this byte
 _tracked: Final = is_tracked
-_made_by: Final[Callable[[type], int]] = type.__dict__["__flags__"].__get__  # a metaclass may have another
-_BY_A_CLASS: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: of none of the types that a pickler takes
 
 
 class TooLargeError(Exception):
@@ -93,7 +91,7 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
     if _tracked(kwargs):
         return take_pickled((args, kwargs), limit)
     for value in args:
-        if _made_by(type(value)) & _BY_A_CLASS:
+        if flags_of(type(value)) & ON_HEAP:
             return None
         if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW_ITEMS):
             return take_pickled((args, kwargs), limit)
@@ -114,7 +112,7 @@ def take_value(value: object, limit: int) -> bytes | None:
         value: anything.
         limit: the most bytes that the snapshot may have.
     """
-    if _made_by(type(value)) & _BY_A_CLASS:
+    if flags_of(type(value)) & ON_HEAP:
         return None
     if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW_ITEMS):
         return take_pickled(value, limit)
