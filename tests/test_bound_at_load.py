@@ -41,7 +41,7 @@ AT_LOAD = {
     *(("host/system.py", name) for name in ("copy_of", "_copy_of_os", "_copy_of_datetime", "_made_anew")),
 }
 """Functions that run while their module is loaded, and never again."""
-LOADING = {("instrument/loaded.py", "load"), ("host/safe_loading.py", "_real_imports"), ("host/log.py", "_load")}
+LOADING = {("instrument/subjects.py", "_load"), ("host/safe_loading.py", "_real_imports"), ("host/log.py", "_load")}
 """They load the recorder, when tracing is turned on, and structlog with it; the second puts Python's own import in its
 place for that."""
 

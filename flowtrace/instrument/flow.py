@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowtrace.host import switch
-from flowtrace.instrument import loaded
+from flowtrace.instrument import subjects
 from flowtrace.instrument.proxies import traced
 from flowtrace.instrument.subjects import checked_slow, flow_subject, is_ready, slow_again, start_if_asked
 
@@ -69,7 +69,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
     def __enter__(self) -> flow:
         scope = self._make_scope()
         if scope is not None:
-            loaded.hot_path.resume(scope)
+            subjects.hot_path.resume(scope)
         self._entered.append((get_ident(), scope))
         return self
 
@@ -81,7 +81,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
     ) -> None:
         scope = self._pop_scope()
         if scope is not None:
-            loaded.process.close_flow(scope, error)
+            subjects.process.close_flow(scope, error)
 
     async def __aenter__(self) -> flow:
         return self.__enter__()
@@ -115,7 +115,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
         return flow_subject(self._make_scope)
 
     def _make_scope(self) -> Scope | None:
-        return loaded.process.open_flow(self._context_in, self._slow_after) if is_ready() else None
+        return subjects.process.open_flow(self._context_in, self._slow_after) if is_ready() else None
 
     def _pop_scope(self) -> Scope | None:
         """Return the scope that this ``with`` entered: one flow object may be entered in many threads and tasks."""
@@ -126,7 +126,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
 
     def _context_in(self, outer: TraceContext) -> TraceContext:
         flow_id, version, pack_ref, resolved_digest = self._context
-        return loaded.config.TraceContext(
+        return subjects.config.TraceContext(
             pack_ref=pack_ref or outer.pack_ref,
             flow_id=flow_id,
             flow_version=version,
@@ -135,7 +135,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
 
 
 def _encloses(scope: Scope | None) -> bool:
-    return scope is None or loaded.state.encloses(scope)
+    return scope is None or subjects.state.encloses(scope)
 
 
 class _NoStep:
@@ -164,8 +164,8 @@ def current_step() -> CurrentStep:
     """
     if not switch.SWITCH or switch.is_unread():
         return _NO_STEP
-    current = loaded.state.CURRENT.get()
-    return current if isinstance(current, loaded.step.Step) else _NO_STEP
+    current = subjects.state.CURRENT.get()
+    return current if isinstance(current, subjects.step.Step) else _NO_STEP
 
 
 def propagate(function: C) -> C:
@@ -182,5 +182,5 @@ def propagate(function: C) -> C:
     """
     if not is_ready():
         return function
-    carried: Any = loaded.state.carry(function)
+    carried: Any = subjects.state.carry(function)
     return carried  # type: ignore[no-any-return]

@@ -14,11 +14,16 @@ from flowtrace.host import log
 from flowtrace.host.safe_loading import is_loading, load_once, refusal
 from flowtrace.host.switch import LOADERS, environment_may_enable, is_unread, may_be_on, turn_off
 from flowtrace.host.system import NEVER, nanoseconds
-from flowtrace.instrument import loaded
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # their names are here once they are loaded
+    from flowtrace.recording import hot_path as hot_path
+    from flowtrace.recording import node as node
+    from flowtrace.recording import process as process
+    from flowtrace.recording import state as state
+    from flowtrace.recording import step as step
     from flowtrace.recording.node import Node
     from flowtrace.recording.state import Scope
+    from flowtrace.settings import config as config
 
 T = TypeVar("T")
 # --- loading the recorder
@@ -44,7 +49,7 @@ def if_on(make: Callable[..., T | None], *arguments: object) -> T | None:
             turn_off()
             log.warn(f"{reason}: tracing is off here")
             return None
-        return None if loaded.process.global_recorder().is_off else make(*arguments)
+        return None if process.global_recorder().is_off else make(*arguments)
     except Exception as error:
         log.internal_fault("load the recorder", error)
         return None
@@ -72,8 +77,19 @@ def _is_loaded() -> bool:
 
 
 def _load() -> None:
-    if not refusal():  # nothing can be loaded in a subinterpreter
-        loaded.load()
+    """Load the recorder, and whatever else a call, a flow or an error in one may need.
+
+    An import statement in a call would ask ``builtins.__import__``, which may be a mock of the program's then.
+    """
+    if refusal():  # nothing can be loaded in a subinterpreter
+        return
+    from flowtrace.recording import fast_path, hot_path, node, process, state, step
+    from flowtrace.settings import config
+
+    for module in (state, hot_path, node, process, step, config):
+        globals()[module.__name__.rpartition(".")[2]] = module
+    fast_path.connect()
+    log.load()
 
 
 LOADERS.append(_is_loaded)
@@ -101,7 +117,7 @@ def slow_again(slow_after: int) -> dict[str, float]:
 
 def node_subject(node: Node) -> Subject:
     """Return a node as the wrappers see it: its calls become steps."""
-    subject = Subject(node, **{name: getattr(loaded.hot_path, name) for name in FUNCTIONS})
+    subject = Subject(node, **{name: getattr(hot_path, name) for name in FUNCTIONS})
     subject.is_simple = not node.live_defaults
     subject.slow_after = node.slow_after
     return subject
@@ -113,7 +129,7 @@ def flow_subject(make_scope: Callable[[], Scope | None]) -> Subject:
     Args:
         make_scope: makes a scope; None where tracing is off.
     """
-    resume, suspend, close_flow = loaded.hot_path.resume, loaded.hot_path.suspend, loaded.process.close_flow
+    resume, suspend, close_flow = hot_path.resume, hot_path.suspend, process.close_flow
 
     def begin_scope(_subject: Subject, _args: tuple[Any, ...], _kwargs: dict[str, Any], _bound: bool) -> Scope | None:
         scope = make_scope()

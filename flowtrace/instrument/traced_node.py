@@ -11,7 +11,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
 from flowtrace.calls.core import Subject
-from flowtrace.instrument import loaded
+from flowtrace.instrument import subjects
 from flowtrace.instrument.proxies import is_proxied_function, is_traced, text_attribute, traced, traced_object
 from flowtrace.instrument.subjects import checked_slow, node_subject, slow_again, start_if_asked
 
@@ -152,7 +152,7 @@ class _Options:
         component = self.component or text_attribute(function, "__module__") or "unknown"
         operation = self.operation or text_attribute(function, "__qualname__") or type(function).__qualname__
         is_static = is_static or isinstance(target, staticmethod)
-        node = loaded.node.Node(
+        node = subjects.node.Node(
             component,
             operation,
             self.node_id or f"{component}.{operation}",
