@@ -16,6 +16,7 @@ import pytest
 
 from flowtrace import ReplayError, load_trace, override, replay, validate
 from flowtrace.trace.payload_files import PayloadValues
+from flowtrace.values import forms_arrays
 from flowtrace.values.arrays_in_short import in_short
 from flowtrace.values.encode import encode
 from flowtrace.values.encoded import Pieces, npy_content, npy_file
@@ -291,3 +292,16 @@ def test_show_tells_size_dtypes_and_first_rows(tmp_path, nodes):
             }
         },
     ]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda array: array, lambda array: {"x": array}, lambda array: [{"x": [array, 1]}]],
+    ids=["alone", "in a dict", "deeper"],
+)
+def test_a_large_array_is_hashed_once(wrap, monkeypatch):
+    sizes = []
+    real = forms_arrays.hash_buffer
+    monkeypatch.setattr(forms_arrays, "hash_buffer", lambda data: sizes.append(data.nbytes) or real(data))
+    encoded = encode(wrap(VALUES["float64"]), pieces=Pieces(1 << 20))
+    assert (sizes, len(encoded.pieces)) == ([8 * N], 1)

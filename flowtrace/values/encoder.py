@@ -22,6 +22,7 @@ from flowtrace.values.forms import (
     ClassName,
     HashOf,
     Labelled,
+    Large,
     LargeArray,
     LargeTexts,
     NamedParts,
@@ -194,6 +195,8 @@ class Encoder:
             return None
         shared.left = trees.left
         shared.hidden += trees.hidden
+        for form in trees.large:
+            self._keep(form)
         for pointers, more in ((self.opaque, trees.opaque), (self.redacted, trees.redacted)):
             pointers += more[: MAX_POINTERS - len(pointers)]
         return _Batch(data)
@@ -324,12 +327,9 @@ class Encoder:
             self._pairs(value, form)
         elif isinstance(form, HashOf):
             self._write(self._content_or_hash(form.value))
-        elif isinstance(form, LargeArray):
+        elif isinstance(form, LargeArray | LargeTexts):
             self._write(dumps(form.digest))
-            self._shared.keep(form.digest, "npy", form.size, lambda: npy_file(form.dtype, form.shape, form.content()))
-        elif isinstance(form, LargeTexts):
-            self._write(dumps(form.digest))
-            self._shared.keep(form.digest, "json", form.size, lambda: dumps(form.items()))
+            self._keep(form)
         elif isinstance(form, Labelled):
             self._encode(self._or_marker(form.name, form.value))
         elif isinstance(form, WrittenAs):
@@ -338,6 +338,13 @@ class Encoder:
             self._named_parts(form)
         elif isinstance(form, Unprinted):
             self._encode(self._unprinted("", form.value))
+
+    def _keep(self, form: Large) -> None:
+        """Keep the content of a large array, where contents are kept."""
+        if isinstance(form, LargeTexts):
+            self._shared.keep(form.digest, "json", form.size, lambda: dumps(form.items()))
+        else:
+            self._shared.keep(form.digest, "npy", form.size, lambda: npy_file(form.dtype, form.shape, form.content()))
 
     def _named_parts(self, form: NamedParts) -> None:
         """Write a value as one, or split where the name of a part may hide that part."""

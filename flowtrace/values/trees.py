@@ -17,6 +17,7 @@ from flowtrace.values.forms import (
     ClassName,
     HashOf,
     Labelled,
+    Large,
     LargeArray,
     LargeTexts,
     NamedParts,
@@ -91,15 +92,29 @@ class Trees:
         opaque: JSON Pointers of the parts whose content can't be read.
         redacted: JSON Pointers of the parts that were hidden.
         hidden: what was hidden there.
+        large: the large arrays of which only the hash is in the bytes.
     """
 
-    __slots__ = ("_deepest", "_depth", "_lowest", "_open", "_path", "_shared", "hidden", "left", "opaque", "redacted")
+    __slots__ = (
+        "_deepest",
+        "_depth",
+        "_lowest",
+        "_open",
+        "_path",
+        "_shared",
+        "hidden",
+        "large",
+        "left",
+        "opaque",
+        "redacted",
+    )
 
     def __init__(self, shared: Shared, depth: int, path: list[str | int]) -> None:
         self.left = shared.left
         self.opaque: list[str] = []
         self.redacted: list[str] = []
         self.hidden: list[object] = []
+        self.large: list[Large] = []
         self._lowest = max(shared.left - _MAX_WORK, 0)
         self._shared = shared
         self._open: dict[int, int] = {}
@@ -234,6 +249,9 @@ class Trees:
             return {TAG: "opaque", "class": form.name}
         if type(form) is Pairs:
             return self._rows(form, depth)
+        if type(form) is LargeArray or type(form) is LargeTexts:
+            self.large.append(form)
+            return form.digest
         if type(form) is not Unordered:
             raise OddError
         return Fragment(b"[%b]" % b",".join(sorted(self._each(form.items))))
