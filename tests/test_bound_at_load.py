@@ -17,6 +17,7 @@ FILES = [*sorted(file for floor in FLOORS for file in (PACKAGE / floor).rglob("*
 READERS = (
     "trace/bad_value.py",
     "trace/origins.py",
+    "trace/notebook.py",
     "trace/outline.py",
     "trace/value_parts.py",
     "values/annotations.py",
@@ -28,7 +29,7 @@ READERS = (
     "values/shown.py",
 )
 """Only `flowtrace replay`, `flowtrace why` and their like run these, never a call."""
-OF_A_READER = {("trace/model.py", "provenance")}
+OF_A_READER = {("trace/model.py", name) for name in ("provenance", "__repr__", "_repr_html_")}
 """Methods of records that only such a command calls."""
 STATE = {"sys", "errno", "threading.excepthook", "threading.ExceptHookArgs"}
 """What a program changes for us to see it, and plain numbers."""

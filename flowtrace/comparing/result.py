@@ -243,6 +243,16 @@ class TraceDiff(_JsonRecord):
     context: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     timings: list[Timing] | None = None
 
+    def __repr__(self) -> str:
+        """Return one line: a comparison as a whole may fill many screens."""
+        first = "" if self.first is None else f", first {self.first.node_id!r:.80}: {self.first.kind}"
+        return f"<TraceDiff: {self.verdict}, {self.compared} steps compared{first}>"
+
+    def _repr_html_(self) -> str:
+        from flowtrace.comparing.notebook import diff_html
+
+        return diff_html(self)
+
     @property
     def first(self) -> Divergence | None:
         """The first divergence in the order of execution, or None; None too where nothing could be compared."""

@@ -11,6 +11,7 @@ from flowtrace.errors import RebuildError, ReplayError
 from flowtrace.host.log import printable
 from flowtrace.recording.failure import MAX_MESSAGE
 from flowtrace.replaying.call_again import Rerun, code_flags
+from flowtrace.replaying.cell_source import is_cell, with_definitions
 from flowtrace.replaying.find_function import Target, exception_named
 from flowtrace.replaying.load_script import MAIN, package_of
 from flowtrace.replaying.meant import Import, check
@@ -87,7 +88,10 @@ class EmittedTest:
         name = f"test_{_name_part(self._step.operation)}_{ending}"
         source = f'"""{self._title()}"""\n\n{self._imports()}\n\n\ndef {name}():\n{body}\n'
         check(source, name, self._meant_imports())
-        return source
+        if not is_cell(self._target.file):
+            return source
+        imported = [(first, alias) for (module, first), alias in self._writer.names.items() if module == MAIN]
+        return with_definitions(source, imported, vars(self._target.module))
 
     def _title(self) -> str:
         when = f" on {printable(self._step.started_at)}" if self._step.started_at else ""

@@ -28,6 +28,7 @@ from flowtrace.instrument.autotrace import AutoTracer
 from flowtrace.instrument.proxies import is_traced, subject_of
 from flowtrace.recording.node import Node
 from flowtrace.replaying.allowed_folder import AllowedFolder, is_under
+from flowtrace.replaying.cell_source import is_cell
 from flowtrace.replaying.decorated import Sources
 from flowtrace.replaying.load_script import MAIN, SCRIPT, NotFoundError, guarded, load_script
 from flowtrace.trace.model import Code
@@ -175,8 +176,8 @@ class Resolver:
             except NotFoundError:
                 pass
             else:
-                if target.file == code.file:
-                    return target
+                if target.file == code.file or (is_cell(target.file) and is_cell(code.file)):
+                    return target  # a cell that was run again has another name
         module, problem = self._script(code)
         try:
             return _target_in(module, code.qualname)

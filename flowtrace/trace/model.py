@@ -181,6 +181,17 @@ class Step(Record, kw_only=True):
     arrays: dict[str, str] = field(default_factory=dict)
     run_id: str | None = None
 
+    def __repr__(self) -> str:
+        """Return one line: a step's values may fill many screens."""
+        from flowtrace.trace.notebook import step_line
+
+        return step_line(self)
+
+    def _repr_html_(self) -> str:
+        from flowtrace.trace.notebook import step_html
+
+        return step_html(self)
+
 
 class Pack(Record, kw_only=True):
     """The program or package that the flow was shipped in.
@@ -259,13 +270,14 @@ class Trace(Record, kw_only=True):
 
     def __repr__(self) -> str:
         """Return one line: a trace as a whole may fill many screens."""
-        failed = self.failed_step
-        about = [f"flow {self.flow.id!r:.80} {self.flow.version!r:.80}"]
-        about += [f"outcome {self.run.outcome!r:.80}"] if self.run is not None else []
-        about += [f"{len(self.steps)} steps"]
-        about += [f"{len(self.in_flight)} in flight"] if self.in_flight else []
-        about += [f"failed step {failed.node_id!r:.80}"] if failed is not None else []
-        return f"<Trace: {', '.join(about)}>"
+        from flowtrace.trace.notebook import trace_line
+
+        return trace_line(self)
+
+    def _repr_html_(self) -> str:
+        from flowtrace.trace.notebook import trace_html
+
+        return trace_html(self)
 
     @property
     def failed_step(self) -> Step | None:
