@@ -182,7 +182,6 @@ class Step(Record, kw_only=True):
     run_id: str | None = None
 
     def __repr__(self) -> str:
-        """Return one line: a step's values may fill many screens."""
         from flowtrace.trace.notebook import step_line
 
         return step_line(self)
@@ -269,7 +268,6 @@ class Trace(Record, kw_only=True):
     dropped_steps: int | None = None
 
     def __repr__(self) -> str:
-        """Return one line: a trace as a whole may fill many screens."""
         from flowtrace.trace.notebook import trace_line
 
         return trace_line(self)
