@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowtrace import ProvenanceError, current_step, flow, traced_node
+from flowtrace import ProvenanceError, current_step, flow, load_trace, override, traced_node
 from flowtrace.testing import recording
 from flowtrace.trace.origins import Origins
-from tests.traces import step, trace
+from tests.traces import hash_of, step, trace
 
 CATALOG = {"KETTLE-2": ("kitchen", "34.90"), "LAMP-7": ("hall", "")}
 
@@ -148,7 +148,8 @@ def chain(*steps, at=None, pointer="/x", **fields):
 
 
 def made(node, result, given=None, **fields):
-    return step(node, {} if given is None else given, result, captured=True, **fields)
+    record = step(node, {} if given is None else given, result, captured=True, **fields)
+    return record | {"output_hash": hash_of(result), "output_json": result}
 
 
 def failed(node, given, **fields):
@@ -275,6 +276,71 @@ def test_a_result_that_a_step_was_called_with_is_followed_through_it():
         "",
     )
     assert "c.check; an equal result came out of #0 c.make" in trace(*steps).provenance(2, "/x/price").text
+
+
+def test_an_argument_is_followed_to_an_object_with_the_same_member_and_others_in_common():
+    config = {"db": {"host": "db1.example", "port": None, "name": "x"}}
+    steps = [
+        made("c.load", config, {"env": "prod"}),
+        failed("c.connect", {"host": "db1.example", "port": None}, step_id="1" * 16, parent_step_id="2" * 16),
+        failed("c.start", {"config": config}, step_id="2" * 16),
+    ]
+    assert trace(*steps).provenance(1, "/port").text == (
+        "`/port` None, in the input of #1 c.connect; its caller #2 c.start was called with `port` None with the same "
+        "`host`; an equal `config` came out of #0 c.load; its own code made or read it"
+    )
+
+
+def test_a_member_alone_is_followed_into_the_only_such_object_that_the_step_was_called_with():
+    raw = {"name": "lamp", "weight": "n/a"}
+    clean = made("c.clean", {"name": "LAMP-7", "weight": "n/a"}, {"row": raw})
+    links = chain(made("c.read", [raw]), clean, failed("c.use", {"x": clean["output_json"]}), pointer="/x/weight")
+    assert links == (
+        [
+            ("container", 1, "/weight"),
+            ("same member", 1, "/row/weight"),
+            ("container", 0, "/0/weight"),
+            ("made here", 0, "/0/weight"),
+        ],
+        "",
+    )
+    two = made("c.clean", clean["output_json"], {"row": raw, "more": {"name": "other", "weight": "n/a"}})
+    links = chain(made("c.read", [raw]), two, failed("c.use", {"x": clean["output_json"]}), pointer="/x/weight")
+    assert links == ([("container", 1, "/weight"), ("made here", 1, "/weight")], "")
+
+
+def test_a_result_that_is_just_as_common_is_no_proof_and_is_named():
+    steps = [
+        made("c.rate", None, step_id="1" * 16, parent_step_id="3" * 16),
+        failed("c.use", {"rate": None, "count": 2}, step_id="2" * 16, parent_step_id="3" * 16),
+        failed("c.all", {}, step_id="3" * 16),
+    ]
+    assert trace(*steps).provenance(1, "/rate").text == (
+        "`/rate` None, in the input of #1 c.use; the code of #2 c.all itself made or read it, "
+        "or took it from #0 c.rate, which gave None"
+    )
+
+
+def test_values_in_payload_files_are_followed_where_the_folder_of_the_trace_is_known(tmp_path):
+    path = tmp_path / "trace.json"
+    options = {"mode": "on", "out_path": path, "capture_inputs": True, "capture_outputs": True, "max_value_bytes": 64}
+    with override(**options), contextlib.suppress(PricingError), flow("f"):
+        settle()
+    loaded = load_trace(path)
+    assert loaded.steps[5].invocation_path is not None
+    assert loaded.provenance(path=path).text == recorded(settle).provenance().text
+    assert loaded.provenance().text == (
+        "is in a payload file that can't be read, the input of #5 pricing.price_line; "
+        "it is in a payload file that can't be read, so it can't be followed"
+    )
+
+
+def test_a_step_that_was_still_running_is_asked_for_by_its_node():
+    value = {"name": "LAMP-7", "price": None}
+    running = failed("c.use", {"x": value})
+    found = trace(made("c.make", value), in_flight=[running]).provenance("c.use", "/x/price")
+    assert (found.links[0].step, found.links[0].number) == ("/in_flight/0", None)
+    assert found.text.startswith("`/x/price` None, in the input of c.use (still running); an equal `x` came out of #0")
 
 
 # --- what can't be known

@@ -1,8 +1,6 @@
 """Following a value backwards through the steps of a trace.
 
-Two values are equal where their canonical JSON is, which is what a hash stands for: a complete output is looked up by
-its hash, and a part of one is found as a piece of the output's text. A value that turns up everywhere (None, 0, an
-empty text) is never looked for by itself, but by what holds it.
+A value that turns up everywhere (None, 0, an empty text) is never looked for by itself, but by what holds it.
 """
 
 from __future__ import annotations
@@ -16,16 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from flowtrace.errors import ProvenanceError
 from flowtrace.host.log import printable
 from flowtrace.trace.bad_value import bad_value
+from flowtrace.trace.equal_values import EqualValues, Spot
 from flowtrace.trace.model import Step, is_within, likely_failed_step
 from flowtrace.trace.provenance import Provenance, ProvenanceLink, Relation
-from flowtrace.trace.step_values import MOST_HOPS, SIDES, StepValues
+from flowtrace.trace.step_values import SIDES, StepValues
 from flowtrace.trace.value_parts import (
-    Tokens,
-    find,
     is_telling,
     listed,
     names_below,
-    parts,
     pointer_of,
     resolve,
     short_tokens,
@@ -33,8 +29,6 @@ from flowtrace.trace.value_parts import (
     values_along,
     what_is_there,
 )
-from flowtrace.values.encoded import KEYED_ALGORITHM, TAG, hash_bytes
-from flowtrace.values.json import bytes_of_tree, dumps
 from flowtrace.values.shown import value_text
 
 if TYPE_CHECKING:
@@ -44,8 +38,6 @@ _MOST_LINKS: Final = 40
 _MOST_OTHERS: Final = 5
 _MOST_ISSUES: Final = 3  # of one step, about one value
 _MOST_LEVELS: Final = 24  # containers round a value, the innermost ones
-_MOST_RANKED: Final = 1000  # outputs that hold a text, the last ones
-_MOST_LOOKED_INTO: Final = 20  # of those, the nearest ones
 _VALUE_LENGTH: Final = 60
 _WHY: Final = {
     "cut": "was cut",
@@ -54,15 +46,6 @@ _WHY: Final = {
     "not captured": "was not captured (FLOWTRACE_CAPTURE_INPUTS=1 and FLOWTRACE_CAPTURE_OUTPUTS=1 keep values)",
     "unread": "is in a payload file that can't be read",
 }
-
-
-class _Spot(NamedTuple):
-    """Where a value is: a part of the input or output of a step, or what is missing in that part."""
-
-    at: int
-    side: str
-    tokens: Tokens
-    missing: str = ""
 
 
 class _Back(NamedTuple):
@@ -76,7 +59,7 @@ class _Back(NamedTuple):
     """
 
     link: ProvenanceLink
-    spot: _Spot
+    spot: Spot
     equal: str
     depth: int
 
@@ -92,6 +75,7 @@ class Origins:
     def __init__(self, trace: Trace, path: str | os.PathLike[str] | None = None) -> None:
         self._trace = trace
         self._all = StepValues(trace, path)
+        self._equal = EqualValues(self._all)
 
     # --- questions
 
@@ -129,7 +113,7 @@ class Origins:
             raise ProvenanceError(f"there is no step {name}: {there}; a step id or a node id names one, too")
         return ([at for at in found if steps[at].error is not None] or found)[-1]
 
-    def _named(self, at: int, pointer: str) -> _Spot:
+    def _named(self, at: int, pointer: str) -> Spot:
         side = "input"
         for name, start in SIDES.items():
             if is_within(pointer, start):
@@ -142,23 +126,23 @@ class Origins:
         tokens = () if reason else resolve(value, pointer)
         if tokens is None:
             raise ProvenanceError(f"there is no {printable(pointer)} in {owner}{what_is_there(value, pointer)}")
-        return _Spot(at, side, tokens)
+        return Spot(at, side, tokens)
 
-    def _blamed(self, at: int) -> tuple[_Spot, int]:
+    def _blamed(self, at: int) -> tuple[Spot, int]:
         step = self._all.steps[at]
         value, reason = self._all.value(at, "input")
         if reason:
-            return _Spot(at, "input", ()), 1
+            return Spot(at, "input", ()), 1
         found = None if step.error is None else bad_value(step, value)
         if found is None:
             which = "its error names no value" if step.error is not None else "it did not fail"
             there = f": its input has {listed(names_below(value))}" if names_below(value) else ""
             raise ProvenanceError(f"no pointer was given for {self._all.name(at)}, and {which}{there}")
-        return _Spot(at, "input", found.tokens, found.missing), found.likely
+        return Spot(at, "input", found.tokens, found.missing), found.likely
 
     # --- links
 
-    def _links(self, spot: _Spot, count: int) -> Iterator[ProvenanceLink]:
+    def _links(self, spot: Spot, count: int) -> Iterator[ProvenanceLink]:
         yield self._start(spot, count)
         yield from self._issues(spot)
         backs: list[_Back] = []
@@ -179,36 +163,37 @@ class Origins:
         end = self._end(here)
         yield replace(end, brief="") if is_reported and end.relation is Relation.MADE else end
 
-    def _in_brief(self, shown: _Spot, backs: list[_Back]) -> Iterator[tuple[ProvenanceLink, _Spot]]:
+    def _in_brief(self, shown: Spot, backs: list[_Back]) -> Iterator[tuple[ProvenanceLink, Spot]]:
         """Yield links; those in the sentence skip the inputs that a value only came through."""
         nearest: _Back | None = None
         for number, back in enumerate(backs):
             if nearest is None or back.depth < nearest.depth:
                 nearest = back
+            is_member = back.link.relation is Relation.MEMBER
             is_passed = back.spot.side == "input" and number + 1 < len(backs) and not any(self._issues(back.spot))
-            if is_passed:
+            if is_passed and not is_member:
                 yield replace(back.link, brief=""), back.spot
                 continue
-            if back.link.relation is Relation.MEMBER:
+            if is_member:
                 yield back.link, back.spot
             else:
                 yield replace(back.link, brief=self._said(shown, back.spot, nearest.equal)), back.spot
             shown, nearest = back.spot, None
 
-    def _link(self, relation: Relation, spot: _Spot, text: str, **more: Any) -> ProvenanceLink:
+    def _link(self, relation: Relation, spot: Spot, text: str, **more: Any) -> ProvenanceLink:
         step = self._all.steps[spot.at]
         number = spot.at if spot.at < len(self._trace.steps) else None
         where = (self._all.pointer(spot.at), number, step.node_id, spot.side, pointer_of(spot.tokens), self._path(spot))
         return ProvenanceLink(relation, *where, self._shown(spot), text, text, **more)
 
-    def _start(self, spot: _Spot, count: int) -> ProvenanceLink:
+    def _start(self, spot: Spot, count: int) -> ProvenanceLink:
         where = f"the {spot.side} of {self._all.name(spot.at)}"
         path = self._path(spot)
         note = f"the first of {count:,} that may be meant" if count > 1 else ""
         text = f"`{path}` {self._shown(spot)}, in {where}" if path else f"{self._shown(spot)}, {where}"
         return self._link(Relation.START, spot, text, note=note)
 
-    def _issues(self, spot: _Spot) -> Iterator[ProvenanceLink]:
+    def _issues(self, spot: Spot) -> Iterator[ProvenanceLink]:
         """Yield a link for each issue that the step reported about a value with this name."""
         own = split(self._path(spot))
         issues = self._all.steps[spot.at].validation_issues if own else []
@@ -217,7 +202,7 @@ class Origins:
             text = f"and reported `{printable(issue.code[:80])}`"
             yield self._link(Relation.ISSUE, spot, text, note=printable(issue.message[:200]))
 
-    def _shown(self, spot: _Spot) -> str:
+    def _shown(self, spot: Spot) -> str:
         if spot.missing:
             return "missing"
         value, reason = self._all.value(spot.at, spot.side)
@@ -226,7 +211,7 @@ class Origins:
         text = printable(value_text(values_along(value, spot.tokens)[-1]))
         return text if len(text) <= _VALUE_LENGTH else f"{text[:_VALUE_LENGTH]}..."
 
-    def _path(self, spot: _Spot) -> str:
+    def _path(self, spot: Spot) -> str:
         """Return the path of a value as people write it, made printable."""
         value = self._all.value(spot.at, spot.side)[0]
         tokens = short_tokens(value, spot.tokens) + ((spot.missing,) if spot.missing else ())
@@ -244,21 +229,21 @@ class Origins:
 
     # --- the last link
 
-    def _end(self, spot: _Spot) -> ProvenanceLink:
+    def _end(self, spot: Spot) -> ProvenanceLink:
         """Return the last link: who made the value, or why that can't be known."""
         value, reason = self._all.value(spot.at, spot.side)
         reason = reason or self._all.hidden(*spot[:3])
         if reason:
             return self._unknown(spot, reason, f"it {_WHY[reason]}, so it can't be followed")
         if not any(map(is_telling, values_along(value, spot.tokens))):
-            text = "such a common value can't be followed without something that holds it"
+            text = f"such a common value can't be followed without something that holds it{self._maybe_from(spot)}"
             return self._unknown(spot, "common", text)
         return self._end_of_input(spot) if spot.side == "input" else self._end_of_output(spot)
 
-    def _unknown(self, spot: _Spot, reason: str, text: str) -> ProvenanceLink:
+    def _unknown(self, spot: Spot, reason: str, text: str) -> ProvenanceLink:
         return self._link(Relation.UNKNOWN, spot, text, reason=reason)
 
-    def _end_of_input(self, spot: _Spot) -> ProvenanceLink:
+    def _end_of_input(self, spot: Spot) -> ProvenanceLink:
         name, caller = self._all.name(spot.at), self._all.caller(spot.at)
         dropped = self._trace.dropped_steps
         if dropped:
@@ -269,13 +254,20 @@ class Origins:
             text = f"no captured output holds it, and those of {blind:,} earlier steps were not captured"
             return self._unknown(spot, "not captured", text)
         if caller is not None:
-            maker = self._all.name(caller)
-            return self._link(Relation.MADE, _Spot(caller, "input", ()), f"the code of {maker} itself made or read it")
+            text = f"the code of {self._all.name(caller)} itself made or read it{self._maybe_from(spot)}"
+            return self._link(Relation.MADE, Spot(caller, "input", ()), text)
         if self._all.steps[spot.at].parent_step_id is not None:
             return self._unknown(spot, "dropped", f"the step that called {name} is not in the trace")
         return self._link(Relation.OUTSIDE, spot, f"{name} got it from outside the recorded steps")
 
-    def _end_of_output(self, spot: _Spot) -> ProvenanceLink:
+    def _maybe_from(self, spot: Spot) -> str:
+        """Return what to say of steps that gave just such a value, where that is no proof."""
+        value = values_along(self._all.value(spot.at, spot.side)[0], spot.tokens)[-1]
+        givers = [] if spot.missing or spot.side == "output" or is_telling(value) else self._equal.given_as_such(spot)
+        names = ", ".join(map(self._all.name, givers))
+        return f", or took it from {names}, which gave {self._shown(spot)}" if names else ""
+
+    def _end_of_output(self, spot: Spot) -> ProvenanceLink:
         reason = self._all.value(spot.at, "input")[1]
         inside = [at for at in self._all.inside(spot.at) if self._all.steps[at].output_hash is not None]
         blind = self._all.uncaptured(inside)
@@ -289,65 +281,40 @@ class Origins:
         others = self._equal_before(spot)
         return self._link(Relation.MADE, spot, f"its own code made or read it{where}", others=others, note=note)
 
-    def _equal_before(self, spot: _Spot) -> tuple[str, ...]:
+    def _equal_before(self, spot: Spot) -> tuple[str, ...]:
         """Return the steps before one that gave an equal value, which may have reached it as no argument does."""
         start = spot._replace(side="input")
         candidates = self._all.before(spot.at, "input")
         for holder in values_along(self._all.value(spot.at, "output")[0], spot.tokens)[-_MOST_LEVELS:]:
-            hits = self._hits(start, holder, candidates) if is_telling(holder) else []
+            hits = self._equal.of(start, holder, candidates) if is_telling(holder) else []
             if any(hit.side == "output" for hit in hits):
                 return self._pointers(hits)
         return ()
 
     # --- one link further back
 
-    def _earlier(self, spot: _Spot) -> _Back | None:
+    def _earlier(self, spot: Spot) -> _Back | None:
         """Return where a value came from: the largest equal container counts most, then the nearest step."""
         value, reason = self._all.value(spot.at, spot.side)
         if reason:
-            return self._by_hash(spot)
+            hits = self._equal.by_hash(spot)
+            return self._step_back(spot, 0, hits) if hits else None
         candidates = self._all.before(spot.at, spot.side)
         along = values_along(value, spot.tokens)
         holders = along if spot.missing else along[:-1]
         for level, holder in list(enumerate(holders))[-_MOST_LEVELS:]:
-            hits = self._hits(spot, holder, candidates) if is_telling(holder) else []
+            hits = self._equal.of(spot, holder, candidates) if is_telling(holder) else []
             if hits:
                 return self._step_back(spot, level, hits)
-        found = self._by_member(spot, along, candidates)
-        if found is not None or spot.missing or not is_telling(along[-1]):
-            return found
-        hits = self._hits(spot, along[-1], candidates)
+        alike = self._equal.by_member(spot, along, candidates)
+        if alike:
+            return self._step_to_member(spot, alike)
+        if spot.missing or not is_telling(along[-1]):
+            return None
+        hits = self._equal.of(spot, along[-1], candidates)
         return self._step_back(spot, len(spot.tokens), hits) if hits else None
 
-    def _hits(self, spot: _Spot, wanted: Any, candidates: list[int]) -> list[_Spot]:
-        """Return where a value is in inputs of callers and in outputs of candidates, the nearest first."""
-        data = bytes_of_tree(wanted)
-        if data is None:  # nested too deeply to be compared
-            return []
-        texts, equal = self._all.texts(), self._all.with_output(hash_bytes(data).value)
-        holding = (at for at in candidates if at in equal or data in (texts[at] or b""))
-        found: list[_Spot] = []
-        for at, side in self._ranked(spot, islice(holding, _MOST_RANKED))[:_MOST_LOOKED_INTO]:
-            value, reason = self._all.value(at, side)
-            is_complete = side == "output" and at in equal
-            if is_complete and reason:
-                self._all.learn(at, wanted)  # its hash says that this is what it was
-            tokens = () if is_complete else None if reason else find(value, wanted)
-            if tokens is not None:
-                found.append(_Spot(at, side, tokens))
-        return found
-
-    def _ranked(self, spot: _Spot, outputs: Iterable[int]) -> list[tuple[int, str]]:
-        """Return outputs, and the inputs that the value may have come through, the nearest first."""
-        callers = self._all.callers(spot.at)
-        found = [(self._all.distance(callers, at), False, -at, at, "output") for at in outputs]
-        if spot.side == "output":
-            found.append((2 * MOST_HOPS, True, 0, spot.at, "input"))  # after what is inside
-        else:
-            found += [(far, far > 1, 0, at, "input") for at, far in callers.items() if far]
-        return [(at, side) for *_, at, side in sorted(found)]
-
-    def _step_back(self, spot: _Spot, level: int, hits: list[_Spot]) -> _Back:
+    def _step_back(self, spot: Spot, level: int, hits: list[Spot]) -> _Back:
         first, rest = hits[0], spot.tokens[level:]
         new = first._replace(tokens=first.tokens + rest, missing=spot.missing)
         is_held = bool(rest or spot.missing)
@@ -359,16 +326,16 @@ class Origins:
         link = self._link(relation, new, self._said(spot, new, equal), others=others, note=note)
         return _Back(link, new, equal, len(rest))
 
-    def _noun(self, spot: _Spot, level: int) -> str:
+    def _noun(self, spot: Spot, level: int) -> str:
         """Return what to call the part of a value that holds what is followed."""
         names = short_tokens(self._all.value(spot.at, spot.side)[0], spot.tokens[:level])
         if not names:
             return "an equal result" if spot.side == "output" else "equal arguments"
         name = next((name for name in reversed(names) if isinstance(name, str)), "")
-        noun = f"`{printable(name[:80])}`" if name else "value"
-        return f"an equal {noun}" if name == names[-1] else f"an equal item of {noun}"
+        noun = f"`{printable(name[:80])}`" if name else ""
+        return f"an equal {noun}" if name == names[-1] else f"an equal item of {noun}" if noun else "an equal item"
 
-    def _said(self, spot: _Spot, new: _Spot, equal: str) -> str:
+    def _said(self, spot: Spot, new: Spot, equal: str) -> str:
         name = self._all.name(new.at)
         if new.side == "output":
             inside = "inside it " if spot.side == "output" and new.at in self._all.inside(spot.at) else ""
@@ -376,48 +343,20 @@ class Origins:
         owner = "it" if new.at == spot.at else f"its caller {name}" if self._is_caller(spot, new) else name
         return f"{owner} was called with {equal}"
 
-    def _is_caller(self, spot: _Spot, new: _Spot) -> bool:
+    def _is_caller(self, spot: Spot, new: Spot) -> bool:
         return self._all.caller(spot.at) == new.at
 
-    def _pointers(self, spots: Iterable[_Spot]) -> tuple[str, ...]:
+    def _pointers(self, spots: Iterable[Spot]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self._all.pointer(spot.at) for spot in spots if spot.side == "output"))
 
-    def _by_hash(self, spot: _Spot) -> _Back | None:
-        """Return the nearest earlier step whose complete output has the hash of a value that was not captured."""
-        step = self._all.steps[spot.at]
-        found = step.input_hash if spot.side == "input" else step.output_hash
-        if found is None or found.algorithm == KEYED_ALGORITHM:
-            return None
-        equal = self._all.with_output(found.value)
-        candidates = [at for at in self._all.before(spot.at, spot.side) if at in equal]
-        hits = [_Spot(at, side, ()) for at, side in self._ranked(spot, candidates) if side == "output"]
-        return self._step_back(spot, 0, hits) if hits else None
-
-    def _by_member(self, spot: _Spot, along: list[Any], candidates: list[int]) -> _Back | None:
-        """Return the nearest of the objects with the same member that have the most other members in common."""
-        key = spot.tokens[-1] if spot.tokens else None
-        owner = along[-2] if len(along) > 1 else None
-        data = bytes_of_tree(along[-1])
-        if spot.missing or not isinstance(key, str) or not isinstance(owner, dict) or TAG in owner or data is None:
-            return None
-        wanted, texts = dumps(key) + b":" + data, self._all.texts()
-        inside = self._all.inside(spot.at) if spot.side == "output" else set()
-        found: list[tuple[int, _Spot, list[str]]] = []
-        holding = (at for at in candidates if wanted in (texts[at] or b""))
-        for at, side in self._ranked(spot, islice(holding, _MOST_RANKED))[:_MOST_LOOKED_INTO]:
-            for part in parts(self._all.value(at, side)[0]):
-                shared = _shared(owner, part.value, key)
-                if shared or (shared is not None and at in inside):
-                    found.append((len(shared), _Spot(at, side, (*part.tokens, key)), shared))
-        if not found:
-            return None
-        count, new, shared = max(found, key=lambda item: item[0])  # of several, the first
-        others = self._pointers(other for number, other, _ in found if number == count and other.at != new.at)
+    def _step_to_member(self, spot: Spot, alike: list[tuple[Spot, list[str]]]) -> _Back:
+        new, shared = alike[0]
+        text = self._said_of_member(spot, new, str(spot.tokens[-1]), shared)
+        others = self._pointers(other for other, _ in alike if other.at != new.at)
         note = "" if shared else "nothing else there is in common"
-        link = self._link(Relation.MEMBER, new, self._said_of_member(spot, new, key, shared), others=others, note=note)
-        return _Back(link, new, "", 0)
+        return _Back(self._link(Relation.MEMBER, new, text, others=others, note=note), new, "", 0)
 
-    def _said_of_member(self, spot: _Spot, new: _Spot, key: str, shared: list[str]) -> str:
+    def _said_of_member(self, spot: Spot, new: Spot, key: str, shared: list[str]) -> str:
         alike = f" with the same {_joined(shared)}" if shared else ""
         what = f"`{printable(key)}` {self._shown(new)}{alike}"
         name = self._all.name(new.at)
@@ -431,18 +370,3 @@ class Origins:
 def _joined(names: list[str]) -> str:
     texts = [f"`{printable(name[:80])}`" for name in names[:3]]
     return " and ".join(filter(None, [", ".join(texts[:-1]), texts[-1]]))
-
-
-def _shared(owner: dict[str, Any], other: Any, key: str) -> list[str] | None:
-    """Return the names of telling members that two objects have in common; None where the named one differs."""
-    if not isinstance(other, dict) or TAG in other or key not in other or not _is_same(owner[key], other[key]):
-        return None
-    return [
-        name
-        for name, item in owner.items()
-        if name != key and name in other and _is_same(item, other[name]) and is_telling(item)
-    ]
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and one == other and bytes_of_tree(one) == bytes_of_tree(other)
