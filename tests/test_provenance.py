@@ -695,3 +695,7 @@ def test_ten_thousand_equal_results_and_a_long_chain_of_callers_are_bounded():
     found = trace(*steps, failed("c.use", {"x": value}, step_id=f"{3000:016x}")).provenance(3000, "/x/price")
     assert len(found.links) <= 42
     assert all(len(link.others) <= 5 for link in found.links)
+    steps = [made("c.pass", value, {"row": value}) for at in range(100)]
+    found = trace(*steps, failed("c.use", {"x": value})).provenance(100, "/x/price")
+    assert (len(found.links), found.links[-1].reason) == (42, "long")
+    assert found.text.endswith("; it was followed through 40 links, and no further")

@@ -6,18 +6,19 @@ its hash, and a part of one is found as a piece of the output's text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from flowtrace.trace.step_values import MOST_HOPS, StepValues
-from flowtrace.trace.value_parts import Tokens, find, is_telling, parts
+from flowtrace.trace.value_parts import Tokens, find, is_telling, parts_with
 from flowtrace.values.encoded import KEYED_ALGORITHM, TAG, hash_bytes
 from flowtrace.values.json import bytes_of_tree, dumps
 
-_MOST_RANKED: Final = 1000  # outputs that hold a text, the last ones
+_MOST_RANKED: Final = 200  # outputs that hold a text, the last ones
 _MOST_LOOKED_INTO: Final = 20  # of those, the nearest ones
 _MOST_GIVERS: Final = 3
+_MOST_MEMBERS: Final = 20  # of an object, by which it is known again
 
 
 class Spot(NamedTuple):
@@ -52,7 +53,7 @@ class EqualValues:
             is_complete = side == "output" and at in equal
             if is_complete and reason:
                 self._all.learn(at, wanted)  # its hash says that this is what it was
-            tokens = () if is_complete else None if reason else find(value, wanted)
+            tokens = () if is_complete else None if reason else find(value, data)
             if tokens is not None:
                 found.append(Spot(at, side, tokens))
         return found
@@ -96,17 +97,18 @@ class EqualValues:
         if spot.missing or not isinstance(key, str) or not isinstance(owner, dict) or TAG in owner or data is None:
             return []
         wanted, texts = dumps(key) + b":" + data, self._all.texts()
+        common = list(islice(_telling_members(owner, key), _MOST_MEMBERS))
         inside = self._all.inside(spot.at) if spot.side == "output" else set()
-        found: list[tuple[Spot, list[str]]] = []
         holding = (at for at in candidates if wanted in (texts[at] or b""))
+        found: list[tuple[Spot, list[str]]] = []
         for at, side in self._ranked(spot, islice(holding, _MOST_RANKED))[:_MOST_LOOKED_INTO]:
-            alike = []
-            for part in parts(self._all.value(at, side)[0]):
-                shared = _shared(owner, part.value, key)
-                if shared is not None:
-                    alike.append((Spot(at, side, (*part.tokens, key)), shared))
-            is_only = len(alike) == 1 and at == spot.at
-            found += alike if at in inside or is_only else [pair for pair in alike if pair[1]]
+            value = self._all.value(at, side)[0]
+            text = (texts[at] if side == "output" else bytes_of_tree(value)) or b""
+            if wanted in text:
+                alike = _alike(value, owner, key, [member for member in common if member in text])
+                if not alike and (at in inside or at == spot.at):
+                    alike = _with_member(value, owner, key, wanted, only=at == spot.at)
+                found += [(Spot(at, side, (*tokens, key)), shared) for tokens, shared in alike.items()]
         most = max((len(shared) for _, shared in found), default=0)
         return [pair for pair in found if len(pair[1]) == most]
 
@@ -119,6 +121,32 @@ class EqualValues:
         texts = self._all.texts()
         beside = (at for at in self._all.before(spot.at, "input") if self._all.caller(at) == caller)
         return list(islice((at for at in beside if data is not None and texts[at] == data), _MOST_GIVERS))
+
+
+def _telling_members(owner: dict[str, Any], key: str) -> Iterator[bytes]:
+    """Yield the JSON of an object's telling members, without one of them."""
+    for name, item in owner.items():
+        data = bytes_of_tree(item)
+        if name != key and data is not None and is_telling(item):
+            yield dumps(name) + b":" + data
+
+
+def _alike(value: Any, owner: dict[str, Any], key: str, members: list[bytes]) -> dict[Tokens, list[str]]:
+    """Return the objects in a value that have a member and at least one of the others as an object has them."""
+    found: dict[Tokens, list[str]] = {}
+    for text in members:
+        for part in parts_with(value, text):
+            shared = _shared(owner, part.value, key)
+            if shared:
+                found[part.tokens] = shared
+    return found
+
+
+def _with_member(value: Any, owner: dict[str, Any], key: str, text: bytes, *, only: bool) -> dict[Tokens, list[str]]:
+    """Return the first object in a value that has a member; where it has to be the only one, none of several."""
+    with_it = (part.tokens for part in parts_with(value, text) if _shared(owner, part.value, key) is not None)
+    found = list(islice(with_it, 2))
+    return {tokens: [] for tokens in found[:1]} if len(found) == 1 or not only else {}
 
 
 def _shared(owner: dict[str, Any], other: Any, key: str) -> list[str] | None:

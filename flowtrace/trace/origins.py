@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from flowtrace.trace.model import Trace
 
 _MOST_LINKS: Final = 40
+_TOO_LONG: Final = f"it was followed through {_MOST_LINKS} links, and no further"
 _MOST_OTHERS: Final = 5
 _MOST_ISSUES: Final = 3  # of one step, about one value
 _MOST_LEVELS: Final = 24  # containers round a value, the innermost ones
@@ -160,7 +161,7 @@ class Origins:
             is_reported = bool(issues)
             yield link
             yield from issues
-        end = self._end(here)
+        end = self._end(here) if len(backs) < _MOST_LINKS else self._unknown(here, "long", _TOO_LONG)
         yield replace(end, brief="") if is_reported and end.relation is Relation.MADE else end
 
     def _in_brief(self, shown: Spot, backs: list[_Back]) -> Iterator[tuple[ProvenanceLink, Spot]]:

@@ -44,8 +44,8 @@ class ProvenanceLink:
         text: what this link says, as a part of a sentence.
         brief: the same in the one sentence about the value; empty where that leaves it out, since the value only came
             through there.
-        reason: why no more is known: ``cut``, ``opaque``, ``redacted``, ``dropped``, ``not captured`` or ``common``;
-            else empty.
+        reason: why no more is known: ``cut``, ``opaque``, ``redacted``, ``dropped``, ``not captured``, ``unread``,
+            ``common`` or ``long``; else empty.
         others: JSON Pointers of other steps that gave an equal value before, the nearest first.
         note: how far the link can be trusted; empty where there is no doubt.
     """

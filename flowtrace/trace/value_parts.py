@@ -68,14 +68,25 @@ def values_along(value: Any, tokens: Tokens) -> list[Any]:
     return found
 
 
-def find(value: Any, wanted: Any) -> Tokens | None:
-    """Return where the first part of a value is that has the same canonical bytes; None where there is none."""
-    data = bytes_of_tree(wanted)
-    kind = type(wanted)
-    for part in parts(value):
-        if type(part.value) is kind and part.value == wanted and bytes_of_tree(part.value) == data:
-            return part.tokens
-    return None
+def parts_with(value: Any, text: bytes) -> Iterator[Part]:
+    """Yield those parts of a value in whose canonical JSON a text is, the outer ones first.
+
+    No more than MOST_PARTS are looked at.
+    """
+    waiting = [Part((), value)]
+    left = MOST_PARTS
+    while waiting and left > 0:
+        part = waiting.pop()
+        yield part
+        held = members(part.value)
+        left -= len(held)
+        inner = [(token, item) for token, item in held if text in (bytes_of_tree(item) or b"")]
+        waiting += [Part((*part.tokens, token), item) for token, item in reversed(inner)]
+
+
+def find(value: Any, data: bytes) -> Tokens | None:
+    """Return where the first part of a value is that has some canonical bytes; None where there is none."""
+    return next((part.tokens for part in parts_with(value, data) if bytes_of_tree(part.value) == data), None)
 
 
 def is_telling(value: Any) -> bool:
