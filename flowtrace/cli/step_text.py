@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flowtrace.cli.common import printable, several
+from flowtrace.host.system import parse_timestamp
 from flowtrace.trace.outline import OUTSIDE, Entry, is_outside
 
 if TYPE_CHECKING:
@@ -89,9 +90,9 @@ def verdict(trace: Trace, failed: Entry | None, folders: frozenset[str]) -> tupl
         counts = [several(len(trace.steps), "step")] + (
             [f"{len(trace.in_flight)} in flight"] if trace.in_flight else []
         )
-        slowest = slowest_step(trace) if outcome == "slow" else None
-        if slowest is not None:
-            return f"slow: {step_name(slowest)} took {short_name(_time_text(slowest))}; {', '.join(counts)}", "running"
+        slow = _slow_text(trace) if outcome == "slow" else None
+        if slow is not None:
+            return f"slow: {slow}; {', '.join(counts)}", "running"
         said = {"ok": "nothing failed", "no failure": "nothing failed"}.get(outcome, printable(outcome))
         return f"{said}: {', '.join(counts)}", "ok" if outcome in ("ok", "no failure") else "running"
     step = failed.step
@@ -104,6 +105,17 @@ def verdict(trace: Trace, failed: Entry | None, folders: frozenset[str]) -> tupl
     text = f"{short_name(kind)}: {reason}" if kind else reason
     handled = " (handled)" if outcome == "recovered" else ""
     return f"{step_name(step)}{number}{where}: {text.partition(chr(10))[0]}{handled}", "failed"
+
+
+def _slow_text(trace: Trace) -> str | None:
+    """Return what took the time of a slow run: a step, or the flow where no step took most of that."""
+    slowest, run = slowest_step(trace), trace.run
+    started, ended = (parse_timestamp(run.started_at), parse_timestamp(run.ended_at)) if run else (None, None)
+    if started is not None and ended is not None and (trace.flow.id, trace.flow.version) != _NO_FLOW:
+        length = ended - started
+        if slowest is None or 2 * _length(slowest) < length:
+            return f"{flow_text(trace)} took {_time_text(length)}"
+    return slowest and f"{step_name(slowest)} took {short_name(_time_text(_length(slowest)))}"
 
 
 def slowest_step(trace: Trace) -> Step | None:
@@ -238,7 +250,7 @@ def values_of(step: Step) -> Iterator[tuple[str, object]]:
 def duration_of(entry: Entry) -> str:
     """Return how long a step took, or has taken so far; of one that its process died in, as far as that is known."""
     step = entry.step
-    text = _time_text(step)
+    text = f"{step.duration_ms} ms" if step.duration_ns is None else _time_text(step.duration_ns)
     if entry.state == "running":
         return short_name(f"{text} so far")
     if entry.number is None and step.error is not None and step.error.code == "process_died":
@@ -246,10 +258,7 @@ def duration_of(entry: Entry) -> str:
     return short_name(text)
 
 
-def _time_text(step: Step) -> str:
-    nanoseconds = step.duration_ns
-    if nanoseconds is None:
-        return f"{step.duration_ms} ms"
+def _time_text(nanoseconds: int) -> str:
     if abs(nanoseconds) > _LONGEST_NS:
         return f"{nanoseconds} ns"
     if nanoseconds < 1_000_000:

@@ -243,6 +243,16 @@ def test_a_slow_run_says_first_what_took_its_time():
     assert " slow: loop took " in lines(trace(loop, run=run))[0]
 
 
+def test_a_flow_that_is_slow_between_its_steps_says_so_first():
+    run = {"id": "0" * 32, "outcome": "slow", "pid": 1, "host": "h", "python": "3"}
+    run |= {"started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:00:00.1Z"}
+    quick, long = step("quick", duration_ns=49_000_000), step("long", duration_ns=50_000_000)
+    flow = {"id": "shop", "version": "2"}
+    assert lines(trace(quick, run=run, flow=flow))[0].endswith(" slow: flow shop 2 took 100.00 ms; 1 step")
+    assert lines(trace(long, run=run, flow=flow))[0].endswith(" slow: long took 50.00 ms; 1 step")
+    assert lines(trace(run=run, flow=flow))[0].endswith(" slow: flow shop 2 took 100.00 ms; 0 steps")
+
+
 def test_steps_stand_below_the_one_that_called_them_in_the_order_in_which_they_began():
     document = trace(
         step("late", step_id="3", parent_step_id="1", started_at="2026-01-01T00:00:03Z"),
