@@ -115,7 +115,7 @@ def _slow_text(trace: Trace) -> str | None:
         length = ended - started
         if slowest is None or 2 * _length(slowest) < length:
             return f"{flow_text(trace)} took {_time_text(length)}"
-    return slowest and f"{step_name(slowest)} took {short_name(_time_text(_length(slowest)))}"
+    return None if slowest is None else f"{step_name(slowest)} took {short_name(_time_text(_length(slowest)))}"
 
 
 def slowest_step(trace: Trace) -> Step | None:
