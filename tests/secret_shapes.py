@@ -267,7 +267,42 @@ LIBRARIES = _texts(r"""
     Traceback: headers={{'authorization': 'Bearer {}'}}, timeout=3 | timeout=3
     HTTPError: 401 for {{"client_id": "c1", "client_secret": "{}"}} | c1
 """)
-SHAPES = [*ASSIGNED, *COLONS, *LISTS, *COMMANDS, *HEADERS, *URLS, *LIBRARIES]
+TABLES = [
+    (text.replace("\\n", "\n").replace("\\t", "\t"), words)
+    for text, *words in [
+        (r"|id|password|note|\n|--|:------:|----|\n|1|{}|ok|\n|2|{}|fine|\n\nafter", "|id|", "|1|", "|fine|", "after"),
+        (r"id | API key\n--- | ---\n1 | {}\n2 | {}", "id | API key", "2 |"),
+        (r" id | api_key \n----+---------\n  1 | {}\n(1 row)\n", "  1 |", "(1 row)"),
+        (r"-[ RECORD 1 ]--\nid       | 1\npassword | {}\nuser     | ada", "id       | 1", "user     | ada"),
+        (r"+----+-------+\n| id | token |\n+----+-------+\n|  1 | {} |\n+----+-------+", "|  1 |"),
+        (r"┌────┬─────┐\n│ id ┆ pin │\n│ -- ┆ --- │\n╞════╪═════╡\n│ 1  ┆ {}  │\n└────┴─────┘", "│ 1  ┆"),
+        (r"+----+-----+\n|key |value|\n+====+=====+\n|pin |{}|\n+----+-----+\n|user|ada|", "|user|ada|"),
+        (r"|===\n|user |password\n\n|ada |{}\n|===", "|ada |"),
+        (r"||user||password||\n|ada|{}|\n|bob|{}|", "|ada|", "|bob|"),
+        (r"| user | password |\n| --- | --- |\n| ada | {}\|{} |", "| ada |"),
+        (r"| password | user |\n| --- | --- |\n| a|{} | ada |", "| --- |"),
+        (r"id,user,password\n1,ada,{}\n2,bob,{}\n", "1,ada,", "2,bob,"),
+        (r"no such row in: id,password\n1,{}\n\nrows: 1", "no such row in: id,password", "rows: 1"),
+        ('"id","password","note"\n"1","{}","x"', '"1",', '"x"'),
+        (r"id,password,note\n1,\"a,{}\",x\n2,\"b\n{}", "1,", "2,"),
+        (r"id;api_key;note\n1;{};x", "1;", ";x"),
+        (r"id\tpassword\n1\t{}", "1\t"),
+        (r"id, password, note\n1, {}, ok", "1, ", ", ok"),
+        (r"id,password\n1,a,{}\n2,{}", "1,", "2,"),
+        (r"parse('id,password\\n1,{}')", "parse('id,password"),
+        (r'{{"body": "id,password\\n1,{}\\n"}}', "1,"),
+        (r"   id password\n0   1  {}\n1   2  {}", "0   1", "1   2"),
+        (r"     password\n0  {}", "0  "),
+        (r"user        ada\npassword    {}\nage          3", "user        ada"),
+        (r"NAME PASSWORD\n---- ----------\nada  {}", "ada  "),
+        (r"====  ==========\nuser  password\n====  ==========\nada   {}\n====  ==========", "ada   "),
+        (r"USER      PASSWORD      HOST\nada       {}    db1\nbob       {}    db2", "ada       ", "db1", "db2"),
+        (r" password \n----------\n {}\n(1 row)", "(1 row)"),
+        ("<tr><th>user</th><th>pin</th><th>n</th></tr><tr><td>ada</td><td>{}</td><td>3</td></tr>", "<td>ada", "<td>3"),
+        ("<TABLE><TR><TD>user<TD>ada<TR><TD>password<TD>{}</TABLE>", "<TD>ada"),
+    ]
+]
+SHAPES = [*TABLES, *ASSIGNED, *COLONS, *LISTS, *COMMANDS, *HEADERS, *URLS, *LIBRARIES]
 
 RANDOM = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
 HEX = "9101106b3ddd8b9dffba1e18edf6f835e9b609cb"
@@ -308,6 +343,16 @@ BLOCKS = [
 HARMLESS = [
     text.replace("\\n", "\n")
     for text in textwrap.dedent(r"""
+    | name | token_count |\n|------|-------------|\n| ada  | 3 |
+    id,name,max_tokens\n1,ada,20
+    import token, lexer\nimport os, sys
+    def login(user, password):\n    return check(user, 1)
+    user, password\nare required
+    enter your password\nthen, later, go on
+    name: str | None, password: str | None
+    | password_length | 8 |
+    NAME  AGE\nada   36\ntokenizer  3
+    <tr><th>user</th><th>age</th></tr><tr><td>ada</td><td>36</td></tr>
     the password is wrong
     the password policy is 12 characters
     password too short

@@ -25,7 +25,7 @@ from flowtrace.host import system
 from flowtrace.trace import folder as held_folder
 from flowtrace.trace import retention
 from flowtrace.trace.files import rendered_paths
-from flowtrace.trace.folder import Folder
+from flowtrace.trace.payload_files import Folder
 from flowtrace.trace.retention import Retention, TemplatePaths
 from tests.faults.scenario import ROOT
 from tests.programs import run_program

@@ -25,6 +25,7 @@ from flowtrace.values.json import dumps, loads, tree_bytes
 from flowtrace.values.named_secrets import without_named_secrets
 from flowtrace.values.redaction import MARKER, SecretNames
 from flowtrace.values.secret_patterns import FIRST, LAST, PATTERNS, without, without_error_secrets, without_url_secrets
+from flowtrace.values.secret_tables import is_next_name, without_table_secrets
 
 LONGEST_TEXT: Final = 8192  # characters of an error's text, and so of a secret that it may hold
 EVERYTHING: Final = ""
@@ -52,6 +53,7 @@ def without_lookalikes(text: str, secret: SecretNames) -> str:
     """
     text = without(text, FIRST)
     if secret.may_be_named_in(text.encode("utf-8", "replace")):
+        text = without_table_secrets(text, secret)
         text = without_error_secrets(text, secret)
         text = without_url_secrets(text, secret)
         text = without_named_secrets(text, secret)
@@ -269,6 +271,9 @@ _CLEAR: Final = tuple({need.encode() for item in PATTERNS for need in item.needs
 _VAGUE: Final = tuple(item for item in PATTERNS if any(len(need) < _SHORTEST_NEED for need in item.needs))
 _SHORTEST_KEY: Final = 12
 _MOST_ARGUMENTS: Final = 10_000
+_LONGEST_COLUMN: Final = 60  # characters of its name
+_COLUMNS: Final = ("columns", "fields", "header", "headers", "names", "fieldnames")
+_ROWS: Final = ("rows", "data", "values", "records")
 _LOGIN_OPTIONS: Final = frozenset({"-u", "--user", "--proxy-user"})
 
 
@@ -354,6 +359,7 @@ class _Hider:
         waiting: list[tuple[Any, str | None]] = [(root, None)]
         while waiting:
             container, pointer = waiting.pop()
+            self._hide_below_names(container, pointer or "")
             named = self._after_names(container) if type(container) is list else {}
             for key, item in list(_parts(container)):
                 at = "" if pointer is None else f"{pointer}/{pointer_token(key)}"
@@ -390,6 +396,25 @@ class _Hider:
                 found[at] = MARKER
         return found
 
+    def _hide_below_names(self, container: Any, pointer: str) -> None:
+        """Hide the cells of rows whose first row, or the list of columns beside them, has a secret name."""
+        rows, first, at = container, 1, pointer
+        names = container[0] if type(container) is list and len(container) > 1 else None
+        if type(container) is dict:
+            names = next((container[key] for key in _COLUMNS if key in container), None)
+            key = next((key for key in _ROWS if key in container), "")
+            rows, first, at = container.get(key), 0, f"{pointer}/{key}"
+        if type(names) is not list or type(rows) is not list or len(names) < 2 or not all(map(_is_short, names)):
+            return
+        columns = [column for column, name in enumerate(names) if self._secret(name)]
+        for number, row in enumerate(rows[first:] if columns else (), start=first):
+            if type(row) is list and len(row) == len(names):
+                for column in columns:
+                    is_pair = columns == [0] and len(names) == 2 and is_next_name(str(row[0]))
+                    if row[column] not in (None, MARKER) and not is_pair:
+                        row[column] = MARKER
+                        self.pointers.append(f"{at}/{number}/{column}")
+
     def _hide_in_keys(self, mapping: dict[str, Any], pointer: str) -> None:
         """Hide secrets in keys; each of them stays one of its own."""
         for key in list(mapping):
@@ -399,6 +424,10 @@ class _Hider:
                     shown += "_"
                 mapping[shown] = mapping.pop(key)
                 self.pointers.append(pointer)
+
+
+def _is_short(name: object) -> bool:
+    return type(name) is str and len(name) <= _LONGEST_COLUMN
 
 
 def _text_of(item: Any) -> str | None:
