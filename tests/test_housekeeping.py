@@ -22,8 +22,7 @@ from hypothesis import strategies as st
 import flowtrace
 from flowtrace import flow, load_trace, traced_node, validate
 from flowtrace.host import system
-from flowtrace.trace import folder as held_folder
-from flowtrace.trace import retention
+from flowtrace.trace import payload_files, retention
 from flowtrace.trace.files import rendered_paths
 from flowtrace.trace.payload_files import Folder
 from flowtrace.trace.retention import Retention, TemplatePaths
@@ -64,7 +63,7 @@ def contents(folder):
 @pytest.fixture(params=[True, False], ids=["held", "by path"])
 def holds_folders(request, monkeypatch):
     """Both ways to reach files: from a folder that is held open, and by their paths."""
-    monkeypatch.setattr(held_folder, "_HOLDS_FOLDERS", request.param)
+    monkeypatch.setattr(payload_files, "_HOLDS_FOLDERS", request.param)
 
 
 @pytest.mark.usefixtures("holds_folders")

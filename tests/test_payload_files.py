@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from flowtrace import PayloadFileError, TraceFileError, traced_node
 from flowtrace.testing import recording
-from flowtrace.trace import folder as held_folder
+from flowtrace.trace import payload_files
 from flowtrace.trace.payload_files import holds_what_its_name_says, read_payload
 
 NAME = f"{'0' * 64}.json"
@@ -22,7 +22,7 @@ NAME = f"{'0' * 64}.json"
 def folder(request, tmp_path, monkeypatch):
     """A folder with a payload, a secret beside it, and either way of opening files."""
     if request.param == "by path":
-        monkeypatch.setattr(held_folder, "_HOLDS_FOLDERS", False)
+        monkeypatch.setattr(payload_files, "_HOLDS_FOLDERS", False)
     inner = tmp_path / "artifacts" / "t.payloads"
     inner.mkdir(parents=True)
     (inner / NAME).write_bytes(b'{"a":1}')

@@ -28,9 +28,8 @@ from flowtrace.recording.limits import Governor
 from flowtrace.recording.plugin import NodeEntry, StepProcessor
 from flowtrace.settings.config import TraceConfig, TraceContext
 from flowtrace.trace.model import Code, Hash, hash_record
-from flowtrace.trace.source import syntax as syntax
 from flowtrace.values.encode import left_out
-from flowtrace.values.encoded import Pieces, derive_key, hash_bytes
+from flowtrace.values.encoded import Pieces, derive_key, hash_bytes, syntax
 from flowtrace.values.redaction import SecretNames, secret_names
 from flowtrace.values.scrub import without_lookalikes
 

@@ -11,23 +11,19 @@ from ast import (
     Attribute,
     AugAssign,
     BinOp,
-    ClassDef,
     Constant,
     Div,
     ExceptHandler,
     FloorDiv,
     FunctionDef,
     If,
-    JoinedStr,
     Mod,
     Module,
     Name,
     Raise,
     Try,
     TryStar,
-    get_docstring,
     iter_child_nodes,
-    iter_fields,
     parse,
     stmt,
     walk,
@@ -41,38 +37,9 @@ from flowtrace.host.signals import let_through
 from flowtrace.host.system import os
 from flowtrace.trace.files import FILE, read_up_to
 from flowtrace.trace.model import Code
-from flowtrace.values.encoded import hash_bytes
+from flowtrace.values.encoded import hash_bytes, syntax
 
 _MOST_BYTES: Final = 1 << 22  # of a source file
-_DEFINITIONS: Final = (FunctionDef, AsyncFunctionDef, ClassDef, Module)
-# fields that hold no meaning, or that only some supported versions fill
-_LEFT_OUT: Final = frozenset({"type_comment", "type_ignores", "kind"})
-
-
-def syntax(node: Any) -> str:
-    """Return a syntax tree as text, without positions, docstrings and empty fields.
-
-    The text is the same on every supported Python, for code that all of them can read.
-    """
-    if isinstance(node, AST):
-        fields = ",".join(
-            f"{name}={syntax(value)}"
-            for name, value in _fields(node)
-            if name not in _LEFT_OUT and value is not None and value != []
-        )
-        return f"{type(node).__name__}({fields})"
-    if isinstance(node, list):
-        return f"[{','.join(map(syntax, node))}]"
-    return repr(node)
-
-
-def _fields(node: AST) -> list[tuple[str, Any]]:
-    pairs = list(iter_fields(node))
-    if isinstance(node, _DEFINITIONS) and get_docstring(node, clean=False) is not None:
-        return [(name, value[1:] if name == "body" else value) for name, value in pairs]
-    if isinstance(node, JoinedStr):  # 3.12 ends some format specs with an empty text
-        return [("values", [part for part in node.values if not isinstance(part, Constant) or part.value != ""])]
-    return pairs
 
 
 # --- what a line uses

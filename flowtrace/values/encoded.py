@@ -8,8 +8,9 @@ it is canonical JSON.
 
 from __future__ import annotations
 
+from ast import AST, AsyncFunctionDef, ClassDef, Constant, FunctionDef, JoinedStr, Module, get_docstring, iter_fields
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from weakref import ref
 
 from blake3 import blake3
@@ -21,6 +22,9 @@ from flowtrace.values.json import dumps
 
 _MAGIC: Final = b"\x93NUMPY\x01\x00"
 _ALIGNED: Final = 64
+_DEFINITIONS: Final = (FunctionDef, AsyncFunctionDef, ClassDef, Module)
+# fields of a syntax tree that hold no meaning, or that only some supported versions fill
+_LEFT_OUT: Final = frozenset({"type_comment", "type_ignores", "kind"})
 
 
 class Piece:
@@ -384,3 +388,32 @@ def cut_form(reason: str, seen: int) -> bytes:
         seen: how many items or members of its container were seen before it.
     """
     return b'%b,"count":%d,"reason":%b}' % (tagged_start("cut"), seen, dumps(reason))
+
+
+# --- what is hashed of a function
+
+
+def syntax(node: Any) -> str:
+    """Return a syntax tree as text, without positions, docstrings and empty fields.
+
+    The text is the same on every supported Python, for code that all of them can read.
+    """
+    if isinstance(node, AST):
+        fields = ",".join(
+            f"{name}={syntax(value)}"
+            for name, value in _fields(node)
+            if name not in _LEFT_OUT and value is not None and value != []
+        )
+        return f"{type(node).__name__}({fields})"
+    if isinstance(node, list):
+        return f"[{','.join(map(syntax, node))}]"
+    return repr(node)
+
+
+def _fields(node: AST) -> list[tuple[str, Any]]:
+    pairs = list(iter_fields(node))
+    if isinstance(node, _DEFINITIONS) and get_docstring(node, clean=False) is not None:
+        return [(name, value[1:] if name == "body" else value) for name, value in pairs]
+    if isinstance(node, JoinedStr):  # 3.12 ends some format specs with an empty text
+        return [("values", [part for part in node.values if not isinstance(part, Constant) or part.value != ""])]
+    return pairs

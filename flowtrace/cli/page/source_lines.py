@@ -90,8 +90,7 @@ def lines_of(code: Code, folder: Path) -> list[str]:
 
 @lru_cache(maxsize=64)
 def _lines_of(file: str, line: int, digest: str, folder: Path) -> tuple[str, ...]:
-    from flowtrace.trace.source import syntax
-    from flowtrace.values.encoded import hash_bytes
+    from flowtrace.values.encoded import hash_bytes, syntax
 
     text = _text_of(file, folder)
     try:
