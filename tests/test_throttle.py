@@ -14,6 +14,7 @@ import pytest
 import flowtrace
 from flowtrace import flow, load_trace, traced_node
 from flowtrace.recording.limits import BURST, Throttle
+from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.testing import fixed_clock
 from tests.programs import run_program
 
@@ -73,6 +74,23 @@ def test_any_traced_call_writes_what_waits_when_its_time_has_come(path):
     path_clock[0] += 50_000_000
     assert succeed() == 1
     assert state(path) == (str(BURST + 1), 1)
+
+
+def test_writes_that_take_long_take_no_more_than_a_tenth_of_the_time(path, monkeypatch):
+    def slowly(*args, write=TraceRecorder.write, **kwargs):
+        path_clock[0] += 20_000_000
+        write(*args, **kwargs)
+
+    fail_often(BURST)
+    monkeypatch.setattr(TraceRecorder, "write", slowly)
+    path_clock[0] += 50_000_000
+    fail_often(1, start=100)
+    path_clock[0] += 179_000_000
+    fail_often(1, start=101)
+    assert state(path) == ("100", None)
+    path_clock[0] += 1_000_000
+    fail_often(1, start=102)
+    assert state(path) == ("102", 1)
 
 
 def test_a_long_pause_earns_no_more_than_one_burst(path):

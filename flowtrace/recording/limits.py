@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 BURST: Final = 40
 NANOSECONDS_A_TOKEN: Final = 50_000_000
+_TIMES_OF_A_WRITE: Final = 10  # that pass until the next: writes take no more than a tenth of the time
+_LONGEST_PAUSE: Final = 1_000_000_000
 SLOW_BURST: Final = 10
 _NANOSECONDS_A_SLOW_TOKEN: Final = 1_000_000_000
 _MOST_PATHS: Final = 1000
@@ -247,7 +249,9 @@ class Throttle:
         run, outcome, ended = ending
         was_written = run.written
         late: list[int] = []
+        begun = CLOCK.now()
         run.write(outcome, ended=ended, in_turn=partial(bucket.in_turn, number, late))
+        bucket.tokens.pause = max(NANOSECONDS_A_TOKEN, min(_LONGEST_PAUSE, _TIMES_OF_A_WRITE * (CLOCK.now() - begun)))
         with self._lock:
             if late:
                 run.written = was_written

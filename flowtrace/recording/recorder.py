@@ -228,9 +228,12 @@ class TraceRecorder:
 
     def path(self) -> str:
         """Return the file that this run's trace goes to, in this process."""
+        template = self.template()
+        if "{" not in template:  # asked for each run that ends
+            return files.render_path(template)
         started = CLOCK.timestamp(self.started)
         flow_id = self.policy.shown(self.context).flow_id
-        return files.render_path(self.template(), run_id=self.run_id, flow_id=flow_id, timestamp=started)
+        return files.render_path(template, run_id=self.run_id, flow_id=flow_id, timestamp=started)
 
     def template(self) -> str:
         """Return the template of that path, which is absolute."""

@@ -65,14 +65,14 @@ def is_child_process() -> bool:
     return named or _IS_FORK_SERVER or multiprocessing.parent_process() is not None
 
 
-def render_path(template: str, *, run_id: str, flow_id: str, timestamp: str) -> str:
+def render_path(template: str, *, run_id: str = "", flow_id: str = "", timestamp: str = "") -> str:
     """Return the path that a template gives in this process.
 
     A child process adds its pid before the suffix, unless ``{pid}`` is in the template: it must not write over the
     file of its parent.
 
     Args:
-        template: a path with any of ``{pid} {run_id} {flow_id} {timestamp}``.
+        template: a path with any of ``{pid} {run_id} {flow_id} {timestamp}``, or with none.
         run_id: 32 hex digits.
         flow_id: the flow's name; characters that are not safe in a file name become ``_``.
         timestamp: RFC 3339 text of the run's start.
@@ -83,6 +83,9 @@ def render_path(template: str, *, run_id: str, flow_id: str, timestamp: str) -> 
 
 def rendered_paths(template: str, *, pid: int, run_id: str, flow_id: str, timestamp: str) -> tuple[str, str]:
     """Return the path that a template gives in a process of its own, and in a child process; see `render_path`."""
+    if "{" not in template:
+        stem, suffix = os.path.splitext(template)
+        return template, f"{stem}.{pid}{suffix}"
     values = {
         "{pid}": str(pid),
         "{run_id}": run_id,
