@@ -306,6 +306,8 @@ CHANGES = {
         *(OSError(1, "a"), OSError(1, "a", "file"), OSError(1, "a", "file", None, "other"), ImportError("a", name="x")),
         *(ImportError("a", path="x"), StopIteration(1), SystemExit(1), UnicodeDecodeError("u8", b"a", 0, 1, "no")),
         *(ExceptionGroup("g", [ValueError(1)]), ExceptionGroup("g", [ValueError(2)])),
+        *(AttributeError("a", name="n", obj=1), AttributeError("a", name="n", obj=2), AttributeError("a", name="n")),
+        *(with_state(raised(), obj=1), with_state(raised(), obj=2)),
     ],
     "dict": [
         *(

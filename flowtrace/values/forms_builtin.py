@@ -238,7 +238,10 @@ def _exception(value: BaseException, cls: type) -> Form:
     fields |= {name: item for name, item in read.items() if item is not None}
     if BaseException.__dict__["__suppress_context__"].__get__(value) and read["cause"] is None:
         fields["suppress"] = True  # raised "from None"
-    more = state(value, _CONTEXT, below=BaseException)
+    more = state(value, below=BaseException)
+    lacking = more.get("obj")
+    if lacking is not None and inherits(cls, AttributeError) and "obj" not in instance_dict(value):
+        more["obj"] = Opaque(class_name(type(lacking)))  # the object that lacks the attribute, which may be any
     if more := {name: item for name, item in more.items() if item is not None}:
         fields["state"] = more
     return Tag("exception", sorted(fields.items()))
@@ -281,7 +284,6 @@ def _alias(value: Any, cls: type) -> Form:
     return Tag("alias", [("arguments", list(parts["__args__"])), ("class", class_of(origin))])
 
 
-_CONTEXT: Final = frozenset({"obj"})  # of an AttributeError: the object that lacks it, which may be any
 _EXACT_TYPES: Final[dict[type, Describe]] = {
     memoryview: _memoryview,
     array: _array,
