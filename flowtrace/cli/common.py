@@ -338,6 +338,23 @@ def print_lines(console: Console, lines: Iterable[Line]) -> None:
         console.print(Segments(pieces), soft_wrap=True, end="")
 
 
+def write_output(path: str, data: bytes, sources: Iterable[TraceSource | Path]) -> None:
+    """Write a file of a command's, in one piece.
+
+    Raises:
+        UnreadableError: it can't be written, or is one of the traces that the command has read, which would be lost.
+    """
+    from flowtrace.trace.files import write_atomically
+
+    files = [source if isinstance(source, Path) else source.path for source in sources]
+    if os.path.exists(path) and any(file is not None and os.path.samefile(path, file) for file in files):
+        raise UnreadableError(f"{path}: is the trace itself, which would be lost: name another file")
+    try:
+        write_atomically(path, data)
+    except OSError as error:  # its message has the name of the temporary file
+        raise UnreadableError(f"{path}: {error.strerror}") from error
+
+
 def print_result(as_json: bool, document: Callable[[], object], lines: Callable[[Console], Iterable[Line]]) -> None:
     """Print the result of a command, as JSON for machines or as lines for people."""
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from itertools import chain
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flowtrace.cli.common import EXIT_OK, TRACE, Command, TraceSource, UnreadableError, collector_off
+from flowtrace.cli.common import EXIT_OK, TRACE, Command, TraceSource, collector_off, write_output
 from flowtrace.cli.step_text import outcome_of
 from flowtrace.exporting.formats import BINARY, FORMATS, exported
 from flowtrace.trace.outline import failed_entry, outline
@@ -42,14 +41,12 @@ def command(form: str, output: str | None, trace: TraceSource) -> int:
     out = None if output == "-" else output
     if out is None and form in BINARY and sys.stdout.isatty():
         raise click.UsageError(f"{form} is no text for a terminal: name a file with -o")
-    if out is not None and trace.path is not None and os.path.exists(out) and os.path.samefile(out, trace.path):
-        raise click.BadParameter("this is TRACE itself, which would be lost", param_hint="'-o'")
     with collector_off():
         pieces = _pieces(form, trace, trace.load())
         if out is None:
             _print(pieces)
         else:
-            _write(out, b"".join(pieces))
+            write_output(out, b"".join(pieces), [trace])
     return EXIT_OK
 
 
@@ -69,12 +66,3 @@ def _print(pieces: Iterator[bytes]) -> None:
     for piece in chain([first], pieces):
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
-
-
-def _write(out: str, content: bytes) -> None:
-    from flowtrace.trace.files import write_atomically
-
-    try:
-        write_atomically(out, content)
-    except OSError as error:  # its message has the name of the temporary file
-        raise UnreadableError(f"{out}: {error.strerror}") from error

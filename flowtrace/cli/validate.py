@@ -20,6 +20,7 @@ from flowtrace.cli.common import (
     print_result,
     printable,
     several,
+    write_output,
 )
 
 if TYPE_CHECKING:
@@ -83,18 +84,13 @@ def _is_good(checked: Checked, strict: bool) -> bool:
 
 
 def _convert(source: TraceSource, checked: Checked, out: str) -> None:
-    from flowtrace.trace.files import write_atomically
     from flowtrace.trace.model import to_document
     from flowtrace.values.json import pretty
 
     if checked.trace is not None and not checked.is_flat:
         raise UnreadableError(f"{source.name}: is a trace already; --convert takes a flat one-step record")
-    if checked.trace is None:
-        return
-    try:
-        write_atomically(out, pretty(to_document(checked.trace)))
-    except OSError as error:  # its message has the name of the temporary file
-        raise UnreadableError(f"{out}: {error.strerror}") from error
+    if checked.trace is not None:
+        write_output(out, pretty(to_document(checked.trace)), [source])
 
 
 def _document(source: TraceSource, checked: Checked, strict: bool) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from flowtrace.cli.common import EXIT_OK, TRACE, Command, TraceSource, collector_off, printable, say
+from flowtrace.cli.common import EXIT_OK, TRACE, Command, TraceSource, collector_off, printable, say, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +61,7 @@ def command(output: str | None, opens: bool, limit: int, traces: Sequence[TraceS
         raise click.UsageError("one TRACE is shown, or two are compared")
     with collector_off():
         text = _page(traces, limit)
-    _write(text, output or _beside(traces), opens)
+    _write(text, output or _beside(traces), traces, opens)
     return EXIT_OK
 
 
@@ -99,14 +99,12 @@ def _beside(traces: Sequence[TraceSource | Path]) -> str:
     return str(path.with_suffix(".html") if len(traces) == 1 else path.with_name(f"{path.stem}.diff.html"))
 
 
-def _write(text: str, output: str, opens: bool) -> None:
+def _write(text: str, output: str, traces: Sequence[TraceSource | Path], opens: bool) -> None:
     if output == "-":
         sys.stdout.buffer.write(text.encode())
         return
-    from flowtrace.trace.files import write_atomically
-
     data = text.encode()
-    write_atomically(output, data)
+    write_output(output, data, traces)
     say(f"{len(data) // _KILOBYTE:,} kB in {printable(output)}")
     if opens:
         click.launch(Path(output).absolute().as_uri())

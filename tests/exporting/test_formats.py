@@ -225,7 +225,8 @@ def test_the_trace_is_never_written_over():
     for out in ("trace.json", "link.json", "./trace.json"):
         done = flowtrace("export", "trace.json", "--format", "jsonl", "-o", out)
         assert (done.returncode, done.stdout) == (2, "")
-        assert "this is TRACE itself, which would be lost" in done.stderr
+        assert done.stderr == f"flowtrace: {out}: is the trace itself, which would be lost: name another file\n"
+        assert flowtrace("view", "trace.json", "-o", out).returncode == 2
     assert Path("trace.json").read_bytes() == before
 
 
