@@ -187,7 +187,7 @@ def test_what_differs_is_shown_with_its_values(fuel):
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "1 ✗ fuel.litres_per_100_km  different output: its output differs"
-    assert lines[1] == '  recorded 0000000000000000  {"a":"\\u001b[31m"}'.replace("  recorded", "    recorded")
+    assert lines[1] == "    recorded 0000000000000000  {'a': '\\x1b[31m'}"
     assert lines[2].startswith("    replayed ")
     assert lines[2].endswith("  13.07")
     assert lines[3] == "1 not as recorded"
