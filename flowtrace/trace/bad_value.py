@@ -19,6 +19,7 @@ _MOST_TEXT: Final = 2000  # of a message
 _NAMED: Final = 4  # the score of a part whose own name is on the failing line
 _QUOTED: Final = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _ODD_FIRST: Final = ("NoneType", "str", "bytes", "list", "dict", "set")
+_OF_TYPES: Final = ("TypeError", "AttributeError")
 _BY_ZERO: Final = ("ZeroDivisionError", "DivisionByZero")
 _NUMBERS: Final = frozenset({"int", "float", "Decimal", "Fraction"})
 _NAMES: Final = {"decimal": "Decimal", "uuid": "UUID", "fraction": "Fraction", "path": "Path", "pattern": "Pattern"}
@@ -61,7 +62,8 @@ def bad_value(step: Step, payload: Any) -> BadValue | None:
             if found is not None:
                 return found
     found = _best(payload, everything[1:], _is_none, used, "") if errors else None
-    return found or (None if used is None or not errors else _only_named(payload, everything[1:], used))
+    names_types = any(error.kind in _OF_TYPES and error.quoted for error in errors)  # what it means is not in the input
+    return found or (None if used is None or names_types else _only_named(payload, everything[1:], used))
 
 
 def _used_by(step: Step) -> Used | None:
@@ -140,7 +142,7 @@ def _complaints(error: _Error) -> Iterator[_Test]:
     if error.kind == "IndexError":
         yield lambda value: value in ([], "") and value is not False
     names = [name.rpartition(".")[2] for name in error.quoted]
-    if error.kind in ("TypeError", "AttributeError"):
+    if error.kind in _OF_TYPES:
         for name in sorted(names, key=lambda name: _ODD_FIRST.index(name) if name in _ODD_FIRST else len(_ODD_FIRST)):
             if name not in _NUMBERS or len(set(names)) == 1:
                 yield lambda value, name=name: _type_name(value) == name  # type: ignore[misc]

@@ -136,8 +136,8 @@ class Origins:
             return Spot(at, "input", ()), 1
         found = None if step.error is None else bad_value(step, value)
         if found is None:
-            which = "its error names no value" if step.error is not None else "it did not fail"
-            there = f": its input has {listed(names_below(value))}" if names_below(value) else ""
+            which = "its error names no value of its input" if step.error is not None else "it did not fail"
+            there = f": it has {listed(names_below(value))}" if names_below(value) else ""
             raise ProvenanceError(f"no pointer was given for {self._all.name(at)}, and {which}{there}")
         return Spot(at, "input", found.tokens, found.missing), found.likely
 

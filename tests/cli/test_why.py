@@ -90,7 +90,7 @@ def test_where_nothing_more_is_known_it_ends_with_1(tmp_path):
             ["/line/price"],
             "there is no /line/price in the input of #5 pricing.price_line; the nearest is /line/list_price",
         ),
-        (["--step", "0"], "no pointer was given for #0 catalog.lookup, and it did not fail: its input has /sku"),
+        (["--step", "0"], "no pointer was given for #0 catalog.lookup, and it did not fail: it has /sku"),
         (["/\x1b[31m"], f"there is no /\\x1b[31m {OF_LINE}; it has /discount, /line"),
     ],
 )
