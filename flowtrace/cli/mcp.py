@@ -7,6 +7,7 @@ can, and what a replayed function prints or breaks does not reach the server.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from itertools import islice
@@ -259,6 +260,8 @@ def _finished(command_line: list[str], folder: Path) -> tuple[int, str, str]:
         try:
             code = process.wait(_LONGEST_RUN)
         except subprocess.TimeoutExpired:
+            if sys.platform != "win32":
+                os.killpg(process.pid, signal.SIGKILL)  # with the processes that the function has started
             process.kill()
             process.wait()
             raise RefusedError(f"it took more than {_LONGEST_RUN} seconds, and was ended") from None

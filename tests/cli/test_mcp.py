@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import anyio
 import pytest
 
+from flowtrace.cli import mcp
 from flowtrace.cli.mcp import RefusedError, Tools
 from tests import traces
 from tests.cli.commands import SCRIPT, call, flowtrace
@@ -53,11 +55,11 @@ def shop(tmp_path):
 
 def asked(folder, *calls):
     """Start the server, and return the names of its tools, and of each call the text and whether it is an error."""
-    mcp = pytest.importorskip("mcp", reason="mcp is not installed")
+    sdk = pytest.importorskip("mcp", reason="mcp is not installed")
 
     async def ask():
-        server = mcp.StdioServerParameters(command=sys.executable, args=[str(SCRIPT), "mcp", str(folder)])
-        async with mcp.Client(mcp.stdio_client(server)) as client:
+        server = sdk.StdioServerParameters(command=sys.executable, args=[str(SCRIPT), "mcp", str(folder)])
+        async with sdk.Client(sdk.stdio_client(server)) as client:
             names = [tool.name for tool in (await client.list_tools()).tools]
             answers = [await client.call_tool(name, arguments) for name, arguments in calls]
             return names, [("".join(item.text for item in answer.content), answer.is_error) for answer in answers]
@@ -142,6 +144,24 @@ def test_a_module_of_the_folder_does_not_stand_for_one_of_ours(shop):
     for name in ("flowtrace.py", "click.py", "json.py"):
         (shop / name).write_text("raise SystemExit(7)", encoding="utf-8")
     assert Tools(str(shop), ()).replay_step("artifacts/trace.json", "1").startswith("1 ✓ shop.price  same error")
+
+
+@pytest.mark.costly
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_a_replay_that_does_not_end_is_ended_with_what_it_started(shop, monkeypatch):
+    start = "open('pid', 'w').write(str(subprocess.Popen(['sleep', '100']).pid))"
+    text = PROGRAM.replace('print("asked for", item)', f"import subprocess, time; {start}; time.sleep(100)")
+    (shop / "shop.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(mcp, "_LONGEST_RUN", 5)
+    with pytest.raises(RefusedError, match="it took more than 5 seconds, and was ended"):
+        Tools(str(shop), ()).replay_step("artifacts/trace.json", "1")
+    pid = int((shop / "pid").read_text(encoding="utf-8"))
+    for _ in range(100):  # it is gone once its new parent has noticed
+        if not Path(f"/proc/{pid}").exists() or "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text():
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("what the function started still runs")
 
 
 def test_an_answer_is_bounded_and_what_cannot_be_read_is_said(tmp_path):
