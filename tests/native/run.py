@@ -149,7 +149,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="for how long random programs run, in each step")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="the first random program")
-    parser.add_argument("--installer", default=sys.executable, help="a Python with pip 25.1 or newer")
+    parser.add_argument(
+        "--installer", type=os.path.abspath, default=sys.executable, help="a Python with pip 25.1 or newer"
+    )
     parser.add_argument("steps", nargs="*", metavar="step", help=f"of {', '.join(STEPS)} (default: all)")
     options = parser.parse_args()
     if unknown := set(options.steps) - set(STEPS):
