@@ -37,10 +37,11 @@ if TYPE_CHECKING:
     from flowtrace.replaying.replay import replay
     from flowtrace.replaying.report import ReplayOutcome, ReplayReport, StepReplay
     from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode
-    from flowtrace.trace.model import Trace, ValidationIssue, json_schema
+    from flowtrace.trace.model import Trace, ValidationIssue
     from flowtrace.trace.provenance import Provenance, ProvenanceLink, Relation
     from flowtrace.trace.reading import load_trace
     from flowtrace.trace.rules import Finding, Severity
+    from flowtrace.trace.schema import json_schema
     from flowtrace.trace.validate import validate
     from flowtrace.values.codecs import register_codec
     from flowtrace.values.encode import canonical_bytes, hash_value
@@ -124,9 +125,10 @@ _HOMES = {
         "RingFileError",
         "TraceFileError",
     ),
-    "trace.model": ("Trace", "ValidationIssue", "json_schema"),
+    "trace.model": ("Trace", "ValidationIssue"),
     "trace.provenance": ("Provenance", "ProvenanceLink", "Relation"),
     "trace.reading": ("load_trace",),
+    "trace.schema": ("json_schema",),
     "recording.plugin": ("ExecutionObserver", "FanOutObserver", "NodeEvent"),
     "recording.recorder": ("TraceRecorder",),
     "replaying.report": ("ReplayOutcome", "ReplayReport", "StepReplay"),

@@ -130,6 +130,9 @@ def test_an_error_is_told_by_type_text_and_causes_and_not_by_its_frames():
 
     base = {"type": "ValueError", "frames": [{"file": "a.py", "line": 1, "function": "f"}]}
     assert found(with_details(base), with_details(base | {"frames": []})) == []
+    cause = {"relation": "cause", "type": "KeyError", "message": "'k'"}
+    one, other = (base | {"causes": [cause | {"frames": [{"file": "a.py", "line": line}]}]} for line in (1, 2))
+    assert found(with_details(one), with_details(other)) == []
     for other in (base | {"type": "KeyError"}, base | {"causes": [{"relation": "cause"}]}, base | {"notes": ["n"]}):
         (item,) = found(with_details(base), with_details(other))
         assert item[0] is DivergenceKind.ERROR_CHANGED

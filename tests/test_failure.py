@@ -13,6 +13,7 @@ from flowtrace import traced_node
 from flowtrace.recording.failure import (
     MAX_CAUSES,
     MAX_FRAMES,
+    MAX_INNER_FRAMES,
     MAX_MESSAGE,
     code_of,
     describe,
@@ -69,7 +70,7 @@ def test_an_error_that_was_raised_is_described_whole():
         "6 is no good",
         {
             "type": "ValueError",
-            "causes": [{"relation": "cause", "type": "KeyError", "message": "'k'"}],
+            "causes": [{"relation": "cause", "type": "KeyError", "message": "'k'"}],  # it was never raised itself
             "notes": ["try another"],
             "frames": [{"file": __file__, "line": line, "function": name} for name, line in frames_of],
         },
@@ -106,7 +107,10 @@ def test_the_chain_is_the_one_that_a_traceback_shows():
     context = raised(KeyError("context"))
     error = ValueError("x")
     error.__context__ = context
-    assert describe(error).details["causes"] == [{"relation": "context", "type": "KeyError", "message": "'context'"}]
+    (cause,) = describe(error).details["causes"]
+    frames = cause.pop("frames")
+    assert cause == {"relation": "context", "type": "KeyError", "message": "'context'"}
+    assert frames == [{"file": __file__, "line": raised.__code__.co_firstlineno + 3, "function": "raised"}]
     error.__cause__ = OSError("cause")
     assert describe(error).details["causes"] == [{"relation": "cause", "type": "OSError", "message": "cause"}]
     error.__cause__ = None
@@ -141,6 +145,22 @@ def test_a_group_tells_its_parts():
     ]
     huge = raised(ExceptionGroup("many", [ValueError(number) for number in range(500)]))
     assert len(describe(huge).details["exceptions"]) == MAX_CAUSES
+
+
+def test_a_cause_and_a_member_of_a_group_tell_where_they_were_raised():
+    def deep(left):
+        if left:
+            deep(left - 1)
+        raise KeyError("k")
+
+    with pytest.raises(KeyError) as caught:
+        deep(30)
+    cause = describe(raised(ValueError("x"), caught.value)).details["causes"][0]["frames"]
+    member = describe(raised(ExceptionGroup("many", [caught.value]))).details["exceptions"][0]["frames"]
+    assert cause == member
+    assert [frame.get("left_out") for frame in cause].count(None) == MAX_INNER_FRAMES
+    assert cause[MAX_INNER_FRAMES // 2] == {"left_out": 32 - MAX_INNER_FRAMES}
+    assert cause[-1] == {"file": __file__, "line": deep.__code__.co_firstlineno + 3, "function": deep.__qualname__}
 
 
 @pytest.mark.parametrize("cls", [Broken, NotText])

@@ -18,7 +18,8 @@ import flowtrace
 from flowtrace import Finding, Severity, current_step, flow, propagate, traced_node, validate
 from flowtrace.testing import recording
 from flowtrace.trace.flat_records import from_flat
-from flowtrace.trace.model import json_schema, to_document
+from flowtrace.trace.model import to_document
+from flowtrace.trace.schema import json_schema
 from flowtrace.trace.validate import MAX_FINDINGS, check
 from tests.test_model import REFUSED, changed
 from tests.traces import hash_of, run, step, trace

@@ -17,7 +17,7 @@ from flowtrace.cli.common import EXIT_OK, Command, print_json
 )
 def command() -> int:
     """Print the JSON Schema (draft 2020-12) of a version 1 trace file."""
-    from flowtrace.trace.model import json_schema
+    from flowtrace.trace.schema import json_schema
 
     print_json(json_schema())
     return EXIT_OK

@@ -230,8 +230,18 @@ def _error(a: Step, b: Step) -> Aspect | None:
 
 def _compared_error(error: model.StepError) -> dict[str, Any]:
     details = error.details if isinstance(error.details, dict) else {}
-    compared = {name: details[name] for name in _COMPARED_DETAILS if name in details}
+    compared = {name: _without_frames(details[name]) for name in _COMPARED_DETAILS if name in details}
     return {"code": error.code, "message": error.message} | compared
+
+
+def _without_frames(found: Any) -> Any:
+    """Return a part of an error's details without the lines where the errors in it were raised."""
+    if not isinstance(found, list):
+        return found
+    return [
+        {name: value for name, value in item.items() if name != "frames"} if isinstance(item, dict) else item
+        for item in found
+    ]
 
 
 def _issues(a: Step, b: Step) -> Aspect | None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MAX_MESSAGE: Final = 8192
 MAX_FRAMES: Final = 40
 MAX_CAUSES: Final = 10
+MAX_INNER_FRAMES: Final = 10
+"""Of a cause, a context or a member of a group: enough for the line of the program's that it began in."""
 # The class of an exception may compute these attributes with code of its own: read the interpreter's own ones.
 _ATTRIBUTES: Final = BaseException.__dict__
 _cause_of: Final = _ATTRIBUTES["__cause__"].__get__
@@ -144,13 +146,16 @@ def _details(error: BaseException) -> dict[str, Any] | None:
     if notes:
         details["notes"] = notes
     if is_a(error, BaseExceptionGroup):
-        details["exceptions"] = [_type_and_message(part) for part in _parts_of(error)[:MAX_CAUSES]]
+        details["exceptions"] = [_inner(part) for part in _parts_of(error)[:MAX_CAUSES]]
     details["frames"] = frames(traceback)
     return details
 
 
-def _type_and_message(error: BaseException) -> dict[str, Any]:
-    return {"type": type_of(error), "message": message_of(error)}
+def _inner(error: BaseException) -> dict[str, Any]:
+    """Return an error that another one came from: type, text, and where it was raised."""
+    found: dict[str, Any] = {"type": type_of(error), "message": message_of(error)}
+    inner = frames(traceback_of(error), MAX_INNER_FRAMES)
+    return found | {"frames": inner} if inner else found
 
 
 def _causes(error: BaseException) -> list[dict[str, Any]]:
@@ -165,7 +170,7 @@ def _causes(error: BaseException) -> list[dict[str, Any]]:
             break
         seen.add(id(following))
         error = following
-        chain.append({"relation": relation, **_type_and_message(error)})
+        chain.append({"relation": relation, **_inner(error)})
     return chain
 
 
@@ -176,8 +181,8 @@ def _notes(error: BaseException) -> list[str]:
     return [_shortened(str.__str__(note)) for note in notes[:MAX_CAUSES] if inherits(type(note), str)]
 
 
-def frames(traceback: TracebackType | None) -> list[dict[str, Any]]:
-    """Return a traceback's frames, outermost first, without our own and without any value."""
+def frames(traceback: TracebackType | None, most: int = MAX_FRAMES) -> list[dict[str, Any]]:
+    """Return a traceback's frames, outermost first, without our own and without any value; of many, both ends."""
     found: list[dict[str, Any]] = []
     while traceback is not None:
         code = traceback.tb_frame.f_code
@@ -185,9 +190,9 @@ def frames(traceback: TracebackType | None) -> list[dict[str, Any]]:
             line = traceback.tb_lineno
             found.append({"file": code.co_filename, "line": line, "function": code.co_qualname})
         traceback = traceback.tb_next
-    if len(found) <= MAX_FRAMES:
+    if len(found) <= most:
         return found
-    half = MAX_FRAMES // 2
+    half = most // 2
     left_out = {"left_out": len(found) - 2 * half}
     return [*islice(found, half), left_out, *found[-half:]]
 

@@ -340,7 +340,7 @@ def _locate(function: Any) -> Code | None:
 def _code_hash(code: CodeType, archive: zipimporter | None, module: str) -> Hash | None:
     """Return the hash of a function's syntax tree, or None where its source can't be read."""
     try:
-        lines = _lines_of(code.co_filename, archive, module)
+        lines = lines_of(code.co_filename, archive, module)
         source = _dedent("".join(_getblock(lines[code.co_firstlineno - 1 :])))
         tree = _compile(source, "<source>", "exec", PyCF_ONLY_AST)
     except BaseException as error:  # no source, or one that was changed in any way since it was loaded
@@ -369,7 +369,7 @@ def _archive_of(function: Any) -> zipimporter | None:
     return loader if type(loader) is zipimporter else None
 
 
-def _lines_of(file: str, archive: zipimporter | None, module: str) -> list[str]:
+def lines_of(file: str, archive: zipimporter | None, module: str) -> list[str]:
     """Return the lines of a source file as it is now, or what a program has put into `linecache` for code without one.
 
     `inspect` would look through all modules for the one that the code is from, and ask each of them.

@@ -13,6 +13,7 @@ from flowtrace.host.switch import environment
 from flowtrace.host.system import CLOCK, copy_of, os, step_id
 from flowtrace.recording import call_values
 from flowtrace.recording.node import Node, Policy, locate
+from flowtrace.recording.source_excerpts import source_of
 from flowtrace.recording.step import THREAD_NAMES, Step
 from flowtrace.settings.config import TraceContext
 from flowtrace.settings.variables import git_sha
@@ -127,6 +128,7 @@ def trace_text(
         dropped_steps=facts.dropped,
     )
     texts = _StepTexts([*steps, *in_flight], _Shared(policy, store, other_runs))
+    envelope.source = source_of(facts.failed_step, [*steps, *in_flight], texts.scrubber.text)
     count = len(steps)
     return lambda: layout.trace_text(envelope, texts.between(0, count), texts.between(count, None))
 
@@ -223,7 +225,7 @@ class _StepTexts:
         names = _secret_names(steps, shared.policy)
         self._hidden = dict.fromkeys(texts_in_environment(os.environ, names))
         self._made = [self._look(step) for step in steps]
-        self._scrubber = Scrubber(self._hidden, names)
+        self.scrubber = Scrubber(self._hidden, names)
 
     def between(self, start: int, end: int | None) -> Iterator[bytes]:
         """Yield the texts of some of the steps."""
@@ -270,17 +272,17 @@ class _StepTexts:
         if isinstance(made, bytes):
             return made
         scrubbed = step.scrubbed
-        if scrubbed is not None and scrubbed[0] == self._scrubber.hides:
+        if scrubbed is not None and scrubbed[0] == self.scrubber.hides:
             return scrubbed[1]
         try:
             record = made or _record(step, _Values.of(step, self._shared.policy), self._shared)
-            text = layout.step_text(_scrubbed(record, self._scrubber))
+            text = layout.step_text(_scrubbed(record, self.scrubber))
         except Exception as error:
             log.internal_fault("make the record of a step", error)
             unknown = _Values(encode(Opaque("unknown")), None, ())
-            return layout.step_text(_scrubbed(_record(step, unknown, self._shared), self._scrubber))
+            return layout.step_text(_scrubbed(_record(step, unknown, self._shared), self.scrubber))
         if scrubbed is not None:
-            step.scrubbed = self._scrubber.hides, text
+            step.scrubbed = self.scrubber.hides, text
         return text
 
 

@@ -6,7 +6,6 @@ comes after them and is optional. Fields that this version does not know are kep
 
 from __future__ import annotations
 
-from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 import msgspec
@@ -242,6 +241,20 @@ class Run(Record, kw_only=True):
     failed_step_id: str | None = None
 
 
+class SourceLines(Record, kw_only=True):
+    """Lines of a source file, as they were when the trace was written.
+
+    Attributes:
+        file: the file.
+        line: the number of the first one, from 1.
+        lines: their texts, without line ends; long ones are cut.
+    """
+
+    file: str
+    line: int
+    lines: list[str]
+
+
 class Trace(Record, kw_only=True):
     """The records of a trace file.
 
@@ -255,6 +268,7 @@ class Trace(Record, kw_only=True):
         run: the execution that the steps belong to.
         in_flight: steps that were still running when the file was written, outermost first.
         dropped_steps: how many earlier steps rolled out of the buffer.
+        source: the lines round the program's own frames of the error that ended the run, innermost first.
     """
 
     trace_version: int
@@ -266,6 +280,7 @@ class Trace(Record, kw_only=True):
     run: Run | None = None
     in_flight: list[Step] = field(default_factory=list)
     dropped_steps: int | None = None
+    source: list[SourceLines] = field(default_factory=list)
 
     def __repr__(self) -> str:
         from flowtrace.trace.notebook import trace_line
@@ -341,6 +356,7 @@ def in_lines(data: bytes) -> bytes:
 
 
 from_json: Final = msgspec.json.decode
+schema_of: Final = msgspec.json.schema
 set_frozen: Final = msgspec.structs.force_setattr
 
 
@@ -410,24 +426,6 @@ def origin_of(data: bytes) -> Origin | None:
     except (ValueError, RecursionError) as error:
         let_through(error)
         return None
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a version 1 trace file."""
-    schema = msgspec.json.schema(Trace)
-    definitions = schema["$defs"]
-    for definition in definitions.values():
-        definition["properties"].pop(EXTRA_FIELD, None)
-        del definition["additionalProperties"]  # later versions may add some
-        definition["description"] = cleandoc(definition["description"])  # as compilers since 3.13 do
-    definitions["Trace"]["properties"]["trace_version"] = {"const": TRACE_VERSION}
-    hash_fields = definitions["Hash"]["properties"]
-    hash_fields["value"] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "flowtrace trace file, version 1",
-        **schema,
-    }
 
 
 def likely_failed_step(steps: Iterable[Step], in_flight: Iterable[Step]) -> Step | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import pytest
 
@@ -46,7 +47,7 @@ def failing():
 
 def visible(page):
     """Return the text of the first screen, each run of blanks as one."""
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", text_of(page)).replace("&#39;", "'"))
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", text_of(page))))
 
 
 def test_the_first_screen_says_what_failed_where_with_which_input_and_from_which_cause():

@@ -73,7 +73,7 @@ def head(name: str, trace: Trace, failed: Entry | None) -> Facts:
         component, operation = name_parts(failed.step)
         facts |= {"component": component, "operation": operation, "step": _number(failed)}
         facts |= {"place": location_of(failed.step, folders), "thread": short_name(failed.step.thread or "")}
-        facts |= _errors(failed)
+        facts |= _errors(failed, folders)
         facts |= replay_command(name, failed, debug=True)
     return facts
 
@@ -105,23 +105,26 @@ def _number(entry: Entry) -> str:
     return "" if entry.number is None else f"#{entry.number}"
 
 
-def _errors(failed: Entry) -> Facts:
+def _errors(failed: Entry, folders: frozenset[str]) -> Facts:
     """Return the error of a step, the errors that it comes from, and how it left the steps around it."""
     error = failed.step.error
     if error is None:
         issue = failed.step.validation_issues[0] if failed.step.validation_issues else None
         return {"kind": "", "message": printable(issue.message[:_MESSAGE]) if issue else "failed", "chain": []}
     details = details_of(error)
-    chain = [_related("with", item) for item in items_in(details, "exceptions")]
+    chain = [_related("with", item, folders) for item in items_in(details, "exceptions")]
     causes = items_in(details, "causes")
-    chain += [_related("while handling" if item.get("relation") == "context" else "caused by", item) for item in causes]
+    chain += [
+        _related("while handling" if item.get("relation") == "context" else "caused by", item, folders)
+        for item in causes
+    ]
     said = (text_in(details, "type"), error.message)
     above = failed.parent
     while above is not None and above.step.error is not None:
         found = text_in(details_of(above.step.error), "type"), above.step.error.message
         if found != said:
             relation = f"left {short_name(above.step.node_id)} as"
-            chain.append(_related(relation, {"type": found[0], "message": found[1]}))
+            chain.append(_related(relation, {"type": found[0], "message": found[1]}, folders))
             said = found
         above = above.parent
     notes = [shortened(note, _MESSAGE) for note in items_in(details, "notes", str)]
@@ -136,9 +139,12 @@ def type_name(name: str) -> str:
     return short_name(name.removeprefix("__main__."))
 
 
-def _related(relation: str, item: dict[str, Any]) -> Facts:
+def _related(relation: str, item: dict[str, Any], folders: frozenset[str]) -> Facts:
     message = text_in(item, "message").partition("\n")[0]
-    return {"relation": relation, "kind": type_name(text_in(item, "type")), "message": shortened(message, 500)}
+    own = frames_of(item, folders).own
+    location = frame_text(own[-1]).partition(" in ")[0] if own else ""
+    kind = type_name(text_in(item, "type"))
+    return {"relation": relation, "kind": kind, "message": shortened(message, 500), "place": location}
 
 
 def replay_command(name: str, entry: Entry, *, debug: bool = False) -> Facts:
@@ -176,8 +182,8 @@ def screen(
     folders = traced_folders(trace)
     history = _history(trace, failed.step, values.path)
     return {
-        "source": code_of_failure(failed.step, folders),
-        "frames": _stack(failed, folders),
+        "source": code_of_failure(trace, failed.step, folders),
+        "frames": _stack(trace, failed, folders),
         "inputs": _inputs(failed.step, values, _blamed(failed, history)),
         "digits": printable(failed.step.input_hash.value[:8]),
         "issues": [_issue(issue) for issue in failed.step.validation_issues[:5]],
@@ -186,7 +192,7 @@ def screen(
     }
 
 
-def _stack(failed: Entry, folders: frozenset[str]) -> list[Facts]:
+def _stack(trace: Trace, failed: Entry, folders: frozenset[str]) -> list[Facts]:
     """Return the frames of a step's error, innermost first, and those of the steps around it, which it came through."""
     found: list[Facts] = []
     seen: set[tuple[str, Any]] = set()
@@ -197,7 +203,7 @@ def _stack(failed: Entry, folders: frozenset[str]) -> list[Facts]:
             key = text_in(frame, "file"), frame.get("line")
             if key not in seen:
                 seen.add(key)
-                text = source_line(entry.step, frame) if frame in frames.own else []
+                text = source_line(trace, entry.step, frame) if frame in frames.own else []
                 found.append({"text": _frame_text(frame), "library": frame not in frames.own, "pieces": text})
         entry = entry.parent
     return found[:_MOST_FRAMES]

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from flowtrace.cli.common import printable
-from flowtrace.cli.step_text import details_of, frames_of, path_text, short_name
+from flowtrace.cli.step_text import details_of, frames_of, items_in, path_text, short_name
 
 if TYPE_CHECKING:
-    from flowtrace.trace.model import Code, Step
+    from flowtrace.trace.model import Code, SourceLines, Step, Trace
 
 _MOST_BYTES: Final = 1 << 20
 _BEFORE: Final = 9
@@ -29,51 +29,75 @@ _WIDTH: Final = 300
 _STRINGS: Final = {tokenize.STRING, *(getattr(tokenize, f"FSTRING_{part}", -1) for part in ("START", "MIDDLE", "END"))}
 
 
-def code_of_failure(step: Step, folders: frozenset[str]) -> dict[str, Any] | None:
+def code_of_failure(trace: Trace, step: Step, folders: frozenset[str]) -> dict[str, Any] | None:
     """Return the lines around the line of a step's own function that failed; None where they can't be had.
 
     Args:
+        trace: the trace.
         step: the step that failed.
         folders: of the traced functions.
     """
     code = step.code
-    if step.error is None or code is None or code.file is None or code.line is None:
+    if step.error is None or code is None or code.file is None:
         return None
-    frames = frames_of(details_of(step.error), folders).own
-    name = code.qualname.rpartition(".")[2]
-    mine = [
-        frame for frame in frames if frame.get("file") == code.file and str(frame.get("function", "")).endswith(name)
+    details, name = details_of(step.error), code.qualname.rpartition(".")[2]
+    hit = _line_in(code.file, name, frames_of(details, folders).own)
+    found = None if hit is None else _found(trace, code, hit)
+    if hit is None or found is None:
+        return None
+    first, texts, note = found
+    related = [*items_in(details, "causes"), *items_in(details, "exceptions")]
+    inner = {_line_in(code.file, name, items_in(item, "frames")) for item in related} - {hit}
+    lines = [
+        {"number": at, "pieces": pieces, "hit": at == hit, "inner": at in inner, "level": _level(text)}
+        for at, (text, pieces) in enumerate(zip(texts, coloured(texts), strict=True), first)
     ]
-    hit = mine[-1].get("line") if mine else None
-    if not isinstance(hit, int):
-        return None
+    return {"title": f"{path_text(code.file)}:{hit}", "note": f"in {short_name(name)} · {note}", "lines": lines}
+
+
+def _found(trace: Trace, code: Code, hit: int) -> tuple[int, list[str], str] | None:
+    """Return the lines round a line of a function, the number of the first, and where they are from."""
     lines = lines_of(code, Path.cwd())
-    if not lines or not code.line <= hit < code.line + len(lines):
+    start = code.line or 0
+    if start <= hit < start + len(lines):
+        first = max(start, hit - _BEFORE)
+        return first, lines[first - start : hit + _AFTER + 1 - start], "this source has the hash of the code that ran"
+    held = _held(trace, code.file, hit)
+    if held is None:
         return None
-    first = max(code.line, hit - _BEFORE)
-    wanted = lines[first - code.line : hit + _AFTER + 1 - code.line]
-    return {
-        "title": f"{path_text(code.file)}:{hit}",
-        "note": f"in {short_name(name)} · this source has the hash of the code that ran",
-        "lines": [
-            {"number": first + at, "pieces": pieces, "hit": first + at == hit, "level": _level(wanted[at])}
-            for at, pieces in enumerate(coloured(wanted))
-        ],
-    }
+    first = max(held.line, hit - _BEFORE)
+    texts = held.lines[first - held.line : hit + _AFTER + 1 - held.line]
+    return first, texts, "as it was when the trace was written"
+
+
+def _held(trace: Trace, file: object, line: int) -> SourceLines | None:
+    """Return the lines in a trace that a line of a file is one of."""
+    return next((item for item in trace.source if item.file == file and 0 <= line - item.line < len(item.lines)), None)
+
+
+def source_line(trace: Trace, step: Step, frame: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the line of a frame in coloured pieces; none where its source can't be had."""
+    code, line = step.code, frame.get("line")
+    if not isinstance(line, int):
+        return []
+    if code is not None and code.line is not None and frame.get("file") == code.file:
+        lines = lines_of(code, Path.cwd())
+        if 0 <= line - code.line < len(lines):
+            return coloured([lines[line - code.line].strip()])[0]
+    held = _held(trace, frame.get("file"), line)
+    return [] if held is None else coloured([held.lines[line - held.line].strip()])[0]
+
+
+def _line_in(file: str, name: str, frames: list[dict[str, Any]]) -> int | None:
+    """Return the line that the innermost of some frames in a function stands at; None for none."""
+    own = [frame for frame in frames if frame.get("file") == file and str(frame.get("function", "")).endswith(name)]
+    line = own[-1].get("line") if own else None
+    return line if isinstance(line, int) else None
 
 
 def _level(line: str) -> int:
     """Return how far a line is indented, in steps of four: where it is broken, its rest goes two further."""
     return min((len(line) - len(line.lstrip())) // 4, 6)
-
-
-def source_line(step: Step, frame: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the line of a frame in coloured pieces; none where the frame is not in the step's own function."""
-    code, line = step.code, frame.get("line")
-    if code is None or code.line is None or frame.get("file") != code.file or not isinstance(line, int):
-        return []
-    lines = lines_of(code, Path.cwd())
-    return coloured([lines[line - code.line].strip()])[0] if 0 <= line - code.line < len(lines) else []
 
 
 def lines_of(code: Code, folder: Path) -> list[str]:
