@@ -16,7 +16,7 @@ from flowtrace.recording.state import STATE, running
 from flowtrace.recording.step import Buffer, Step
 from flowtrace.settings.config import TraceConfig
 from flowtrace.testing import recording
-from flowtrace.values.encode import encode
+from flowtrace.values.encode import encode, take_call, take_value
 from tests.programs import run_program
 
 MIB = 1024 * 1024
@@ -251,3 +251,13 @@ def test_on_a_buffer_counts_while_another_thread_adds_to_it():
         buffer.add(large)
     assert sum(step.size() for step in buffer.newest()) <= 1 << 20
     assert len(buffer.newest()) == 2
+
+
+@pytest.mark.parametrize("value", [7, "text", [1, 2], {"x": 1}, (1, 2)])
+def test_a_snapshot_of_a_small_value_holds_little_memory(value):
+    tracemalloc.start()
+    try:
+        kept = [(take_value(value, 1000), take_call((value,), {}, 1000)) for _ in range(100)]
+        assert tracemalloc.get_traced_memory()[0] < len(kept) * 1000
+    finally:
+        tracemalloc.stop()
