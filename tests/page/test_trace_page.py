@@ -115,9 +115,18 @@ def test_values_beyond_the_limit_are_left_out_and_counted():
     kept = data_of(page, "values-data")
     left_out = int(re.search(r'data-left-out="(\d+)"', page)[1])
     assert len(kept) + left_out == 800
+    assert len(page.encode()) <= 150_000
     assert left_out > 100
     assert len(kept) > 10
     assert f"the values of {left_out} steps are not in this page" in visible(page)
+
+
+def test_a_value_too_large_for_the_page_is_no_origin_of_an_equal_one():
+    large = {str(at): "".join(traces.hash_of([at, part])["value"] for part in range(60)) for at in range(90)}
+    steps = [traces.step("a.b", {"n": at}, large, captured=True) for at in range(3)]
+    page = page_of(traces.trace(*steps, traces.step("a.b", {"n": 3}, 1, captured=True)), most_bytes=130_000)
+    assert [item[0] for item in data_of(page, "values-data")] == [3]
+    assert "the values of 3 steps are not in this page" in visible(page)
 
 
 def test_ten_thousand_steps_take_no_more_than_400_kb():

@@ -49,6 +49,7 @@ CAPTURED: Final = 128
 _MESSAGE: Final = 300
 _HASH_DIGITS: Final = 8
 _FED_AT_ONCE: Final = 1 << 14
+_MOST_MISSES: Final = 50  # values in a row of those that are too large for what room is left
 _LISTED: Final = 20
 _SHORT: Final = 16  # characters of JSON that cost no more than saying where they stand already
 
@@ -216,6 +217,42 @@ def _issues(step: Step) -> list[list[str]]:
 # --- values
 
 
+class _Packer:
+    """Compresses the items of a list, as many as there is room for."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+        self._packed = bytearray()
+        self._waiting = bytearray(b"[")
+        self._separator = b""
+        self._misses = 0
+
+    def takes(self, item: str) -> bool:
+        """Add an item's JSON; return False where there is no room for it."""
+        if self._misses == _MOST_MISSES:
+            return False
+        data = self._separator + item.encode()
+        if len(self._packed) + len(self._waiting) + len(data) > self._room:
+            self._pack()  # it takes less than it seemed
+            if len(self._packed) + len(zlib.compress(data)) > self._room:
+                self._misses += 1
+                return False
+        self._waiting += data
+        self._separator = b","
+        if len(self._waiting) > _FED_AT_ONCE:
+            self._pack()
+        return True
+
+    def _pack(self) -> None:
+        self._packed += self._packer.compress(bytes(self._waiting)) + self._packer.flush(zlib.Z_SYNC_FLUSH)
+        self._waiting.clear()
+
+    def end(self) -> bytes:
+        """Return all of it."""
+        return bytes(self._packed + self._packer.compress(bytes(self._waiting + b"]")) + self._packer.flush())
+
+
 class Values:
     """The values of the steps, compressed, as far as there is room.
 
@@ -232,24 +269,19 @@ class Values:
         self._folders = folders
         self._room = room
         self._seen: dict[str, tuple[int, int]] = {}
+        self._new: list[str] = []
 
     def fill(self, entries: list[Entry], order: Iterator[int]) -> None:
         """Add the steps in an order, each by its row."""
-        packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-        packed, waiting, separator = bytearray(), bytearray(b"["), ""
+        packer = _Packer(self._room)
         for row in order:
+            self._new.clear()
             item = self._item(row, entries[row])
-            if item is None:
-                continue
-            if len(packed) > self._room:
+            if item is not None and not packer.takes(item):
                 self.left_out += 1
-                continue
-            waiting += f"{separator}{item}".encode()
-            separator = ","
-            if len(waiting) > _FED_AT_ONCE:
-                packed += packer.compress(bytes(waiting)) + packer.flush(zlib.Z_SYNC_FLUSH)
-                waiting.clear()
-        self.text = bytes(packed + packer.compress(bytes(waiting + b"]")) + packer.flush())
+                for text in self._new:  # a later step can't say that its value stands there
+                    del self._seen[text]
+        self.text = packer.end()
 
     def _item(self, row: int, entry: Entry) -> str | None:
         """Return the JSON of a step's values; None for a step without any."""
@@ -272,8 +304,12 @@ class Values:
         text = _json(value[0])
         if len(text) < _SHORT:
             return text
-        first = self._seen.setdefault(text, (row, side))
-        return text if first == (row, side) else _json({"same": first})
+        first = self._seen.get(text)
+        if first is not None:
+            return _json({"same": first})
+        self._seen[text] = row, side
+        self._new.append(text)
+        return text
 
 
 class StepValues:

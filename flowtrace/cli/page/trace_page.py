@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from flowtrace.cli.page.arguments import Arguments
 from flowtrace.cli.page.failure import head, screen
-from flowtrace.cli.page.render import built, render
+from flowtrace.cli.page.render import render
 from flowtrace.cli.page.steps_data import (
     StepValues,
     Values,
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES: Final = 400_000
 """The size of a page; of a trace whose steps alone take that much, it is more."""
-_LEAST_VALUES: Final = 40_000
-_AROUND: Final = 30_000  # bytes of the first screen, at most
+_LEAST_VALUES: Final = 20_000
+_ENDS: Final = 2_000  # of the compressed data
 
 
 def trace_page(name: str, trace: Trace, path: Path | None, most_bytes: int = MOST_BYTES) -> str:
@@ -47,11 +47,12 @@ def trace_page(name: str, trace: Trace, path: Path | None, most_bytes: int = MOS
     failed = failed_entry(trace, entries)
     path_down = failing_path(failed, outcome_of(trace, failed))
     arguments = Arguments(entries, trees.input_of)
-    steps = packed(step_columns(trace, entries, failed, path_down, arguments.paths))
-    room = most_bytes - len(steps) - len(built("page.js")) - len(built("page.css")) - _AROUND
-    values = Values(trees, traced_folders(trace), max(_LEAST_VALUES, room) * 3 // 4)
-    values.fill(entries, by_importance(entries, failed, path_down))
     facts = head(name, trace, failed)
     facts["screen"] = None if failed is None else screen(trace, entries, failed, path_down, trees, arguments)
-    facts |= {"steps": steps, "values": in_base64(values.text), "left_out": values.left_out, "count": len(entries)}
+    facts["steps"] = packed(step_columns(trace, entries, failed, path_down, arguments.paths))
+    facts |= {"count": len(entries), "values": "", "left_out": len(entries)}
+    room = most_bytes - len(render("trace.html", facts).encode())
+    values = Values(trees, traced_folders(trace), max(_LEAST_VALUES, room - _ENDS) * 3 // 4)  # base64 takes a third more
+    values.fill(entries, by_importance(entries, failed, path_down))
+    facts |= {"values": in_base64(values.text), "left_out": values.left_out}
     return render("trace.html", facts)
