@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from flowtrace.cli.common import EXIT_OK, TRACE, Command, TraceSource, collector_off, printable, say, write_output
 
@@ -30,7 +31,8 @@ class _TraceOrFolder(_ParamType):
         path = Path(os.path.expanduser(value)) if isinstance(value, str) else value
         return path if isinstance(path, Path) and path.is_dir() else TRACE.convert(value, param, ctx)
 
-    shell_complete = TRACE.shell_complete
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return TRACE.shell_complete(ctx, param, incomplete)
 
 
 @click.command(
