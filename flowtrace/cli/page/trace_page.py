@@ -52,7 +52,9 @@ def trace_page(name: str, trace: Trace, path: Path | None, most_bytes: int = MOS
     facts["steps"] = packed(step_columns(trace, entries, failed, path_down, arguments.paths))
     facts |= {"count": len(entries), "values": "", "left_out": len(entries)}
     room = most_bytes - len(render("trace.html", facts).encode())
-    values = Values(trees, traced_folders(trace), max(_LEAST_VALUES, room - _ENDS) * 3 // 4)  # base64 takes a third more
+    values = Values(
+        trees, traced_folders(trace), max(_LEAST_VALUES, room - _ENDS) * 3 // 4
+    )  # base64 takes a third more
     values.fill(entries, by_importance(entries, failed, path_down))
     facts |= {"values": in_base64(values.text), "left_out": values.left_out}
     return render("trace.html", facts)
