@@ -41,8 +41,9 @@ JSON = st.recursive(
     max_leaves=12,
 )
 KINDS = (
-    "float int str bytes complex decimal fraction uuid date time datetime timedelta zone path ip range slice pattern enum "
-    "type function module numpy.scalar tensor dict set dataclass array pandas.frame polars.series opaque cut exception"
+    "float int str bytes complex decimal fraction uuid date time datetime timedelta zone path ip range slice enum "
+    "pattern type function module numpy.scalar tensor dict set dataclass array pandas.frame "
+    "polars.series opaque cut exception"
 )
 FIELDS = st.sampled_from("value items class fields hex base64 days shape dtype args values columns size".split())
 FORMS = st.builds(
