@@ -6,7 +6,9 @@ import contextlib
 import json
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from flowtrace import ProvenanceError, current_step, flow, load_trace, override, traced_node
 from flowtrace.testing import recording
 from flowtrace.trace.origins import Origins
+from flowtrace.trace.source import used_at
 from tests.traces import hash_of, step, trace
 
 CATALOG = {"KETTLE-2": ("kitchen", "34.90"), "LAMP-7": ("hall", "")}
@@ -471,6 +474,24 @@ def by_only_value(row):
 def test_without_a_pointer_it_starts_at_what_the_error_is_about(node, args, path, shown):
     start = recorded(node, *args).provenance().links[0]
     assert (start.path, start.value, start.note) == (path, shown, "")
+
+
+@pytest.mark.parametrize(("name", "is_read"), [("shop.py", True), ("shop.txt", False)])
+def test_of_the_files_that_a_trace_names_only_python_sources_are_read(name, is_read, tmp_path):
+    file = tmp_path / name
+    file.write_text(Path(__file__).read_text())
+    found = recorded(by_attribute, Line("LAMP-7", 1), 2)
+    used = used_at(
+        msgspec.structs.replace(found.steps[0].code, file=str(file)), by_attribute.__code__.co_firstlineno + 2
+    )
+    assert (used is not None and "list_price" in used.names) == is_read
+
+
+def test_a_share_of_the_network_is_never_asked_for_a_source():
+    code = recorded(by_attribute, Line("LAMP-7", 1), 2).steps[0].code
+    line = by_attribute.__code__.co_firstlineno + 2
+    assert used_at(code, line) is not None
+    assert used_at(msgspec.structs.replace(code, file=f"/{code.file}"), line) is None
 
 
 def test_an_error_that_names_no_value_says_what_there_is():
