@@ -36,6 +36,7 @@ TESTING = ("Recording", "fixed_clock", "pristine", "rebuild", "recording")
 
 def run(script, *arguments, **options):
     command = [sys.executable, "-W", "error", str(script), *map(str, arguments)]
+    options = {"env": dict(os.environ)} | options  # readline, which pytest loads, puts COLUMNS in that of C alone
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=200, **options)
 
 
