@@ -58,6 +58,7 @@ CAUSES = {
         "each step, in Python"
     ),
     "readers-validate-memory": _AT_THE_EDGE,
+    "readers-replay-memory": _AT_THE_EDGE,
     "readers-replay": (
         "each step is a call again: its arguments are rebuilt and hashed, the call and those inside it are recorded, "
         "and its output is hashed and compared, in Python"
