@@ -144,6 +144,7 @@ def nested_failure(error):
 GUARDS = {
     "blackbox.hot_path": {"begin", "end", "_begin_otherwise"},
     "host.signals": {"is_from_handler", "let_through"},
+    "calls.core": {"leaves_out_first"},  # looks at a flag and at the id of a type, before the guard
     "calls.pure": {"_advance", "_first_step", "_pass_on", "_stop", "_Unstarted"},
     "recording.hot_path": {
         "begin",
