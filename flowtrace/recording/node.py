@@ -27,7 +27,7 @@ from flowtrace.host.system import copy_of, os, re
 from flowtrace.recording.limits import Governor
 from flowtrace.recording.plugin import NodeEntry, StepProcessor
 from flowtrace.settings.config import TraceConfig, TraceContext
-from flowtrace.trace.files import FILE, MAX_TRACE_BYTES, read_up_to
+from flowtrace.trace.files import FILE_OR_LINK, MAX_TRACE_BYTES, read_up_to
 from flowtrace.trace.model import Code, Hash, hash_record
 from flowtrace.values.encode import left_out
 from flowtrace.values.encoded import Pieces, derive_key, hash_bytes, syntax
@@ -36,7 +36,6 @@ from flowtrace.values.scrub import without_lookalikes
 
 _FIXED: Final = (type(None), bool, int, float, complex, str, bytes, type, FunctionType, BuiltinFunctionType)
 _VARIABLE: Final = CO_VARARGS | CO_VARKEYWORDS
-_SOURCE: Final = FILE & ~getattr(os, "O_NOFOLLOW", 0)
 
 
 class _NoEntry:
@@ -383,7 +382,7 @@ def lines_of(file: str, archive: zipimporter | None, module: str) -> list[str]:
     if not S_ISREG(os.stat(file).st_mode):  # as `python /dev/stdin` names a pipe that the program may read
         return []
     # no file object: an error of a signal handler could leave it open, which Python warns of
-    descriptor = os.open(file, _SOURCE)
+    descriptor = os.open(file, FILE_OR_LINK)
     try:
         data = read_up_to(MAX_TRACE_BYTES, descriptor)
     finally:

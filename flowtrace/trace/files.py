@@ -23,6 +23,7 @@ _USER: Final = getattr(os, "geteuid", None)
 _READ: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 FOLDER: Final = _READ | getattr(os, "O_DIRECTORY", 0)
 FILE: Final = _READ | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not wait for its writer
+FILE_OR_LINK: Final = FILE & ~getattr(os, "O_NOFOLLOW", 0)
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 _UNNAMED: Final = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC if hasattr(os, "O_TMPFILE") else None
 _NO_FSYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EROFS})
@@ -166,7 +167,7 @@ def read_trace_bytes(path: str) -> bytes:
         OSError: it can't be read.
     """
     _refuse_no_file(path, os.stat(path))  # before it is opened: opening a device may have an effect
-    descriptor = os.open(path, FILE & ~getattr(os, "O_NOFOLLOW", 0))
+    descriptor = os.open(path, FILE_OR_LINK)
     try:
         _refuse_no_file(path, os.fstat(descriptor))
         data = read_up_to(MAX_TRACE_BYTES + 1, descriptor)

@@ -337,12 +337,16 @@ class Origins:
         return f"an equal {noun}" if name == names[-1] else f"an equal item of {noun}" if noun else "an equal item"
 
     def _said(self, spot: Spot, new: Spot, equal: str) -> str:
+        return self._said_of(spot, new, equal, f"{equal} came out of {self._all.name(new.at)}")
+
+    def _said_of(self, spot: Spot, new: Spot, what: str, given: str) -> str:
+        """Return what is said of an earlier spot: what an output gave, or what a step was called with."""
         name = self._all.name(new.at)
         if new.side == "output":
             inside = "inside it " if spot.side == "output" and new.at in self._all.inside(spot.at) else ""
-            return f"{inside}{equal} came out of {name}"
+            return f"{inside}{given}"
         owner = "it" if new.at == spot.at else f"its caller {name}" if self._is_caller(spot, new) else name
-        return f"{owner} was called with {equal}"
+        return f"{owner} was called with {what}"
 
     def _is_caller(self, spot: Spot, new: Spot) -> bool:
         return self._all.caller(spot.at) == new.at
@@ -360,12 +364,7 @@ class Origins:
     def _said_of_member(self, spot: Spot, new: Spot, key: str, shared: list[str]) -> str:
         alike = f" with the same {_joined(shared)}" if shared else ""
         what = f"`{printable(key)}` {self._shown(new)}{alike}"
-        name = self._all.name(new.at)
-        if new.side == "output":
-            inside = "inside it " if spot.side == "output" and new.at in self._all.inside(spot.at) else ""
-            return f"{inside}{name} gave {what}"
-        owner = "it" if new.at == spot.at else f"its caller {name}" if self._is_caller(spot, new) else name
-        return f"{owner} was called with {what}"
+        return self._said_of(spot, new, what, f"{self._all.name(new.at)} gave {what}")
 
 
 def _joined(names: list[str]) -> str:

@@ -94,21 +94,37 @@ def _divides(node: AST) -> TypeGuard[BinOp | AugAssign]:
     return isinstance(node, BinOp | AugAssign) and isinstance(node.op, Div | FloorDiv | Mod)
 
 
+def definition_in(source: str | bytes, line: int, digest: str) -> FunctionDef | AsyncFunctionDef | None:
+    """Return the definition of a function in a source, if it begins at a line, and its syntax tree has a hash.
+
+    Args:
+        source: of a Python file.
+        line: the function's first line, that of its first decorator.
+        digest: 64 lowercase hex digits.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError, MemoryError: it is no Python that can be read.
+    """
+    with catch_warnings():
+        simplefilter("ignore")  # what Python says about that file was said when it ran
+        tree = parse(source)
+    functions = (node for node in walk(tree) if isinstance(node, FunctionDef | AsyncFunctionDef))
+    node = next((node for node in functions if _first_line(node) == line), None)
+    if node is None:
+        return None
+    text = syntax(Module(body=[node], type_ignores=[]))
+    return node if hash_bytes(text.encode("utf-8", "backslashreplace")).value == digest else None
+
+
+def _first_line(node: FunctionDef | AsyncFunctionDef) -> int:
+    return min([node.lineno, *(item.lineno for item in node.decorator_list)])
+
+
 def _definition(code: Code) -> AST | None:
     """Return the definition of a function in its file, if its hash is the recorded one."""
     if code.file is None or code.line is None or code.hash is None:
         return None
-    with catch_warnings():
-        simplefilter("ignore")  # what Python says about that file was said when it ran
-        tree = parse(_read(code.file))
-    for node in walk(tree):
-        if not isinstance(node, FunctionDef | AsyncFunctionDef):
-            continue
-        first = min([node.lineno, *(item.lineno for item in node.decorator_list)])
-        if first == code.line:
-            text = syntax(Module(body=[node], type_ignores=[]))
-            return node if hash_bytes(text.encode("utf-8", "backslashreplace")).value == code.hash.value else None
-    return None
+    return definition_in(_read(code.file), code.line, code.hash.value)
 
 
 def _read(file: str) -> bytes:

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from re import Match
-from typing import Final, NamedTuple
+from typing import Final
 
 from flowtrace.values.redaction import MARKER, SecretNames
-from flowtrace.values.secret_patterns import compiled
+from flowtrace.values.secret_patterns import Span, compiled
 
 _NAMED: Final = r"""(?x)(?<![\w.$-])(?P<dashes>-++)?(?P<name>[\w$][\w.$-]{0,199}+)(?![\w.$-])(?P<close>\\*["'`]?\]?)
     (?:(?P<between>[ \t]{0,8}(?:=>|->|→|:=|={1,3}|:(?!//)|%3[DdAa])[ \t]{0,8})
@@ -54,13 +54,6 @@ _QUOTED: Final = r"(?i)(?:pass(?:word|wd|phrase|code)?|pwd|secret|pin)$"
 
 _RANDOM: Final = r"""(?x)(?=\\*["'`]?[\w+/=-]{0,60}\d)(?=\\*["'`]?[\w+/=-]{0,60}[A-Za-z])
     (?:(?P<quote>\\*["'`])[\w+/=-]{12,}(?P=quote)|[\w+=-]{16,}(?![\w.(/]))"""
-
-
-class _Value(NamedTuple):
-    """Where a value is in a text: from its first character up to the one behind its last."""
-
-    start: int
-    end: int
 
 
 def without_named_secrets(text: str, secret: SecretNames) -> str:
@@ -104,7 +97,7 @@ class _Reader:
         self._secret = secret
         self._line_end = -1
 
-    def replaced(self, expression: str, find: Callable[[_Reader, Match[str]], _Value | None]) -> str:
+    def replaced(self, expression: str, find: Callable[[_Reader, Match[str]], Span | None]) -> str:
         """Return the text with the marker for each value that is found behind a match of an expression.
 
         What is hidden is not searched again, but what follows any other name is.
@@ -125,11 +118,11 @@ class _Reader:
             found = search(text, after)
         return "".join([*pieces, text[at:]]) if pieces else text
 
-    def split_value(self, found: Match[str]) -> _Value | None:
+    def split_value(self, found: Match[str]) -> Span | None:
         """Return where the value is in a pair such as ``{"name": "token", "value": "x"}``."""
         return self._value(found.end(), ":") if self._secret(found["name"]) else None
 
-    def value_behind_name(self, found: Match[str]) -> _Value | None:
+    def value_behind_name(self, found: Match[str]) -> Span | None:
         """Return where the value of a name is; None where the name is no secret, or has none."""
         name = found["name"].rstrip(".-")
         if self._before(found.start("name"), 1) == "%":  # of a URL in a URL: %3Ftoken%3Dx
@@ -173,7 +166,7 @@ class _Reader:
             return ""
         return before[len(before[:-1].rstrip("\\")) :]
 
-    def _value_in_list(self, found: Match[str]) -> _Value | None:
+    def _value_in_list(self, found: Match[str]) -> Span | None:
         """Return the value in ``['--password', 'x']``, or in a pair such as ``('Authorization', 'x')``."""
         value = self._quoted(found.end())
         if value is None or found["dashes"]:
@@ -190,7 +183,7 @@ class _Reader:
 
     # --- values
 
-    def _value(self, start: int, between: str, is_line: bool = False, quote: str = "") -> _Value | None:
+    def _value(self, start: int, between: str, is_line: bool = False, quote: str = "") -> Span | None:
         """Return where the value is that begins at a place.
 
         Args:
@@ -201,17 +194,17 @@ class _Reader:
         """
         text = self._text
         if text.startswith(MARKER, start) and not is_line:
-            return _Value(start, start + len(MARKER))
+            return Span(start, start + len(MARKER))
         if compiled(_ORDINARY).match(text, start):
             return None
         if quote:
-            return _Value(start, self._closing(start, quote))
+            return Span(start, self._closing(start, quote))
         return self._quoted(start) or self._bracketed(start) or self._bare(start, between, is_line)
 
-    def _quoted(self, start: int) -> _Value | None:
+    def _quoted(self, start: int) -> Span | None:
         """Return what is inside the quotes that begin at a place; None where there are none."""
         found = compiled(_OPENING_QUOTE).match(self._text, start)
-        return None if found is None else _Value(found.end(), self._closing(found.end(), found[1] + found[2]))
+        return None if found is None else Span(found.end(), self._closing(found.end(), found[1] + found[2]))
 
     def _closing(self, start: int, opening: str) -> int:
         r"""Return where the closing quote of a string begins, its backslashes included; the end of the text for none.
@@ -231,7 +224,7 @@ class _Reader:
             at = text.find(quote, at + 1)
         return len(text)
 
-    def _bracketed(self, start: int) -> _Value | None:
+    def _bracketed(self, start: int) -> Span | None:
         """Return a list, a set, a mapping or a call that begins at a place; None where there is none."""
         text = self._text
         call = compiled(_CALL).match(text, start)
@@ -239,7 +232,7 @@ class _Reader:
         if text[opening : opening + 1] == "<":
             line = self._end_of_line(opening)
             end = text.find(">", opening, line)
-            return _Value(start, line if end < 0 else end + 1)
+            return Span(start, line if end < 0 else end + 1)
         if text[opening : opening + 1] not in tuple(_BRACKETS):
             return None
         waiting: list[str] = []
@@ -255,43 +248,43 @@ class _Reader:
             elif token != waiting.pop():
                 break
             elif not waiting:
-                return _Value(start, found.end())
-        return _Value(start, len(text))
+                return Span(start, found.end())
+        return Span(start, len(text))
 
-    def _bare(self, start: int, between: str, is_line: bool) -> _Value | None:
+    def _bare(self, start: int, between: str, is_line: bool) -> Span | None:
         """Return a value without quotes or brackets."""
         text, line = self._text, self._end_of_line(start)
         separator = between.strip()
         if is_line:
-            return _Value(start, line)
+            return Span(start, line)
         if separator == ":" and not text[start : min(line, start + 12)].strip("|>+- \t\r"):
             return self._block(start)
         if separator.startswith("%"):
             encoded = compiled(_ENCODED).match(text, start)
-            return encoded and _Value(start, encoded.end())
+            return encoded and Span(start, encoded.end())
         number = compiled(_NUMBER).match(text, start)
         if number is not None:
-            return _Value(start, number.end())
+            return Span(start, number.end())
         near = min(line, start + _FAR)
         pair = compiled(_NEXT_PAIR).search(text, start, near)
         if separator in ("=", "==", "===", ":="):
             return self._assigned(start, between, line, pair)
-        return _Value(start, pair.start() if pair else line)
+        return Span(start, pair.start() if pair else line)
 
-    def _assigned(self, start: int, between: str, line: int, pair: Match[str] | None) -> _Value:
+    def _assigned(self, start: int, between: str, line: int, pair: Match[str] | None) -> Span:
         """Return a value behind ``=``, of a connection string, of a line of settings or of a word."""
         text = self._text
         semicolon = text.find(";", start, min(line, start + _FAR))
         is_part = semicolon >= 0 and compiled(_NEXT_PART).match(text, semicolon)
         if is_part and "=" not in text[start:semicolon].rstrip("="):  # ADO and JDBC: up to the next of its parts
-            return _Value(start, semicolon)
+            return Span(start, semicolon)
         if between != between.strip() or ";" in self._before(start, 200).rpartition("\n")[2]:
-            return _Value(start, pair.start() if pair else line)
+            return Span(start, pair.start() if pair else line)
         run = compiled(_UNQUOTED).match(text, start)
         found = "" if run is None else run[0]
-        return _Value(start, start + max(len(found.rstrip(_CLOSING)), min(1, len(found))))
+        return Span(start, start + max(len(found.rstrip(_CLOSING)), min(1, len(found))))
 
-    def _block(self, start: int) -> _Value | None:
+    def _block(self, start: int) -> Span | None:
         """Return the lines below a name of YAML, which are further to the right than the name."""
         found = compiled(_BLOCK).match(self._text, start)
-        return None if found is None else _Value(found.start("lines"), found.end())
+        return None if found is None else Span(found.start("lines"), found.end())

@@ -42,6 +42,13 @@ class Pattern(NamedTuple):
         return compiled(self.expression).sub(lambda found: f"{''.join(found.groups())}{MARKER}{self.end}", text)
 
 
+class Span(NamedTuple):
+    """Where a value is in a text: from its first character up to the one behind its last."""
+
+    start: int
+    end: int
+
+
 @cache
 def compiled(expression: str) -> re.Pattern[str]:
     """Return a compiled regular expression. To compile them all takes longer than to load flowtrace."""

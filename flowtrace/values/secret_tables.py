@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 from flowtrace.values.redaction import MARKER, SecretNames
-from flowtrace.values.secret_patterns import compiled
+from flowtrace.values.secret_patterns import Span, compiled
 
 _BREAK: Final = r"\r?\n|(?:\\+r)?\\+n"
 _BAR: Final = r"(?<!\\)[|│┆┃║¦]"
@@ -43,11 +43,6 @@ _SEPARATORS: Final = ",;\t"
 _MARKS: Final = " \t*_`\"'\\"
 
 
-class _Span(NamedTuple):
-    start: int
-    end: int
-
-
 def without_table_secrets(text: str, secret: SecretNames) -> str:
     """Return a text with the marker in the cells of its tables that belong to secret names.
 
@@ -68,13 +63,13 @@ def without_table_secrets(text: str, secret: SecretNames) -> str:
     return "".join([*pieces, text[at:]])
 
 
-def _tagged(text: str, secret: SecretNames) -> Iterator[_Span]:
+def _tagged(text: str, secret: SecretNames) -> Iterator[Span]:
     """Return where the secrets are in tables of HTML: below a name of the first row, or beside one in another row."""
     if "<t" not in text and "<T" not in text:
         return
     columns: list[int] = []
     for row in compiled(_TAGGED_ROW).finditer(text):
-        cells = [_Span(*found.span(1)) for found in compiled(_TAGGED_CELL).finditer(text, row.start(1), row.end())]
+        cells = [Span(*found.span(1)) for found in compiled(_TAGGED_CELL).finditer(text, row.start(1), row.end())]
         named = [_is_named(compiled(_TAG).sub("", text[start:end]), secret) for start, end in cells]
         if any(named):
             columns = [column for column, is_secret in enumerate(named) if is_secret] if len(named) > 2 else columns
@@ -91,7 +86,7 @@ def _is_named(text: str, secret: SecretNames) -> bool:
     return len(name) <= _LONGEST_NAME and compiled(_NAME).fullmatch(name) is not None and secret(name)
 
 
-def _listed(text: str, secret: SecretNames) -> Iterator[_Span]:
+def _listed(text: str, secret: SecretNames) -> Iterator[Span]:
     """Return where the secrets are in lists that follow a list of names: ``[['user', 'pin'], ['ada', '1']]``."""
     at = 0
     while found := compiled(_NAME_LIST).search(text, at):
@@ -100,20 +95,20 @@ def _listed(text: str, secret: SecretNames) -> Iterator[_Span]:
         named = [column for column, name in enumerate(names) if _is_named(name, secret)]
         while named and (row := compiled(_ITEM_LIST).match(text, at)):
             at = row.end()
-            for start, end in _under(named, len(names), list(_fields(text, _Span(*row.span(1)), ","))):
+            for start, end in _under(named, len(names), list(_fields(text, Span(*row.span(1)), ","))):
                 if named != [0] or len(names) > 2 or not is_next_name(text[start:end]):
-                    yield _Span(start, end)
+                    yield Span(start, end)
 
 
-def _under(named: list[int], width: int, cells: list[_Span]) -> Iterator[_Span]:
+def _under(named: list[int], width: int, cells: list[Span]) -> Iterator[Span]:
     """Return the cells of a row below names; all from the first of them on where the row has another width."""
     if len(cells) == width:
         yield from (cells[column] for column in named)
     else:
-        yield _Span(cells[min(named[0], len(cells) - 1)].start, cells[-1].end)
+        yield Span(cells[min(named[0], len(cells) - 1)].start, cells[-1].end)
 
 
-def _fields(text: str, line: _Span, separator: str) -> Iterator[_Span]:
+def _fields(text: str, line: Span, separator: str) -> Iterator[Span]:
     """Return the fields of a line; one whose quote is never closed holds the rest of the text."""
     at = line.start
     while at <= line.end:
@@ -125,7 +120,7 @@ def _fields(text: str, line: _Span, separator: str) -> Iterator[_Span]:
         else:
             end = text.find(separator, at, line.end)
             end = line.end if end < 0 else end
-        yield _stripped(text, _Span(at, end))
+        yield _stripped(text, Span(at, end))
         at = end + 1
 
 
@@ -147,10 +142,10 @@ class _Lines:
         self._secret = secret
         breaks = [found.span() for found in compiled(_BREAK).finditer(text)]
         ends = [(0, 0), *breaks, (len(text), len(text))]
-        self._lines = [_Span(before[1], after[0]) for before, after in pairwise(ends)]
+        self._lines = [Span(before[1], after[0]) for before, after in pairwise(ends)]
         self._rows: set[tuple[str, int]] = set()
 
-    def hidden(self) -> Iterator[_Span]:
+    def hidden(self) -> Iterator[Span]:
         """Return where the cells are that must be hidden, in any order; some may be there twice."""
         rows_with_bars = 0
         for at, line in enumerate(self._lines):
@@ -167,10 +162,10 @@ class _Lines:
                 if separator in text:
                     yield from self._separated(at, text, separator)
 
-    def _of(self, span: _Span) -> str:
+    def _of(self, span: Span) -> str:
         return self._text[span.start : span.end]
 
-    def _named(self, span: _Span) -> bool:
+    def _named(self, span: Span) -> bool:
         return _is_named(self._of(span), self._secret)
 
     def _is_rule(self, text: str) -> bool:
@@ -179,7 +174,7 @@ class _Lines:
     def _next(self, at: int) -> str:
         return self._of(self._lines[at + 1]) if at + 1 < len(self._lines) else ""
 
-    def _below(self, at: int, kind: str) -> Iterator[_Span]:
+    def _below(self, at: int, kind: str) -> Iterator[Span]:
         """Return the lines below a header, without the rules of the table, up to an empty line below the first."""
         is_first = (kind, at) not in self._rows
         for row in range(at + 1, len(self._lines) if is_first else 0):
@@ -193,16 +188,16 @@ class _Lines:
 
     # --- bars
 
-    def _cells(self, line: _Span) -> list[_Span]:
+    def _cells(self, line: Span) -> list[Span]:
         """Return the cells of a line between its bars; empty ones at its ends do not count."""
         text = self._text
         bars = [found.span() for found in compiled(_BAR).finditer(text, line.start, line.end)]
         edges = [(line.start, line.start), *bars, (line.end, line.end)]
-        cells = [_stripped(text, _Span(before[1], after[0])) for before, after in pairwise(edges)]
+        cells = [_stripped(text, Span(before[1], after[0])) for before, after in pairwise(edges)]
         inner = range(1, len(cells) - 1)
         return [cell for at, cell in enumerate(cells) if at in inner or cell.end > cell.start] if bars else []
 
-    def _barred(self, at: int, is_first: bool) -> Iterator[_Span]:
+    def _barred(self, at: int, is_first: bool) -> Iterator[Span]:
         cells = self._cells(self._lines[at])
         if self._of(self._lines[at]).lstrip().startswith("||"):  # Jira: a header has two bars
             cells = [cell for cell in cells if cell.end > cell.start]
@@ -221,7 +216,7 @@ class _Lines:
 
     # --- separators
 
-    def _separated(self, at: int, text: str, separator: str) -> Iterator[_Span]:
+    def _separated(self, at: int, text: str, separator: str) -> Iterator[Span]:
         named = self._header(text, separator)
         width = least = text.count(separator) + 1
         for row in self._below(at, separator) if named else ():
@@ -247,7 +242,7 @@ class _Lines:
 
     # --- columns
 
-    def _aligned(self, at: int, text: str) -> Iterator[_Span]:
+    def _aligned(self, at: int, text: str) -> Iterator[Span]:
         rule = self._next(at)
         if self._is_rule(rule):
             yield from self._ruled(at, rule)
@@ -255,11 +250,11 @@ class _Lines:
             beside = compiled(_BESIDE).match(text)
             if beside is not None and self._secret(beside[1]):
                 start = self._lines[at].start
-                yield _Span(start + beside.start(2), start + beside.end(2))
+                yield Span(start + beside.start(2), start + beside.end(2))
             if compiled(_NAMES).fullmatch(text):
                 yield from self._below_names(at, self._chunks(self._lines[at]))
 
-    def _below_names(self, at: int, chunks: list[_Span]) -> Iterator[_Span]:
+    def _below_names(self, at: int, chunks: list[Span]) -> Iterator[Span]:
         """Return what touches the columns of the secret names in a line."""
         named = [span for chunk in chunks for span in self._secret_parts(chunk)]
         is_first, start = True, self._lines[at].start
@@ -269,19 +264,19 @@ class _Lines:
                 return
             is_first = False
             for name in named:
-                moved = _Span(name.start - start + row.start, name.end - start + row.start)
+                moved = Span(name.start - start + row.start, name.end - start + row.start)
                 touched = [cell for cell in cells if cell.start < moved.end and cell.end > moved.start]
                 if not any(MARKER in self._of(cell) for cell in touched):
                     yield from touched
 
-    def _chunks(self, line: _Span) -> list[_Span]:
-        return [_Span(*found.span()) for found in compiled(_CHUNK).finditer(self._text, line.start, line.end)]
+    def _chunks(self, line: Span) -> list[Span]:
+        return [Span(*found.span()) for found in compiled(_CHUNK).finditer(self._text, line.start, line.end)]
 
-    def _secret_parts(self, chunk: _Span) -> list[_Span]:
-        parts = [_Span(*found.span()) for found in compiled(r"\S+").finditer(self._text, chunk.start, chunk.end)]
+    def _secret_parts(self, chunk: Span) -> list[Span]:
+        parts = [Span(*found.span()) for found in compiled(r"\S+").finditer(self._text, chunk.start, chunk.end)]
         return [part for part in parts if self._named(part)] or ([chunk] if self._named(chunk) else [])
 
-    def _ruled(self, at: int, rule: str) -> Iterator[_Span]:
+    def _ruled(self, at: int, rule: str) -> Iterator[Span]:
         """Return the cells below a header with a rule, whose parts are as wide as the columns."""
         starts = [found.start() for found in compiled(_SEGMENT).finditer(rule)]
         columns = list(zip(starts, [*starts[1:], None], strict=True))
@@ -291,12 +286,12 @@ class _Lines:
                 yield from (_stripped(self._text, _part(row, *column)) for column in named)
 
 
-def _part(line: _Span, start: int, end: int | None) -> _Span:
+def _part(line: Span, start: int, end: int | None) -> Span:
     stop = line.end if end is None else min(line.end, line.start + end)
-    return _Span(min(line.start + start, stop), stop)
+    return Span(min(line.start + start, stop), stop)
 
 
-def _stripped(text: str, span: _Span) -> _Span:
+def _stripped(text: str, span: Span) -> Span:
     part = text[span.start : span.end]
     end = span.start + len(part.rstrip())
-    return _Span(min(end, span.end - len(part.lstrip())), end)
+    return Span(min(end, span.end - len(part.lstrip())), end)

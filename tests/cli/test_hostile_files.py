@@ -93,10 +93,8 @@ COMMANDS = {
 }
 
 
-@pytest.mark.costly
-@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_file_is_refused_or_rendered_harmless(text, command, tmp_path):
+def folder_with(text, tmp_path):
+    """Return a folder with a good trace, a bad one of this text, a pipe, and a link to a secret outside."""
     Path("secret.json").write_text('{"y": "secret"}')
     work = tmp_path / "work"
     work.mkdir()
@@ -104,6 +102,14 @@ def test_a_hostile_file_is_refused_or_rendered_harmless(text, command, tmp_path)
     (work / "bad.json").write_text(text)
     os.mkfifo(work / "pipe")
     (work / "link.json").symlink_to(tmp_path / "secret.json")
+    return work
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_file_is_refused_or_rendered_harmless(text, command, tmp_path):
+    work = folder_with(text, tmp_path)
     done = flowtrace(*command, folder=work)
     output = done.stdout + done.stderr
     assert done.returncode in (0, 1, 2)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import unicodedata
-from pathlib import Path
 
 import pytest
 
 from tests.cli.commands import flowtrace
-from tests.cli.test_hostile_files import GOOD, HOSTILE
+from tests.cli.test_hostile_files import HOSTILE, folder_with
 from tests.page.pages import text_of
 
 COMMANDS = {
@@ -25,13 +22,7 @@ COMMANDS = {
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_file_is_refused_or_shown_without_effect(text, command, tmp_path):
-    Path("secret.json").write_text('{"y": "secret"}')
-    work = tmp_path / "work"
-    work.mkdir()
-    (work / "good.json").write_text(json.dumps(GOOD))
-    (work / "bad.json").write_text(text)
-    os.mkfifo(work / "pipe")
-    (work / "link.json").symlink_to(tmp_path / "secret.json")
+    work = folder_with(text, tmp_path)
     done = flowtrace("view", *command, "-o", "out.html", folder=work)
     assert done.returncode in (0, 2)
     assert "Traceback" not in done.stderr

@@ -6,11 +6,9 @@ function that is defined there has the hash of the code that ran: what a page sh
 
 from __future__ import annotations
 
-import ast
 import io
 import os
 import tokenize
-import warnings
 from functools import lru_cache
 from keyword import iskeyword
 from pathlib import Path
@@ -114,20 +112,14 @@ def lines_of(code: Code, folder: Path) -> list[str]:
 
 @lru_cache(maxsize=64)
 def _lines_of(file: str, line: int, digest: str, folder: Path) -> tuple[str, ...]:
-    from flowtrace.values.encoded import hash_bytes, syntax
+    from flowtrace.trace.source import definition_in
 
     text = _text_of(file, folder)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = _definition(ast.parse(text), line)
+        found = definition_in(text, line, digest)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
-    if found is None or found.end_lineno is None:
-        return ()
-    tree = ast.Module([found], [])
-    is_same = hash_bytes(syntax(tree).encode("utf-8", "backslashreplace")).value == digest
-    return tuple(text.splitlines()[line - 1 : found.end_lineno]) if is_same else ()
+    return () if found is None or found.end_lineno is None else tuple(text.splitlines()[line - 1 : found.end_lineno])
 
 
 def _text_of(file: str, folder: Path) -> str:
@@ -141,16 +133,6 @@ def _text_of(file: str, folder: Path) -> str:
             return source.read()
     except (OSError, SyntaxError, ValueError):
         return ""
-
-
-def _definition(tree: ast.Module, line: int) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
-    """Return the function whose first line, that of its first decorator, is the given one."""
-    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
-    return next((node for node in functions if min(_first_lines(node)) == line), None)
-
-
-def _first_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[int]:
-    return [node.lineno, *(item.lineno for item in node.decorator_list)]
 
 
 def coloured(lines: list[str]) -> list[list[tuple[str, str]]]:
