@@ -1,4 +1,4 @@
-"""The page docs/pages/benchmark.md, from the results of a run; and the printed table."""
+"""The page docs/pages/evidence/benchmark.md, from the results of a run; and the printed table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rows import TIMES, Row, Session
 from samples import Goal
 from subjects import KINDS
 
-PAGE = Path(__file__).parent.parent / "docs" / "pages" / "benchmark.md"
+PAGE = Path(__file__).parent.parent / "docs" / "pages" / "evidence" / "benchmark.md"
 MET, MISSED = "met", "**missed**"
 BELOW_ONE = 0.2
 

@@ -1,4 +1,4 @@
-"""The page docs/pages/conformance.md: flowtrace's own matrix, and the same checks for its peers."""
+"""The page docs/pages/evidence/conformance.md: flowtrace's own matrix, and the same checks for its peers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conformance import page, scenarios
 from conformance.columns import APPEARANCE, BEHAVIOUR
 from conformance.matrix import rows
 
-PAGE = Path(__file__).parent.parent / "docs" / "pages" / "conformance.md"
+PAGE = Path(__file__).parent.parent / "docs" / "pages" / "evidence" / "conformance.md"
 LENGTH = 150
 COLUMNS = BEHAVIOUR + APPEARANCE
 SAME = "✓"

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "flowtrace"
 FILES = sorted(PACKAGE.rglob("*.py"))
 PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 TOP_MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
-PAGE = ROOT / "docs/pages/architecture.md"
+PAGE = ROOT / "docs/pages/why/architecture.md"
 DRAWING = ROOT / "docs/call.svg"
 
 MOST_LINES = 450

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
-PAGE = BENCH.parent / "docs" / "pages" / "benchmark.md"
+PAGE = BENCH.parent / "docs" / "pages" / "evidence" / "benchmark.md"
 
 
 @pytest.fixture

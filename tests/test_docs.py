@@ -287,7 +287,7 @@ def test_every_link_of_the_readme_leads_to_a_file():
 
 @pytest.mark.costly
 def test_each_test_that_the_promises_name_is_there():
-    page = (DOCS / "pages/reference/promises.md").read_text(encoding="utf-8")
+    page = (DOCS / "pages/evidence/promises.md").read_text(encoding="utf-8")
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", page)
     assert len(named) > 50
     missing = [f"{file}::{name}" for file, name in named if name not in _functions_in(file)]

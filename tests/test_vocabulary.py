@@ -1,6 +1,6 @@
 """The words of the house: names, docstrings, comments, messages and pages use plain ones.
 
-A word stands here because it once meant something that only this project knew. `docs/pages/architecture.md` has the
+A word stands here because it once meant something that only this project knew. `docs/pages/why/architecture.md` has the
 glossary of those that are left. To see every finding with its line: `python -P tests/test_vocabulary.py`.
 """
 

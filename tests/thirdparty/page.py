@@ -1,4 +1,4 @@
-"""The page docs/pages/suites.md, of a run of all suites."""
+"""The page docs/pages/evidence/suites.md, of a run of all suites."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from compare import HEADINGS, MOST_TIMES
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "bench" / "results" / "thirdparty.json"
-PAGE = ROOT / "docs" / "pages" / "suites.md"
+PAGE = ROOT / "docs" / "pages" / "evidence" / "suites.md"
 NOTES = Path(__file__).parent / "notes.md"
 _LEFT_OUT = ("faults",)
 
