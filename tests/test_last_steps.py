@@ -10,6 +10,8 @@ import pytest
 
 import flowtrace
 from flowtrace import flow, load_trace, traced_node, validate
+from flowtrace.recording import recorder
+from flowtrace.recording.state import running
 from flowtrace.testing import fixed_clock
 
 from .programs import run_program
@@ -206,3 +208,66 @@ def test_a_forked_child_has_its_own_last_steps(tmp_path):
     (path,) = tmp_path.glob("*.json")
     assert told(load_trace(path)) == [("half", ""), ("half", ""), ("fails", "")]
     assert validate(path) == []
+
+
+class Dumps:
+    """A writer in another thread: it had listed the steps in flight, and writes while one of them is about to end."""
+
+    def __init__(self, path, monkeypatch):
+        self.path = path
+        self.monkeypatch = monkeypatch
+
+    def list(self):
+        listed = running()
+        self.monkeypatch.setattr(recorder, "running", lambda: listed)
+
+    def write(self):
+        assert flowtrace.dump(self.path) is not None
+        return "as it was"
+
+
+@pytest.fixture
+def dumps(tmp_path, monkeypatch):
+    with flowtrace.override(mode="on", out_path=tmp_path / "trace.json"):
+        yield Dumps(tmp_path / "dump.json", monkeypatch)
+
+
+def test_a_step_whose_error_is_still_to_come_is_in_flight_and_is_whole_later(dumps, tmp_path):
+    class Late(Exception):
+        def __str__(self):  # the clock has stopped, and the error is looked at
+            return dumps.write()
+
+    @traced_node(operation="fail")
+    def fail():
+        dumps.list()
+        raise Late
+
+    with pytest.raises(Late):
+        fail()
+    dumped, trace = load_trace(tmp_path / "dump.json"), load_trace(tmp_path / "trace.json")
+    assert [(step.operation, step.error) for step in (*dumped.steps, *dumped.in_flight)] == [("fail", None)]
+    assert [(step.operation, step.error.message) for step in trace.steps] == [("fail", "as it was")]
+    assert validate(tmp_path / "trace.json") == validate(tmp_path / "dump.json") == []
+
+
+def test_a_step_whose_result_is_still_to_come_is_in_flight_and_is_whole_later(dumps, tmp_path):
+    class Late:
+        pass
+
+    def encode_late(value):  # the clock has stopped, and the result is looked at
+        dumps.write()
+        return []
+
+    @traced_node(operation="succeed")
+    def succeed():
+        dumps.list()
+        return Late()
+
+    flowtrace.register_codec(Late, encode_late, lambda found: Late())
+    succeed()
+    with pytest.raises(ValueError):
+        fail("later")
+    dumped, trace = load_trace(tmp_path / "dump.json"), load_trace(tmp_path / "trace.json")
+    assert [(step.operation, step.output_hash) for step in (*dumped.steps, *dumped.in_flight)] == [("succeed", None)]
+    assert trace.steps[0].operation == "succeed"
+    assert trace.steps[0].output_hash is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -247,6 +248,32 @@ def test_a_held_back_run_that_could_not_be_written_waits_for_another_chance(path
     path_clock[0] += 50_000_000
     succeed()
     assert state(path) == (str(BURST), None)
+
+
+# in mode `on` the trace shows the process as it was at the failure, in mode `always` the run as it is now
+@pytest.mark.parametrize(("mode", "running"), [("on", ["recover"]), ("always", [])])
+def test_a_run_that_waits_names_its_failed_step_while_it_ends_well(path, monkeypatch, mode, running):
+    @traced_node
+    def recover(number):
+        with contextlib.suppress(ValueError):
+            fail(number)
+
+    fail_often(BURST)
+    write, outcomes = Throttle.write, []
+
+    def write_after_another_thread(throttle, run, outcome, *, ended):
+        if ended:  # a traced call of another thread finds the earlier trace of this run due
+            throttle.write_all()
+            trace = load_trace(path)
+            in_flight = [step.node_id.rpartition(".")[2] for step in trace.in_flight]
+            outcomes.append((trace.failed_step.error.message, in_flight, flowtrace.validate(path)))
+        write(throttle, run, outcome, ended=ended)
+
+    monkeypatch.setattr(Throttle, "write", write_after_another_thread)
+    with flowtrace.override(mode=mode, out_path=path):
+        recover(99)
+    assert outcomes == [("99", running, [])]
+    assert load_trace(path).run.outcome == "recovered"
 
 
 @pytest.mark.costly

@@ -243,7 +243,7 @@ def add_to_run(
     elif failed and (not run.failed or not run.written):
         run.failed = True
         run.outcome = outcome or "failed"
-        run.failed_step = _failed_step(step, error)
+        run.blame(_failed_step(step, error))
         STATE.throttle.write(run, run.outcome, ended=run.is_over)
         if run.is_over and error is not None:
             note_failure(run, run.outcome, error)
@@ -271,7 +271,8 @@ def _end_run(step: Step, outcome: str | None, error: BaseException | None, is_wr
         run = step.run = run_of(step)
     if run is not None:
         run.buffer.add(step)
-        run.failed_step = _failed_step(step, error)
+        if outcome not in (None, "ok"):  # otherwise another thread may be writing an inner failure just now
+            run.blame(_failed_step(step, error))
         STATE.ended_runs.outermost_calls += 1
         close_run(run, outcome or "ok", "call", error)
     elif STATE.throttle.holds:

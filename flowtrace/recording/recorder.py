@@ -16,7 +16,7 @@ from flowtrace.recording import failure, to_records
 from flowtrace.recording.call_values import Snapshot, canonical_input, snapshot_output, snapshot_payload
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.plugin import NodeEvent
-from flowtrace.recording.state import STATE, running
+from flowtrace.recording.state import STATE, LastSteps, running
 from flowtrace.recording.step import THIS_THREAD, RunName, Step, new_buffer, new_step, other_runs
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
 from flowtrace.settings.kinds import TRACE_NAME, absolute, in_folder
@@ -57,7 +57,7 @@ class TraceRecorder:
         overtaken: earlier runs to the same file that were not written, because this one came.
         has_own_file: no other run writes to the same path.
         shows_process: its trace shows the last steps of the process, and not only its own.
-        frozen: the steps to write, and how many others there were, where its trace has to wait; else None.
+        frozen: the steps to write, where its trace has to wait; else None.
         name: its id.
         is_process_wide: its trace shows every step in flight, of all runs.
     """
@@ -66,7 +66,7 @@ class TraceRecorder:
     is_process_wide = is_over = is_late = failed = is_slow = written = shows_process = False
     failed_step = slow_at = overtaken = 0
     outcome = "ok"
-    frozen: tuple[list[Step], int] | None = None
+    frozen: LastSteps | None = None
 
     def __init__(self, config: TraceConfig, context: TraceContext) -> None:
         self.config = replace(config, mode=TraceMode.OFF) if is_disabled() else config
@@ -403,10 +403,13 @@ class TraceRecorder:
             return None
 
     def _content(self, target: str, outcome: str, ended: bool, stored: dict[tuple[str, str], bytes]) -> files.Content:
-        steps, dropped = self.last_steps()
+        failed = self.failed_step if outcome in ("failed", "interrupted") else 0
+        in_flight = self._in_flight()  # before the others: what ends meanwhile is in both
+        steps, dropped, ran = self.last_steps()
+        listed = frozenset(steps)
+        in_flight = [step for step in (in_flight if ran is None else ran) if step not in listed]
         others = other_runs(steps, self.run_id) if self.shows_process else {}
         end = CLOCK.now() if ended else None
-        failed = self.failed_step if outcome in ("failed", "interrupted") else 0
         facts = to_records.RunFacts(self.run_id, self.started, end, outcome, dropped, self.overtaken, failed)
 
         def store(digest: str, data: bytes, suffix: str) -> str | None:
@@ -415,29 +418,33 @@ class TraceRecorder:
                 stored[digest, suffix] = data
             return relative
 
-        in_flight = self._in_flight()
         return to_records.trace_text(facts, self.context, steps, in_flight, self.policy, store, others)
+
+    def blame(self, number: int) -> None:
+        """Note which step has failed, after it was added; a writer in another thread reads both the other way round."""
+        self.frozen = None
+        self.failed_step = number
 
     def freeze(self) -> None:
         """Keep what its trace will show: it is written later, and the process goes on."""
         if self.shows_process and self.frozen is None:
-            self.frozen = self.last_steps()
+            in_flight = self._in_flight()
+            self.frozen = self.last_steps()._replace(in_flight=in_flight)
 
-    def last_steps(self) -> tuple[list[Step], int]:
-        """Return the steps to write, in the order of their ends, and how many others there were before them."""
-        process = STATE.recorder
-        if self.frozen is not None:
-            return self.frozen
+    def last_steps(self) -> LastSteps:
+        """Return the steps to write."""
+        process, frozen = STATE.recorder, self.frozen  # another thread may let go of them
+        if frozen is not None:
+            return frozen
         steps: list[Step]
         if not self.shows_process or process is None:
-            steps, dropped = self.buffer.contents()
-            return steps, dropped
+            return LastSteps(*self.buffer.contents())
         steps, dropped = process.buffer.contents()
         if process.started > self.started:  # a forked child, or tracing was configured anew: it lacks what ended before
             listed = set(steps)
             steps = [*(step for step in self.buffer.newest() if step not in listed), *steps]
             steps = steps[max(0, len(steps) - self.config.buffer_size) :]
-        return steps, dropped
+        return LastSteps(steps, dropped)
 
     def _warn_of_failed_write(self, path: str, error: Exception) -> None:
         """Log each cause once; runs whose paths come from one template share their causes."""

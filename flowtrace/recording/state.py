@@ -30,6 +30,20 @@ if TYPE_CHECKING:
 _MOST_FAILURES: Final = 8  # an error that ends the program may pass so many handled ones on its way
 
 
+class LastSteps(NamedTuple):
+    """What a trace shows.
+
+    Attributes:
+        finished: the steps, in the order of their ends.
+        dropped: how many others there were before them.
+        in_flight: the steps that ran then, where these were kept for a later write; None for those that run now.
+    """
+
+    finished: list[Step]
+    dropped: int
+    in_flight: list[Step] | None = None
+
+
 class Failure(NamedTuple):
     """A run that ended with an error.
 
@@ -37,17 +51,17 @@ class Failure(NamedTuple):
         mark: that of the error, as `flowtrace.recording.failure.mark_of` makes it.
         run: the run's recorder.
         outcome: ``failed`` or ``interrupted``.
-        steps: what its trace shows, and how many other steps there were before them.
+        steps: what its trace shows.
     """
 
     mark: tuple[Any, ...]
     run: TraceRecorder
     outcome: str
-    steps: tuple[list[Step], int]
+    steps: LastSteps
 
     def bytes_kept(self) -> int:
         """Return how many bytes of values its steps hold."""
-        return sum(step.size() for step in self.steps[0])
+        return sum(step.size() for step in self.steps.finished)
 
 
 class EndedRuns:

@@ -127,7 +127,7 @@ def trace_text(
         run=_run(facts),
         dropped_steps=facts.dropped,
     )
-    texts = _StepTexts([*steps, *in_flight], _Shared(policy, store, other_runs))
+    texts = _StepTexts(steps, in_flight, _Shared(policy, store, other_runs))
     envelope.source = source_of(facts.failed_step, [*steps, *in_flight], texts.scrubber.text)
     count = len(steps)
     return lambda: layout.trace_text(envelope, texts.between(0, count), texts.between(count, None))
@@ -216,10 +216,14 @@ class _StepTexts:
     What the first look made is kept for the second, and the text of a finished step also for later writes of the same
     run, up to the bytes of a buffer. Beyond it, a step is made again each time. The texts of errors and issues are
     made last: they are scrubbed of all that any of the steps hides, and again where a later trace hides others.
+
+    A step in flight may end in another thread meanwhile. It stays in flight in this trace, and its text is not kept:
+    its clock may have stopped already while its error or result is still to come.
     """
 
-    def __init__(self, steps: list[Step], shared: _Shared) -> None:
-        self._steps = steps
+    def __init__(self, finished: list[Step], in_flight: list[Step], shared: _Shared) -> None:
+        self._steps = steps = [*finished, *in_flight]
+        self._running = frozenset(in_flight)
         self._shared = shared
         self._room = shared.policy.buffer_bytes - sum(map(_bytes_of_text, steps))
         names = _secret_names(steps, shared.policy)
@@ -237,11 +241,11 @@ class _StepTexts:
     def _look(self, step: Step) -> bytes | model.Step | None:
         """Note what a step hides, and return its text or its record where there is room to keep that."""
         text = step.text
-        if text is not None or step.scrubbed is not None:
+        if step not in self._running and (text is not None or step.scrubbed is not None):
             self._hide(step.secrets)
             return text
         try:
-            values = _Values.of(step, self._shared.policy)
+            values = self._values(step)
             self._hide(values.secrets)
             self._room -= _OF_A_RECORD + values.bytes_kept()
             return self._kept(step, values) if self._room > 0 else None
@@ -250,14 +254,19 @@ class _StepTexts:
             self._hide((EVERYTHING,))
             return None
 
+    def _values(self, step: Step) -> _Values:
+        values = _Values.of(step, self._shared.policy)
+        return values._replace(output=None) if step in self._running else values
+
     def _hide(self, secrets: tuple[str, ...]) -> None:
         if secrets:
             self._hidden.update(dict.fromkeys(secrets))
 
     def _kept(self, step: Step, values: _Values) -> bytes | model.Step:
+        if step in self._running:
+            return _running_record(step, values, self._shared)
         record = _record(step, values, self._shared)
-        # payload files belong to this one trace
-        if not step.ended or _names_a_file(record):
+        if _names_a_file(record):  # payload files belong to this one trace
             return record
         if values.secrets:
             step.secrets = values.secrets
@@ -271,11 +280,12 @@ class _StepTexts:
         """Return a step's text; a fault in one step costs only its values, and not the other steps their file."""
         if isinstance(made, bytes):
             return made
-        scrubbed = step.scrubbed
+        is_running = step in self._running
+        scrubbed = None if is_running else step.scrubbed
         if scrubbed is not None and scrubbed[0] == self.scrubber.hides:
             return scrubbed[1]
         try:
-            record = made or _record(step, _Values.of(step, self._shared.policy), self._shared)
+            record = made or (_running_record if is_running else _record)(step, self._values(step), self._shared)
             text = layout.step_text(_scrubbed(record, self.scrubber))
         except Exception as error:
             log.internal_fault("make the record of a step", error)
@@ -291,7 +301,18 @@ def _names_a_file(record: model.Step) -> bool:
 
 
 def _record(step: Step, values: _Values, shared: _Shared) -> model.Step:
-    """Return the record of a step; secrets are still in the texts of its error and issues."""
+    """Return the record of a finished step; secrets are still in the texts of its error and issues."""
+    record = _running_record(step, values, shared)
+    if step.failure is not None:
+        code, message, details = step.failure
+        record.error = model.StepError(code=code, message=message, details=details)
+    if values.output is not None:
+        _add_output(record, step.node, values.output, shared)
+    return record
+
+
+def _running_record(step: Step, values: _Values, shared: _Shared) -> model.Step:
+    """Return the record of a step as far as it is known before its end."""
     node, policy, given = step.node, shared.policy, values.given
     duration = (step.ended or CLOCK.now()) - step.started
     record = model.Step(
@@ -321,11 +342,6 @@ def _record(step: Step, values: _Values, shared: _Shared) -> model.Step:
         record.opaque += [model.STATE_DELTA + pointer for pointer in step.state_delta.opaque]
         record.redacted += [model.STATE_DELTA + pointer for pointer in step.state_delta.redacted]
         record.cut += cut_records(model.STATE_DELTA, step.state_delta.cut)
-    if step.failure is not None:
-        code, message, details = step.failure
-        record.error = model.StepError(code=code, message=message, details=details)
-    if values.output is not None:
-        _add_output(record, node, values.output, shared)
     return record
 
 
