@@ -29,6 +29,7 @@ for _name in [name for name in os.environ if name.startswith("FLOWTRACE_") or na
 
 import canonical_examples  # noqa: E402  # the modules below must see the cleaned environment
 import click  # noqa: E402
+import figures  # noqa: E402
 
 import flowtrace  # noqa: E402
 from flowtrace import testing  # noqa: E402
@@ -40,6 +41,7 @@ from flowtrace.values.secret_patterns import PATTERNS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "pages"
+README = ROOT / "README.md"
 SCHEMA = PAGES / "reference" / "trace-v1.schema.json"
 HELP_WIDTH = 100
 CORE = {
@@ -315,6 +317,10 @@ SECTIONS: dict[str, Callable[[], str | None]] = {
     "secret patterns": secret_patterns,
     "fields": fields,
     "commands": commands,
+    "promises": lambda: figures.promises(".."),
+    "promises of the readme": lambda: figures.promises("docs/pages"),
+    "cost": figures.cost,
+    "others": figures.others,
     "example program": example_program,
     "example": example,
     **{f"forms {group}": lambda group=group: forms(group) for group in canonical_examples.GROUPS},  # type: ignore[misc]
@@ -338,16 +344,17 @@ def main(arguments: list[str]) -> int:
     if arguments and not check:
         print("usage: python docs/generate.py [--check]", file=sys.stderr)
         return 2
-    wanted = {page: renewed(page.read_text(encoding="utf-8")) for page in sorted(PAGES.rglob("*.md"))}
+    sources = [path for path in (README, *sorted(PAGES.rglob("*.md"))) if path.exists()]
+    wanted = {page: renewed(page.read_text(encoding="utf-8")) for page in sources}
     wanted[SCHEMA] = schema()
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
-        name = path.relative_to(PAGES)
+        name = path.relative_to(ROOT)
         if check:
-            print(f"docs/pages/{name} is not what the code says: run `python docs/generate.py`", file=sys.stderr)
+            print(f"{name} is not what the code says: run `python docs/generate.py`", file=sys.stderr)
         else:
             path.write_text(wanted[path], encoding="utf-8")
-            print(f"wrote docs/pages/{name}")
+            print(f"wrote {name}")
     return 1 if check and stale else 0
 
 

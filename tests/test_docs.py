@@ -156,7 +156,7 @@ def test_the_check_does_not_depend_on_the_environment():
 @pytest.mark.costly
 def test_a_stale_part_is_named_and_mended(tmp_path):
     (tmp_path / "docs").mkdir()
-    for name in ("generate.py", "canonical_examples.py"):
+    for name in ("generate.py", "canonical_examples.py", "figures.py"):
         (tmp_path / "docs" / name).write_text((DOCS / name).read_text(encoding="utf-8"), encoding="utf-8")
     page = tmp_path / "docs/pages/reference/environment.md"
     page.parent.mkdir(parents=True)

@@ -1,7 +1,7 @@
 """The words of the house: names, docstrings, comments, messages and pages use plain ones.
 
-A word stands here because it once meant something that only this project knew. `docs/pages/why/architecture.md` has the
-glossary of those that are left. To see every finding with its line: `python -P tests/test_vocabulary.py`.
+A word stands here because it once meant something that only this project knew. `docs/pages/reference/glossary.md` has
+those that are left. To see every finding with its line: `python -P tests/test_vocabulary.py`.
 """
 
 from __future__ import annotations
