@@ -64,11 +64,11 @@ def promises(pages: str) -> str:
 - **You decorate functions: your program never changes.** Same results, same exception objects, same signatures, types,
   generators and pickling. [Proof]({pages}/evidence/conformance.md): {checks:,} checks of decorated beside undecorated
   programs, {failed} fail.
-- **You only set environment variables: one variable in, one file out.** Whole at every moment, readable by its owner only,
-  without the values whose names look secret. [Proof]({pages}/evidence/promises.md): {_faults()} faults, from a full disk
-  to a killed process, each with its test; 100,000 failing runs in a row are {writes:.0f} writes.
+- **You only set environment variables: one variable in, one file out.** Whole at every moment, readable by its owner
+  only, without the values whose names look secret. [Proof]({pages}/evidence/promises.md): {_faults()} faults, from a
+  full disk to a killed process, each with its test; 100,000 failing runs in a row are {writes:.0f} writes.
 - **You ship a library with decorated functions: off is free.** No file, no thread, no logging set-up.
-  [Proof]({pages}/evidence/benchmark.md): {ours:.0f} ns added to a call, where an ordinary closure adds {closure:.0f}."""
+  [Proof]({pages}/evidence/benchmark.md): {ours:.0f} ns added to a call, where a closure adds {closure:.0f}."""
 
 
 def cost() -> str:
@@ -85,9 +85,10 @@ def cost() -> str:
     failure = {name.partition(",")[0]: part["median"] for name, part in rows["failure"]["parts"].items()}
     return f"""\
 - Off: {off:.0f} ns a call, less than a decorator that does nothing.
-- On: {on:.0f} ns for a call with small arguments, {method:.0f} for a method, {coroutine:.0f} for a coroutine. A decorator made with
-  wrapt that does nothing adds {idle:.0f} to the first.
-- A failure: {failure["flowtrace"]:.1f} ms for a run of 20 steps; to write as many bytes and wait for the disk takes {failure["disk"]:.1f}.
+- On: {on:.0f} ns for a call with small arguments, {method:.0f} for a method, {coroutine:.0f} for a coroutine.
+  A decorator made with wrapt that does nothing adds {idle:.0f} to the first.
+- A failure: {failure["flowtrace"]:.1f} ms for a run of 20 steps.
+  To write as many bytes and wait for the disk takes {failure["disk"]:.1f}.
 
 Medians, with the core in C, on {machine["processor"]}, {machine["Python"].partition(" (")[0]}."""
 
