@@ -8,7 +8,9 @@ import sys
 import weakref
 
 import pytest
+import trio
 
+import flowtrace
 from flowtrace import traced_node
 from flowtrace.recording.failure import (
     MAX_CAUSES,
@@ -22,6 +24,7 @@ from flowtrace.recording.failure import (
     type_of,
 )
 from flowtrace.values.json import loads, pretty
+from tests.cli import commands
 
 
 def raised(error, cause=None):
@@ -306,3 +309,45 @@ def test_nothing_is_raised_whatever_an_error_says():
         failure.message
         == f"<{__name__}.test_nothing_is_raised_whatever_an_error_says.<locals>.Hostile whose text could not be made>"
     )
+
+
+@traced_node(operation="work")
+async def work():
+    raise ValueError("late")
+
+
+async def in_asyncio():
+    await asyncio.create_task(work(), name="worker 7")
+
+
+async def in_trio():
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(work, name="worker 8")
+
+
+@pytest.mark.parametrize(
+    ("name", "program"), [("worker 7", lambda: asyncio.run(in_asyncio())), ("worker 8", lambda: trio.run(in_trio))]
+)
+def test_an_error_names_the_task_that_its_step_failed_in(tmp_path, name, program):
+    path = tmp_path / "trace.json"
+    with flowtrace.override(out_path=path, mode="on"), pytest.raises((ValueError, ExceptionGroup)):
+        program()
+    (step,) = flowtrace.load_trace(path).steps
+    assert step.error.details["task"] == name
+    assert f", task {name}, started " in commands.flowtrace("show", "-v", path).stdout
+
+
+def test_a_task_s_name_is_kept_in_part_and_only_as_a_text(tmp_path):
+    class Odd(asyncio.Task):
+        def get_name(self):
+            raise RuntimeError("code of the program")
+
+    async def main():
+        task = Odd(failing(), name="n" * 300, loop=asyncio.get_running_loop())
+        return await task
+
+    async def failing():
+        return describe(raised(ValueError())).details
+
+    assert asyncio.run(main())["task"] == "n" * 200
+    assert "task" not in describe(raised(ValueError())).details

@@ -165,6 +165,11 @@ def text_in(found: dict[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def task_of(step: Step) -> str | None:
+    """Return the name of the task that a step failed in; None where there was none."""
+    return text_in(details_of(step.error), "task") or None if step.error is not None else None
+
+
 def items_in(found: dict[str, Any], name: str, kind: type = dict) -> list[Any]:
     """Return the items of a list in an error's details, without those of another form than flowtrace's."""
     items = found.get(name)

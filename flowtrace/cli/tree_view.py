@@ -22,6 +22,7 @@ from flowtrace.cli.step_text import (
     related_errors,
     short_name,
     step_name,
+    task_of,
     text_in,
     traced_folders,
     values_of,
@@ -399,4 +400,5 @@ def _width() -> Callable[[str], int]:
 
 
 def _facts(step: Step) -> list[tuple[str, str | None]]:
-    return [("step", step.step_id), ("run", step.run_id), ("thread", step.thread), ("started", step.started_at)]
+    facts = [("step", step.step_id), ("run", step.run_id), ("thread", step.thread)]
+    return [*facts, ("task", task_of(step)), ("started", step.started_at)]

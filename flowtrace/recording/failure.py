@@ -1,4 +1,4 @@
-"""An error as it is written: its code, text, type, causes, notes and frames; and the step in which a run's error began.
+"""An error as it is written: its code, text, type, causes, notes, task, frames; and in which step a run began to fail.
 
 Nothing here keeps an error alive, and nothing is written on one: the program could see either. An error is known again
 by its address and its traceback, which only grows at its outer end. A later error at the same address has a traceback
@@ -7,6 +7,7 @@ of its own.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from types import TracebackType
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE: Final = 8192
 MAX_FRAMES: Final = 40
 MAX_CAUSES: Final = 10
+_MOST_OF_A_NAME: Final = 200  # characters
 MAX_INNER_FRAMES: Final = 10
 """Of a cause, a context or a member of a group: enough for the line of the program's that it began in."""
 # The class of an exception may compute these attributes with code of its own: read the interpreter's own ones.
@@ -147,6 +149,9 @@ def _details(error: BaseException) -> dict[str, Any] | None:
         details["notes"] = notes
     if is_a(error, BaseExceptionGroup):
         details["exceptions"] = [_inner(part) for part in _parts_of(error)[:MAX_CAUSES]]
+    task = _task_name()
+    if task:
+        details["task"] = task
     details["frames"] = frames(traceback)
     return details
 
@@ -179,6 +184,23 @@ def _notes(error: BaseException) -> list[str]:
     if type(notes) is not list:
         return []
     return [_shortened(str.__str__(note)) for note in notes[:MAX_CAUSES] if inherits(type(note), str)]
+
+
+def _task_name() -> str:
+    """Return the name of the asyncio or trio task that runs; "" where there is none, or that can't be told."""
+    try:
+        tasks, trio = sys.modules.get("asyncio.tasks"), sys.modules.get("trio.lowlevel")
+        if tasks is not None and tasks.events._get_running_loop() is not None:
+            task = tasks.current_task()
+            name = tasks.Task.get_name(task) if inherits(type(task), tasks.Task) else ""
+        elif trio is not None and trio.in_trio_task():
+            name = trio.current_task().name
+        else:
+            return ""
+        return _shortened(name[:_MOST_OF_A_NAME]) if type(name) is str else ""
+    except BaseException as fault:
+        let_through(fault)
+        return ""
 
 
 def frames(traceback: TracebackType | None, most: int = MAX_FRAMES) -> list[dict[str, Any]]:

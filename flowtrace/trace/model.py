@@ -94,7 +94,7 @@ class StepError(Record, kw_only=True):
     Attributes:
         code: ``node_error``, ``flow_error``, ``node_cancelled``, ``node_interrupted`` or ``process_died``.
         message: the error's text.
-        details: type, cause chain, notes and frames, or None where there is nothing to add.
+        details: type, cause chain, notes, task and frames, or None where there is nothing to add.
     """
 
     code: str

@@ -64,6 +64,7 @@ export function Panel({ trace, name, row, choose, go }) {
       ["Calls", String(trace.children[row].length)],
       ["Step id", trace.ids[row]],
       ["Thread", trace.all.threads[trace.thread[row]]],
+      ["Task", more.task],
       ["Run", trace.has(row, "otherRun") ? "another run of this process" : ""],
     ]} /><//></article></aside>`;
 }

@@ -23,6 +23,7 @@ from flowtrace.cli.step_text import (
     outcome_of,
     path_text,
     short_name,
+    task_of,
     text_in,
     traced_folders,
     verdict,
@@ -72,7 +73,8 @@ def head(name: str, trace: Trace, failed: Entry | None) -> Facts:
     if failed is not None:
         component, operation = name_parts(failed.step)
         facts |= {"component": component, "operation": operation, "step": _number(failed)}
-        facts |= {"place": location_of(failed.step, folders), "thread": short_name(failed.step.thread or "")}
+        names = failed.step.thread or "", task_of(failed.step) or ""
+        facts |= {"place": location_of(failed.step, folders), "within": [short_name(name) for name in names if name]}
         facts |= _errors(failed, folders)
         facts |= replay_command(name, failed, debug=True)
     return facts

@@ -356,6 +356,7 @@ def error_facts(error: StepError, folders: frozenset[str]) -> dict[str, Any]:
         "chain": [printable(line[:1000]) for line in related_errors(details)][:_LISTED],
         "notes": [printable(note[:1000]) for note in items_in(details, "notes", str)][:_LISTED],
         "frames": [[frame_text(frame), frame not in frames.own] for frame in frames.every][-_LISTED:],
+        "task": short_name(text_in(details, "task")),
     }
     return {name: value for name, value in facts.items() if value}
 
