@@ -334,7 +334,7 @@ def test_an_error_names_the_task_that_its_step_failed_in(tmp_path, name, program
         program()
     (step,) = flowtrace.load_trace(path).steps
     assert step.error.details["task"] == name
-    assert f", task {name}, started " in commands.flowtrace("show", "-v", path).stdout
+    assert f", task {name}, started " in commands.flowtrace("show", "--step", "0", path).stdout
 
 
 def test_a_task_s_name_is_kept_in_part_and_only_as_a_text(tmp_path):
