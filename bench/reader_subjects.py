@@ -26,14 +26,14 @@ def price(order: Order, rate: float = 1.0) -> float:
 
 
 @traced_node(component="shop")
-def total(item: str, numbers: list[int]) -> dict[str, object]:
+def total(item: str, numbers: list[float]) -> dict[str, object]:
     return {"item": item, "sum": sum(numbers)}
 
 
 @traced_node(component="shop")
 def sell(number: int) -> None:
-    price(Order("tea", number, (number, 1)), rate=2.0)
-    total("tea", [1, 2, number])
+    amount = price(Order("tea", number, (number, 1)), rate=2.0)
+    total("tea", [1, amount, number])
 """
 OF_A_SALE = 3  # steps
 

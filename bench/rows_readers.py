@@ -23,6 +23,7 @@ READERS = {
     "show-json": ("show", "--json", FILES[0]),
     "validate": ("validate", FILES[0]),
     "diff": ("diff", *FILES),
+    "why": ("why", FILES[0], "--step", f"{STEPS - 9_999}", "/numbers/1"),
     "replay": ("replay", "--all", FILES[0]),
 }
 

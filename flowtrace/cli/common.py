@@ -342,17 +342,24 @@ def write_output(path: str, data: bytes, sources: Iterable[TraceSource | Path]) 
     """Write a file of a command's, in one piece.
 
     Raises:
-        UnreadableError: it can't be written, or is one of the traces that the command has read, which would be lost.
+        UnreadableError: it can't be written, or is one of the traces that the command has read, which would be lost:
+            for a folder, one of the JSON files in it.
     """
     from flowtrace.trace.files import write_atomically
 
     files = [source if isinstance(source, Path) else source.path for source in sources]
-    if os.path.exists(path) and any(file is not None and os.path.samefile(path, file) for file in files):
+    if os.path.exists(path) and any(file is not None and _is_or_holds(file, path) for file in files):
         raise UnreadableError(f"{path}: is the trace itself, which would be lost: name another file")
     try:
         write_atomically(path, data)
     except OSError as error:  # its message has the name of the temporary file
         raise UnreadableError(f"{path}: {error.strerror}") from error
+
+
+def _is_or_holds(source: Path, path: str) -> bool:
+    """Return True if an existing file is what was read: the source, or a JSON file in the folder that it is."""
+    parent = os.path.dirname(path) or os.curdir
+    return os.path.samefile(path, source) or (path.endswith(".json") and os.path.samefile(parent, source))
 
 
 def print_result(as_json: bool, document: Callable[[], object], lines: Callable[[Console], Iterable[Line]]) -> None:

@@ -60,3 +60,14 @@ def test_a_folder_stands_for_its_newest_trace_in_a_comparison(tmp_path):
     done = flowtrace("view", "old", "failed.json", "-o", "d.html", folder=tmp_path)
     assert done.returncode == 0
     assert "No difference was found: 3 steps compared." in visible((tmp_path / "d.html").read_text())
+
+
+def test_no_trace_of_the_folder_is_written_over(tmp_path):
+    fill(tmp_path)
+    before = (tmp_path / "failed.json").read_bytes()
+    for folder, out in ((".", "failed.json"), (".", "./failed.json"), (tmp_path, tmp_path / "failed.json")):
+        done = flowtrace("view", folder, "-o", out, folder=tmp_path)
+        message = f"flowtrace: {out}: is the trace itself, which would be lost: name another file\n"
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
+    assert (tmp_path / "failed.json").read_bytes() == before
+    assert flowtrace("view", ".", "-o", "failed.html", folder=tmp_path).returncode == 0
