@@ -232,6 +232,7 @@ def test_a_second_copy_of_the_core_is_refused():
         lambda: NATIVE.recorder(None, 0),
         lambda: NATIVE.Ring(-1, 1),
         lambda: NATIVE.Ring(1, 1).add(None),
+        lambda: NATIVE.Postponed().add(None),
         lambda: NATIVE.open_fast_path(None, [], False, 1),
     ],
 )

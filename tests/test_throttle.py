@@ -8,12 +8,16 @@ import re
 import subprocess
 import sys
 import textwrap
+from contextvars import copy_context
 from threading import Event, Thread
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import flowtrace
 from flowtrace import flow, load_trace, traced_node
+from flowtrace.recording import limits
 from flowtrace.recording.limits import BURST, Throttle
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.testing import fixed_clock
@@ -141,6 +145,123 @@ def test_the_last_one_is_on_disk_when_the_process_ends(tmp_path):
     message, overtaken = state(tmp_path / "trace.json")
     assert message == "2999"
     assert 1_000 < overtaken < 3_000 - BURST
+
+
+# --- mode always, where each outermost call is a run
+
+
+@traced_node(component="c", operation="succeed")
+def succeed(number):
+    return number
+
+
+def ends(path):
+    """Return what the file at a path is about: the last call, how the run ended, and how many it has overtaken."""
+    trace = load_trace(path)
+    return trace.steps[-1].output_json, trace.steps[-1].operation, trace.run.outcome, trace.run.overtaken_runs
+
+
+@pytest.fixture
+def always(path):
+    """The same trace file, in mode always."""
+    with flowtrace.override(mode="always", capture_outputs=True):
+        yield path
+
+
+def test_calls_that_end_well_wait_and_are_counted(always):
+    for number in range(BURST + 5):
+        succeed(number)
+    assert ends(always) == (BURST - 1, "succeed", "ok", None)
+    path_clock[0] += 49_000_000
+    succeed(100)
+    assert ends(always) == (BURST - 1, "succeed", "ok", None)
+    path_clock[0] += 1_000_000
+    succeed(101)
+    assert ends(always) == (101, "succeed", "ok", 6)
+
+
+def test_the_last_call_that_waits_is_written_when_tracing_is_configured_anew(always):
+    for number in range(BURST + 5):
+        succeed(number)
+    with flowtrace.override(mode="off"):
+        assert ends(always) == (BURST + 4, "succeed", "ok", 4)
+
+
+def test_a_failure_overtakes_the_calls_that_wait(always):
+    for number in range(BURST + 5):
+        succeed(number)
+    path_clock[0] += 50_000_000
+    fail_often(1)
+    assert ends(always)[1:] == ("fail", "failed", 5)
+
+
+def test_what_outlives_a_call_that_waits_belongs_to_its_run(always):
+    """A context that a call left behind: a task or a thread of it may run there later."""
+    kept = []
+
+    @traced_node(component="c", operation="leave")
+    def leave():
+        kept.append(copy_context())
+
+    for number in range(BURST):
+        succeed(number)
+    leave()
+    kept[0].run(succeed, 7)
+    path_clock[0] += 50_000_000
+    kept[0].run(succeed, 8)
+    with flowtrace.override(mode="off"):
+        steps = load_trace(always).steps
+    assert [(step.operation, step.output_json) for step in steps] == [("leave", None), ("succeed", 7), ("succeed", 8)]
+    assert {step.parent_step_id for step in steps[1:]} == {steps[0].step_id}
+
+
+OPERATIONS = st.lists(st.sampled_from(["call", "call", "call", "fail", "flow", "late", "wait", "leave"]), max_size=20)
+
+
+@settings(max_examples=40)
+@given(operations=OPERATIONS)
+def test_calls_that_wait_as_steps_are_like_runs_that_wait(tmp_path_factory, operations):
+    """The shortcut does what the long way does: there, a run is made of each call that ends."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "BURST", 2)
+        short = play(tmp_path_factory.mktemp("short"), operations)
+        plainly = Throttle.write
+
+        def write(self, *arguments, **options):
+            plainly(self, *arguments, **options)
+            self.postponed.until = 0
+
+        patch.setattr(Throttle, "write", write)
+        assert short == play(tmp_path_factory.mktemp("long"), operations)
+
+
+def play(folder, operations):
+    """Do something in mode always, and return what the file was about after each operation."""
+    path, kept, found = folder / "trace.json", [], []
+
+    @traced_node(component="c", operation="leave")
+    def leave():
+        kept.append(copy_context())
+
+    with fixed_clock() as clock, flowtrace.override(mode="always", out_path=path, capture_outputs=True):
+        now = [1]
+        clock.now = lambda: now[0]
+        for number, operation in enumerate(["call", "leave", *operations]):
+            if operation == "call":
+                succeed(number)
+            elif operation == "fail":
+                fail_often(1, start=number)
+            elif operation == "flow":
+                with flow("f"):
+                    succeed(number)
+            elif operation == "late":
+                kept[-1].run(succeed, number)
+            elif operation == "leave":
+                leave()
+            else:
+                now[0] += 25_000_000
+            found.append(ends(path))
+    return [*found, ends(path), len(load_trace(path).steps)]
 
 
 # --- threads and processes

@@ -65,7 +65,8 @@ def open_for(recorder: TraceRecorder | None) -> None:
         governor = policy.governor if processor is None else None
         cut = governor and governor.left_out, policy.left_out, policy.left_out.size
         NATIVE.use_box(processor is not None)
-        NATIVE.open_fast_path(recorder.buffer, STATE.throttle.holds, recorder.is_always, *limits, *cut)
+        held_back = STATE.throttle.holds, STATE.throttle.postponed
+        NATIVE.open_fast_path(recorder.buffer, *held_back, recorder.is_always, *limits, *cut)
 
 
 def _follow_clock() -> None:

@@ -268,6 +268,8 @@ def _end_run(step: Step, outcome: str | None, error: BaseException | None, is_wr
     """End the run of an outermost call; one with no other step than its own has no recorder, and needs none."""
     run = step.run
     if run is None and is_written:
+        if outcome is None and STATE.throttle.postponed.add(step):
+            return
         run = step.run = run_of(step)
     if run is not None:
         run.buffer.add(step)

@@ -3,8 +3,9 @@
 **Many runs, one file**: the first ones are written at once, the rest of a burst at a bounded rate, the last one always.
 Each path has a token bucket (https://en.wikipedia.org/wiki/Token_bucket). A run that it holds back is written by the
 next traced call that finds a new token, or when the process ends. A run that a later one overtakes in the meantime is
-only counted, and the file says how many were. Slow runs have one more bucket, for all paths together: it lets through
-about one a second, and what it holds back is not written.
+only counted, and the file says how many were. In mode ``always`` that may be each of a million calls: while a path has
+no token, the outermost calls that end are kept as steps, of which no run is made but of the last. Slow runs have one
+more bucket, for all paths together: it lets through about one a second, and what it holds back is not written.
 
 **Costly values**: the governor leaves out values of the costliest nodes while recording values takes too much of the
 time. It is asked only where a value has to be encoded while the program waits; a call whose values are small and plain
@@ -16,8 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from flowtrace.calls.core import NATIVE
 from flowtrace.host import log
 from flowtrace.host.system import CLOCK, time
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from flowtrace.recording.node import Node
     from flowtrace.recording.recorder import TraceRecorder
     from flowtrace.recording.state import Failure
-    from flowtrace.recording.step import RunName
+    from flowtrace.recording.step import RunName, Step
 
 
 BURST: Final = 40
@@ -64,6 +66,41 @@ class _Tokens:
             return False
         self.left -= 1
         return True
+
+    def next_one(self) -> int:
+        """Return when there is one more, as a reading of the clock in ns."""
+        return self.refilled + self.pause
+
+
+class Postponed:
+    """Outermost calls that ended while their path had no token: the last one, and how many there were.
+
+    Attributes:
+        until: clock reading, in ns; a call that ends from then on is not kept here.
+    """
+
+    __slots__ = ("_count", "_last", "_lock", "until")
+
+    def __init__(self) -> None:
+        self.until = self._count = 0
+        self._last: Step | None = None
+        self._lock = RLock()
+
+    def add(self, step: Step) -> bool:
+        """Keep a step in the place of the last one; return False where it may be written now."""
+        if step.ended >= self.until:
+            return False
+        with self._lock:
+            self._count += 1
+            self._last = step
+        return True
+
+    def take(self) -> tuple[Step | None, int]:
+        """Return the last step, or None, and how many there were; keep none any longer."""
+        with self._lock:
+            taken = self._last, self._count
+            self._last, self._count = None, 0
+        return taken
 
 
 class _Bucket:
@@ -107,15 +144,35 @@ class Throttle:
 
     Attributes:
         holds: paths whose last trace waits to be written; empty most of the time.
+        postponed: outermost calls that a later one may overtake, before any run is made of them.
+        end_call: makes a run of the last of so many outermost calls, and hands it to `hold`; None until there is one.
     """
 
-    __slots__ = ("_buckets", "_lock", "_slow", "holds")
+    __slots__ = ("_buckets", "_lock", "_slow", "end_call", "holds", "postponed")
 
     def __init__(self) -> None:
         self._buckets: dict[str, _Bucket] = {}
         self.holds: list[str] = []
         self._lock = RLock()
         self._slow: _Tokens | None = None
+        self.postponed: Any = Postponed() if NATIVE is None else NATIVE.Postponed()
+        self.end_call: Callable[[Step, int], None] | None = None
+
+    def take_in(self) -> None:
+        """Hold the last outermost call that was postponed back as a run: from here on it is like any other."""
+        step, count = self.postponed.take()
+        if step is not None and self.end_call is not None:
+            self.end_call(step, count)
+
+    def hold(self, run: TraceRecorder, overtaken: int) -> None:
+        """Hold back a run that ended well, and count those that it has overtaken."""
+        with self._lock:
+            lane = run.lane()
+            bucket = self._bucket(lane)
+            bucket.has_failure = False
+            self._overtake(bucket, run)
+            bucket.overtaken += overtaken
+            self._hold(lane, bucket, (run, "ok", True))
 
     def renew_slow(self) -> None:
         """Let as many slow runs through at once as at the start: tracing is configured anew."""
@@ -154,32 +211,36 @@ class Throttle:
             outcome: what its trace will say.
             ended: the run is over.
         """
+        self.take_in()
         run.frozen = None
         if run.has_own_file and not run.is_over:
             run.write(outcome, ended=ended)
             return
-        path = run.path()
+        lane = run.lane()
         with self._lock:
-            bucket = self._bucket(path)
+            bucket = self._bucket(lane)
             if outcome == "slow" and bucket.has_failure and not run.is_always:
                 log.warn_once(
                     "a slow run was not written: the trace of a failure is there; with {run_id} in its path there is "
                     "room for both",
-                    ("slow", path),
-                    path=path,
+                    ("slow", lane),
+                    path=run.path(),
                 )
                 return
             bucket.has_failure = outcome not in ("ok", "slow")
             self._overtake(bucket, run)
             if not bucket.tokens.take():
-                self._hold(path, bucket, (run, outcome, ended))
+                self._hold(lane, bucket, (run, outcome, ended))
+                if ended and run.is_always and "{" not in lane:
+                    self.postponed.until = bucket.tokens.next_one()
                 return
             number = self._count_write(bucket, run)
-        self._write_now(path, bucket, number, (run, outcome, ended))
+        self._write_now(lane, bucket, number, (run, outcome, ended))
 
     def write_late(self, run: TraceRecorder) -> None:
         """Write a run again that is over, since a step of it has ended; not where a later run is in its place."""
-        bucket = self._buckets.get(run.path())
+        self.take_in()
+        bucket = self._buckets.get(run.lane())
         is_latest = run.has_own_file or run.is_late or (bucket is not None and bucket.latest is run.name)
         waiting = None if bucket is None else bucket.waiting
         if is_latest and waiting is None:
@@ -192,9 +253,10 @@ class Throttle:
             failure: the run, and how it ended.
             ended: the program ends with it.
         """
-        run, path = failure.run, failure.run.path()
+        self.take_in()
+        run, lane = failure.run, failure.run.lane()
         with self._lock:
-            bucket = self._bucket(path)
+            bucket = self._bucket(lane)
             is_there = bucket.latest is run.name or (run.has_own_file and run.written)
             if is_there and bucket.waiting is None:
                 return
@@ -202,7 +264,7 @@ class Throttle:
             self._overtake(bucket, run)
             number = self._count_write(bucket, run)
         run.frozen = failure.steps
-        self._write_now(path, bucket, number, (run, failure.outcome, ended))
+        self._write_now(lane, bucket, number, (run, failure.outcome, ended))
         run.frozen = None
 
     def write_due(self) -> None:
@@ -211,16 +273,17 @@ class Throttle:
 
     def write_all(self) -> None:
         """Write every trace that was held back."""
+        self.postponed.until = 0
         self._release(only_due=False)
 
-    def _bucket(self, path: str) -> _Bucket:
-        bucket = self._buckets.get(path)
+    def _bucket(self, lane: str) -> _Bucket:
+        bucket = self._buckets.get(lane)
         if bucket is None:
             if len(self._buckets) >= _MOST_PATHS:
                 self.write_all()
                 self._buckets.clear()
                 self.holds.clear()
-            bucket = self._buckets[path] = _Bucket()
+            bucket = self._buckets[lane] = _Bucket()
         return bucket
 
     def _overtake(self, bucket: _Bucket, run: TraceRecorder) -> None:
@@ -236,11 +299,11 @@ class Throttle:
         bucket.started += 1
         return bucket.started
 
-    def _write_now(self, path: str, bucket: _Bucket, number: int, ending: _Ending, *, again: bool = False) -> None:
+    def _write_now(self, lane: str, bucket: _Bucket, number: int, ending: _Ending, *, again: bool = False) -> None:
         """Write a run, unless another thread was quicker with a later one.
 
         Args:
-            path: where.
+            lane: where, as `TraceRecorder.lane` says.
             bucket: the writes to it.
             number: which of them this is.
             ending: the run.
@@ -259,26 +322,27 @@ class Throttle:
             elif (
                 again and not run.written and outcome != "slow" and bucket.waiting is None and bucket.started == number
             ):
-                self._hold(path, bucket, ending)
+                self._hold(lane, bucket, ending)
 
-    def _hold(self, path: str, bucket: _Bucket, ending: _Ending) -> None:
-        self._buckets[path] = bucket  # it may have been forgotten in the meantime
+    def _hold(self, lane: str, bucket: _Bucket, ending: _Ending) -> None:
+        self._buckets[lane] = bucket  # it may have been forgotten in the meantime
         bucket.waiting = ending
         ending[0].freeze()
-        if path not in self.holds:
-            self.holds.append(path)
+        if lane not in self.holds:
+            self.holds.append(lane)
 
     def _release(self, *, only_due: bool) -> None:
+        self.take_in()
         ready: list[tuple[str, _Bucket, int, _Ending]] = []
         with self._lock:
-            for path in list(self.holds):
-                bucket = self._buckets[path]
+            for lane in list(self.holds):
+                bucket = self._buckets[lane]
                 if only_due and bucket.waiting is not None and not bucket.tokens.take():
                     continue
-                self.holds.remove(path)
+                self.holds.remove(lane)
                 if bucket.waiting is not None:
                     number = self._count_write(bucket, bucket.waiting[0])
-                    ready.append((path, bucket, number, bucket.waiting))
+                    ready.append((lane, bucket, number, bucket.waiting))
                     bucket.waiting = None
         for each in ready:
             self._write_now(*each, again=only_due)

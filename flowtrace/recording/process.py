@@ -83,6 +83,7 @@ def _apply(recorder: TraceRecorder | None) -> None:
         interpreter_hooks.install(_LISTENERS)
         state.patch_thread_pools()
         switch.turn_on()
+    STATE.throttle.end_call = _end_call
     if STATE.open_fast_path is not None:
         STATE.open_fast_path(recorder)
 
@@ -131,6 +132,8 @@ def open_run(step: Step | Scope) -> TraceRecorder:
     Where the call has ended, a task goes on that it had started: it belongs to the call's run as long as nothing else
     was written since, and to a run of its own after that.
     """
+    if isinstance(step, Step) and step.ended:
+        STATE.throttle.take_in()
     with STATE.lock:
         latest = STATE.ended_runs.latest
         if step.run is not None:
@@ -182,6 +185,20 @@ def close_run(run: TraceRecorder, outcome: str, kind: str, error: BaseException 
     run.end_run()
     if run.is_always:
         STATE.ended_runs.latest = run
+
+
+def _end_call(step: Step, count: int) -> None:
+    """End the run of the last of so many outermost calls that were postponed, all of one step."""
+    ended = STATE.ended_runs
+    ended.outermost_calls += count
+    if not global_recorder().is_always:  # another thread has configured tracing meanwhile
+        return
+    run = step.run = run_of(step)
+    run.buffer.add(step)
+    STATE.throttle.hold(run, count - 1)
+    ended.last_written = "call"
+    run.end_run()
+    ended.latest = run
 
 
 def note_failure(run: TraceRecorder, outcome: str, error: BaseException) -> None:

@@ -235,6 +235,10 @@ class TraceRecorder:
         flow_id = self.policy.shown(self.context).flow_id
         return files.render_path(template, run_id=self.run_id, flow_id=flow_id, timestamp=started)
 
+    def lane(self) -> str:
+        """Return what stands for the path among the throttle's: no folder is looked at unless it has placeholders."""
+        return self.path() if "{" in self._out else self._out
+
     def template(self) -> str:
         """Return the template of that path, which is absolute."""
         return in_folder(self._out, TRACE_NAME)  # asked each time: the folder may have been made since

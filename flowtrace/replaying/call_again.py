@@ -166,8 +166,8 @@ def replay_recorder(config: TraceConfig) -> Generator[ReplayRecorder]:
         recorder.activate()
         yield recorder
     finally:
-        process.restore_recorder(before[0])
-        _, STATE.throttle, STATE.reported, STATE.ended_runs = before
+        recorder_before, STATE.throttle, STATE.reported, STATE.ended_runs = before
+        process.restore_recorder(recorder_before)
         for number in set(STATE.in_flight) - running:
             STATE.in_flight.pop(number, None)
         MUTED.pop()

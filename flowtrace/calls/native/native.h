@@ -212,6 +212,12 @@ Stream *new_stream(void);
 void use_stream_type(PyTypeObject *type);
 PyObject *stream_take_items(PyObject *stream, PyObject *ignored);
 
+/* --- postponed.c ------------------------------------------------------------------------------------------------ */
+
+extern PyTypeObject *PostponedType;
+
+int postpone(PyObject *postponed, Step *step);
+
 /* --- record.c --------------------------------------------------------------------------------------------------- */
 
 extern struct callouts {
@@ -265,6 +271,7 @@ int add_bodies(PyObject *module);
 int add_subject(PyObject *module);
 int add_steps(PyObject *module);
 int add_rings(PyObject *module);
+int add_postponed(PyObject *module);
 int add_recording(PyObject *module);
 int add_box(PyObject *module);
 int add_unseen(PyObject *module);

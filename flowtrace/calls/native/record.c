@@ -10,6 +10,7 @@ static struct {
     char is_always;             /* each outermost call ends with a trace */
     PyObject *ring;             /* the last steps of the process */
     PyObject *holds;            /* a list: paths whose last trace waits for its turn */
+    PyObject *postponed;        /* outermost calls whose trace has no turn */
     Py_ssize_t max_value_bytes;
     int64_t slow_after;         /* nanoseconds after which a call is slow */
     PyObject *left_out;         /* a set of nodes whose values are left out for now; NULL where that never happens */
@@ -138,6 +139,7 @@ static int settle(Subject *subject, Step *step)
     if (failed) { PyErr_Clear(); return 0; }
     if (!is_set(step->run) && is_ordinary && !core.is_always)
         return PyList_GET_SIZE(core.holds) ? call_out(callouts.write_due, NULL, NULL) : 0;
+    if (!is_set(step->run) && step->owns_run && is_ordinary && postpone(core.postponed, step)) return 0;
     if (is_set(step->run) && !step->owns_run && is_ordinary) {
         PyObject *buffer = PyObject_GetAttr(step->run, str_open_buffer);  /* None once the run is over */
         if (!buffer) { PyErr_Clear(); return 0; }
@@ -383,15 +385,16 @@ static PyObject *connect_recorder(PyObject *Py_UNUSED(module), PyObject *args, P
 
 static PyObject *open_fast_path(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    PyObject *ring, *holds, *left_out, *cut;
+    PyObject *ring, *holds, *postponed, *left_out, *cut;
     int is_always;
     Py_ssize_t max_value_bytes, cut_size;
     long long slow_after;
-    if (!PyArg_ParseTuple(args, "O!O!pnLOOn:open_fast_path", RingType, &ring, &PyList_Type, &holds, &is_always,
-                          &max_value_bytes, &slow_after, &left_out, &cut, &cut_size)) return NULL;
+    if (!PyArg_ParseTuple(args, "O!O!O!pnLOOn:open_fast_path", RingType, &ring, &PyList_Type, &holds, PostponedType,
+                          &postponed, &is_always, &max_value_bytes, &slow_after, &left_out, &cut, &cut_size)) return NULL;
     if (!StepType || !StreamType) { PyErr_SetString(PyExc_RuntimeError, "connect_recorder comes first"); return NULL; }
     Py_XSETREF(core.ring, Py_NewRef(ring));
     Py_XSETREF(core.holds, Py_NewRef(holds));
+    Py_XSETREF(core.postponed, Py_NewRef(postponed));
     core.is_always = (char)is_always;
     core.max_value_bytes = max_value_bytes;
     core.slow_after = slow_after;
@@ -413,7 +416,7 @@ static PyMethodDef functions[] = {
     {"connect_recorder", (PyCFunction)(void (*)(void))connect_recorder, METH_VARARGS | METH_KEYWORDS,
      "connect_recorder(**parts)\n--\n\nGive the core the types and functions of the recorder."},
     {"open_fast_path", open_fast_path, METH_VARARGS,
-     "open_fast_path(ring, holds, is_always, max_value_bytes, slow_after)\n--\n\nRecord calls without a call of Python from now on."},
+     "open_fast_path(ring, holds, postponed, is_always, max_value_bytes, slow_after, left_out, cut, cut_size)\n--\n\nRecord calls without a call of Python from now on."},
     {"close_fast_path", close_fast_path, METH_NOARGS, "close_fast_path()\n--\n\nLet every step be recorded in Python."},
     {NULL, NULL, 0, NULL},
 };
