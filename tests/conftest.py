@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from flowtrace import testing
-from flowtrace.recording import limits
+from flowtrace.recording import governor
 from tests import secrets_scan
 
 pytest_plugins = ["tests.selection"]
@@ -67,7 +67,7 @@ def tmp_path(tmp_path_factory, disk_folder, request):
 
 @pytest.fixture(autouse=True)
 def pristine(monkeypatch, tmp_path):
-    monkeypatch.setattr(limits, "GRACE", 10**15)  # on a busy machine, a test may seem to cost too much
+    monkeypatch.setattr(governor, "GRACE", 10**15)  # on a busy machine, a test may seem to cost too much
     for name in list(os.environ):
         is_ours = name.startswith("FLOWTRACE_") and name != "FLOWTRACE_PURE"  # which core is under test
         if is_ours or name in ("GIT_SHA", "GITHUB_SHA", "CI", "COLUMNS"):

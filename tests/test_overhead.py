@@ -12,9 +12,9 @@ import flowtrace
 from flowtrace import validate
 from flowtrace.calls.core import NATIVE
 from flowtrace.host import log
-from flowtrace.recording import limits
+from flowtrace.recording import governor
 from flowtrace.recording.call_values import canonical_output
-from flowtrace.recording.limits import GRACE, Governor
+from flowtrace.recording.governor import GRACE, Governor
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.process import global_recorder
 from flowtrace.recording.state import STATE
@@ -60,7 +60,7 @@ def node(name):
 
 @pytest.fixture(autouse=True)
 def _real_grace(pristine, monkeypatch):
-    monkeypatch.setattr(limits, "GRACE", GRACE)
+    monkeypatch.setattr(governor, "GRACE", GRACE)
 
 
 @pytest.fixture

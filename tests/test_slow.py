@@ -8,7 +8,7 @@ import pytest
 
 import flowtrace
 from flowtrace import ConfigError, NodeEvent, TraceConfig, flow, load_trace, traced_node
-from flowtrace.recording.limits import SLOW_BURST
+from flowtrace.recording.throttle import SLOW_BURST
 from flowtrace.testing import fixed_clock
 
 MS = 1_000_000

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import flowtrace
 from flowtrace import flow, load_trace, traced_node
-from flowtrace.recording import limits
-from flowtrace.recording.limits import BURST, Throttle
+from flowtrace.recording import throttle
 from flowtrace.recording.recorder import TraceRecorder
+from flowtrace.recording.throttle import BURST, Throttle
 from flowtrace.testing import fixed_clock
 from tests.programs import run_program
 
@@ -223,7 +223,7 @@ OPERATIONS = st.lists(st.sampled_from(["call", "call", "call", "fail", "flow", "
 def test_calls_that_wait_as_steps_are_like_runs_that_wait(tmp_path_factory, operations):
     """The shortcut does what the long way does: there, a run is made of each call that ends."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "BURST", 2)
+        patch.setattr(throttle, "BURST", 2)
         short = play(tmp_path_factory.mktemp("short"), operations)
         plainly = Throttle.write
 

@@ -24,7 +24,7 @@ from zipimport import zipimporter
 from flowtrace.host.objects import NO_RECEIVERS, RECEIVER_NAMES, class_attribute, inherits
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import copy_of, os, re
-from flowtrace.recording.limits import Governor
+from flowtrace.recording.governor import Governor
 from flowtrace.recording.plugin import NodeEntry, StepProcessor
 from flowtrace.settings.config import TraceConfig, TraceContext
 from flowtrace.trace.files import FILE_OR_LINK, MAX_TRACE_BYTES, read_up_to

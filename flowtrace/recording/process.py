@@ -188,17 +188,15 @@ def close_run(run: TraceRecorder, outcome: str, kind: str, error: BaseException 
 
 
 def _end_call(step: Step, count: int) -> None:
-    """End the run of the last of so many outermost calls that were postponed, all of one step."""
+    """End the run of the last of so many outermost calls that were postponed; each is a run of one step."""
     ended = STATE.ended_runs
     ended.outermost_calls += count
-    if not global_recorder().is_always:  # another thread has configured tracing meanwhile
-        return
-    run = step.run = run_of(step)
-    run.buffer.add(step)
-    STATE.throttle.hold(run, count - 1)
-    ended.last_written = "call"
-    run.end_run()
-    ended.latest = run
+    if global_recorder().is_always:  # else another thread has configured tracing meanwhile
+        run = step.run = run_of(step)
+        run.buffer.add(step)
+        STATE.throttle.hold(run, count - 1)
+        run.end_run()
+        ended.last_written, ended.latest = "call", run
 
 
 def note_failure(run: TraceRecorder, outcome: str, error: BaseException) -> None:

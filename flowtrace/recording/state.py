@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flowtrace.calls.core import native_steps
 from flowtrace.recording.failure import ErrorsPassed
-from flowtrace.recording.limits import Throttle
+from flowtrace.recording.throttle import Throttle
 from flowtrace.trace.shared_paths import SharedPaths
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from typing import Any, Final, NamedTuple
 
 from flowtrace.host.switch import MUTED
 from flowtrace.recording import call_values, process
-from flowtrace.recording.limits import Throttle
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import CURRENT, STATE
 from flowtrace.recording.step import Step
+from flowtrace.recording.throttle import Throttle
 from flowtrace.recording.to_records import json_or_cut
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode
 from flowtrace.settings.variables import MIB

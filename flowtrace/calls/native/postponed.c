@@ -1,6 +1,6 @@
 /* The outermost calls of mode `always` that end while the file of their trace has no turn to be written: each overtakes the
  * one before, so that the last one is kept and the others are only counted. The pure twin is `Postponed` in
- * flowtrace/recording/limits.py. */
+ * flowtrace/recording/throttle.py. */
 #include "native.h"
 
 typedef struct {

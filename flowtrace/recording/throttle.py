@@ -1,15 +1,11 @@
-"""Limits of what recording may cost: traces at a bounded rate, and the time for values at a bounded share.
+"""Many runs, one file: traces are written at a bounded rate.
 
-**Many runs, one file**: the first ones are written at once, the rest of a burst at a bounded rate, the last one always.
-Each path has a token bucket (https://en.wikipedia.org/wiki/Token_bucket). A run that it holds back is written by the
-next traced call that finds a new token, or when the process ends. A run that a later one overtakes in the meantime is
-only counted, and the file says how many were. In mode ``always`` that may be each of a million calls: while a path has
-no token, the outermost calls that end are kept as steps, of which no run is made but of the last. Slow runs have one
-more bucket, for all paths together: it lets through about one a second, and what it holds back is not written.
-
-**Costly values**: the governor leaves out values of the costliest nodes while recording values takes too much of the
-time. It is asked only where a value has to be encoded while the program waits; a call whose values are small and plain
-never comes here. Steps, their times and their errors are recorded all the same.
+The first ones are written at once, the rest of a burst at a bounded rate, the last one always. Each path has a token
+bucket (https://en.wikipedia.org/wiki/Token_bucket). A run that it holds back is written by the next traced call that
+finds a new token, or when the process ends. A run that a later one overtakes in the meantime is only counted, and the
+file says how many were. In mode ``always`` that may be each of a million calls: while a path has no token, the
+outermost calls that end are kept as steps, of which no run is made but of the last. Slow runs have one more bucket, for
+all paths together: it lets through about one a second, and what it holds back is not written.
 """
 
 from __future__ import annotations
@@ -21,10 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from flowtrace.calls.core import NATIVE
 from flowtrace.host import log
-from flowtrace.host.system import CLOCK, time
+from flowtrace.host.system import CLOCK
 
 if TYPE_CHECKING:
-    from flowtrace.recording.node import Node
     from flowtrace.recording.recorder import TraceRecorder
     from flowtrace.recording.state import Failure
     from flowtrace.recording.step import RunName, Step
@@ -346,127 +341,3 @@ class Throttle:
                     bucket.waiting = None
         for each in ready:
             self._write_now(*each, again=only_due)
-
-
-GRACE: Final = 1_000_000_000
-"""Nanoseconds that values may take before the share counts; after a quiet time as much is free again."""
-_ENOUGH: Final = 50_000_000  # ns of credit with which values are recorded again
-_LONG: Final = 100_000  # ns; what takes less has not waited for other threads
-_MOST_NODES: Final = 1000  # functions that a program makes again and again have a node each
-Reading: TypeAlias = "tuple[int] | tuple[int, int, int]"
-"""Of the clocks: of the wall, and sometimes of the work of this thread and of all."""
-
-
-class Governor:
-    """Measures what values cost, and says whose are left out.
-
-    The time that values may take is a credit. It grows by a share of the time that passes, up to `GRACE`.
-
-    What a value takes is read from the clock of the wall, too: where other processes want the processor, the program
-    waits longer for each value. But it may be other threads of the program that ran meanwhile, and their time is no
-    cost. The clocks that tell take longer to read than a small value to encode, so they are read for the next value of
-    a node whose last one seemed to take long.
-
-    Args:
-        share: of the time that passes, more than 0 and at most 1.
-        wall: the clock of the time that passes, in ns.
-        work: the clock of the time that this thread works, in ns.
-        works: the clock of the time that all threads of the process work, in ns.
-
-    Attributes:
-        left_out: the nodes whose values are left out for now. The native core looks into it.
-    """
-
-    __slots__ = (
-        *("_costs", "_credit", "_has_warned", "_long", "_share", "_since", "_then"),
-        *("_wall", "_work", "_works", "left_out"),
-    )
-
-    def __init__(
-        self,
-        share: float,
-        wall: Callable[[], int] = time.perf_counter_ns,
-        work: Callable[[], int] = time.thread_time_ns,
-        works: Callable[[], int] = time.process_time_ns,
-    ) -> None:
-        self._share = share
-        self._wall = wall
-        self._work = work
-        self._works = works
-        self._credit = float(GRACE)
-        self._has_warned = False
-        self._since = self._then = wall()
-        self._costs: dict[Node, int] = {}
-        self._long: set[Node] = set()
-        self.left_out: set[Node] = set()
-
-    def begin(self, node: Node) -> Reading | None:
-        """Return a reading of the clocks before a value is encoded, for `end`; None where it is to be left out."""
-        now = self._take_in()
-        if node in self.left_out:
-            return None
-        return (now, self._work(), self._works()) if node in self._long else (now,)
-
-    def leaves_out(self, node: Node) -> bool:
-        """Return True if the values of a node are left out for now. No clock is read while those of no node are."""
-        if not self.left_out:
-            return False
-        self._take_in()
-        return node in self.left_out
-
-    def _take_in(self) -> int:
-        """Add the time that has passed to the credit; once there is enough of it, leave out no values any more."""
-        now = self._wall()
-        self._credit = min(self._credit + (now - self._then) * self._share, GRACE)
-        self._then = now
-        if self.left_out and self._credit >= _ENOUGH:
-            self.left_out.clear()
-            self._forget(now)
-        return now
-
-    def _forget(self, now: int) -> None:
-        self._costs.clear()
-        self._long.clear()
-        self._since = now
-
-    def end(self, node: Node, begun: Reading) -> None:
-        """Count the time since a value was begun."""
-        spent = self._spent(node, begun)
-        self._credit -= spent
-        if len(self._costs) >= _MOST_NODES and not self.left_out:
-            self._forget(self._then)
-        self._costs[node] = self._costs.get(node, 0) + spent
-        if self._credit <= 0:
-            self._leave_out()
-
-    def _spent(self, node: Node, begun: Reading) -> int:
-        spent = self._wall() - begun[0]
-        if len(begun) > 1:
-            worked = self._work() - begun[1]
-            spent = max(worked, spent - (self._works() - begun[2] - worked))
-        if spent >= _LONG:
-            self._long.add(node)
-        else:
-            self._long.discard(node)
-        return spent
-
-    def _leave_out(self) -> None:
-        """Leave out the costliest nodes, until what the others cost is no more than the share."""
-        others = {node: cost for node, cost in list(self._costs.items()) if node not in self.left_out}
-        rest, allowed = sum(others.values()), (self._then - self._since) * self._share
-        for node in sorted(others, key=others.__getitem__, reverse=True):
-            self.left_out.add(node)
-            self._warn(node)
-            rest -= others[node]
-            if rest <= allowed:
-                return
-
-    def _warn(self, node: Node) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            log.warn_once(
-                "recording the values of a node takes too much of the time: for now they are left out",
-                ("overhead",),
-                node=node.node_id,
-                limit=self._share,
-            )
