@@ -1,8 +1,9 @@
-"""Pictures of the pages of a real run, in both themes and three widths; `make screenshots` puts them into the docs."""
+"""Pictures of the pages of real runs, in both themes and three widths; `make screenshots` puts them into the docs."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import flowtrace
+from tests.cli.commands import flowtrace, flowtrace_process
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning"),
 ]
 WIDTHS = {"wide": (1280, 900), "middle": (900, 900), "phone": (390, 844)}
-DOCS = Path(__file__).resolve().parent.parent.parent / "docs/pages/howto/view"
+ROOT = Path(__file__).resolve().parent.parent.parent
+DOCS = ROOT / "docs/pages/howto/view"
+FRONT = ROOT / "docs/pages/start"
 WANTED = Path(os.environ["SCREENSHOTS"]).resolve() if "SCREENSHOTS" in os.environ else None  # each test has its folder
 NAMES = sorted(f"{name}-{scheme}.jpg" for name in (*WIDTHS, "two", "steps") for scheme in ("light", "dark"))
 
@@ -44,7 +47,7 @@ def take(browser, pages, tmp_path):
     """Return a function that takes a picture of a page, and returns what the page said meanwhile."""
     folder = WANTED or tmp_path
 
-    def picture(name, page, scheme, size, at=""):
+    def picture(name, page, scheme, size, at="", options=None):
         context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
         tab, said = context.new_page(), []
         tab.on("console", lambda message: said.append(message.text))
@@ -53,8 +56,9 @@ def take(browser, pages, tmp_path):
         if at:
             tab.evaluate("name => document.getElementById(name).scrollIntoView()", at)
             tab.wait_for_timeout(100)
-        file = folder / f"{name}-{scheme}.jpg"
-        tab.screenshot(path=file, type="jpeg", quality=60)
+        options = options or {"type": "jpeg", "quality": 60}
+        file = folder / f"{name}-{scheme}.{'jpg' if options['type'] == 'jpeg' else 'png'}"
+        tab.screenshot(path=file, **options)
         context.close()
         return said, file.stat().st_size
 
@@ -77,5 +81,20 @@ def test_the_page_of_two_runs_and_the_steps(take, scheme, name, page, at):
     assert 10_000 < size < 200_000
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_picture_of_the_front_page_is_that_of_the_failure_in_the_readme(take, pages, scheme):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r'^```python title="orders.py"\n(.*?)^```$', readme, re.MULTILINE | re.DOTALL)
+    (pages / "orders.py").write_text(program, encoding="utf-8")
+    assert flowtrace_process("run", "--capture", "orders.py", folder=pages).returncode == 1
+    assert flowtrace("view", "trace.json", "-o", "failure.html", folder=pages).returncode == 0
+    said, size = take("failure", "failure.html", scheme, (1080, 675), options={"type": "png"})
+    assert said == []
+    assert 10_000 < size < 200_000
+    if WANTED is not None:
+        (WANTED / f"failure-{scheme}.png").replace(FRONT / f"failure-{scheme}.png")
+
+
 def test_the_docs_have_these_pictures():
+    assert sorted(path.name for path in FRONT.glob("*.png")) == ["failure-dark.png", "failure-light.png"]
     assert sorted(path.name for path in DOCS.iterdir()) == NAMES
