@@ -193,7 +193,7 @@ def findings_in_page(page: Path) -> Iterator[Finding]:
     """Yield the findings in the prose of a page: its code is somebody's program or the output of one of ours."""
     path = str(page.relative_to(ROOT))
     text = page.read_text(encoding="utf-8")
-    blank = re.compile(r"^( *)(```|~~~).*?^\1\2$|`[^`\n]+`|\]\([^)]+\)|<!--.*?-->", re.MULTILINE | re.DOTALL)
+    blank = re.compile(r"^( *)(```|~~~).*?^\1\2$|`[^`\n]+`|\]\([^)]+\)|<!--.*?-->|<\w[^>]*>", re.MULTILINE | re.DOTALL)
     text = blank.sub(lambda found: "\n" * found[0].count("\n") or "`", text)
     yield from findings_in_text(path, 1, text, "page")
 
