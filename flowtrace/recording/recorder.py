@@ -228,12 +228,8 @@ class TraceRecorder:
 
     def path(self) -> str:
         """Return the file that this run's trace goes to, in this process."""
-        template = self.template()
-        if "{" not in template:  # asked for each run that ends
-            return files.render_path(template)
-        started = CLOCK.timestamp(self.started)
-        flow_id = self.policy.shown(self.context).flow_id
-        return files.render_path(template, run_id=self.run_id, flow_id=flow_id, timestamp=started)
+        flow_id, started = self.policy.shown(self.context).flow_id, CLOCK.timestamp(self.started)
+        return files.render_path(self.template(), run_id=self.run_id, flow_id=flow_id, timestamp=started)
 
     def lane(self) -> str:
         """Return what stands for the path among the throttle's: no folder is looked at unless it has placeholders."""
@@ -241,7 +237,7 @@ class TraceRecorder:
 
     def template(self) -> str:
         """Return the template of that path, which is absolute."""
-        return in_folder(self._out, TRACE_NAME)  # asked each time: the folder may have been made since
+        return in_folder(self._out, TRACE_NAME)  # the folder may have been made since
 
     # --- inside
 
@@ -256,8 +252,7 @@ class TraceRecorder:
     def _start(self, event: NodeEvent) -> None:
         step = self._new_step(event)
         self._events[id(event)] = (event, step)
-        processor = self.policy.processor
-        if processor is not None:
+        if (processor := self.policy.processor) is not None:
             processor.start(step)
 
     def _end(self, event: NodeEvent, output: Any) -> None:
@@ -304,11 +299,8 @@ class TraceRecorder:
 
     def _finish(self, step: Step) -> None:
         """Keep a step that an engine has reported."""
-        processor = self.policy.processor
-        if processor is not None and step.slot is None:
-            processor.adopt(step)
-        elif processor is not None:
-            processor.finish(step)
+        if (processor := self.policy.processor) is not None:
+            (processor.adopt if step.slot is None else processor.finish)(step)
         self.buffer.add(step)
 
     def _new_step(self, event: NodeEvent) -> Step:
@@ -347,12 +339,11 @@ class TraceRecorder:
         return None
 
     def _has_payload(self, step: Step, event: NodeEvent) -> bool:
-        node = step.node
-        given = snapshot_payload(node, event.payload, self.policy)
-        return given == step.input or self._payload_digest(node, given) == self._payload_digest(node, step.input)
+        def digest(payload: Snapshot) -> Digest:
+            return canonical_input(step.node, payload, False, self.policy).digest
 
-    def _payload_digest(self, node: Node, payload: Snapshot) -> Digest:
-        return canonical_input(node, payload, False, self.policy).digest
+        given = snapshot_payload(step.node, event.payload, self.policy)
+        return given == step.input or digest(given) == digest(step.input)
 
     def _in_flight(self) -> list[Step]:
         reported = [step for _, step in self._events.values()]
