@@ -56,7 +56,7 @@ CORE = {
 }
 RECORDS = (
     *(model.Trace, model.Pack, model.Flow, model.Step, model.Hash, model.StepError),
-    *(model.ValidationIssue, model.Cut, model.Run, model.Code, model.SourceLines),
+    *(model.ValidationIssue, model.Cut, model.LogEntry, model.Run, model.Code, model.SourceLines),
 )
 SHOP = """\
 from flowtrace import current_step, flow, traced_node

@@ -129,7 +129,7 @@ def test_an_unknown_setting_is_told_with_the_known_ones():
     assert str(caught.value) == (
         "there is no setting 'buffer': the settings are mode, out_path, buffer_size, capture_inputs, capture_outputs, "
         "buffer_bytes, max_value_bytes, max_value_work, max_overhead, redact, hash_key, validation, max_files, "
-        "blackbox, dump_signal, durable, slow, redactor"
+        "blackbox, dump_signal, durable, slow, logs, redactor"
     )
 
 

@@ -149,7 +149,8 @@ def test_dir_lists_public_names_alone(tmp_path):
         return [name for name in dir(found) if not name.startswith("__")]
 
     with flowtrace.override(mode="on", out_path=tmp_path / "t.json") as recorder:
-        assert names() == ["add_validation_issue", "record_state_delta"]
+        ids = ["component", "flow_id", "operation", "run_id", "step_id"]
+        assert names() == sorted([*ids, "add_validation_issue", "record_state_delta"])
         reports = ["on_node_end", "on_node_error", "on_node_start", "on_validation"]
         assert shown(recorder) == sorted(
             ["config", "context", "flush_buffer", "flush_error", "flush_success", *reports, "run_id"]

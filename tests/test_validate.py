@@ -25,6 +25,7 @@ from tests.test_model import REFUSED, changed
 from tests.traces import hash_of, run, step, trace
 
 VECTORS = Path(__file__).parent / "vectors" / "recorder.json"
+LOG = {"logged_at": "2026-11-24T00:00:00Z", "level": "INFO", "message": "m"}
 FLAT = {
     "trace_version": 1,
     "component_id": "ai.card",
@@ -158,6 +159,8 @@ def test_what_the_json_schema_refuses_is_refused(pointer, value):
         ({"output_hash": {"algorithm": "md5", "value": "0" * 64}}, "unknown-algorithm", "/output_hash/algorithm"),
         ({"duration_ms": -1}, "negative", "/duration_ms"),
         ({"duration_ms": 2, "duration_ns": 1_999_999}, "duration-mismatch", "/duration_ms"),
+        ({"dropped_logs": -1}, "negative", "/dropped_logs"),
+        ({"logs": [LOG, LOG | {"logged_at": "now"}]}, "time-form", "/logs/1/logged_at"),
         ({"started_at": "yesterday"}, "time-form", "/started_at"),
         ({"started_at": "2026-11-24T00:00:00"}, "time-form", "/started_at"),
         ({"step_id": "1"}, "id-form", "/step_id"),

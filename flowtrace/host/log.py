@@ -100,7 +100,7 @@ def warn(event: str, **fields: object) -> None:
         **fields: structured context, JSON-like.
     """
     thread = _STATE.thread
-    if getattr(thread, "is_warning", False):
+    if is_warning():
         return
     thread.is_warning = True
     try:
@@ -109,6 +109,11 @@ def warn(event: str, **fields: object) -> None:
         let_through(error)
     finally:
         thread.is_warning = False
+
+
+def is_warning() -> bool:
+    """Return True if a warning of ours is being logged in this thread."""
+    return bool(getattr(_STATE.thread, "is_warning", False))
 
 
 def warn_once(event: str, cause: tuple[object, ...], **fields: object) -> None:

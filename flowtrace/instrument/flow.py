@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from flowtrace.host import switch
+from flowtrace.host import log, switch
 from flowtrace.instrument import subjects
 from flowtrace.instrument.proxies import traced
 from flowtrace.instrument.subjects import checked_slow, flow_subject, is_ready, slow_again, start_if_asked
@@ -138,10 +138,14 @@ def _encloses(scope: Scope | None) -> bool:
     return scope is None or subjects.state.encloses(scope)
 
 
+_ID_NAMES: Final = ("run_id", "step_id", "component", "operation", "flow_id")
+
+
 class _NoStep:
-    """The current step where none is recorded: false, and its methods do nothing."""
+    """The current step where none is recorded: false, without ids, and its methods do nothing."""
 
     __slots__ = ()
+    run_id = step_id = component = operation = flow_id = None
 
     def __bool__(self) -> bool:
         return False
@@ -157,15 +161,35 @@ _NO_STEP = _NoStep()
 
 
 def current_step() -> CurrentStep:
-    """Return the step that runs here, to add information to it.
+    """Return the step that runs here, to add information to it, or to say in a log which step it is.
 
     Returns:
-        The step; where nothing is recorded, a false object whose methods do nothing.
+        The step; where nothing is recorded, a false object whose ids are None and whose methods do nothing.
     """
     if not switch.SWITCH or switch.is_unread():
         return _NO_STEP
     current = subjects.state.CURRENT.get()
     return current if isinstance(current, subjects.step.Step) else _NO_STEP
+
+
+def ids_here() -> dict[str, str | None]:
+    """Return the ids of the step that runs here, by name; in a flow outside any step, those of its run. Never raises.
+
+    Returns:
+        Run id, step id, component, operation and flow id, as `CurrentStep` has them; None for what there is none of.
+    """
+    ids: dict[str, str | None] = dict.fromkeys(_ID_NAMES)
+    if not switch.SWITCH or switch.is_unread():
+        return ids
+    try:
+        current = subjects.state.CURRENT.get()
+        if isinstance(current, subjects.step.Step):
+            ids = {name: getattr(current, name) for name in _ID_NAMES}
+        elif current is not None and current.run is not None:
+            ids |= {"run_id": current.run.run_id, "flow_id": subjects.step.flow_of(current.run)}
+    except Exception as error:
+        log.internal_fault("name the current step", error)
+    return ids
 
 
 def propagate(function: C) -> C:

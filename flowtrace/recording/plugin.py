@@ -112,6 +112,7 @@ class FanOutObserver:
                 log.internal_fault(f"call {method} of {type(observer).__qualname__}", error)
 
 
+_LOGS: Final = "flowtrace.recording.logs"
 _BLACK_BOX: Final = "flowtrace.blackbox.keeper"
 
 
@@ -184,12 +185,20 @@ class ProcessorKeeper(Protocol):
 
 
 def reopen(recorder: TraceRecorder | None) -> None:
-    """Give a recorder the step processor that it asks for; the plug-in is loaded when one first does."""
+    """Give a recorder the step processor and the logs that it asks for; they are loaded when one first does."""
     if recorder is not None and recorder.config.blackbox is not None and not recorder.is_off:
         load_once(_load)
     if STATE.keeper is not None:
         STATE.keeper.reopen(recorder)
+    if recorder is not None and recorder.config.logs and not recorder.is_off:
+        load_once(_load_logs)
+    if STATE.use_logs is not None:
+        STATE.use_logs(recorder)
 
 
 def _load() -> None:
     STATE.keeper = cast(ProcessorKeeper, import_module(_BLACK_BOX))
+
+
+def _load_logs() -> None:
+    STATE.use_logs = import_module(_LOGS).use

@@ -17,7 +17,7 @@ from flowtrace.recording import failure, plugin, state, to_records
 from flowtrace.recording.failure import mark_of, outcome_of
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import CURRENT, STATE, EndedRuns, Failure, Scope, running
-from flowtrace.recording.step import Step
+from flowtrace.recording.step import RunName, Step
 from flowtrace.settings.config import (
     ConfigChanges,
     TraceConfig,
@@ -143,7 +143,7 @@ def open_run(step: Step | Scope) -> TraceRecorder:
             return latest
         run = step.run = run_of(step)
         if step.ended:
-            run.is_late = True
+            run.name, run.is_late = RunName(), True
             run.end_run()
             STATE.ended_runs.outermost_calls += 1
         return run
@@ -153,6 +153,7 @@ def run_of(step: Step) -> TraceRecorder:
     """Return a new recorder for the run of an outermost call."""
     process = global_recorder()
     run = process.new_run(process.context, step.started or None)
+    run.name = getattr(step, "ended_run", None) or run.name  # somebody has asked for its id
     run.shows_process = not process.is_always
     return run
 

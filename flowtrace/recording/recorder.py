@@ -12,12 +12,12 @@ from flowtrace.host import log
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import MUTED
 from flowtrace.host.system import CLOCK, NEVER, nanoseconds
-from flowtrace.recording import failure, to_records
+from flowtrace.recording import failure, program_texts, to_records
 from flowtrace.recording.call_values import Snapshot, canonical_input, snapshot_output, snapshot_payload
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.plugin import NodeEvent
 from flowtrace.recording.state import STATE, LastSteps, running
-from flowtrace.recording.step import THIS_THREAD, RunName, Step, new_buffer, new_step, other_runs
+from flowtrace.recording.step import THIS_THREAD, RunName, Step, flow_of, new_buffer, new_step, other_runs
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
 from flowtrace.settings.kinds import TRACE_NAME, absolute, in_folder
 from flowtrace.trace import files
@@ -91,8 +91,8 @@ class TraceRecorder:
 
     def end_run(self) -> None:
         """Mark the run as over, and take it from its steps: they and it would keep each other alive."""
-        self.is_over = True
-        self.open_buffer = None
+        self.is_over, self.open_buffer = True, None
+        self.name.context = self.context
         for step in self.buffer.newest():
             step.run, step.ended_run = None, self.name
 
@@ -199,7 +199,7 @@ class TraceRecorder:
         if not step.issues or self.config.validation is ValidationMode.OFF:
             return False
         scrubber = to_records.scrubber_of([step, *self._in_flight()], self.policy)
-        for issue in [to_records.scrubbed_issue(issue, scrubber) for issue in step.issues]:
+        for issue in [program_texts.scrubbed_issue(issue, scrubber) for issue in step.issues]:
             about = {"code": issue.code, "path": issue.path, "message": issue.message}
             log.warn("validation issue", node_id=step.node.node_id, **about)
         return self.config.validation is ValidationMode.ERROR
@@ -228,8 +228,8 @@ class TraceRecorder:
 
     def path(self) -> str:
         """Return the file that this run's trace goes to, in this process."""
-        flow_id, started = self.policy.shown(self.context).flow_id, CLOCK.timestamp(self.started)
-        return files.render_path(self.template(), run_id=self.run_id, flow_id=flow_id, timestamp=started)
+        started = CLOCK.timestamp(self.started)
+        return files.render_path(self.template(), run_id=self.run_id, flow_id=flow_of(self), timestamp=started)
 
     def lane(self) -> str:
         """Return what stands for the path among the throttle's: no folder is looked at unless it has placeholders."""

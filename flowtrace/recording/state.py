@@ -104,6 +104,7 @@ class _State:
             trace holds its run's lock and then takes this one, and one that replaces the recorder writes traces.
         recorder: the process-global recorder; None before first use.
         keeper: opens and closes the step processor; None until a recorder asks for one.
+        use_logs: keeps log records where a recorder asks for them; None until one has.
         open_fast_path: opens the native core's fast path where a recorder allows it; None until it is connected.
         throttle: decides when the runs' traces are written.
         in_flight: the steps that run at this moment, by number, without those that `slots` or the native core hold.
@@ -117,12 +118,13 @@ class _State:
 
     __slots__ = (
         *("buffer_lock", "dump_signal", "ended_runs", "in_flight", "keeper", "lock", "open_fast_path"),
-        *("passed", "recorder", "reported", "shared_paths", "slots", "throttle"),
+        *("passed", "recorder", "reported", "shared_paths", "slots", "throttle", "use_logs"),
     )
 
     def __init__(self) -> None:
         self.recorder: TraceRecorder | None = None
         self.keeper: ProcessorKeeper | None = None
+        self.use_logs: Callable[[TraceRecorder | None], None] | None = None
         self.open_fast_path: Callable[[TraceRecorder | None], None] | None = None
         self.in_flight: dict[int, Step] = {}
         self.slots: list[Sequence[Slot]] = []

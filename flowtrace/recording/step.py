@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overlo
 from flowtrace.calls.core import NATIVE, StepBase
 from flowtrace.host import log
 from flowtrace.host.signals import let_through
-from flowtrace.host.system import CLOCK
+from flowtrace.host.system import CLOCK, step_id
 from flowtrace.recording.call_values import Snapshot, Stream, encode_state_delta
 from flowtrace.recording.failure import Failure
 from flowtrace.recording.node import Node
 from flowtrace.recording.state import STATE
-from flowtrace.settings.config import TraceConfig
+from flowtrace.settings.config import TraceConfig, TraceContext
 from flowtrace.trace.model import ValidationIssue
 from flowtrace.values.encoded import Encoded
 
@@ -32,7 +32,31 @@ if TYPE_CHECKING:
 
 
 class CurrentStep(Protocol):
-    """The step that runs here, for the code inside it. Its methods never raise."""
+    """The step that runs here, for the code inside it. Its methods never raise.
+
+    Its ids are those of the trace, which may be written later. They are looked up when they are asked for, so that a
+    call costs nothing for them.
+    """
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that it belongs to, 32 hex digits; None outside any step."""
+
+    @property
+    def step_id(self) -> str | None:
+        """The step, 16 hex digits; None outside any step."""
+
+    @property
+    def component(self) -> str | None:
+        """The ``component`` of its decorator; None outside any step."""
+
+    @property
+    def operation(self) -> str | None:
+        """The ``operation`` of its decorator; None outside any step."""
+
+    @property
+    def flow_id(self) -> str | None:
+        """The flow that it runs in, outside any that of the process; None outside any step."""
 
     def add_validation_issue(self, code: str, path: str, message: str) -> None:
         """Report something wrong with the step's payload.
@@ -114,7 +138,7 @@ class Step(StepBase):
         number: its number in this process; 0 before it started.
         parent: number of the step it was called in; 0 for none.
         run: the recorder of its run; None for an outermost call that has not needed one yet.
-        ended_run: the name of its run, once that is over; not set by the maker, since no call needs it.
+        ended_run: the name of its run, once that is over, or was asked for; not set by the maker: no call needs it.
         owns_run: it is an outermost call, so that the run ends with it.
         previous: the step or flow that was current before it, while it runs.
         token: restores that one, in the context that the token was made in; None where that may be another one.
@@ -132,6 +156,7 @@ class Step(StepBase):
         text: its text in the trace, once it has ended and was written, if that will not change.
         scrubbed: where its text depends on what any step of the trace hides: that, and the text; else None.
         secrets: what it hides, where it has a text.
+        logs: its last log records as `StepLogs`, where they are kept, or None.
         slot: its slot in the step processor, while it runs.
         held: bytes of memory that it holds, where the native core has counted them; else 0.
     """
@@ -163,10 +188,38 @@ class Step(StepBase):
     text = _Rare[bytes | None](None)
     scrubbed = _Rare[tuple[tuple[object, ...], bytes] | None](None)
     secrets = _Rare[tuple[str, ...]](())
+    logs = _Rare[Any](None)
 
     def __dir__(self) -> list[str]:
         """List what a program may use: it gets the step as a `CurrentStep`."""
-        return [*dir(object), "add_validation_issue", "record_state_delta"]
+        ids = ("run_id", "step_id", "component", "operation", "flow_id")
+        return [*dir(object), *ids, "add_validation_issue", "record_state_delta"]
+
+    @property
+    def run_id(self) -> str:
+        """See `CurrentStep`."""
+        return name_of_run(self).id
+
+    @property
+    def step_id(self) -> str:
+        """See `CurrentStep`."""
+        return step_id(self.number)
+
+    @property
+    def component(self) -> str:
+        """See `CurrentStep`."""
+        return self.node.component
+
+    @property
+    def operation(self) -> str:
+        """See `CurrentStep`."""
+        return self.node.operation
+
+    @property
+    def flow_id(self) -> str | None:
+        """See `CurrentStep`; None where tracing was switched off in the meantime."""
+        run = self.run or STATE.recorder
+        return None if run is None else flow_of(run, getattr(name_of_run(self), "context", None))
 
     def is_small(self) -> bool:
         """Return True if no value of the step is larger than a snapshot may be."""
@@ -181,7 +234,8 @@ class Step(StepBase):
 
     def size(self) -> int:
         """Return how many bytes of values the step holds."""
-        return _size(self.input) + _size(self.output)
+        logs = self.logs
+        return _size(self.input) + _size(self.output) + (0 if logs is None else logs.bytes_kept())
 
     def shed(self, limit: int) -> None:
         """Let go of values that are more bytes than a whole buffer may hold; their hashes stay."""
@@ -242,7 +296,14 @@ def _size(snapshot: Snapshot | None) -> int:
 
 
 class RunName:
-    """The id of a run, made when it is first asked for: few runs are ever written."""
+    """The id of a run, made when it is first asked for: few runs are ever written.
+
+    Attributes:
+        context: its flow, once the run is over; not set before, nor for a run that never had a recorder.
+    """
+
+    __slots__ = ("__dict__", "context")
+    context: TraceContext
 
     @property
     def id(self) -> str:
@@ -259,18 +320,25 @@ def other_runs(steps: Iterable[Step], run_id: str) -> dict[int, str]:
         steps: finished steps.
         run_id: that run.
     """
-    with STATE.buffer_lock:
-        found = {step.number: _name_of(step).id for step in steps}
+    found = {step.number: name_of_run(step).id for step in steps}
     return {number: other for number, other in found.items() if other != run_id}
 
 
-def _name_of(step: Step) -> RunName:
-    if step.run is not None:
-        return step.run.name
-    name: RunName | None = getattr(step, "ended_run", None)
-    if name is None:  # it was all of its run, which has had no recorder
-        step.ended_run = name = RunName()
-    return name
+def name_of_run(step: Step) -> RunName:
+    """Return the name of a step's run; where the run has no recorder yet, that will get it."""
+    with STATE.buffer_lock:  # two threads may ask
+        if step.run is not None:
+            return step.run.name
+        name = step.ended_run = getattr(step, "ended_run", None) or RunName()
+        opened: Any = step.run
+        if opened is not None:  # by another thread, in this moment
+            opened.name = name
+        return name
+
+
+def flow_of(run: TraceRecorder, context: TraceContext | None = None) -> str:
+    """Return the name of a run's flow as its trace has it, or that of another context under the same policy."""
+    return run.policy.shown(context or run.context).flow_id
 
 
 def new_buffer(config: TraceConfig) -> Any:
@@ -302,7 +370,7 @@ class Buffer:
         self._sizes: dict[Step, int] = {}  # as they were when they were counted: a trace that is written changes them
         self.ticks = count(1)
         self._counted = self._bytes = 0
-        self.counts_bytes = 2 * config.max_value_bytes * config.buffer_size > config.buffer_bytes
+        self.counts_bytes = config.logs or 2 * config.max_value_bytes * config.buffer_size > config.buffer_bytes
 
     def add(self, step: Step) -> None:
         """Keep a step, and let the oldest ones go that are too many."""

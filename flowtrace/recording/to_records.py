@@ -13,6 +13,7 @@ from flowtrace.host.switch import environment
 from flowtrace.host.system import CLOCK, copy_of, os, step_id
 from flowtrace.recording import call_values
 from flowtrace.recording.node import Node, Policy, locate
+from flowtrace.recording.program_texts import add_logs, scrubbed_step, thread_name
 from flowtrace.recording.source_excerpts import source_of
 from flowtrace.recording.step import THREAD_NAMES, Step
 from flowtrace.settings.config import TraceContext
@@ -28,7 +29,6 @@ from flowtrace.values.scrub import (
     Scrubber,
     piece_holds_secrets,
     texts_in_environment,
-    without_lookalikes,
     without_secrets_in_texts,
 )
 
@@ -194,7 +194,11 @@ class _Values(NamedTuple):
         secrets = given.secrets
         if output is not None and output.secrets:
             secrets += output.secrets
-        return cls(given, output, secrets + delta.secrets if delta is not None and delta.secrets else secrets)
+        if delta is not None and delta.secrets:
+            secrets += delta.secrets
+        if step.logs is not None and step.logs.secrets:
+            secrets += tuple(step.logs.secrets)
+        return cls(given, output, secrets)
 
     def bytes_kept(self) -> int:
         return len(self.given.data or b"") + (0 if self.output is None else len(self.output.data or b""))
@@ -270,7 +274,7 @@ class _StepTexts:
             return record
         if values.secrets:
             step.secrets = values.secrets
-        if record.error is not None or record.validation_issues:
+        if record.error is not None or record.validation_issues or record.logs:
             step.scrubbed = _NOT_WRITTEN
             return record
         step.text = layout.step_text(record)
@@ -286,11 +290,11 @@ class _StepTexts:
             return scrubbed[1]
         try:
             record = made or (_running_record if is_running else _record)(step, self._values(step), self._shared)
-            text = layout.step_text(_scrubbed(record, self.scrubber))
+            text = layout.step_text(scrubbed_step(record, self.scrubber))
         except Exception as error:
             log.internal_fault("make the record of a step", error)
             unknown = _Values(encode(Opaque("unknown")), None, ())
-            return layout.step_text(_scrubbed(_record(step, unknown, self._shared), self.scrubber))
+            return layout.step_text(scrubbed_step(_record(step, unknown, self._shared), self.scrubber))
         if scrubbed is not None:
             step.scrubbed = self.scrubber.hides, text
         return text
@@ -301,7 +305,7 @@ def _names_a_file(record: model.Step) -> bool:
 
 
 def _record(step: Step, values: _Values, shared: _Shared) -> model.Step:
-    """Return the record of a finished step; secrets are still in the texts of its error and issues."""
+    """Return the record of a finished step; secrets are still in the texts of its error, issues and logs."""
     record = _running_record(step, values, shared)
     if step.failure is not None:
         code, message, details = step.failure
@@ -326,7 +330,7 @@ def _running_record(step: Step, values: _Values, shared: _Shared) -> model.Step:
         parent_step_id=step_id(step.parent) if step.parent else None,
         started_at=CLOCK.timestamp(step.started),
         duration_ns=duration,
-        thread=_thread_name(THREAD_NAMES.get(step.thread) or f"thread-{step.thread}", policy.secret()),
+        thread=thread_name(THREAD_NAMES.get(step.thread) or f"thread-{step.thread}", policy.secret()),
         code=_code_of(node),
         opaque=[model.INPUT + pointer for pointer in given.opaque],
         redacted=[model.INPUT + pointer for pointer in given.redacted],
@@ -342,28 +346,9 @@ def _running_record(step: Step, values: _Values, shared: _Shared) -> model.Step:
         record.opaque += [model.STATE_DELTA + pointer for pointer in step.state_delta.opaque]
         record.redacted += [model.STATE_DELTA + pointer for pointer in step.state_delta.redacted]
         record.cut += cut_records(model.STATE_DELTA, step.state_delta.cut)
+    if step.logs is not None:
+        add_logs(record, step.logs)
     return record
-
-
-@lru_cache(maxsize=256)
-def _thread_name(name: str, secret: SecretNames) -> str:
-    return without_lookalikes(name, secret)
-
-
-def _scrubbed(record: model.Step, scrubber: Scrubber) -> model.Step:
-    """Return a record without secrets in the texts that came from the program."""
-    error = record.error
-    if error is not None:
-        error = model.StepError(
-            code=error.code, message=scrubber.text(error.message), details=scrubber.scrubbed(error.details)
-        )
-    issues = [scrubbed_issue(issue, scrubber) for issue in record.validation_issues]
-    return model.changed(record, error=error, validation_issues=issues)
-
-
-def scrubbed_issue(issue: model.ValidationIssue, scrubber: Scrubber) -> model.ValidationIssue:
-    """Return a validation issue without secrets in it."""
-    return model.ValidationIssue(scrubber.text(issue.code), scrubber.text(issue.path), scrubber.text(issue.message))
 
 
 def _add_payload(record: model.Step, given: Encoded, policy: Policy, store: Store) -> None:

@@ -42,6 +42,7 @@ class ConfigChanges(TypedDict, total=False):
     dump_signal: str | int | None
     durable: bool
     slow: float | str | None
+    logs: bool
     redactor: Redactor | None
 
 
@@ -93,6 +94,7 @@ class TraceConfig:
         dump_signal: the signal that asks for a snapshot (``"USR1"``), also as a number; None for none.
         durable: every write waits until the file and its name are on the disk.
         slow: seconds, or text such as ``"250ms"``: a step or flow that takes longer makes a snapshot; None for never.
+        logs: keep the last 20 log records of each step in it.
         redactor: a function of a name and a value, called when a step is written. True hides the value; so does an
             error, or an answer that is no bool. It must neither change nor keep the value.
 
@@ -117,6 +119,7 @@ class TraceConfig:
     dump_signal: str | None = None
     durable: bool = False
     slow: float | None = field(default=None, kw_only=True)
+    logs: bool = field(default=False, kw_only=True)
     redactor: Redactor | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:

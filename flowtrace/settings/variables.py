@@ -207,6 +207,13 @@ CONFIG_VARIABLES: Final = (
         "off",
         "A step or flow that takes longer writes a trace, too, with the outcome `slow`; at most about one a second.",
     ),
+    Variable(
+        "FLOWTRACE_LOGS",
+        "logs",
+        kinds.BOOLEAN,
+        "off",
+        "Keep the last 20 log records of each step in it, scrubbed as the texts of errors are.",
+    ),
 )
 CONTEXT_VARIABLES: Final = (
     Variable(

@@ -6,19 +6,18 @@ comes after them and is optional. Fields that this version does not know are kep
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET as UNSET
 from msgspec import DecodeError as DecodeError
 from msgspec import Raw as Raw
-from msgspec import Struct
+from msgspec import Struct as Struct
 from msgspec import UnsetType as UnsetType
 from msgspec import ValidationError as ValidationError
 from msgspec import convert as convert
 from msgspec import field as field
 
-from flowtrace.host.signals import let_through
 from flowtrace.values.encoded import Digest
 
 if TYPE_CHECKING:
@@ -88,6 +87,24 @@ class Cut(Record, kw_only=True):
     count: int
 
 
+class LogEntry(Record, kw_only=True, gc=False):
+    """A log record that the program made while a step ran.
+
+    Attributes:
+        logged_at: RFC 3339 UTC.
+        level: the name of its level, such as ``"WARNING"``.
+        logger: the name of its logger; absent where it has none.
+        message: its text; a long one is cut.
+        error: type and text of the exception that it was logged with.
+    """
+
+    logged_at: str
+    level: str
+    logger: str | None = None
+    message: str
+    error: str | None = None
+
+
 class StepError(Record, kw_only=True):
     """Why a step failed.
 
@@ -151,6 +168,8 @@ class Step(Record, kw_only=True):
         cut: the parts that were left out, with their reasons; each is in ``opaque`` as well.
         arrays: payload files with the content of large arrays and columns, by the hash that stands for it in the
             captured values.
+        logs: the last log records that were made while it ran and no step inside it did, oldest first; at most 20.
+        dropped_logs: how many earlier ones there were; absent for none.
         run_id: id of its run, where that is another one than ``run.id``: outside a flow, a trace has the last steps of
             the process.
     """
@@ -178,6 +197,8 @@ class Step(Record, kw_only=True):
     redacted: list[str] = field(default_factory=list)
     cut: list[Cut] = field(default_factory=list)
     arrays: dict[str, str] = field(default_factory=dict)
+    logs: list[LogEntry] = field(default_factory=list)
+    dropped_logs: int | None = None
     run_id: str | None = None
 
     def __repr__(self) -> str:
@@ -356,6 +377,7 @@ def in_lines(data: bytes) -> bytes:
 
 
 from_json: Final = msgspec.json.decode
+decoder_of: Final = msgspec.json.Decoder
 schema_of: Final = msgspec.json.schema
 set_frozen: Final = msgspec.structs.force_setattr
 
@@ -390,42 +412,6 @@ def _spread(value: Any) -> Any:
 def changed(record: _RecordT, **changes: Any) -> _RecordT:
     """Return a record with other values in some attributes."""
     return msgspec.structs.replace(record, **changes)
-
-
-class _PackOrigin(Struct):
-    pack_ref: str
-
-
-class _FlowOrigin(Struct):
-    id: str
-
-
-class _RunOrigin(Struct):
-    id: str
-    started_at: str
-    pid: int
-
-
-class Origin(Struct):
-    """The fields that say which program and which run wrote a trace; the other fields are skipped, so this is fast."""
-
-    trace_version: Literal[1]
-    runner_version: str
-    pack: _PackOrigin
-    flow: _FlowOrigin
-    run: _RunOrigin
-
-
-_decode_origin: Final = msgspec.json.Decoder(Origin).decode  # made here: to read the annotations, it evaluates them
-
-
-def origin_of(data: bytes) -> Origin | None:
-    """Return where the content of a file comes from; None where it is not a trace that flowtrace wrote."""
-    try:
-        return _decode_origin(data)
-    except (ValueError, RecursionError) as error:
-        let_through(error)
-        return None
 
 
 def likely_failed_step(steps: Iterable[Step], in_flight: Iterable[Step]) -> Step | None:

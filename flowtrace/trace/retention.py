@@ -22,8 +22,8 @@ from flowtrace.host import log
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import os, re
 from flowtrace.trace.files import PLACEHOLDERS, Stamp, is_ours, pattern_of, rendered_paths, stamp_of
-from flowtrace.trace.model import origin_of
 from flowtrace.trace.payload_files import PAYLOAD_NAME, Folder, payload_folder, write_payload
+from flowtrace.trace.written_by import origin_of
 from flowtrace.values.encoded import hash_bytes
 from flowtrace.values.json import loads, plain, pretty
 

@@ -155,9 +155,12 @@ def _step(pointer: str, step: Step, started: int | None) -> Findings:
     ):
         if found is not None and not _is_usual(found):
             yield from _unusual_hash(f"{pointer}/{name}", found)
-    for name, value in (("duration_ms", step.duration_ms), ("duration_ns", step.duration_ns)):
-        if value is not None and value < 0:
+    for name in ("duration_ms", "duration_ns", "dropped_logs"):
+        if (getattr(step, name) or 0) < 0:
             yield _error("negative", f"{pointer}/{name}", "is negative")
+    for at, entry in enumerate(step.logs):
+        if parse_timestamp(entry.logged_at) is None:
+            yield _error("time-form", f"{pointer}/logs/{at}/logged_at", "is not an RFC 3339 time")
     if step.duration_ns is not None and step.duration_ns // 1_000_000 != step.duration_ms:
         yield _error("duration-mismatch", f"{pointer}/duration_ms", f"is not {step.duration_ns} ns in whole ms")
     if started is None and step.started_at is not None:
