@@ -3,6 +3,7 @@
 FlowtraceError
 ├── ConfigError
 ├── CodecError
+├── InvocationValidationError
 ├── MissingExtraError (an ImportError)
 ├── RebuildError
 ├── ReplayError
@@ -10,10 +11,16 @@ FlowtraceError
 └── TraceFileError
     └── PayloadFileError
 
-Only a caller of flowtrace's own functions sees one of these. A call of a decorated function never raises them.
+Only a caller of flowtrace's own functions sees one of these. A call of a decorated function raises none of them,
+but for `InvocationValidationError` where that is asked for.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+_LISTED: Final = 5  # issues in the text of an error; all of them are in its attribute
 
 
 def pointer_token(key: object) -> str:
@@ -31,6 +38,27 @@ class ConfigError(FlowtraceError, ValueError):
 
 class CodecError(FlowtraceError, ValueError):
     """A codec can't be registered; the message says why."""
+
+
+class InvocationValidationError(FlowtraceError, ValueError):
+    """With ``FLOWTRACE_VALIDATION=error``, a call was refused: what it was given, or what it returned, is not valid.
+
+    Attributes:
+        node_id: whose call it was.
+        what: ``"arguments"`` or ``"result"``.
+        issues: (code, JSON Pointer, message) of each issue that was found, without secrets in them.
+    """
+
+    def __init__(self, node_id: str, what: str, issues: Sequence[tuple[str, str, str]]) -> None:
+        self.node_id = node_id
+        self.what = what
+        self.issues = tuple(issues)
+        listed = [f"{code} at {path or '(whole value)'}: {message}" for code, path, message in self.issues[:_LISTED]]
+        more = f"; and {len(self.issues) - _LISTED} more" if len(self.issues) > _LISTED else ""
+        super().__init__(f"{node_id}: its {what} did not pass validation: {'; '.join(listed)}{more}")
+
+    def __reduce__(self) -> tuple[type[InvocationValidationError], tuple[Any, ...]]:
+        return type(self), (self.node_id, self.what, self.issues)
 
 
 class ProvenanceError(FlowtraceError, ValueError):

@@ -28,7 +28,8 @@ READERS = (
     "values/rebuild_records.py",
     "values/shown.py",
 )
-"""Only `flowtrace replay`, `flowtrace why` and their like run these, never a call."""
+"""Only `flowtrace replay`, `flowtrace why` and their like run these, never a call; but for the first check of a node,
+which reads its annotations."""
 OF_A_READER = {("trace/model.py", name) for name in ("provenance", "__repr__", "_repr_html_")}
 """Methods of records that only such a command calls."""
 STATE = {"sys", "errno", "threading.excepthook", "threading.ExceptHookArgs"}
@@ -42,9 +43,12 @@ AT_LOAD = {
     *(("host/system.py", name) for name in ("copy_of", "_copy_of_os", "_copy_of_datetime", "_made_anew")),
 }
 """Functions that run while their module is loaded, and never again."""
-LOADING = {("instrument/subjects.py", "_load"), ("host/safe_loading.py", "_real_imports"), ("host/log.py", "_load")}
+LOADING = {
+    *(("instrument/subjects.py", "_load"), ("host/safe_loading.py", "_real_imports"), ("host/log.py", "_load")),
+    *(("instrument/subjects.py", "_load_validators"), ("instrument/validators.py", "_load_jsonschema")),
+}
 """They load the recorder, when tracing is turned on, and structlog with it; the second puts Python's own import in its
-place for that."""
+place for that. The last two load what the first check of a node needs."""
 
 
 def functions_of(tree):

@@ -17,7 +17,7 @@ from flowtrace.host.objects import NO_RECEIVERS
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import environment
 
-_INTERFACE: Final = 8
+_INTERFACE: Final = 9
 """Changes with what this half and the one in C ask of each other: a module left from another build is not used."""
 
 
@@ -146,7 +146,7 @@ FUNCTIONS: Final = ("begin", "emit", "end", "end_stream", "fail", "prepare", "re
 class _PureBase:
     """The attributes that the native core keeps in a struct of its own."""
 
-    __slots__ = (*FUNCTIONS, "is_bound", "is_simple", "slow_after", "takes_receiver", "target")
+    __slots__ = (*FUNCTIONS, "is_bound", "is_simple", "is_simple_unchecked", "slow_after", "takes_receiver", "target")
 
     begin: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
     prepare: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
@@ -161,6 +161,7 @@ class _PureBase:
     takes_receiver: bool
     is_bound: bool
     is_simple: bool
+    is_simple_unchecked: bool
     slow_after: int
 
 
@@ -172,6 +173,8 @@ else:
 
 class Subject(_Base):
     """A set of functions that record a call. None of them may raise an Exception.
+
+    Those of a node with checks may refuse the call: `flowtrace.recording.checked` says how.
 
     Attributes:
         begin: takes the subject, args, kwargs and whether they leave out the receiver; starts a plain call and returns
@@ -189,6 +192,7 @@ class Subject(_Base):
         is_bound: that first argument is the receiver whatever its type is; else a value of a built-in type is none, as
             in ``Unbound.double(3)``.
         is_simple: the native core may record it on the fast path.
+        is_simple_unchecked: it may do so while no values are checked.
         slow_after: nanoseconds after which a call is slow; 0 follows the configuration.
     """
 
@@ -198,7 +202,7 @@ class Subject(_Base):
 
     def __init__(self, target: Any = None, **functions: Callable[..., Any]) -> None:
         self.target = target
-        self.takes_receiver = self.is_bound = self.is_simple = False
+        self.takes_receiver = self.is_bound = self.is_simple = self.is_simple_unchecked = False
         self.slow_after = 0
         for name, function in functions.items():
             setattr(self, name, function)
@@ -219,7 +223,7 @@ class Subject(_Base):
         made = self._make()
         if made is None:
             return False
-        for name in ("target", "is_simple", "slow_after", *FUNCTIONS):
+        for name in ("target", "is_simple", "is_simple_unchecked", "slow_after", *FUNCTIONS):
             setattr(self, name, getattr(made, name))
         return True
 

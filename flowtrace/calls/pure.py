@@ -119,7 +119,11 @@ def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]
             raise
         finally:
             argument = None
-        subject.emit(step, given[0])
+        try:
+            subject.emit(step, given[0])
+        except BaseException:  # the item was refused
+            body.close()
+            raise
         try:
             argument = yield given.pop()
             advance = body.send
@@ -236,7 +240,11 @@ async def _drive_async_generator(
             raise
         finally:
             argument = pending = None
-        subject.emit(step, given[0])
+        try:
+            subject.emit(step, given[0])
+        except BaseException:
+            await body.aclose()
+            raise
         try:
             argument = yield given.pop()
             advance = body.asend

@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flowtrace.calls.core import FUNCTIONS, Subject
+from flowtrace.calls.core import FUNCTIONS, Kind, Subject, kind_of
 from flowtrace.host import log
 from flowtrace.host.safe_loading import is_loading, load_once, refusal
 from flowtrace.host.switch import LOADERS, environment_may_enable, is_unread, may_be_on, turn_off
 from flowtrace.host.system import NEVER, nanoseconds
 
 if TYPE_CHECKING:  # their names are here once they are loaded
+    from flowtrace.instrument import validators as validators
+    from flowtrace.recording import checked as checked
     from flowtrace.recording import hot_path as hot_path
     from flowtrace.recording import node as node
     from flowtrace.recording import process as process
     from flowtrace.recording import state as state
     from flowtrace.recording import step as step
-    from flowtrace.recording.node import Node
+    from flowtrace.recording.node import Checks, Node
     from flowtrace.recording.state import Scope
     from flowtrace.settings import config as config
 
@@ -115,10 +117,30 @@ def slow_again(slow_after: int) -> dict[str, float]:
     return {"slow": 0 if slow_after == NEVER else slow_after / 1e9} if slow_after else {}
 
 
+def _load_validators() -> None:
+    from flowtrace.instrument import validators
+    from flowtrace.recording import checked
+
+    globals().update(validators=validators, checked=checked)
+
+
+def checks_of(function: Any, validate: Any, validate_output: Any) -> Checks | None:
+    """Return the checks that a decorator asks for; None where it asks for none."""
+    if (validate is None and validate_output is None) or not load_once(_load_validators):
+        return None
+    yields = kind_of(function) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR)
+    return validators.Validators(function, validate, validate_output, yields=yields)
+
+
 def node_subject(node: Node) -> Subject:
     """Return a node as the wrappers see it: its calls become steps."""
     subject = Subject(node, **{name: getattr(hot_path, name) for name in FUNCTIONS})
-    subject.is_simple = not node.live_defaults
+    if node.checks is None:
+        subject.is_simple = not node.live_defaults
+    else:
+        subject.is_simple_unchecked = not node.live_defaults
+        for name, function in checked.FUNCTIONS.items():
+            setattr(subject, name, function)
     subject.slow_after = node.slow_after
     return subject
 

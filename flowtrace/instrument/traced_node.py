@@ -5,10 +5,11 @@ Nothing but wrapt is loaded here until a call is traced.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from inspect import isasyncgenfunction, iscoroutinefunction
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, Final, TypeAlias, TypeVar, overload
+from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 
 from flowtrace.calls.core import Subject
 from flowtrace.instrument import subjects
@@ -16,6 +17,7 @@ from flowtrace.instrument.proxies import is_proxied_function, is_traced, text_at
 from flowtrace.instrument.subjects import checked_slow, node_subject, slow_again, start_if_asked
 
 Traceable: TypeAlias = "Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]"
+Validation: TypeAlias = "Literal[True] | Mapping[str, Any] | Callable[[Any], Any]"
 F = TypeVar("F", bound="Traceable")
 _NOTHING: Final[Any] = object()
 _ROUTINES: Final = (FunctionType, BuiltinFunctionType)
@@ -35,6 +37,8 @@ def traced_node(
     redact: Iterable[str] = (),
     expected_errors: type[BaseException] | tuple[type[BaseException], ...] = (),
     slow: float | str | None = None,
+    validate: Validation | None = None,
+    validate_output: Validation | None = None,
 ) -> Callable[[F], F]: ...
 
 
@@ -49,6 +53,8 @@ def traced_node(
     redact: Iterable[str] = (),
     expected_errors: type[BaseException] | tuple[type[BaseException], ...] = (),
     slow: float | str | None = None,
+    validate: Validation | None = None,
+    validate_output: Validation | None = None,
 ) -> Any:
     """Make a function a node, whose calls are recorded while tracing is on.
 
@@ -66,6 +72,10 @@ def traced_node(
         expected_errors: exceptions that are part of its contract: recorded in the step, no failure.
         slow: seconds, or text such as ``"250ms"``; a trace is written, too, where a call takes longer. 0 for never;
             None follows the configuration.
+        validate: what its arguments have to be: True for its annotations, a JSON Schema of the object of its
+            parameters, or a function that takes this object. ``FLOWTRACE_VALIDATION`` says what follows where they
+            are not.
+        validate_output: the same for what it returns, or for each value that it yields.
 
     Returns:
         A function or class that the caller can use exactly as before; without ``function``, a decorator.
@@ -73,7 +83,8 @@ def traced_node(
     Raises:
         TypeError: the decorated object can't be called, or an option is of the wrong type.
     """
-    options = _Options(component, operation, node_id, capture_inputs, redact, expected_errors, slow)
+    validation = (_checked_validation("validate", validate), _checked_validation("validate_output", validate_output))
+    options = _Options(component, operation, node_id, capture_inputs, redact, expected_errors, slow, *validation)
     if function is _NOTHING:
         return options.apply
     return options.apply(function)
@@ -82,7 +93,10 @@ def traced_node(
 class _Options:
     """The options of a decorator, checked."""
 
-    __slots__ = ("capture_inputs", "component", "expected_errors", "node_id", "operation", "redact", "slow_after")
+    __slots__ = (
+        *("capture_inputs", "component", "expected_errors", "node_id", "operation", "redact", "slow_after"),
+        *("validate", "validate_output"),
+    )
 
     def __init__(
         self,
@@ -93,6 +107,8 @@ class _Options:
         redact: Iterable[str],
         expected_errors: type[BaseException] | tuple[type[BaseException], ...],
         slow: float | str | None,
+        validate: Validation | None,
+        validate_output: Validation | None,
     ) -> None:
         names = {"component": component, "operation": operation, "node_id": node_id}
         for name, text in names.items():
@@ -107,11 +123,16 @@ class _Options:
         self.redact = _checked_names(redact)
         self.expected_errors = _checked_errors(expected_errors)
         self.slow_after = checked_slow("traced_node", slow)
+        self.validate = validate
+        self.validate_output = validate_output
 
     def _again(self) -> tuple[str, dict[str, Any]]:
         """Return the decorator's name and its arguments, to make it again in another process."""
         names = ("component", "operation", "node_id", "capture_inputs", "redact", "expected_errors")
         given = {name: value for name in names if (value := getattr(self, name)) not in (None, ())}
+        for name in ("validate", "validate_output"):
+            if (value := getattr(self, name)) is not None:
+                given[name] = value
         return "traced_node", {**given, **slow_again(self.slow_after)}
 
     def apply(self, target: Any) -> Any:
@@ -162,6 +183,7 @@ class _Options:
             redact=self.redact,
             expected_errors=self.expected_errors,
             slow_after=self.slow_after,
+            checks=subjects.checks_of(function, self.validate, self.validate_output),
         )
         return node_subject(node)
 
@@ -189,6 +211,14 @@ def _checked_names(redact: Iterable[str]) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in names):
         raise TypeError(f"traced_node: redact must be a sequence of names, not {redact!r:.80}")
     return names
+
+
+def _checked_validation(name: str, given: Any) -> Validation | None:
+    fits = given is None or given is True or isinstance(given, Mapping) or callable(given)
+    if not fits or iscoroutinefunction(given) or isasyncgenfunction(given):
+        accepts = "True, a JSON Schema (a dictionary), a function that is not async, or None"
+        raise TypeError(f"traced_node: {name} must be {accepts}, not {given!r:.80}")
+    return given  # type: ignore[no-any-return]
 
 
 def _checked_errors(errors: Any) -> tuple[type[BaseException], ...]:

@@ -21,6 +21,7 @@ from flowtrace.recording.process import global_recorder, open_run, report_fault
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import CURRENT, STATE
 from flowtrace.recording.step import THIS_THREAD, Step
+from flowtrace.settings.config import ValidationMode
 
 _HEAD = 480  # bytes of memory of a step and its tuples, as the native core counts them
 
@@ -66,7 +67,8 @@ def open_for(recorder: TraceRecorder | None) -> None:
         cut = governor and governor.left_out, policy.left_out, policy.left_out.size
         NATIVE.use_box(processor is not None)
         held_back = STATE.throttle.holds, STATE.throttle.postponed
-        NATIVE.open_fast_path(recorder.buffer, *held_back, recorder.is_always, *limits, *cut)
+        modes = recorder.is_always, recorder.config.validation is not ValidationMode.OFF
+        NATIVE.open_fast_path(recorder.buffer, *held_back, *modes, *limits, *cut)
 
 
 def _follow_clock() -> None:

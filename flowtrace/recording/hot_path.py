@@ -16,6 +16,7 @@ from flowtrace.recording.process import close_run, global_recorder, note_failure
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import IN_FLIGHT, STATE, Scope, current, make_current, restore_current
 from flowtrace.recording.step import THIS_THREAD, Step, new_step
+from flowtrace.recording.validation_issues import is_validation_error, issues_of
 
 if TYPE_CHECKING:
     from flowtrace.calls.core import Subject
@@ -30,7 +31,7 @@ def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bou
         if processor is None:
             step.input = snapshot_call(step.node, args, kwargs, bound, policy)
         else:
-            if processor.limit >= 0:
+            if processor.limit >= 0 and step.node.checks is None:
                 subject.begin, subject.end = processor.begin_call, processor.end_call
             step.input = processor.snapshot(step.node, args, kwargs, bound)
     except Exception as error:
@@ -149,18 +150,21 @@ def record_stream_end(step: Step, *returned: object) -> None:
         report_fault("record the end of a generator", error)
 
 
-def fail(step: Step, error: BaseException) -> None:
-    """Record that a call ended with an exception."""
+def fail(step: Step, error: BaseException, code: str | None = None) -> None:
+    """Record that a call ended with an exception; the error code is that of the exception unless one is given."""
     if _leave(step):
-        record_failure(step, error)
+        record_failure(step, error, code)
 
 
-def record_failure(step: Step, error: BaseException) -> None:
+def record_failure(step: Step, error: BaseException, code: str | None = None) -> None:
     """Record the error of a call that has left its context, and whose clock has stopped."""
     try:
-        step.failure = failure.describe(error, failure.code_of(error))
-        step.expected = failure.is_a(error, step.node.expected_errors)
+        step.failure = failure.describe(error, code or failure.code_of(error))
+        step.expected = code is None and failure.is_a(error, step.node.expected_errors)
         STATE.passed.note(error, step, "" if step.run is None else step.run.run_id, step.expected)
+        if is_validation_error(error) and not step.expected and _began_in(step, error):
+            for issue in issues_of(error):
+                step.note(issue)
         recorder = STATE.recorder or global_recorder()
         processor = recorder.policy.processor
         if processor is not None:
@@ -173,6 +177,11 @@ def record_failure(step: Step, error: BaseException) -> None:
     except Exception as fault:
         forget(step)
         report_fault("record the error of a call", fault)
+
+
+def _began_in(step: Step, error: BaseException) -> bool:
+    passed = STATE.passed.steps_of(error)
+    return passed is not None and passed.first_in(None) == step.number
 
 
 def forget(step: Step) -> None:

@@ -18,7 +18,7 @@ from inspect import signature as signature_of
 from io import BytesIO, StringIO
 from stat import S_ISREG
 from types import BuiltinFunctionType, CodeType, FunctionType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from zipimport import zipimporter
 
 from flowtrace.host.objects import NO_RECEIVERS, RECEIVER_NAMES, class_attribute, inherits
@@ -28,7 +28,7 @@ from flowtrace.recording.governor import Governor
 from flowtrace.recording.plugin import NodeEntry, StepProcessor
 from flowtrace.settings.config import TraceConfig, TraceContext
 from flowtrace.trace.files import FILE_OR_LINK, MAX_TRACE_BYTES, read_up_to
-from flowtrace.trace.model import Code, Hash, hash_record
+from flowtrace.trace.model import Code, Hash, ValidationIssue, hash_record
 from flowtrace.values.encode import left_out
 from flowtrace.values.encoded import Pieces, derive_key, hash_bytes, syntax
 from flowtrace.values.redaction import SecretNames, secret_names
@@ -47,6 +47,23 @@ class _NoEntry:
 _NO_ENTRY: Final = _NoEntry()
 
 
+class Checks(Protocol):
+    """Says what is wrong with the values of a node's calls.
+
+    Attributes:
+        has_input: arguments are checked.
+    """
+
+    has_input: bool
+
+    def input(self, payload: dict[str, Any]) -> list[ValidationIssue]:
+        """Return what is wrong with the parameters of a call, given by name."""
+
+    @property
+    def output(self) -> Callable[[Any, str], list[ValidationIssue]] | None:
+        """The check of a result, or of one value of a generator, and the pointer to it; None: nothing is checked."""
+
+
 class Node:
     """A function that is traced, with the options of its decorator.
 
@@ -59,6 +76,7 @@ class Node:
         capture_inputs: keep payloads; None follows the configuration.
         redact: more names whose values are hidden.
         expected_errors: errors that are part of its contract.
+        checks: what its values have to be, or None.
         simple_names: its parameters, where all are ordinary ones and none takes a receiver; else None.
         code: where the function is defined, once that was asked for.
         live_defaults: some default is an object that may change, so that each call takes a snapshot of them.
@@ -67,7 +85,7 @@ class Node:
     """
 
     __slots__ = (
-        *("capture_inputs", "code", "component", "entry", "expected_errors", "function", "has_receiver"),
+        *("capture_inputs", "checks", "code", "component", "entry", "expected_errors", "function", "has_receiver"),
         *("live_defaults", "node_id", "operation", "redact", "signature", "simple_names", "slow_after"),
     )
 
@@ -83,6 +101,7 @@ class Node:
         redact: tuple[str, ...] = (),
         expected_errors: tuple[type[BaseException], ...] = (),
         slow_after: int = 0,
+        checks: Checks | None = None,
     ) -> None:
         self.component = component
         self.operation = operation
@@ -93,6 +112,7 @@ class Node:
         self.redact = redact
         self.expected_errors = expected_errors
         self.slow_after = slow_after
+        self.checks = checks
         self.live_defaults = not all(map(_is_fixed, _defaults(function)))
         self.simple_names = _simple_names(function)
         self.signature: Signature | None = None
@@ -207,21 +227,52 @@ def bind(
     if payload is not None:
         return payload
     try:
-        signature = _signature(node)
-        parameters = list(signature.parameters.values())
-        positional = parameters and parameters[0].kind in _POSITIONAL
-        if positional and bound and node.has_receiver:
-            parameters = parameters[1:]
-        elif positional and not bound and _has_receiver(node, parameters[0], args):
-            receiver, *parameters = parameters
-            args = args[1:]
-            kwargs = {name: value for name, value in kwargs.items() if name != receiver.name}
+        parameters, args, kwargs = _without_receiver(node, args, kwargs, bound)
         arguments = Signature(parameters).bind(*args, **kwargs).arguments
     except BaseException as error:  # the arguments do not fit; or an object with a signature of its own failed
         let_through(error)
         return {"args": list(args), "kwargs": dict(kwargs)}
     before = _defaults_by_name(node, defaults)
     return {item.name: arguments.get(item.name, before.get(item.name, _default(item))) for item in parameters}
+
+
+def misfit(node: Node, args: Sequence[Any], kwargs: Mapping[str, Any], bound: bool) -> tuple[list[str], str]:
+    """Return why arguments do not fit a function's signature: the parameters that have none, and what else is wrong.
+
+    The arguments are those of `bind`. Of a callable whose signature can't be read nothing is known.
+    """
+    try:
+        parameters, args, kwargs = _without_receiver(node, args, kwargs, bound)
+    except Exception as error:
+        let_through(error)
+        return [], ""
+    try:
+        given = Signature(parameters).bind_partial(*args, **kwargs).arguments
+    except TypeError as error:
+        return [], str(error)
+    return [item.name for item in parameters if item.name not in given and _is_required(item)], ""
+
+
+def _is_required(parameter: Parameter) -> bool:
+    return parameter.default is Parameter.empty and parameter.kind not in (
+        Parameter.VAR_POSITIONAL,
+        Parameter.VAR_KEYWORD,
+    )
+
+
+def _without_receiver(
+    node: Node, args: Sequence[Any], kwargs: Mapping[str, Any], bound: bool
+) -> tuple[list[Parameter], Sequence[Any], Mapping[str, Any]]:
+    """Return the parameters of a function and the arguments of a call, without the receiver among them."""
+    parameters = list(_signature(node).parameters.values())
+    positional = parameters and parameters[0].kind in _POSITIONAL
+    if positional and bound and node.has_receiver:
+        parameters = parameters[1:]
+    elif positional and not bound and _has_receiver(node, parameters[0], args):
+        receiver, *parameters = parameters
+        args = args[1:]
+        kwargs = {name: value for name, value in kwargs.items() if name != receiver.name}
+    return parameters, args, kwargs
 
 
 def _bind_simply(

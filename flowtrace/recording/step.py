@@ -157,6 +157,8 @@ class Step(StepBase):
         scrubbed: where its text depends on what any step of the trace hides: that, and the text; else None.
         secrets: what it hides, where it has a text.
         logs: its last log records as `StepLogs`, where they are kept, or None.
+        unchecked: the arguments of a body that has not started, until they are checked.
+        checked: how many of its yielded values were checked.
         slot: its slot in the step processor, while it runs.
         held: bytes of memory that it holds, where the native core has counted them; else 0.
     """
@@ -189,6 +191,8 @@ class Step(StepBase):
     scrubbed = _Rare[tuple[tuple[object, ...], bytes] | None](None)
     secrets = _Rare[tuple[str, ...]](())
     logs = _Rare[Any](None)
+    unchecked = _Rare[tuple[tuple[Any, ...], dict[str, Any]] | None](None)
+    checked = _Rare(0)
 
     def __dir__(self) -> list[str]:
         """List what a program may use: it gets the step as a `CurrentStep`."""

@@ -35,7 +35,8 @@ class TraceMode(StrEnum):
 class ValidationMode(StrEnum):
     """How serious a validation issue is, which always has an entry in its step.
 
-    ``OFF``: nothing more. ``WARN``: a logged warning. ``ERROR``: also a failure, so that a trace is written.
+    ``OFF``: nothing more. ``WARN``: a logged warning. ``ERROR``: also a failure, so that a trace is written. Calls of
+    nodes with ``validate=`` are not even checked in mode ``OFF``, and refused in mode ``ERROR``.
     """
 
     OFF = "off"

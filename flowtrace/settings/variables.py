@@ -176,7 +176,8 @@ CONFIG_VARIABLES: Final = (
         "validation",
         kinds.VALIDATION,
         "`warn` where `CI` is true, else `off`",
-        "What a validation issue leads to, apart from its entry in the step: nothing, a logged warning, or a failure.",
+        "What a validation issue leads to, apart from its entry in the step: nothing, a logged warning, or a failure. "
+        "Nodes with `validate=` are checked unless it is `off`; their calls are refused where it is `error`.",
     ),
     Variable(
         "FLOWTRACE_BLACKBOX",

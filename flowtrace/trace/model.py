@@ -17,6 +17,7 @@ from msgspec import UnsetType as UnsetType
 from msgspec import ValidationError as ValidationError
 from msgspec import convert as convert
 from msgspec import field as field
+from msgspec import to_builtins as to_builtins
 
 from flowtrace.values.encoded import Digest
 

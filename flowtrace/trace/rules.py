@@ -22,7 +22,10 @@ from flowtrace.values.json import bytes_of_tree, loads
 from flowtrace.values.redaction import MARKER
 
 _DIED: Final = "process_died"
-ERROR_CODES: Final = ("node_error", "flow_error", "node_cancelled", "node_interrupted", _DIED)
+ERROR_CODES: Final = (
+    *("node_error", "flow_error", "node_cancelled", "node_interrupted", "invocation_validation_failed"),
+    _DIED,
+)
 OUTCOMES: Final = ("failed", "recovered", "ok", "interrupted", "snapshot", "slow")
 _HEX_64: Final = re.compile("[0-9a-f]{64}", re.ASCII).fullmatch
 _HEX_32: Final = re.compile("[0-9a-f]{32}", re.ASCII).fullmatch

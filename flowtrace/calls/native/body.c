@@ -27,13 +27,31 @@ PyObject *body_names;
 
 /* --- what its step sees ------------------------------------------------------------------------------------------ */
 
+/* End a body that was refused, while the exception for that is raised. An async generator is left to the event loop if its
+ * body has begun: what it awaits at its end can't be awaited here. */
+static void refuse(Body *b)
+{
+    PyObject *error = take_raised(), *ignored = NULL;
+    b->done = 1;
+    if (b->kind != ASYNC_GENERATOR) ignored = PyObject_CallMethodNoArgs(b->inner, str_close);
+    else if (!b->started) {
+        PyObject *closing = PyObject_CallMethodNoArgs(b->inner, str_aclose);
+        if (closing) (void)PyIter_Send(closing, Py_None, &ignored);
+        Py_XDECREF(closing);
+    }
+    Py_XDECREF(ignored);
+    if (PyErr_Occurred()) PyErr_WriteUnraisable(b->inner);
+    raise_again(error);
+}
+
 static int resume(Body *b)
 {
     b->running = 1;
     if (b->done) return 0;
     int did = b->started ? step_resumes(b->subject, b->step) : step_starts(b->subject, b->step);
-    b->started = 1;
     if (did < 0) b->running = 0;
+    if (did == REFUSED) refuse(b);
+    b->started = 1;
     return did;
 }
 
@@ -84,6 +102,7 @@ static PySendResult gave_control(Body *b, PyObject **result, int is_item, PySend
     int failed = is_item ? step_emits(b->subject, b->step, *result) : suspend(b);
     if (!failed) return did;
     Py_CLEAR(*result);
+    if (failed == REFUSED) refuse(b);
     return PYGEN_ERROR;
 }
 

@@ -5,7 +5,8 @@
  *
  * A *subject* says what is recorded (subject.c). Its functions are Python; they handle every fault of ours themselves.
  * So an exception that leaves one of them was raised by a signal handler of the host, and goes to the host; but for
- * RecursionError, which only says that there was no room left to record anything.
+ * RecursionError, which only says that there was no room left to record anything. An exception that one of them *returns*
+ * is to be raised in place of the call: raised here, it has no frame of ours.
  */
 #ifndef FLOWTRACE_NATIVE_H
 #define FLOWTRACE_NATIVE_H
@@ -130,15 +131,18 @@ typedef struct {
     PyObject *target;
     char takes_receiver, is_bound;
     char is_simple;                     /* a node whose defaults can't change: its calls may take the fast path */
+    char is_simple_unchecked;           /* the same for a node with checks of values, while nothing is checked */
     int64_t slow_after;                 /* nanoseconds after which a call is slow; 0 follows the recorder */
 } Subject;
+
+enum { REFUSED = -2 };                  /* the exception that is raised stands for the call, whose body must not go on */
 
 extern PyTypeObject *SubjectType;
 extern PyObject *switch_list;           /* not empty while calls are recorded */
 
 static inline int is_on(void) { return PyList_GET_SIZE(switch_list) != 0; }
 
-/* Each returns 1 and a step, 0 where the call is not recorded, -1 with an exception of the host's. */
+/* Each returns 1 and a step, 0 where the call is not recorded, -1 with an exception for the host. */
 int subject_begin(Subject *subject, PyObject *const *args, Py_ssize_t count, PyObject *names, PyObject **step);
 int subject_prepare(Subject *subject, PyObject *const *args, Py_ssize_t count, PyObject *names, PyObject **step);
 int subject_begin_packed(Subject *subject, int starts, PyObject *instance, PyObject *args, PyObject *kwargs, PyObject **step);
@@ -236,7 +240,7 @@ int takes_fast_path(Subject *subject);
 int fast_begin(Subject *subject, PyObject *const *args, Py_ssize_t count, PyObject *names, int bound, PyObject **step);
 int fast_prepare(Subject *subject, PyObject *const *args, Py_ssize_t count, PyObject *names, int bound, PyObject **step);
 
-/* Each returns 0, or -1 with an exception of the host's. */
+/* Each returns 0, or -1 with an exception of the host's, or REFUSED. */
 int step_starts(Subject *subject, PyObject *step);
 int step_suspends(Subject *subject, PyObject *step);
 int step_resumes(Subject *subject, PyObject *step);

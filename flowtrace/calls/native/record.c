@@ -8,6 +8,7 @@ struct callouts callouts;
 static struct {
     char is_open;               /* steps may take the fast path */
     char is_always;             /* each outermost call ends with a trace */
+    char checks;                /* values are checked where a node asks for it, which Python does */
     PyObject *ring;             /* the last steps of the process */
     PyObject *holds;            /* a list: paths whose last trace waits for its turn */
     PyObject *postponed;        /* outermost calls whose trace has no turn */
@@ -21,7 +22,10 @@ static struct {
 
 static inline int is_set(PyObject *value) { return value && value != Py_None; }
 
-int takes_fast_path(Subject *subject) { return core.is_open && subject->is_simple; }
+int takes_fast_path(Subject *subject)
+{
+    return core.is_open && (subject->is_simple || (subject->is_simple_unchecked && !core.checks));
+}
 
 /* A step that was started here is ended here, too, even if the fast path was closed meanwhile. */
 static inline int is_ours(PyObject *step) { return Py_TYPE(step) == StepType && ((Step *)step)->is_listed; }
@@ -287,9 +291,13 @@ static int in_python(PyObject *function, PyObject *step, PyObject *value)
 {
     if (!function) return 0;
     Py_INCREF(function);  /* another thread may exchange the functions of a subject */
-    int did = call_out(function, step, value);
+    PyObject *given[] = {step, value};
+    PyObject *answer = call_unseen(function, given, value ? 2 : 1);
     Py_DECREF(function);
-    return did;
+    if (!answer) return host_raised() ? -1 : 0;
+    if (PyExceptionInstance_Check(answer)) { raise_again(answer); return REFUSED; }
+    Py_DECREF(answer);
+    return 0;
 }
 
 int step_starts(Subject *subject, PyObject *step)
@@ -375,16 +383,18 @@ static PyObject *connect_recorder(PyObject *Py_UNUSED(module), PyObject *args, P
 static PyObject *open_fast_path(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *ring, *holds, *postponed, *left_out, *cut;
-    int is_always;
+    int is_always, checks;
     Py_ssize_t max_value_bytes, cut_size;
     long long slow_after;
-    if (!PyArg_ParseTuple(args, "O!O!O!pnLOOn:open_fast_path", RingType, &ring, &PyList_Type, &holds, PostponedType,
-                          &postponed, &is_always, &max_value_bytes, &slow_after, &left_out, &cut, &cut_size)) return NULL;
+    if (!PyArg_ParseTuple(args, "O!O!O!ppnLOOn:open_fast_path", RingType, &ring, &PyList_Type, &holds, PostponedType,
+                          &postponed, &is_always, &checks, &max_value_bytes, &slow_after, &left_out, &cut,
+                          &cut_size)) return NULL;
     if (!StepType || !StreamType) { PyErr_SetString(PyExc_RuntimeError, "connect_recorder comes first"); return NULL; }
     Py_XSETREF(core.ring, Py_NewRef(ring));
     Py_XSETREF(core.holds, Py_NewRef(holds));
     Py_XSETREF(core.postponed, Py_NewRef(postponed));
     core.is_always = (char)is_always;
+    core.checks = (char)checks;
     core.max_value_bytes = max_value_bytes;
     core.slow_after = slow_after;
     Py_XSETREF(core.left_out, PySet_CheckExact(left_out) ? Py_NewRef(left_out) : NULL);
@@ -405,7 +415,7 @@ static PyMethodDef functions[] = {
     {"connect_recorder", (PyCFunction)(void (*)(void))connect_recorder, METH_VARARGS | METH_KEYWORDS,
      "connect_recorder(**parts)\n--\n\nGive the core the types and functions of the recorder."},
     {"open_fast_path", open_fast_path, METH_VARARGS,
-     "open_fast_path(ring, holds, postponed, is_always, max_value_bytes, slow_after, left_out, cut, cut_size)\n--\n\nRecord calls without a call of Python from now on."},
+     "open_fast_path(ring, holds, postponed, is_always, checks, max_value_bytes, slow_after, left_out, cut, cut_size)\n--\n\nRecord calls without a call of Python from now on."},
     {"close_fast_path", close_fast_path, METH_NOARGS, "close_fast_path()\n--\n\nLet every step be recorded in Python."},
     {NULL, NULL, 0, NULL},
 };

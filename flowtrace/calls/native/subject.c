@@ -45,6 +45,7 @@ static int made_step(PyObject *function, Subject *subject, PyObject *args, PyObj
     Py_DECREF(function);
     if (!made) return host_raised() ? -1 : 0;
     if (made == Py_None) { Py_DECREF(made); return 0; }
+    if (PyExceptionInstance_Check(made)) { raise_again(made); return -1; }
     *step = made;
     return 1;
 }
@@ -126,6 +127,7 @@ static PyMemberDef subject_members[] = {
     {"takes_receiver", T_BOOL, offsetof(Subject, takes_receiver), 0, NULL},
     {"is_bound", T_BOOL, offsetof(Subject, is_bound), 0, NULL},
     {"is_simple", T_BOOL, offsetof(Subject, is_simple), 0, NULL},
+    {"is_simple_unchecked", T_BOOL, offsetof(Subject, is_simple_unchecked), 0, NULL},
     {"slow_after", T_LONGLONG, offsetof(Subject, slow_after), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
