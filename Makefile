@@ -16,7 +16,7 @@ DEV := .venv/$(VERSION)-dev
 PEERS := .venv/$(VERSION)-peers
 
 # What goes into the wheel; folders are listed too, so that a removed file counts as a change.
-SOURCES := pyproject.toml setup.py $(wildcard README.md LICENSE) \
+SOURCES := pyproject.toml setup.py flowtrace_pytest.py $(wildcard README.md LICENSE) \
 	$(shell find flowtrace -name __pycache__ -prune -o -name "*.so" -prune -o -print)
 WHEEL = $(DIST)/flowtrace-*.whl
 TRACE := artifacts/trace.json

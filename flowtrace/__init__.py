@@ -3,6 +3,8 @@
 Decorate with `traced_node`; set ``FLOWTRACE_OUT=trace.json``; when a call fails, the file says where and why.
 
 Names are loaded when they are first asked for, so that importing flowtrace costs a program little more than wrapt.
+
+PYTEST_DONT_REWRITE: else pytest, which rewrites the assertions of plug-ins, would warn that flowtrace is there already.
 """
 
 from __future__ import annotations

@@ -2,29 +2,129 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, Unpack
 
+from flowtrace.errors import FlowtraceError
 from flowtrace.host import log
 from flowtrace.host.system import CLOCK, Clock
-from flowtrace.recording import process
+from flowtrace.recording import on_request, process
 from flowtrace.recording.process import override
+from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import CURRENT, STATE
-from flowtrace.settings.config import ConfigChanges, TraceMode
+from flowtrace.settings.config import ConfigChanges, TraceConfig, TraceContext, TraceMode
 from flowtrace.settings.kinds import LARGEST_NUMBER
-from flowtrace.trace.model import Trace
+from flowtrace.trace.model import Step, Trace
+from flowtrace.trace.outline import names_of
 from flowtrace.trace.reading import load_trace
 
-__all__ = ["Recording", "fixed_clock", "pristine", "rebuild", "recording"]
+__all__ = ["Recording", "Steps", "Watch", "fixed_clock", "pristine", "rebuild", "recording", "watching"]
 FIXED_START: Final = 1_700_000_000_000_000_000  # 2023-11-14T22:13:20Z
 TICK: Final = 1_000_000
 
 
-class Recording:
+_MOST_STEPS: Final = 10_000
+_MOST_BYTES: Final = 1 << 28  # of values
+
+
+class Steps:
+    """Recorded steps, and what a test asks of them.
+
+    A node is asked for by its component, as ``COMPONENT.OPERATION``, or by its node id.
+
+    Attributes:
+        steps: all of them, in the order in which they ended.
+        failed: those that ended with an error.
+    """
+
+    @property
+    def steps(self) -> list[Step]:
+        """All steps that have ended so far.
+
+        Raises:
+            FlowtraceError: there were more than the buffer holds.
+        """
+        return [step for trace in self._traces() for step in _complete(trace)]
+
+    @property
+    def failed(self) -> list[Step]:
+        """The steps that ended with an error."""
+        return [step for step in self.steps if step.error is not None]
+
+    def calls(self, node: str) -> list[Step]:
+        """Return the steps of a node.
+
+        Args:
+            node: the node.
+        """
+        return [step for step in self.steps if node in names_of(step)]
+
+    def only(self, node: str) -> Step:
+        """Return the one step of a node.
+
+        Args:
+            node: the node.
+
+        Raises:
+            AssertionError: it was called more than once, or not at all.
+        """
+        found = self.calls(node)
+        if len(found) != 1:
+            names = Counter(step.node_id for step in self.steps)
+            were = ", ".join(f"{name} x {count}" if count > 1 else name for name, count in names.items())
+            raise AssertionError(
+                f"{node} was called {len(found)} times, not once; what was called: {were or 'nothing'}"
+            )
+        return found[0]
+
+    def _traces(self) -> list[Trace]:
+        raise NotImplementedError
+
+
+def _complete(trace: Trace) -> list[Step]:
+    if trace.dropped_steps:
+        kept, count = len(trace.steps), len(trace.steps) + trace.dropped_steps
+        raise FlowtraceError(
+            f"only {kept} of {count} steps were kept: buffer_size or buffer_bytes has no room for more"
+        )
+    return trace.steps
+
+
+class Watch(Steps):
+    """The steps of a `watching` block, in memory. No file is written unless `write` is called."""
+
+    def __init__(self, recorder: TraceRecorder) -> None:
+        self._recorder = recorder
+
+    def write(self, path: str | os.PathLike[str], error: BaseException | str | None = None) -> Trace:
+        """Write a trace of what has run so far. Call it inside the block, while the error is still there.
+
+        Args:
+            path: the file; one that is there is replaced, and missing folders are made.
+            error: what the test failed with, or the text of it; None where it ended well. The failed step is the one in
+                which this error began; where it began in none, a step ``unknown`` at the end stands for it.
+
+        Returns:
+            The trace.
+
+        Raises:
+            OSError: the file can't be written.
+        """
+        name = os.path.abspath(path)
+        on_request.write_trace(self._recorder, name, error)
+        return load_trace(name)
+
+    def _traces(self) -> list[Trace]:
+        return [on_request.trace_of(self._recorder)]
+
+
+class Recording(Steps):
     """The traces that were written inside a `recording` block.
 
     Attributes:
@@ -46,6 +146,9 @@ class Recording:
     def keep(self) -> None:
         """Read the traces for good: the folder is about to go."""
         self._kept = self.traces
+
+    def _traces(self) -> list[Trace]:
+        return self.traces
 
 
 def __dir__() -> list[str]:
@@ -73,6 +176,44 @@ def recording(**changes: Unpack[ConfigChanges]) -> Generator[Recording]:
         with override(**settings):
             yield recorded
             recorded.keep()
+
+
+@contextmanager
+def watching(
+    config: TraceConfig | None = None,
+    /,
+    *,
+    context: TraceContext | None = None,
+    **changes: Unpack[ConfigChanges],
+) -> Generator[Watch]:
+    """Keep the steps of everything that runs in a ``with`` block, in all threads, and write no file.
+
+    Args:
+        config: the whole configuration; None starts from the current one, with room for 10,000 steps and with their
+            values.
+        context: what a trace says about the program; None keeps what it says now.
+        **changes: settings that differ. In mode ``off`` nothing is kept.
+
+    Yields:
+        The steps; they can be read inside the block and after it.
+
+    Raises:
+        ConfigError: a setting is unknown, or does not accept its value.
+    """
+    settings: ConfigChanges = changes
+    if config is None:
+        settings = {
+            "mode": TraceMode.ON,
+            "buffer_size": _MOST_STEPS,
+            "buffer_bytes": _MOST_BYTES,
+            "max_value_bytes": _MOST_BYTES,
+            "max_overhead": 0,
+            "capture_inputs": True,
+            "capture_outputs": True,
+            **changes,
+        }
+    with on_request.quiet_recorder(config, context, **settings) as recorder:
+        yield Watch(recorder)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def build(folder, **environment):
     """Build the wheel from a copy of what it is made of. Return its file and the names in it."""
     source = folder / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "MANIFEST.in"):
+    for name in ("pyproject.toml", "setup.py", "flowtrace_pytest.py", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "flowtrace", source / "flowtrace", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     done = subprocess.run(

@@ -31,7 +31,7 @@ SHOWN_MEMBERS = {
         re.MULTILINE,
     )
 }
-TESTING = ("Recording", "fixed_clock", "pristine", "rebuild", "recording")
+TESTING = ("Recording", "Steps", "Watch", "fixed_clock", "pristine", "rebuild", "recording", "watching")
 
 
 def run(script, *arguments, **options):
@@ -79,7 +79,8 @@ def name_of(page):
 @pytest.mark.costly
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_code_of_a_page_runs_and_prints_what_the_page_shows(page):
-    done = run(DOCS / "run_page.py", page)
+    # a page about the pytest plugin runs pytest, which loads no plugin by itself in these tests
+    done = run(DOCS / "run_page.py", page, env=os.environ | {"PYTEST_ADDOPTS": "-p flowtrace_pytest"})
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -215,7 +216,8 @@ def test_the_reference_documents_every_public_name_and_no_other():
 
 
 def test_the_reference_shows_only_members_that_exist():
-    assert sorted(SHOWN_MEMBERS) == ["FanOutObserver", "TraceRecorder", "testing.Recording"]
+    of_testing = ["testing.Recording", "testing.Steps", "testing.Watch"]
+    assert sorted(SHOWN_MEMBERS) == ["FanOutObserver", "TraceRecorder", *of_testing]
     for name, members in SHOWN_MEMBERS.items():
         owner = getattr(testing, name.removeprefix("testing.")) if "." in name else getattr(flowtrace, name)
         assert [member for member in members if not hasattr(owner, member)] == []

@@ -224,7 +224,7 @@ def test_no_environment_makes_it_fail(environ):
 
 
 def test_each_variable_is_listed_once():
-    assert len({variable.name for variable in VARIABLES}) == len(VARIABLES) == 25
+    assert len({variable.name for variable in VARIABLES}) == len(VARIABLES) == 26
     assert {variable.name for variable in (*CONFIG_VARIABLES, *CONTEXT_VARIABLES)} < {v.name for v in VARIABLES}
 
 

@@ -139,7 +139,8 @@ flowtrace.hash_value({1: {2, 3}, "a": object()})
 def test_dir_lists_public_names_alone(tmp_path):
     public = {name for name in flowtrace.__all__ if not name.startswith("_")}
     assert {name for name in dir(flowtrace) if not name.startswith("_")} == public
-    assert dir(testing) == ["Recording", "fixed_clock", "pristine", "rebuild", "recording"]
+    classes = ["Recording", "Steps", "Watch"]
+    assert dir(testing) == [*classes, "fixed_clock", "pristine", "rebuild", "recording", "watching"]
 
     @flowtrace.traced_node
     def names():

@@ -218,7 +218,7 @@ def test_what_outlives_a_call_that_waits_belongs_to_its_run(always):
 OPERATIONS = st.lists(st.sampled_from(["call", "call", "call", "fail", "flow", "late", "wait", "leave"]), max_size=20)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(operations=OPERATIONS)
 def test_calls_that_wait_as_steps_are_like_runs_that_wait(tmp_path_factory, operations):
     """The shortcut does what the long way does: there, a run is made of each call that ends."""

@@ -132,7 +132,13 @@ def _why(parsed: variables.Parsed) -> str:
 def _settings(parsed: variables.Parsed, environ: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return every setting with its value, and the variable that it comes from; None if it is a default."""
     config = TraceConfig(**parsed.config)
-    others = {"disabled": parsed.disabled, "auto": parsed.auto, "pure": parsed.pure, **parsed.context}
+    others = {
+        "disabled": parsed.disabled,
+        "auto": parsed.auto,
+        "pure": parsed.pure,
+        "pytest": parsed.pytest,
+        **parsed.context,
+    }
     sources = dict(parsed.sources)
     for name in ("out_path", "blackbox"):
         if name in sources:

@@ -1,4 +1,4 @@
 """Bridges to other libraries: one file a library, imported by the programs that use it.
 
-Door: `logging`.
+Door: `logging`, `pytest`.
 """

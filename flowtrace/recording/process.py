@@ -47,14 +47,14 @@ def global_recorder() -> TraceRecorder:
     return recorder
 
 
-def set_recorder(config: TraceConfig, context: TraceContext) -> TraceRecorder:
+def set_recorder(config: TraceConfig, context: TraceContext, *, is_quiet: bool = False) -> TraceRecorder:
     """Replace the process-global recorder by a new one, and turn tracing on or off by its mode."""
     interpreter_hooks.listen_to_forks(_after_fork)
     with STATE.lock:
         STATE.throttle.write_all()
         STATE.throttle.renew_slow()
         STATE.recorder = recorder = TraceRecorder(config, context)
-        recorder.is_process_wide = True
+        recorder.is_process_wide, recorder.is_quiet = True, is_quiet
         STATE.ended_runs = EndedRuns()
         _apply(recorder)
     return recorder
@@ -356,7 +356,7 @@ def _after_fork() -> None:
     if STATE.dump_signal is not None:
         STATE.dump_signal.forget_thread()
     if STATE.recorder is not None:
-        set_recorder(STATE.recorder.config, STATE.recorder.context)
+        set_recorder(STATE.recorder.config, STATE.recorder.context, is_quiet=STATE.recorder.is_quiet)
 
 
 _LISTENERS: Final = interpreter_hooks.Listeners(_uncaught, _at_exit, _at_worker_end)

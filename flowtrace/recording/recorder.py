@@ -59,11 +59,11 @@ class TraceRecorder:
         shows_process: its trace shows the last steps of the process, and not only its own.
         frozen: the steps to write, where its trace has to wait; else None.
         name: its id.
-        is_process_wide: its trace shows every step in flight, of all runs.
+        is_process_wide: its trace shows every step in flight, of all runs; ``is_quiet``: it only writes when asked to.
     """
 
     # Class attributes, since a run is made for each call that has calls in it: they cost nothing there.
-    is_process_wide = is_over = is_late = failed = is_slow = written = shows_process = False
+    is_process_wide = is_over = is_late = failed = is_slow = written = shows_process = is_quiet = False
     failed_step = slow_at = overtaken = 0
     outcome = "ok"
     frozen: LastSteps | None = None
@@ -112,7 +112,7 @@ class TraceRecorder:
         run.policy = self.policy
         run._out = self._out
         run._retention = self._retention
-        run.has_own_file = self.has_own_file
+        run.has_own_file, run.is_quiet = self.has_own_file, self.is_quiet
         run._begin(CLOCK.now() if started is None else started)
         return run
 
@@ -223,7 +223,7 @@ class TraceRecorder:
             ended: the run is over.
             in_turn: decides whether the new file is still the latest, as in `flowtrace.trace.files.write_atomically`.
         """
-        if not self.is_off and self._write(outcome, ended, None, in_turn) is not None:
+        if not (self.is_off or self.is_quiet) and self._write(outcome, ended, None, in_turn) is not None:
             self.written = ended or outcome != "slow"  # that of a run which goes on
 
     def path(self) -> str:
@@ -358,7 +358,7 @@ class TraceRecorder:
             if path is None:
                 files.refuse_links(self.template(), target)
             with self._writing:
-                write = partial(self._write_to, outcome, ended, in_turn)
+                write = partial(self.write_to, outcome, ended, in_turn)
                 if path is not None:
                     write(Target(path))
                 else:
@@ -369,7 +369,7 @@ class TraceRecorder:
             return None
         return target
 
-    def _write_to(self, outcome: str, ended: bool, in_turn: files.InTurn, to: Target) -> bool:
+    def write_to(self, outcome: str, ended: bool, in_turn: files.InTurn, to: Target) -> bool:
         """Write to a path, and return True if there are payload files beside it."""
         stored: dict[tuple[str, str], bytes] = {}
         content = self._content(to.path, outcome, ended, stored)

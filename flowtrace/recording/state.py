@@ -31,7 +31,7 @@ _MOST_FAILURES: Final = 8  # an error that ends the program may pass so many han
 
 
 class LastSteps(NamedTuple):
-    """The steps that a trace shows.
+    """What a trace shows.
 
     Attributes:
         finished: the steps, in the order of their ends.

@@ -208,6 +208,9 @@ class Throttle:
         """
         self.take_in()
         run.frozen = None
+        if run.is_quiet:
+            run.written = ended or outcome != "slow"
+            return
         if run.has_own_file and not run.is_over:
             run.write(outcome, ended=ended)
             return

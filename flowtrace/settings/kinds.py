@@ -15,6 +15,8 @@ LARGEST_NUMBER: Final = 2**31 - 1
 PLACEHOLDERS: Final = ("pid", "run_id", "flow_id", "timestamp")
 TRACE_NAME: Final = "trace.json"
 """The file in a folder that is named as the place of the trace."""
+TEST_FOLDER: Final = ".flowtrace"
+"""Where the traces of failing tests go."""
 RING_NAME: Final = "blackbox.ring"
 """The same for the black box."""
 # Python and terminals give them no meaning; a handler for another one would change how a program is ended or stopped.
@@ -134,6 +136,12 @@ def _check_path(value: object) -> str:
     return _refuse(value) if text.startswith("~") else text  # there is no such user
 
 
+def _folder_from_text(text: str) -> str | None:
+    if text.lower() in (*TRUE, *FALSE):
+        return TEST_FOLDER if text.lower() in TRUE else None
+    return _check_path(text)
+
+
 def in_folder(path: str, name: str) -> str:
     """Return the file that a path means: of a folder, or where it ends with a slash, the one of this name in it.
 
@@ -233,6 +241,9 @@ _PATH: Final = f"~ is the home, and {_FILLED_IN} are filled in"
 PATH: Final = Kind(f"a path of a file, or of a folder for {TRACE_NAME} in it; {_PATH}", _check_path, _check_path)
 OPTIONAL_PATH: Final = Kind(
     f"a path of a file, or of a folder for {RING_NAME} in it, or None; {_PATH}", _check_path, _optional(_check_path)
+)
+FOLDER: Final = Kind(
+    f"a folder (~ is the home), or 1/true/yes/on for {TEST_FOLDER}, or 0/false/no/off", _folder_from_text, _check_path
 )
 TEXT: Final = Kind("text", _check_text, _check_text)
 OPTIONAL_TEXT: Final = Kind("text, or None", _check_text, _optional(_check_text))

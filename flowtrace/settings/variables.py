@@ -73,6 +73,7 @@ class Parsed:
         disabled: the kill switch.
         auto: patterns of the functions that are traced without a decorator.
         pure: the native core is not used.
+        pytest: the folder for the traces of failing tests; None for no traces.
         sources: the settings that came from a variable, with its name.
         problems: the variables that could not be used.
     """
@@ -84,6 +85,7 @@ class Parsed:
     problems: list[Problem] = field(default_factory=list)
     auto: tuple[str, ...] = ()
     pure: bool = False
+    pytest: str | None = None
 
 
 CONFIG_VARIABLES: Final = (
@@ -267,12 +269,20 @@ PURE: Final = Variable(
     "off",
     "Record calls in Python, also where the native core (in C) was built. Read when flowtrace is imported.",
 )
+PYTEST: Final = Variable(
+    "FLOWTRACE_PYTEST",
+    "pytest",
+    kinds.FOLDER,
+    "none",
+    "Leave a trace of each failing test in this folder, as `pytest --flowtrace=DIR` does.",
+)
 VARIABLES: Final = (
     CONFIG_VARIABLES[0],
     CONFIG_VARIABLES[1],
     DISABLED,
     AUTO,
     PURE,
+    PYTEST,
     *CONFIG_VARIABLES[2:],
     *CONTEXT_VARIABLES,
 )
@@ -298,9 +308,11 @@ def parse(environ: Mapping[str, str]) -> Parsed:
     _read(DISABLED, environ, switches, parsed)
     _read(AUTO, environ, switches, parsed)
     _read(PURE, environ, switches, parsed)
+    _read(PYTEST, environ, switches, parsed)
     parsed.disabled = switches.get("disabled", False)
     parsed.auto = switches.get("auto", ())
     parsed.pure = switches.get("pure", False)
+    parsed.pytest = switches.get("pytest")
     names_a_file = parsed.config.keys() & {"out_path", "blackbox"}
     parsed.config.setdefault("mode", TraceMode.ON if names_a_file else TraceMode.OFF)
     parsed.config.setdefault("validation", ValidationMode.WARN if _is_ci(environ) else ValidationMode.OFF)

@@ -99,3 +99,8 @@ def failed_entry(trace: Trace, entries: list[Entry]) -> Entry | None:
 def is_outside(step: Step) -> bool:
     """Return True if a step stands for an error that was raised outside any node."""
     return step.node_id == "unknown" and step.error is not None and step.error.code == "flow_error"
+
+
+def names_of(step: Step) -> frozenset[str]:
+    """Return the names by which a node is asked for: its component, the same with the operation, and its node id."""
+    return frozenset({step.component_id, f"{step.component_id}.{step.operation}", step.node_id})

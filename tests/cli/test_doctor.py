@@ -30,7 +30,7 @@ def test_every_variable_is_told_of_with_its_default():
     assert [row["source"] for row in rows] == [None] * len(rows)
     config = library.TraceConfig(mode="off")
     for row in rows:
-        expected = {"disabled": False, "auto": (), "pure": False}.get(row["setting"])
+        expected = {"disabled": False, "auto": (), "pure": False, "pytest": None}.get(row["setting"])
         assert row["value"] == getattr(config, row["setting"], expected), row
 
 

@@ -1,0 +1,96 @@
+"""The front of the pytest plugin: its options and its fixtures. Of flowtrace it loads nothing before it is asked to.
+
+It stands beside the package, since importing anything in a package runs its ``__init__``, and that of flowtrace loads
+what decorated functions need. The rest of the plugin is `flowtrace.integrations.pytest`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from flowtrace.testing import Watch
+
+__all__: list[str] = []
+FOLDER: Final = "--flowtrace"
+MODES: Final = ("off", "on", "always")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options, and the ini options of the same names."""
+    group = parser.getgroup("flowtrace", "traces of failing tests")
+    group.addoption(
+        FOLDER,
+        dest="flowtrace",
+        metavar="DIR",
+        nargs="?",
+        const="",
+        help="Leave a trace of each failing test in this folder (with an equals sign; default: .flowtrace).",
+    )
+    group.addoption(
+        "--flowtrace-mode",
+        choices=MODES,
+        help="Which tests leave a trace: none, those that fail (on, the default), or those that pass, too (always).",
+    )
+    group.addoption(
+        "--flowtrace-replay",
+        action="append",
+        default=[],
+        metavar="TRACE",
+        help="Call each captured step of this trace again, as a test: same output or same error. May be repeated.",
+    )
+    parser.addini("flowtrace", "The folder for the traces of failing tests; as --flowtrace.", default="")
+    parser.addini(
+        "flowtrace_mode",
+        "Which tests leave a trace: off, on or always; as --flowtrace-mode.",
+        default="",
+        aliases=["flowtrace-mode"],
+    )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None]:
+    """Let ``--flowtrace tests/`` run the tests in tests/: only after an equals sign is it the folder of the traces."""
+    end = args.index("--") if "--" in args else len(args)
+    if FOLDER in args[:end]:
+        args[:end] = [f"{FOLDER}=" if text == FOLDER else text for text in args[:end]]
+        early_config.known_args_namespace = parser.parse_known_args(args, namespace=early_config.known_args_namespace)
+    return (yield)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the rest of the plugin, where something asks for it."""
+    option, ini = config.getoption("flowtrace"), config.getini("flowtrace")
+    if option is not None or ini or os.environ.get("FLOWTRACE_PYTEST"):
+        from flowtrace.integrations.pytest import leave_traces
+
+        leave_traces(config, option, ini)
+
+
+@pytest.fixture
+def flowtrace_recorder(request: pytest.FixtureRequest) -> Generator[Watch]:
+    """The steps of this test, with their inputs and outputs: ``steps``, ``calls(node)``, ``only(node)``, ``failed``."""
+    plugin = request.config.pluginmanager.get_plugin("flowtrace-traces")
+    watch = None if plugin is None else plugin.watch_of(request.node)
+    if watch is not None:
+        yield watch
+        return
+    from flowtrace.testing import watching
+
+    with watching() as watch:
+        yield watch
+
+
+@pytest.fixture
+def flowtrace_off() -> Generator[None]:
+    """Nothing is traced in this test, and it leaves no trace."""
+    from flowtrace import override
+
+    with override(mode="off"):
+        yield
