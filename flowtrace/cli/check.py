@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -54,16 +54,27 @@ _OWN_KINDS: Final = frozenset(
     flowtrace check -n 5 -m package.module
     flowtrace check --auto 'package.nodes.*' -m pytest tests/test_nodes.py
     flowtrace check --keep artifacts/check script.py
+    flowtrace check --baseline golden.json script.py
+    flowtrace check --baseline golden.json --update script.py
     """,
 )
-@click.option("-n", "runs", type=click.IntRange(2), default=3, show_default=True, help="How often the program runs.")
+@click.option("-n", "runs", type=click.IntRange(1), help="How often the program runs (3; with --baseline, 1).")
+@click.option("--baseline", metavar="TRACE", type=click.Path(dir_okay=False), help="Compare each run with this trace.")
+@click.option("--update", is_flag=True, help="Write the first run to the baseline, where they differ.")
 @click.option("--quiet", is_flag=True, help="Don't show what the program prints.")
 @click.option("--keep", metavar="FOLDER", type=click.Path(file_okay=False), help="Keep the traces in this folder.")
 @json_option
 @auto_option
 @program_argument
 def command(
-    runs: int, quiet: bool, keep: str | None, as_json: bool, auto: tuple[str, ...], program: tuple[str, ...]
+    runs: int | None,
+    baseline: str | None,
+    update: bool,
+    quiet: bool,
+    keep: str | None,
+    as_json: bool,
+    auto: tuple[str, ...],
+    program: tuple[str, ...],
 ) -> int:
     """Run a Python program several times, and name the first node that is not deterministic.
 
@@ -73,10 +84,20 @@ def command(
     not show, since they are opaque, redacted or cut, is reported and is no failure. The output of the first run goes
     to standard error. The program reads standard input only if that is a file.
 
+    With --baseline, each run is compared with the trace of an earlier one, which belongs into the repository. It holds
+    captured values. With --update, it becomes the trace of the first run, if all runs of now are the same.
+
     Exit code 0: all runs are the same, as far as can be seen; 1: they differ, or ended with different exit codes.
     """
+    from flowtrace.cli import baseline as baselines
     from flowtrace.comparing.diff import compare
 
+    runs = (3 if baseline is None else 1) if runs is None else runs
+    if baseline is None and (update or runs < 2):
+        raise click.UsageError(
+            "--update needs --baseline" if update else "one run can only be compared with a --baseline"
+        )
+    golden = None if baseline is None or (update and not os.path.lexists(baseline)) else baselines.load(baseline)
     if keep is not None and os.path.lexists(keep) and os.listdir(keep):
         raise UnreadableError(f"{keep}: is not empty; the traces would mix with the files in it")
     with tempfile.TemporaryDirectory(dir=_memory_folder()) as name:
@@ -84,16 +105,46 @@ def command(
         done = [_run(folder, number, program, auto, quiet or number > 1) for number in range(1, runs + 1)]
         codes, sides = [code for code, _ in done], [side for _, side in done]
         diffs = [compare(sides[0], other) for other in sides[1:]]
+        is_steady = _is_good(codes, diffs)
+        if golden is not None and (is_steady or not update):
+            diffs = [compare(golden, side) for side in sides]
+        is_renewed = update and is_steady and (golden is None or any(result.exit_code for result in diffs))
+        if baseline is not None and is_renewed:
+            baselines.renew(baseline, sides[0])
+        if update and not is_steady:
+            baseline = None  # the runs of now are compared
         if keep is not None:
             shutil.copytree(folder, keep, ignore=_single_traces, dirs_exist_ok=True)
-    is_good = len(set(codes)) == 1 and not any(map(_fails, diffs))
     steps = [len(side.trace.steps) for side in sides]
-    print_result(
-        as_json,
-        lambda: _document(codes, steps, diffs, is_good),
-        lambda _: _lines(codes, steps, diffs, is_good, program),
-    )
-    return EXIT_OK if is_good else EXIT_DIFFERS
+    report = _Report(program, codes, steps, diffs, _is_good(codes, diffs), baseline, is_renewed)
+    print_result(as_json, lambda: _document(report), lambda _: _lines(report))
+    return EXIT_OK if report.is_good or is_renewed else EXIT_DIFFERS
+
+
+def _is_good(codes: list[int], diffs: list[TraceDiff]) -> bool:
+    return len(set(codes)) == 1 and not any(map(_fails, diffs))
+
+
+class _Report(NamedTuple):
+    """The runs, and the differences between them.
+
+    Attributes:
+        program: what was run.
+        codes: the exit code of each run.
+        steps: how many steps each run had.
+        diffs: the first run compared with each other one; or the baseline compared with each run.
+        is_good: there is no difference that is certain.
+        baseline: the path of the baseline that they are compared with, or None.
+        is_renewed: it is the first run now.
+    """
+
+    program: tuple[str, ...]
+    codes: list[int]
+    steps: list[int]
+    diffs: list[TraceDiff]
+    is_good: bool
+    baseline: str | None
+    is_renewed: bool
 
 
 def _memory_folder() -> str | None:
@@ -193,39 +244,53 @@ def _culprit(divergence: Divergence) -> str | None:
     return divergence.node_id if divergence.kind in _OWN_KINDS else divergence.inside
 
 
-def _document(codes: list[int], steps: list[int], diffs: list[TraceDiff], is_good: bool) -> dict[str, Any]:
-    first = next((_to_blame(result) for result in diffs if result.is_certain), None)
+def _document(report: _Report) -> dict[str, Any]:
+    first = next((_to_blame(result) for result in report.diffs if result.is_certain), None)
+    runs = zip(report.codes, report.steps, strict=True)
+    about = {"program": list(report.program), "baseline": report.baseline, "updated": report.is_renewed}
     return {
-        "deterministic": is_good,
+        "deterministic" if report.baseline is None else "same": report.is_good,
         "node": None if first is None else _culprit(first),
-        "runs": [{"exit_code": code, "steps": count} for code, count in zip(codes, steps, strict=True)],
-        "diffs": [result.to_json() for result in diffs],
+        **about,
+        "runs": [{"exit_code": code, "steps": count} for code, count in runs],
+        "diffs": [result.to_json() for result in report.diffs],
     }
 
 
-def _lines(
-    codes: list[int], steps: list[int], diffs: list[TraceDiff], is_good: bool, program: tuple[str, ...]
-) -> Iterator[Line]:
-    verdict, style = ("deterministic", "bold green") if is_good else ("not deterministic", "bold red")
-    if is_good and any(result.total for result in diffs):
-        verdict, style = "deterministic as far as it can be seen", "bold yellow"
+def _verdict(report: _Report) -> tuple[str, str]:
+    good, bad = "deterministic", "not deterministic"
+    if report.baseline is not None:
+        name = printable(report.baseline)
+        good, bad = f"the same as {name}", f"not the same as {name}"
+        if report.is_renewed:
+            return f"{name} is renewed", "bold green"
+    if not report.is_good:
+        return bad, "bold red"
+    is_sure = not any(result.total for result in report.diffs)
+    return (good, "bold green") if is_sure else (f"{good} as far as it can be seen", "bold yellow")
+
+
+def _lines(report: _Report) -> Iterator[Line]:
+    codes, steps, diffs = report.codes, report.steps, report.diffs
     count = several(steps[0], "step") if len(set(steps)) == 1 else "different numbers of steps"
-    yield [(verdict, style), (f"  {len(codes)} runs of {printable(' '.join(program))}, {count}", "dim")]
+    ran = f"  {several(len(codes), 'run')} of {printable(' '.join(report.program))}, {count}"
+    yield [_verdict(report), (ran, "dim")]
     if len(set(codes)) > 1:
         yield [(f"exit codes: {', '.join(map(str, codes))}", "red")]
     elif codes[0]:
         yield [(f"each run ended with exit code {codes[0]}", "yellow")]
     shown = next(filter(_fails, diffs), None) or next((result for result in diffs if result.exit_code), None)
     if shown is None:
-        yield from note_lines(diffs[0])
+        for result in diffs[:1]:
+            yield from note_lines(result)
         return
-    yield from _first_difference(shown)
+    yield from _first_difference(shown, is_golden=report.baseline is not None and shown.a == report.baseline)
     for result in diffs:
         if result is not shown:
             yield [(f"{result.b}: ", "dim"), (_summary(result), "")]
 
 
-def _first_difference(result: TraceDiff) -> Iterator[Line]:
+def _first_difference(result: TraceDiff, is_golden: bool) -> Iterator[Line]:
     if result.first is None:
         yield [(f"{result.a} and {result.b} can't be compared", "red")]
         yield from note_lines(result)
@@ -234,7 +299,8 @@ def _first_difference(result: TraceDiff) -> Iterator[Line]:
     culprit = None if to_blame is None else _culprit(to_blame)
     name = "code outside any node" if culprit is None else printable(culprit)
     verb = "is not" if result.is_certain else "may not be"
-    yield [(f"first node that {verb} deterministic: ", ""), (name, "bold red")]
+    what = "as before" if is_golden else "deterministic"
+    yield [(f"first node that {verb} {what}: ", ""), (name, "bold red")]
     yield []
     yield [(f"A is {result.a}, B is {result.b}", "dim")]
     yield from first_lines(result)

@@ -333,7 +333,7 @@ def test_modules_options_and_patterns_are_passed_on():
     ("arguments", "variables", "complaint"),
     [
         ((), {}, "Error: name a program to run: SCRIPT, -m MODULE or -c CODE"),
-        (("-n", "1", "program.py"), {}, "Error: Invalid value for '-n': 1 is not in the range x>=2."),
+        (("-n", "1", "program.py"), {}, "Error: one run can only be compared with a --baseline"),
         (
             ("--quiet", "-c", "import sys; sys.exit(4)"),
             {},
