@@ -28,7 +28,7 @@ from flowtrace.cli.step_text import (
     verdict,
 )
 from flowtrace.cli.why import sentence
-from flowtrace.trace.outline import Entry
+from flowtrace.trace.outline import Entry, log_lines
 from flowtrace.values.shown import value_text
 
 if TYPE_CHECKING:
@@ -73,6 +73,12 @@ def markdown(
         if why:
             yield ""
             yield f"Why: {_code(why.replace('`', ''), _SENTENCE_LENGTH)}"
+        logs = log_lines(failed.step)
+        if logs:
+            yield ""
+            yield f"Last log records of step {_title(failed)}:"
+            yield ""
+            yield from _block("text", [" ".join(printable_lines(line)) for _, line in logs])
         for label, value in values_of(failed.step):
             yield ""
             yield f"{label.capitalize()} of step {_title(failed)}:"

@@ -29,7 +29,7 @@ from flowtrace.cli.step_text import (
     verdict,
 )
 from flowtrace.cli.why import sentence
-from flowtrace.trace.outline import OUTSIDE, Entry, is_outside
+from flowtrace.trace.outline import OUTSIDE, Entry, is_outside, log_lines
 from flowtrace.values.shown import value_text
 
 if TYPE_CHECKING:
@@ -308,6 +308,7 @@ class TreeView:
                 yield from self._payload_file(label, path, indent, step)
         if step.validation_issues:
             yield from self._issues(step.validation_issues, indent)
+        yield from self._logs(entry, indent)
         if step.cut or (self.detail.pointers and (step.redacted or step.opaque)):
             yield from self._left_out(step, indent)
 
@@ -317,6 +318,16 @@ class TreeView:
             yield [(indent, ""), (f"! {printable(issue.code)} at {pointer}: {printable(issue.message)}", "yellow")]
         if len(issues) > _LISTED and not self.full:
             yield [(indent, ""), (f"and {several(len(issues) - _LISTED, 'more issue')}", "dim")]
+
+    def _logs(self, entry: Entry, indent: str) -> Iterator[Line]:
+        """Yield the last log records of a step; all that it has of the one where the failure began."""
+        found = log_lines(entry.step)
+        shown = found if self.full or self._is_origin(entry) else found[-_LISTED:]
+        if len(shown) < len(found):
+            yield [(indent, ""), (f"log ({several(len(found) - len(shown), 'earlier record')})", "dim")]
+        for level, line in shown:
+            text = self._cut_message(line)[0]
+            yield [(indent, ""), ("log ", "dim"), (text, "red" if level in ("ERROR", "CRITICAL") else "")]
 
     def _left_out(self, step: Step, indent: str) -> Iterator[Line]:
         parts = [f"{printable(cut.path)} ({printable(cut.reason)}, after {cut.count})" for cut in step.cut]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flowtrace.host.log import printable
 from flowtrace.trace.model import UNSET
-from flowtrace.trace.outline import OUTSIDE, failed_entry, is_outside, outline
+from flowtrace.trace.outline import OUTSIDE, failed_entry, is_outside, log_lines, outline
 from flowtrace.values.shown import value_text
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def _details(step: Step) -> Iterator[str]:
     if step.code is not None:
         rows.append(("code", f"{step.code.module}.{step.code.qualname}, {step.code.file}:{step.code.line}"))
     yield from table(("", ""), rows)
+    if step.logs:
+        yield f"<pre>{'<br>'.join(_text(line) for _, line in log_lines(step))}</pre>"
 
 
 def _name(step: Step) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from flowtrace.host.system import parse_timestamp
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowtrace.trace.model import Step, Trace
+    from flowtrace.trace.model import LogEntry, Step, Trace
 
 OUTSIDE: Final = "outside any node"
 """Stands for the name of the node that an error was raised in, where it was none."""
@@ -104,3 +106,22 @@ def is_outside(step: Step) -> bool:
 def names_of(step: Step) -> frozenset[str]:
     """Return the names by which a node is asked for: its component, the same with the operation, and its node id."""
     return frozenset({step.component_id, f"{step.component_id}.{step.operation}", step.node_id})
+
+
+def log_lines(step: Step) -> list[tuple[str, str]]:
+    """Return the log records of a step, oldest first: the level of each, and its line, which may hold anything.
+
+    A line begins with the time since the step's start: ``+1.2 ms WARNING shop.prices: no price``.
+    """
+    started = parse_timestamp(step.started_at or "")
+    found = [(entry.level, _log_line(entry, started)) for entry in step.logs]
+    if step.dropped_logs and step.dropped_logs > 0:
+        found.insert(0, ("", f"({step.dropped_logs} earlier records not kept)"))
+    return found
+
+
+def _log_line(entry: LogEntry, started: int | None) -> str:
+    logged = parse_timestamp(entry.logged_at)
+    time = "" if started is None or logged is None else f"+{(logged - started) / 1_000_000:.1f} ms "
+    error = "" if entry.error is None else f" ({entry.error})"
+    return f"{time}{entry.level} {'' if entry.logger is None else f'{entry.logger}: '}{entry.message}{error}"

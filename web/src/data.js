@@ -70,7 +70,7 @@ export class Trace {
     let text = this.texts.get(row);
     if (text === undefined) {
       const parts = [this.title(row), (this.error(row) ?? []).join(" "), JSON.stringify(this.value(row, 0) ?? ""), JSON.stringify(this.value(row, 1) ?? "")];
-      text = [...parts, ...this.issues(row).flat(), this.all.threads[this.thread[row]]].join(" ").toLowerCase();
+      text = [...parts, ...this.issues(row).flat(), ...(this.more(row).logs ?? []).flat(), this.all.threads[this.thread[row]]].join(" ").toLowerCase();
       this.texts.set(row, text);
     }
     return text;

@@ -55,6 +55,7 @@ export function Panel({ trace, name, row, choose, go }) {
     ${issues.length > 0 && html`<${Section} title="Validation issues"><ul class="issues">${issues.map(([code, path, text]) => html`<li><b><${Text} of=${code} /></b> at <span class="m"><${Text} of=${path || "(complete payload)"} /></span>: <${Text} of=${text} /></li>`)}</ul><//>`}
     <${Side} trace=${trace} row=${row} side=${0} title="Inputs" absent="none" />
     <${Side} trace=${trace} row=${row} side=${1} title="Output" absent="none: the call did not return" />
+    ${more.logs && html`<${Section} title="Log"><ol class="stack logs">${more.logs.map(([text, bad]) => html`<li class=${bad ? "bad" : ""}><${Text} of=${text} /></li>`)}</ol><//>`}
     ${delta && html`<${Section} title="State delta" note=${`blake3 ${delta}`}><p class="soft">The trace has the hash of what it was.</p><//>`}
     ${more.left_out && html`<${Section} title="Left out"><ul class="issues">${more.left_out.map(([kind, path]) => html`<li><span class=${"tag " + kind}>${kind}</span> <span class="m"><${Text} of=${path} /></span></li>`)}</ul><//>`}
     <${Section} title="Replay">${why ? html`<p class="soft">Can't be replayed: ${why}.</p>` : html`<${Command} id="step-cmd" text=${`flowtrace replay ${quoted(name)} --step ${trace.number[row]}`} />`}<//>

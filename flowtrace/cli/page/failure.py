@@ -11,7 +11,7 @@ from flowtrace.cli.common import printable, printable_lines, several, shortened
 from flowtrace.cli.page.arguments import Arguments
 from flowtrace.cli.page.lanes import duration_ns
 from flowtrace.cli.page.source_lines import code_of_failure, source_line
-from flowtrace.cli.page.steps_data import StepValues, Timing, name_parts, state_of
+from flowtrace.cli.page.steps_data import StepValues, Timing, logs_of, name_parts, state_of
 from flowtrace.cli.page.value_tree import Shown, as_line
 from flowtrace.cli.step_text import (
     details_of,
@@ -189,6 +189,7 @@ def screen(
         "inputs": _inputs(failed.step, values, _blamed(failed, history)),
         "digits": printable(failed.step.input_hash.value[:8]),
         "issues": [_issue(issue) for issue in failed.step.validation_issues[:5]],
+        "logs": logs_of(failed.step),
         "path": path_rows(trace, entries, failed, path or _above(failed), arguments),
         "history": [_link(link, entries) for link in history[1:]],
     }

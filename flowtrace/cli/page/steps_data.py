@@ -13,7 +13,7 @@ from functools import partial
 from json import dumps
 from typing import TYPE_CHECKING, Any, Final
 
-from flowtrace.cli.common import printable
+from flowtrace.cli.common import printable, shortened
 from flowtrace.cli.page.lanes import LARGEST, Lanes, duration_ns
 from flowtrace.cli.page.value_tree import Shown, shown
 from flowtrace.cli.step_text import (
@@ -28,7 +28,7 @@ from flowtrace.cli.step_text import (
     values_of,
 )
 from flowtrace.host.system import parse_timestamp
-from flowtrace.trace.outline import Entry
+from flowtrace.trace.outline import Entry, log_lines
 from flowtrace.trace.payload_files import PayloadValues
 
 if TYPE_CHECKING:
@@ -287,6 +287,8 @@ class Values:
         """Return the JSON of a step's values; None for a step without any."""
         step = entry.step
         more = {} if step.error is None else error_facts(step.error, self._folders)
+        if step.logs:
+            more["logs"] = logs_of(step)
         left_out = _left_out(step)
         if left_out:
             more["left_out"] = left_out
@@ -359,6 +361,11 @@ def error_facts(error: StepError, folders: frozenset[str]) -> dict[str, Any]:
         "task": short_name(text_in(details, "task")),
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def logs_of(step: Step) -> list[tuple[str, bool]]:
+    """Return the lines of a step's log records, and whether each says that something is wrong."""
+    return [(shortened(line, 600), level in ("ERROR", "CRITICAL")) for level, line in log_lines(step)]
 
 
 def _left_out(step: Step) -> list[list[str]]:
