@@ -5,6 +5,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+FRAMEWORKS ?= web prefect dagster airflow
 SUITES ?= toolz asyncstdlib attrs click jinja2 tenacity sqlparse more-itertools
 
 VERSION := $(shell $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) and print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -80,6 +81,15 @@ test-browser: $(TEST)/.groups ## run the tests that open pages in a Chromium (ap
 	@$(call pip,$(TEST)) --group browser
 	@cd web && npm ci --no-audit --no-fund --ignore-scripts || echo "without npm, the tests that need it are skipped"
 	@$(TEST)/bin/pytest -m browser tests $(ARGS)
+
+.PHONY: test-frameworks
+test-frameworks: $(foreach name,$(FRAMEWORKS),framework-$(name)) ## run the pages about frameworks, each group in an environment of its own
+
+framework-%: $(DIST)/.built
+	@[ -x .venv/$(VERSION)-$*/bin/python ] || $(PYTHON) -m venv --clear --without-pip .venv/$(VERSION)-$*
+	@$(call pip,.venv/$(VERSION)-$*) --group frameworks-$* $(WHEEL)
+	@$(call pip,.venv/$(VERSION)-$*) --force-reinstall --no-deps $(WHEEL)
+	@.venv/$(VERSION)-$*/bin/python -m pytest -m frameworks tests/test_docs.py $(ARGS)
 
 .PHONY: screenshots
 screenshots: $(TEST)/.groups ## make the pictures of the page on the page about `flowtrace view`

@@ -25,6 +25,7 @@ MEMORY = Path("/dev/shm")
 def pytest_configure(config):
     """Let pytest's base folder be in memory, where there is a file system for that with room."""
     config.addinivalue_line("markers", "disk: is about disks, so its folder is not in memory")
+    config.addinivalue_line("markers", "frameworks: runs a page about a framework; skipped where that is not installed")
     config.addinivalue_line("markers", "browser: drives a Chromium; skipped where there is none")
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 2 << 30:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import os
 import re
@@ -76,9 +77,23 @@ def name_of(page):
 # --- what runs
 
 
+def needed_by(page):
+    """Return the packages that a page says it needs, beside flowtrace and what its tests have."""
+    found = re.search(r"^<!-- needs: (.*) -->$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1].split() if found else []
+
+
+def page_case(page):
+    marks = [pytest.mark.frameworks] if needed_by(page) else []
+    return pytest.param(page, id=name_of(page), marks=marks)
+
+
 @pytest.mark.costly
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", map(page_case, PAGES))
 def test_the_code_of_a_page_runs_and_prints_what_the_page_shows(page):
+    missing = [name for name in needed_by(page) if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} not installed: make test-frameworks")
     # a page about the pytest plugin runs pytest, which loads no plugin by itself in these tests
     done = run(DOCS / "run_page.py", page, env=os.environ | {"PYTEST_ADDOPTS": "-p flowtrace_pytest"})
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
