@@ -3,7 +3,7 @@
     python docs/run_page.py PAGE
 
 - ```python                  runs, with the names of the blocks before it
-- ```python title="x.py"     is saved under that name
+- ```python title="x.py"     is saved under that name; so is ```sh title="x.sh"
 - ```text title="Output"     is what the block before it prints; a block without one prints nothing
 - ```console                 its `$ ` lines run in a shell, and print what follows them
 
@@ -83,7 +83,7 @@ def run(page: Path) -> int:
     count = 0
     for at, block in enumerate(parsed):
         following = parsed[at + 1] if at + 1 < len(parsed) else None
-        if block.language == "python" and block.title:
+        if block.language in ("python", "sh") and block.title:
             Path(block.title).write_text(block.text, encoding="utf-8")
         elif block.language == "python":
             expects = following is not None and following.title == "Output"

@@ -89,7 +89,7 @@ def page_case(page):
 
 
 @pytest.mark.costly
-@pytest.mark.parametrize("page", map(page_case, PAGES))
+@pytest.mark.parametrize("page", [page_case(page) for page in PAGES])
 def test_the_code_of_a_page_runs_and_prints_what_the_page_shows(page):
     missing = [name for name in needed_by(page) if importlib.util.find_spec(name) is None]
     if missing:
