@@ -33,8 +33,8 @@ if TYPE_CHECKING:
         RingFileError,
         TraceFileError,
     )
+    from flowtrace.recording.control import configure, dump, get_recorder, override
     from flowtrace.recording.plugin import ExecutionObserver, FanOutObserver, NodeEvent
-    from flowtrace.recording.process import configure, dump, get_recorder, override
     from flowtrace.recording.recorder import TraceRecorder
     from flowtrace.recording.step import CurrentStep
     from flowtrace.replaying.replay import replay
@@ -115,7 +115,7 @@ _HOMES = {
     "comparing.diff": ("diff",),
     "settings.config": ("TraceConfig", "TraceContext", "TraceMode", "ValidationMode"),
     "trace.rules": ("Finding", "Severity"),
-    "recording.process": ("configure", "dump", "get_recorder", "override"),
+    "recording.control": ("configure", "dump", "get_recorder", "override"),
     "values.encoded": ("Digest",),
     "comparing.result": ("Cause", "Divergence", "DivergenceKind", "TraceDiff", "Verdict"),
     "errors": (

@@ -15,7 +15,7 @@ from flowtrace.errors import FlowtraceError
 from flowtrace.host import log
 from flowtrace.host.system import CLOCK, Clock
 from flowtrace.recording import on_request, process
-from flowtrace.recording.process import override
+from flowtrace.recording.control import override
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import CURRENT, STATE
 from flowtrace.settings.config import ConfigChanges, TraceConfig, TraceContext, TraceMode

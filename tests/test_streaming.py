@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from flowtrace import TraceConfig, TraceContext, TraceRecorder, flow, load_trace, traced_node
 from flowtrace.recording import to_records
+from flowtrace.recording.control import override
 from flowtrace.recording.plugin import NodeEvent
-from flowtrace.recording.process import override
 from flowtrace.trace import files, layout
 from flowtrace.trace.model import (
     UNSET,

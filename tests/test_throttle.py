@@ -215,7 +215,10 @@ def test_what_outlives_a_call_that_waits_belongs_to_its_run(always):
     assert {step.parent_step_id for step in steps[1:]} == {steps[0].step_id}
 
 
-OPERATIONS = st.lists(st.sampled_from(["call", "call", "call", "fail", "flow", "late", "wait", "leave"]), max_size=20)
+OPERATIONS = st.lists(
+    st.sampled_from(["call", "call", "nest", "nest", "fail", "fail inside", "flow", "late", "wait", "leave"]),
+    max_size=20,
+)
 
 
 @settings(max_examples=40)
@@ -240,8 +243,14 @@ def play(folder, operations):
     path, kept, found = folder / "trace.json", [], []
 
     @traced_node(component="c", operation="leave")
-    def leave():
+    def leave(number=None):
+        if number is not None:
+            succeed(number)
         kept.append(copy_context())
+
+    @traced_node(component="c", operation="contain")
+    def contain(number):
+        fail_often(1, start=number)
 
     with fixed_clock() as clock, flowtrace.override(mode="always", out_path=path, capture_outputs=True):
         now = [1]
@@ -249,8 +258,12 @@ def play(folder, operations):
         for number, operation in enumerate(["call", "leave", *operations]):
             if operation == "call":
                 succeed(number)
+            elif operation == "nest":
+                leave(number)
             elif operation == "fail":
                 fail_often(1, start=number)
+            elif operation == "fail inside":
+                contain(number)
             elif operation == "flow":
                 with flow("f"):
                     succeed(number)

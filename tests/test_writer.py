@@ -15,7 +15,7 @@ import pytest
 
 from flowtrace import TraceFileError, load_trace, traced_node
 from flowtrace.host import system
-from flowtrace.recording.process import override
+from flowtrace.recording.control import override
 from flowtrace.trace import files
 from flowtrace.trace.files import is_child_process, render_path, write_atomically
 from flowtrace.trace.payload_files import write_payload

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
+from threading import RLock
 from typing import Any
 
 from flowtrace.calls.core import NATIVE
@@ -20,7 +21,7 @@ from flowtrace.recording.node import Policy
 from flowtrace.recording.process import global_recorder, open_run, report_fault
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import CURRENT, STATE
-from flowtrace.recording.step import THIS_THREAD, Step
+from flowtrace.recording.step import THIS_THREAD, RunName, Step
 from flowtrace.settings.config import ValidationMode
 
 _HEAD = 480  # bytes of memory of a step and its tuples, as the native core counts them
@@ -67,6 +68,8 @@ def open_for(recorder: TraceRecorder | None) -> None:
         cut = governor and governor.left_out, policy.left_out, policy.left_out.size
         NATIVE.use_box(processor is not None)
         held_back = STATE.throttle.holds, STATE.throttle.postponed
+        sizes = recorder.config.buffer_size, recorder.config.buffer_bytes
+        NATIVE.use_runs(TraceRecorder, RunName, RLock, recorder.of_a_call(), *sizes)
         modes = recorder.is_always, recorder.config.validation is not ValidationMode.OFF
         NATIVE.open_fast_path(recorder.buffer, *held_back, *modes, *limits, *cut)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Unpack
 
 from flowtrace.recording import to_records
-from flowtrace.recording.process import override
+from flowtrace.recording.control import override
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import STATE, LastSteps, running
 from flowtrace.recording.step import Step
@@ -37,6 +37,8 @@ def quiet_recorder(
     """
     with override(config, context=context, **changes) as recorder:
         recorder.is_quiet = True
+        if STATE.open_fast_path is not None:  # the runs that the native core makes are quiet, too
+            STATE.open_fast_path(recorder)
         yield recorder
 
 

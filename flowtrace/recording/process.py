@@ -1,17 +1,14 @@
-"""The process-global recorder: its runs, the end of the process, forks, lost errors, and its control from code."""
+"""The process-global recorder: its runs, the end of the process, forks, and lost errors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Final, Unpack
+from collections.abc import Callable
+from typing import Final
 
 from flowtrace.calls.core import forget_native_steps
 from flowtrace.host import interpreter_hooks, log, switch
 from flowtrace.host.safe_loading import load_once
 from flowtrace.host.signals import SnapshotSignal, let_through
-from flowtrace.host.switch import environment
 from flowtrace.host.system import CLOCK, NEVER, os
 from flowtrace.recording import failure, plugin, state, to_records
 from flowtrace.recording.failure import mark_of, outcome_of
@@ -19,15 +16,11 @@ from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import CURRENT, STATE, EndedRuns, Failure, Scope, running
 from flowtrace.recording.step import RunName, Step
 from flowtrace.settings.config import (
-    ConfigChanges,
     TraceConfig,
     TraceContext,
-    TraceMode,
     is_disabled,
-    warn_of_placeholders,
 )
-from flowtrace.settings.kinds import TRACE_NAME, in_folder, signal_number
-from flowtrace.settings.variables import parse
+from flowtrace.settings.kinds import signal_number
 
 
 def global_recorder() -> TraceRecorder:
@@ -141,7 +134,8 @@ def open_run(step: Step | Scope) -> TraceRecorder:
         assert isinstance(step, Step)  # a flow has its recorder from the start
         if step.ended and latest is not None and getattr(step, "ended_run", None) is latest.name:
             return latest
-        run = step.run = run_of(step)
+        run = run_of(step)
+        step.run = run = step.run or run  # the native core takes no lock: in another thread it may have been quicker
         if step.ended:
             run.name, run.is_late = RunName(), True
             run.end_run()
@@ -188,16 +182,21 @@ def close_run(run: TraceRecorder, outcome: str, kind: str, error: BaseException 
         STATE.ended_runs.latest = run
 
 
-def _end_call(step: Step, count: int) -> None:
-    """End the run of the last of so many outermost calls that were postponed; each is a run of one step."""
+def _end_call(last: Step | TraceRecorder, count: int) -> None:
+    """End the last of so many outermost calls that were postponed: a step, or the run of it and the calls in it."""
     ended = STATE.ended_runs
     ended.outermost_calls += count
-    if global_recorder().is_always:  # else another thread has configured tracing meanwhile
-        run = step.run = run_of(step)
-        run.buffer.add(step)
+    if not global_recorder().is_always:  # another thread has configured tracing meanwhile
+        return
+    if isinstance(last, TraceRecorder):
+        run = last
+        STATE.throttle.hold(run, count - 1)
+    else:
+        run = last.run = run_of(last)
+        run.buffer.add(last)
         STATE.throttle.hold(run, count - 1)
         run.end_run()
-        ended.last_written, ended.latest = "call", run
+    ended.last_written, ended.latest = "call", run
 
 
 def note_failure(run: TraceRecorder, outcome: str, error: BaseException) -> None:
@@ -360,91 +359,3 @@ def _after_fork() -> None:
 
 
 _LISTENERS: Final = interpreter_hooks.Listeners(_uncaught, _at_exit, _at_worker_end)
-
-
-def configure(
-    config: TraceConfig | None = None,
-    /,
-    *,
-    context: TraceContext | None = None,
-    **changes: Unpack[ConfigChanges],
-) -> TraceRecorder:
-    """Replace the process-global recorder, and switch tracing on or off in every decorated function.
-
-    Args:
-        config: the whole configuration; None reads the environment again.
-        context: what traces outside any ``flow(...)`` say about the program; None reads the environment.
-        **changes: settings that differ from ``config``, or from the environment. A path alone switches tracing on,
-            as it does in the environment.
-
-    Returns:
-        The new recorder; its mode is ``OFF`` where ``FLOWTRACE_DISABLED`` is set.
-
-    Raises:
-        ConfigError: a setting is unknown, or does not accept its value.
-    """
-    base = TraceConfig.from_env() if config is None else config
-    if config is None and "out_path" in changes and "mode" not in parse(environment()).sources:
-        changes.setdefault("mode", TraceMode.ON)
-    chosen = base.changed(changes)
-    if config is not None or changes:  # what the variables hold has been warned of
-        warn_of_placeholders(chosen)
-    return set_recorder(chosen, context or TraceContext.from_env())
-
-
-@contextmanager
-def override(
-    config: TraceConfig | None = None,
-    /,
-    *,
-    context: TraceContext | None = None,
-    **changes: Unpack[ConfigChanges],
-) -> Generator[TraceRecorder]:
-    """Replace the process-global recorder for the length of a ``with`` block, in all threads; then restore it.
-
-    Args:
-        config: the whole configuration; None starts from the current one.
-        context: what traces outside any ``flow(...)`` say about the program; None keeps the current one.
-        **changes: settings that differ.
-
-    Yields:
-        The recorder of the block.
-
-    Raises:
-        ConfigError: a setting is unknown, or does not accept its value.
-    """
-    before, ended_runs = STATE.recorder, STATE.ended_runs
-    current = global_recorder()
-    chosen = (config or current.config).changed(changes)
-    warn_of_placeholders(chosen)
-    try:
-        yield set_recorder(chosen, context or current.context)
-    finally:
-        restore_recorder(before)
-        STATE.ended_runs = ended_runs
-
-
-def get_recorder() -> TraceRecorder:
-    """Return the recorder of the flow or outermost call that runs here, else the process-global one."""
-    recorder = global_recorder()
-    current = CURRENT.get()
-    if current is None or recorder.is_off:
-        return recorder
-    return current.run or open_run(current)
-
-
-def dump(path: str | os.PathLike[str] | None = None) -> Path | None:
-    """Write the steps in the buffer, and those in flight, as they are now; recording goes on.
-
-    Args:
-        path: the file to write, or a folder for ``trace.json``; None means the configured one.
-
-    Returns:
-        The file; None where tracing is off, or where it could not be written (a warning says why).
-    """
-    recorder = get_recorder()
-    if recorder.is_off:
-        return None
-    given = None if path is None else os.path.abspath(in_folder(os.path.expanduser(path), TRACE_NAME))
-    written = recorder.snapshot(given)
-    return None if written is None else Path(written)

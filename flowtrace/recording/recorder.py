@@ -28,6 +28,7 @@ from flowtrace.trace.shared_paths import Target
 from flowtrace.values.encoded import Digest
 
 UNKNOWN = "unknown"
+_OF_ALL_RUNS = ("config", "has_own_file", "is_always", "is_off", "policy", "slow_after", "_out", "_retention")
 _PUBLIC = ("on_", "flu")  # reports, and flushes
 
 
@@ -78,6 +79,7 @@ class TraceRecorder:
         self._out = absolute(config.out_path)
         self._retention = Retention(self.template(), config.max_files)
         self.has_own_file = "{run_id}" in self._out
+        self._of_all_runs = {name: self.__dict__[name] for name in _OF_ALL_RUNS}
         self._begin(CLOCK.now())
 
     def __dir__(self) -> list[str]:
@@ -104,17 +106,15 @@ class TraceRecorder:
             started: clock reading at its start, in ns; None means now.
         """
         run = TraceRecorder.__new__(TraceRecorder)
-        run.config = self.config
-        run.context = context
-        run.is_off = self.is_off
-        run.is_always = self.is_always
-        run.slow_after = self.slow_after
-        run.policy = self.policy
-        run._out = self._out
-        run._retention = self._retention
-        run.has_own_file, run.is_quiet = self.has_own_file, self.is_quiet
+        run.__dict__.update(self._of_all_runs)
+        run.context, run._of_all_runs, run.is_quiet = context, self._of_all_runs, self.is_quiet
         run._begin(CLOCK.now() if started is None else started)
         return run
+
+    def of_a_call(self) -> dict[str, Any]:
+        """Return the attributes that the runs of outermost calls share."""
+        own = {"context": self.context, "_of_all_runs": self._of_all_runs, "is_quiet": self.is_quiet}
+        return self._of_all_runs | own | {"shows_process": not self.is_always}
 
     def _begin(self, started: int) -> None:
         self.started = started

@@ -151,13 +151,13 @@ class Throttle:
         self._lock = RLock()
         self._slow: _Tokens | None = None
         self.postponed: Any = Postponed() if NATIVE is None else NATIVE.Postponed()
-        self.end_call: Callable[[Step, int], None] | None = None
+        self.end_call: Callable[[Step | TraceRecorder, int], None] | None = None
 
     def take_in(self) -> None:
         """Hold the last outermost call that was postponed back as a run: from here on it is like any other."""
-        step, count = self.postponed.take()
-        if step is not None and self.end_call is not None:
-            self.end_call(step, count)
+        last, count = self.postponed.take()
+        if last is not None and self.end_call is not None:
+            self.end_call(last, count)
 
     def hold(self, run: TraceRecorder, overtaken: int) -> None:
         """Hold back a run that ended well, and count those that it has overtaken."""

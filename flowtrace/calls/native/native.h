@@ -212,6 +212,8 @@ typedef struct {
 extern PyTypeObject *RingType, *StreamType;
 
 int ring_add(PyObject *ring, Step *step);
+PyObject *new_ring(Py_ssize_t room, Py_ssize_t max_bytes);
+void ring_leave_run(PyObject *ring, PyObject *name);
 Stream *new_stream(void);
 void use_stream_type(PyTypeObject *type);
 PyObject *stream_take_items(PyObject *stream, PyObject *ignored);
@@ -220,7 +222,13 @@ PyObject *stream_take_items(PyObject *stream, PyObject *ignored);
 
 extern PyTypeObject *PostponedType;
 
-int postpone(PyObject *postponed, Step *step);
+int has_turn(PyObject *postponed, Step *step);
+void postpone(PyObject *postponed, PyObject *last);
+
+/* --- run.c ------------------------------------------------------------------------------------------------------ */
+
+PyObject *open_own_run(Step *step);
+int close_own_run(Step *step, PyObject *postponed);
 
 /* --- record.c --------------------------------------------------------------------------------------------------- */
 
@@ -276,6 +284,7 @@ int add_subject(PyObject *module);
 int add_steps(PyObject *module);
 int add_rings(PyObject *module);
 int add_postponed(PyObject *module);
+int add_runs(PyObject *module);
 int add_recording(PyObject *module);
 int add_box(PyObject *module);
 int add_unseen(PyObject *module);

@@ -5,28 +5,30 @@
 
 typedef struct {
     PyObject_HEAD
-    PyObject *last;                     /* a step; NULL where there is none */
+    PyObject *last;                     /* a step, or its run where other calls were in it; NULL where there is none */
     Py_ssize_t count;                   /* of them, the last one too */
     int64_t until;                      /* clock reading, in ns; a call that ends from then on has its turn */
 } Postponed;
 
 PyTypeObject *PostponedType;
 
-/* Return 1 if a step is kept, 0 where it may be written now. */
-int postpone(PyObject *self, Step *step)
+/* May the trace of a call that has ended be written now? */
+int has_turn(PyObject *self, Step *step) { return step->ended >= ((Postponed *)self)->until; }
+
+/* Keep a step or a run in the place of the last one. */
+void postpone(PyObject *self, PyObject *last)
 {
     Postponed *postponed = (Postponed *)self;
-    if (step->ended >= postponed->until) return 0;
     postponed->count++;
-    Py_INCREF(step);
-    Py_XSETREF(postponed->last, (PyObject *)step);
-    return 1;
+    Py_XSETREF(postponed->last, Py_NewRef(last));
 }
 
 static PyObject *py_add(PyObject *self, PyObject *value)
 {
     if (!PyObject_TypeCheck(value, StepBaseType)) { PyErr_SetString(PyExc_TypeError, "a step is expected"); return NULL; }
-    return PyBool_FromLong(postpone(self, (Step *)value));
+    if (has_turn(self, (Step *)value)) Py_RETURN_FALSE;
+    postpone(self, value);
+    Py_RETURN_TRUE;
 }
 
 static PyObject *py_take(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -63,7 +65,7 @@ static void postponed_dealloc(Postponed *postponed)
 
 static PyMethodDef postponed_methods[] = {
     {"add", py_add, METH_O, "add(step)\n--\n\nKeep a step in the place of the last one; return False where it may be written now."},
-    {"take", py_take, METH_NOARGS, "take()\n--\n\nReturn the last step, or None, and how many there were; keep none any longer."},
+    {"take", py_take, METH_NOARGS, "take()\n--\n\nReturn the last step or run, or None, and how many there were; keep none any longer."},
     {NULL, NULL, 0, NULL},
 };
 static PyMemberDef postponed_members[] = {

@@ -133,6 +133,15 @@ static inline int is_slow(Subject *subject, Step *step)
     return step->ended - step->started > (subject->slow_after ? subject->slow_after : core.slow_after);
 }
 
+/* End the run of an outermost call whose trace has no turn to be written; 0 where it has, or where Python has to. */
+static int postpones(Step *step)
+{
+    if (is_set(step->run)) return close_own_run(step, core.postponed);
+    if (has_turn(core.postponed, step)) return 0;
+    postpone(core.postponed, (PyObject *)step);
+    return 1;
+}
+
 /* Put a finished step into its run, and write what must be written now. */
 static int settle(Subject *subject, Step *step)
 {
@@ -141,9 +150,9 @@ static int settle(Subject *subject, Step *step)
     int failed = ring && ring_add(ring, step) < 0;
     Py_XDECREF(ring);
     if (failed) { PyErr_Clear(); return 0; }
-    if (!is_set(step->run) && is_ordinary && !core.is_always)
+    if (is_ordinary && !core.is_always && (!is_set(step->run) || (step->owns_run && close_own_run(step, NULL))))
         return PyList_GET_SIZE(core.holds) ? call_out(callouts.write_due, NULL, NULL) : 0;
-    if (!is_set(step->run) && step->owns_run && is_ordinary && postpone(core.postponed, step)) return 0;
+    if (is_ordinary && core.is_always && step->owns_run && postpones(step)) return 0;
     if (is_set(step->run) && !step->owns_run && is_ordinary) {
         PyObject *buffer = PyObject_GetAttr(step->run, str_open_buffer);  /* None once the run is over */
         if (!buffer) { PyErr_Clear(); return 0; }

@@ -101,13 +101,20 @@ static PyObject *py_clear(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *ring_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+/* The run of its steps is over: they have its name from now on. */
+void ring_leave_run(PyObject *self, PyObject *name)
 {
-    static char *names[] = {"max_steps", "max_bytes", NULL};
-    Py_ssize_t room, max_bytes;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "nn:Ring", names, &room, &max_bytes)) return NULL;
-    if (room < 0) { PyErr_SetString(PyExc_ValueError, "max_steps must not be negative"); return NULL; }
-    Ring *ring = (Ring *)type->tp_alloc(type, 0);
+    Ring *ring = (Ring *)self;
+    for (Py_ssize_t at = 0; at < ring->count; at++) {
+        Step *step = entry_at(ring, at)->step;
+        Py_XSETREF(step->ended_run, Py_NewRef(name));
+        Py_CLEAR(step->run);
+    }
+}
+
+PyObject *new_ring(Py_ssize_t room, Py_ssize_t max_bytes)
+{
+    Ring *ring = (Ring *)RingType->tp_alloc(RingType, 0);
     if (!ring) return NULL;
     ring->room = room;
     ring->counts_bytes = 1;
@@ -116,6 +123,15 @@ static PyObject *ring_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (ring->entries) return (PyObject *)ring;
     Py_DECREF(ring);
     return PyErr_NoMemory();
+}
+
+static PyObject *ring_new(PyTypeObject *Py_UNUSED(type), PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"max_steps", "max_bytes", NULL};
+    Py_ssize_t room, max_bytes;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "nn:Ring", names, &room, &max_bytes)) return NULL;
+    if (room < 0) { PyErr_SetString(PyExc_ValueError, "max_steps must not be negative"); return NULL; }
+    return new_ring(room, max_bytes);
 }
 
 static int ring_traverse(Ring *ring, visitproc visit, void *arg)

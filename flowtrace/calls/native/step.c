@@ -143,6 +143,7 @@ static int join(Step *step, PyObject *parent)
         step->parent = ((Step *)parent)->number;
         run = Py_XNewRef(((Step *)parent)->run);
     } else if (!(run = PyObject_GetAttr(parent, str_run))) return -1;
+    if ((!run || run == Py_None) && Py_TYPE(parent) == StepType) Py_XSETREF(run, open_own_run((Step *)parent));
     if (!run || run == Py_None) Py_XSETREF(run, call_unseen(callouts.open_run, &parent, 1));
     if (!run || run == Py_None) { Py_XDECREF(run); return -1; }
     Py_XSETREF(step->run, run);
