@@ -43,6 +43,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="TRACE",
         help="Call each captured step of this trace again, as a test: same output or same error. May be repeated.",
     )
+    group.addoption(
+        "--flowtrace-import",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="With --flowtrace-replay: also use this module, which is outside the root folder. May be repeated.",
+    )
+    group.addoption(
+        "--flowtrace-receiver",
+        metavar="MODULE:FACTORY",
+        help="With --flowtrace-replay: a function that makes the `self` of instance methods.",
+    )
     parser.addini("flowtrace", "The folder for the traces of failing tests; as --flowtrace.", default="")
     parser.addini(
         "flowtrace_mode",
@@ -71,6 +83,11 @@ def pytest_configure(config: pytest.Config) -> None:
         from flowtrace.integrations.pytest import leave_traces
 
         leave_traces(config, option, ini)
+    traces = config.getoption("flowtrace_replay")
+    if traces:
+        from flowtrace.integrations.pytest_replay import add_replays
+
+        add_replays(config, traces)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ FlowtraceError
 ├── CodecError
 ├── InvocationValidationError
 ├── MissingExtraError (an ImportError)
+├── NotRecordedError (an AssertionError)
 ├── RebuildError
 ├── ReplayError
 ├── RingFileError
@@ -92,6 +93,10 @@ class RebuildError(FlowtraceError, ValueError):
 
 class ReplayError(FlowtraceError, ValueError):
     """A trace can't be replayed in the way that was asked for; the message says why."""
+
+
+class NotRecordedError(FlowtraceError, AssertionError):
+    """A node that is answered from a trace was called with an input that the trace has no answer for."""
 
 
 class MissingExtraError(FlowtraceError, ImportError):

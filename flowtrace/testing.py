@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from flowtrace.errors import FlowtraceError
 from flowtrace.host import log
@@ -24,7 +24,10 @@ from flowtrace.trace.model import Step, Trace
 from flowtrace.trace.outline import names_of
 from flowtrace.trace.reading import load_trace
 
-__all__ = ["Recording", "Steps", "Watch", "fixed_clock", "pristine", "rebuild", "recording", "watching"]
+if TYPE_CHECKING:
+    from flowtrace.replaying.recorded import recorded
+
+__all__ = ["Recording", "Steps", "Watch", "fixed_clock", "pristine", "rebuild", "recorded", "recording", "watching"]
 FIXED_START: Final = 1_700_000_000_000_000_000  # 2023-11-14T22:13:20Z
 TICK: Final = 1_000_000
 
@@ -153,6 +156,15 @@ class Recording(Steps):
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def __getattr__(name: str) -> object:
+    """Load `recorded` when it is first asked for: it takes all of replay with it."""
+    if name != "recorded":
+        raise AttributeError(f"module 'flowtrace.testing' has no attribute {name!r}")
+    from flowtrace.replaying.recorded import recorded
+
+    return globals().setdefault(name, recorded)
 
 
 @contextmanager

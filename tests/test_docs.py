@@ -32,7 +32,7 @@ SHOWN_MEMBERS = {
         re.MULTILINE,
     )
 }
-TESTING = ("Recording", "Steps", "Watch", "fixed_clock", "pristine", "rebuild", "recording", "watching")
+TESTING = ("Recording", "Steps", "Watch", "fixed_clock", "pristine", "rebuild", "recorded", "recording", "watching")
 
 
 def run(script, *arguments, **options):

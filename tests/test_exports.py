@@ -140,7 +140,7 @@ def test_dir_lists_public_names_alone(tmp_path):
     public = {name for name in flowtrace.__all__ if not name.startswith("_")}
     assert {name for name in dir(flowtrace) if not name.startswith("_")} == public
     classes = ["Recording", "Steps", "Watch"]
-    assert dir(testing) == [*classes, "fixed_clock", "pristine", "rebuild", "recording", "watching"]
+    assert dir(testing) == [*classes, "fixed_clock", "pristine", "rebuild", "recorded", "recording", "watching"]
 
     @flowtrace.traced_node
     def names():

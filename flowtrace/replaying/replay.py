@@ -23,8 +23,9 @@ from flowtrace.replaying.call_again import ReplayRecorder, Rerun, hash_of, is_sa
 from flowtrace.replaying.emit_test import MADE_BY, EmittedTest, without_addresses
 from flowtrace.replaying.find_function import Resolver, Target
 from flowtrace.replaying.load_script import NotFoundError
+from flowtrace.replaying.recorded_outputs import NoAnswerError
 from flowtrace.replaying.report import ReplayOutcome, ReplayReport, StepReplay, error_line, error_type
-from flowtrace.replaying.stubs import NoAnswerError, Stubs
+from flowtrace.replaying.stubs import Stubs
 from flowtrace.settings.config import TraceConfig
 from flowtrace.trace.files import FILE, write_atomically
 from flowtrace.trace.model import OUTPUT, UNSET, Hash, Json, Step, StepError, Trace, UnsetType, is_within
@@ -119,7 +120,7 @@ def replay(
     folder = None if payloads is None else os.fspath(payloads)
     if folder is None and not isinstance(trace, Trace):
         folder = os.path.dirname(os.path.abspath(name))
-    with replay_recorder(_config(loaded)) as recorder, resolver.working_folder_on_path():
+    with replay_recorder(settings_for(loaded)) as recorder, resolver.working_folder_on_path():
         replayer = _Replayer(loaded, folder, recorder, resolver, receiver)
         replayer.compare_hashes, replayer.on_error, replayer.is_explicit = compare_hashes, on_error, steps is not None
         replayer.stub(stubs)
@@ -163,7 +164,7 @@ def _chosen(trace: Trace, steps: int | str | Iterable[int | str] | None) -> list
     return sorted(found)
 
 
-def _config(trace: Trace) -> TraceConfig:
+def settings_for(trace: Trace) -> TraceConfig:
     """Return the settings of this process, which also redact what the trace's process has redacted."""
     config = TraceConfig.from_env() if STATE.recorder is None else STATE.recorder.config
     complete = (pointer for step in trace.steps for pointer in step.redacted if not _is_part_of_text(step, pointer))

@@ -1,63 +1,19 @@
-"""Stubs: child nodes that return their recorded outputs instead of being called.
-
-The function inside the node is exchanged, not a name in a module: the caller gets the recorded answer, however it
-refers to the node.
-"""
+"""Stubs: the child nodes of a replayed step, which return their recorded outputs instead of being called."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from types import GenericAlias
-from typing import Any, Final, cast
+from typing import Any
 
-from flowtrace.errors import RebuildError, ReplayError
-from flowtrace.host.objects import MISSING, class_attribute, mro
-from flowtrace.replaying.call_again import ReplayRecorder, code_flags, is_same_hash
-from flowtrace.replaying.find_function import Resolver, Target, exception_named
+from flowtrace.errors import ReplayError
+from flowtrace.replaying.call_again import ReplayRecorder
+from flowtrace.replaying.find_function import Resolver, Target
 from flowtrace.replaying.load_script import NotFoundError
-from flowtrace.replaying.report import error_type
-from flowtrace.trace.model import OUTPUT, Hash, Step
-from flowtrace.trace.payload_files import NotCapturedError, captured_output
-from flowtrace.values.annotations import hints_of, shape
+from flowtrace.replaying.recorded_outputs import Answers, NoAnswerError, RecordedOutputs, standing_in
+from flowtrace.trace.model import Step
+from flowtrace.trace.outline import names_of
 from flowtrace.values.rebuild import Rebuilder
-
-_GENERATOR_TYPES: Final = frozenset(
-    {"Iterator", "Iterable", "Generator", "AsyncIterator", "AsyncIterable", "AsyncGenerator"}
-)
-
-
-class NoAnswerError(BaseException):
-    """A stub has no recorded answer. Not an Exception, so that the user's code does not handle it as the node's."""
-
-
-@dataclass(slots=True)
-class Answers:
-    """The recorded calls of one node, in the order of the trace.
-
-    Attributes:
-        steps: the calls that were not given as an answer yet.
-        used: the calls that were.
-    """
-
-    steps: list[Step]
-    used: list[Step] = field(default_factory=list)
-
-    def answer_to(self, input_hash: Hash) -> tuple[Step | None, bool]:
-        """Return the recorded call to answer with, and whether it had the same input.
-
-        A call with the same input comes first, then the next one in order; a repeated call gets the same answer again.
-        """
-        step = next((step for step in (*self.steps, *self.used) if is_same_hash(step.input_hash, input_hash)), None)
-        is_same = step is not None
-        if step is None and self.steps:
-            step = self.steps[0]
-        if step is not None and not any(step is used for used in self.used):
-            self.used.append(step)
-            self.steps = [other for other in self.steps if other is not step]
-        return step, is_same
 
 
 class Stubs:
@@ -87,10 +43,9 @@ class Stubs:
         recorder: ReplayRecorder,
         folder: str | None = None,
     ) -> None:
-        self._folder = folder
+        self._outputs = RecordedOutputs(resolver, rebuilder, folder)
         self._patterns = frozenset(patterns)
         self._resolver = resolver
-        self._rebuilder = rebuilder
         self._recorder = recorder
         self.problems: list[str] = []
         self._by_parent: dict[str, list[Step]] = {}
@@ -98,7 +53,7 @@ class Stubs:
         for step in steps:
             if step.parent_step_id is not None:
                 self._by_parent.setdefault(step.parent_step_id, []).append(step)
-        unused = self._patterns.difference(*map(_names, steps))
+        unused = self._patterns.difference(*map(names_of, steps))
         if unused:
             raise ReplayError(f"the stub {min(unused)!r} matches no step of the trace")
 
@@ -149,7 +104,7 @@ class Stubs:
         return found
 
     def _matches(self, step: Step) -> bool:
-        return not self._patterns.isdisjoint(_names(step))
+        return not self._patterns.isdisjoint(names_of(step))
 
     def _target(self, child: Step, *, needed: bool) -> Target | None:
         reason = ""
@@ -163,79 +118,21 @@ class Stubs:
         return None  # what is not loaded can't be called either
 
     def _function_stub(self, target: Target, answers: Answers, notes: list[str]) -> Callable[..., Any]:
-        """Return a function that answers, of the kind that the node's wrapper expects."""
-        flags = code_flags(target.node.function)
-
-        def plain(*_args: Any, **_kwargs: Any) -> Any:
-            return self._answer(target, answers, notes)
-
-        def generator(*_args: Any, **_kwargs: Any) -> Generator[Any, Any, Any]:
-            items, returned = plain()
-            yield from items
-            return returned
-
-        async def coroutine(*_args: Any, **_kwargs: Any) -> Any:
-            return plain()
-
-        async def async_generator(*_args: Any, **_kwargs: Any) -> AsyncGenerator[Any]:
-            items, _ = plain()
-            for item in items:
-                yield item
-
-        if flags & inspect.CO_ASYNC_GENERATOR:
-            return async_generator
-        if flags & inspect.CO_COROUTINE:
-            return coroutine
-        if flags & inspect.CO_GENERATOR:
-            return generator
-        if flags & inspect.CO_ITERABLE_COROUTINE:
-            raise NoAnswerError(f"{target.node.node_id} is decorated with types.coroutine, and can't be stubbed")
-        return plain
+        return standing_in(target, lambda _args, _kwargs: self._answer(target, answers, notes))
 
     def _answer(self, target: Target, answers: Answers, notes: list[str]) -> Any:
         name = target.node.node_id
         step, is_same = answers.answer_to(self._recorder.current_input_hash())
         if step is None:
-            raise self._no_answer(f"the stub of {name} was called more often than was recorded")
+            self.problems.append(f"the stub of {name} was called more often than was recorded")
+            raise NoAnswerError(self.problems[-1])
         if not is_same:
             notes.append(f"the stub of {name} was called with another input than was recorded")
-        if step.error is not None:
-            raise _recorded_error(step)
-        return self._output(target, step)
-
-    def _output(self, target: Target, step: Step) -> Any:
-        missing = [pointer for pointer in (*step.redacted, *step.opaque) if pointer.startswith(OUTPUT)]
         try:
-            content: Any = captured_output(step, self._folder)
-        except NotCapturedError as error:
-            raise self._no_answer(f"the stub of {step.node_id} has no answer: {error}") from error
-        if missing:
-            pointer = missing[0].removeprefix(OUTPUT) or "its root"
-            raise self._no_answer(
-                f"the stub of {step.node_id} has no answer: the recorded output is incomplete at {pointer}"
-            )
-        if not (content is None or isinstance(content, str | int | float | list | dict)):
-            raise self._no_answer(f"the stub of {step.node_id} has no answer: the recorded output was not captured")
-        hint = hints_of(inspect.unwrap(target.node.function)).get("return", Any) if target.node.function else Any
-        self._resolver.own_module = target.module
-        try:
-            if isinstance(content, dict) and content.get("$py") == "generator":
-                return self._generator_items(content, hint)
-            return self._rebuilder.rebuild(content, hint)
-        except RebuildError as error:
-            raise self._no_answer(f"the stub of {step.node_id} has no answer: {error}") from error
-
-    def _generator_items(self, content: dict[str, Any], hint: Any) -> tuple[list[Any], Any]:
-        """Return the recorded items of a generator, and its return value."""
-        origin, arguments = shape(hint)
-        is_typed = getattr(origin, "__name__", "") in _GENERATOR_TYPES and arguments
-        items = self._rebuilder.rebuild(content["items"], GenericAlias(list, (arguments[0] if is_typed else Any,)))
-        returned = arguments[2] if is_typed and len(arguments) == 3 else Any
-        return items, self._rebuilder.rebuild(content.get("returned"), returned)
-
-    def _no_answer(self, reason: str) -> NoAnswerError:
-        self.problems.append(reason)
-        return NoAnswerError(reason)
+            return self._outputs.answer(target, step)
+        except NoAnswerError as error:
+            self.problems.append(f"the stub of {name} has no answer: {error}")
+            raise
 
 
 def _function_key(step: Step) -> tuple[str, str]:
@@ -246,36 +143,3 @@ def _after_first(original: Callable[..., Any], stub: Callable[..., Any]) -> Call
     """Return a function whose first call, that of the replayed step, goes to the original, and all others to a stub."""
     calls = iter([original])
     return lambda *args, **kwargs: next(calls, stub)(*args, **kwargs)
-
-
-def _names(step: Step) -> frozenset[str]:
-    return frozenset({step.component_id, f"{step.component_id}.{step.operation}", step.node_id})
-
-
-def _recorded_error(step: Step) -> BaseException:
-    """Return an exception that the same handlers catch as the recorded one, with the same text.
-
-    Its class derives from the recorded one where that is a built-in or loaded exception. Of the recorded exception only
-    the text is known, so that any other attribute is missing.
-    """
-    assert step.error is not None
-    message = step.error.message
-    name = error_type(step.error) or "Exception"
-    module, _, qualname = name.rpartition(".")
-    qualname = qualname if qualname.isidentifier() else "Exception"
-    body = {"__str__": lambda _: message, "__module__": module or "builtins", "__qualname__": qualname}
-    base = _base_class(name)
-    cls = type.__new__(type, qualname, (base,), body)
-    built_in = next(item for item in mro(base) if item.__module__ == "builtins")
-    error: Any = built_in.__new__(cls, message)  # no code of the class runs
-    return cast("BaseException", error)
-
-
-def _base_class(name: str) -> type[BaseException]:
-    found = exception_named(name)
-    if found is None or type(found) is not type or BaseExceptionGroup in mro(found):
-        return Exception
-    # a class whose __init_subclass__ does something would do it for the trace
-    is_quiet = class_attribute(found, "__init_subclass__") is vars(object)["__init_subclass__"]
-    is_quiet &= class_attribute(found, "__del__") is MISSING
-    return found if is_quiet else Exception
