@@ -79,6 +79,7 @@ test-all: $(TEST)/.groups ## the same with every combinatorial case and all that
 .PHONY: test-browser
 test-browser: $(TEST)/.groups ## run the tests that open pages in a Chromium (apt-get install chromium; Node.js)
 	@$(call pip,$(TEST)) --group browser
+	@$(call pip,$(TEST)) --group docs
 	@cd web && npm ci --no-audit --no-fund --ignore-scripts || echo "without npm, the tests that need it are skipped"
 	@$(TEST)/bin/pytest -m browser tests $(ARGS)
 
@@ -131,9 +132,10 @@ lint: ruff-check ruff-format imports ## ruff's rules, ruff's format, the import 
 types: mypy pyright ## mypy and pyright, both strict
 
 .PHONY: docs
-docs: $(DEV)/.groups ## build the documentation into site/
+docs: $(DEV)/.groups ## build the documentation into site/, and with its next generator into docs/site/
 	@$(DEV)/bin/python docs/generate.py --check
-	@$(DEV)/bin/mkdocs build --strict -f docs/mkdocs.yml
+	@$(DEV)/bin/mkdocs build --strict -f docs/mkdocs.yml -d $(CURDIR)/site
+	@$(DEV)/bin/zensical build --strict --clean -f docs/mkdocs.yml
 
 .PHONY: docs-serve
 docs-serve: $(DEV)/.groups ## show the documentation while you write it
@@ -156,7 +158,7 @@ wheel-pure: | $(BUILD)/.ready ## build the wheel without the native core, for ev
 
 .PHONY: clean
 clean: ## remove all that make made
-	rm -rf .venv dist site artifacts .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv dist site docs/site docs/.cache artifacts .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the parts of lint and types, also called by the pre-commit hooks -------------------------
