@@ -30,6 +30,7 @@ for _name in [name for name in os.environ if name.startswith("FLOWTRACE_") or na
 import canonical_examples  # noqa: E402  # the modules below must see the cleaned environment
 import click  # noqa: E402
 import figures  # noqa: E402
+import messages  # noqa: E402
 
 import flowtrace  # noqa: E402
 from flowtrace import testing  # noqa: E402
@@ -320,6 +321,8 @@ SECTIONS: dict[str, Callable[[], str | None]] = {
     "promises": lambda: figures.promises(".."),
     "promises of the readme": lambda: figures.promises("docs/pages"),
     "cost": figures.cost,
+    "warnings": messages.warnings,
+    "errors": messages.errors,
     "others": figures.others,
     "example program": example_program,
     "example": example,

@@ -172,7 +172,7 @@ def test_the_check_does_not_depend_on_the_environment():
 @pytest.mark.costly
 def test_a_stale_part_is_named_and_mended(tmp_path):
     (tmp_path / "docs").mkdir()
-    for name in ("generate.py", "canonical_examples.py", "figures.py"):
+    for name in ("generate.py", "canonical_examples.py", "figures.py", "messages.py"):
         (tmp_path / "docs" / name).write_text((DOCS / name).read_text(encoding="utf-8"), encoding="utf-8")
     page = tmp_path / "docs/pages/reference/environment.md"
     page.parent.mkdir(parents=True)
@@ -321,3 +321,18 @@ def _functions_in(file):
         return set()
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {item.name for item in ast.walk(tree) if isinstance(item, ast.FunctionDef)}
+
+
+def test_a_warning_without_an_explanation_stops_the_build(tmp_path):
+    for name in ("generate.py", "canonical_examples.py", "figures.py", "messages.py"):
+        (tmp_path / "docs").mkdir(exist_ok=True)
+        (tmp_path / "docs" / name).write_text((DOCS / name).read_text(encoding="utf-8"), encoding="utf-8")
+    script = "import messages, pathlib; messages.PACKAGE = pathlib.Path('flowtrace'); messages.warnings()"
+    (tmp_path / "flowtrace/host").mkdir(parents=True)
+    (tmp_path / "flowtrace/host/log.py").write_text("", encoding="utf-8")
+    (tmp_path / "flowtrace/new.py").write_text("log.warn('something new')\n", encoding="utf-8")
+    (tmp_path / "docs/try.py").write_text(script, encoding="utf-8")
+    done = run("docs/try.py", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "has to explain, or no longer to explain: [" in done.stderr
+    assert "'something new'" in done.stderr

@@ -1,4 +1,4 @@
-"""The site of the documentation in a real browser: every page opens, fits, can be used by everyone, has no dead link."""
+"""The site of the documentation in a real browser: every page opens, fits, can be used by all and has no dead link."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_no_link_is_dead(site):
         ("replay", "howto/replay/"),
         ("gunicorn", "howto/servers/"),
         ("secret", "howto/privacy/"),
-        ("pytest", "howto/tests/"),
+        ("pytest", "howto/pytest/"),
     ],
 )
 def test_the_search_finds(opened, words, page):
