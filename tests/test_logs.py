@@ -529,6 +529,40 @@ def test_their_bytes_count_against_those_of_the_buffer(tmp_path):
     assert flowtrace.validate(tmp_path / "t.json") == []
 
 
+def test_a_step_whose_records_are_more_than_a_buffer_may_hold_keeps_the_last_of_them(tmp_path):
+    @traced_node
+    def fails():
+        for number in range(20):
+            LOGGER.info("%d %s", number, "x" * 900)
+        raise ValueError("no")
+
+    with flowtrace.override(mode="on", out_path=tmp_path / "t.json", logs=True, buffer_bytes=20_000):
+        with pytest.raises(ValueError):
+            fails()
+        (step,) = flowtrace.load_trace(tmp_path / "t.json").steps
+    kept = len(step.logs)
+    assert 2 < kept < 8
+    assert [entry.message.partition(" ")[0] for entry in step.logs] == [str(number) for number in range(20 - kept, 20)]
+    assert step.dropped_logs == 20 - kept
+
+
+def test_a_call_at_the_end_of_the_stack_logs_as_without_us():
+    @traced_node
+    def work():
+        def deeper(depth):
+            try:
+                LOGGER.info("depth %d", depth)
+                return deeper(depth + 1)
+            except RecursionError:
+                return depth
+
+        return deeper(0)
+
+    with recording(logs=True) as recorded, flow("f"):
+        assert work() > 50
+    assert len(recorded.traces[0].steps[0].logs) == 20
+
+
 def test_a_log_made_after_the_end_of_its_step_is_in_no_step():
     async def later():
         await asyncio.sleep(0)

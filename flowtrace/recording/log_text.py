@@ -69,6 +69,9 @@ class Texts:
                 fields of an event.
             args: its ``args``.
         """
+        if type(message) is str:
+            text = cut(message)
+            return shortened(self._filled_in(text, args) if args else text)
         if type(message) is dict and type(message.get("event")) is str:
             return self.event(message)
         if not inherits(type(message), str):
@@ -205,4 +208,4 @@ def cut(text: str) -> str:
 def shortened(text: str) -> str:
     """Return a text as a trace has it, cut where it is long."""
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -18,6 +18,7 @@ from flowtrace.host import log
 from flowtrace.host.objects import instance_dict
 from flowtrace.host.system import CLOCK
 from flowtrace.recording.log_text import Texts, shortened
+from flowtrace.recording.process import report_fault
 from flowtrace.recording.state import STATE, current
 from flowtrace.recording.step import Step
 from flowtrace.values.scrub import remember
@@ -111,7 +112,10 @@ def _keeping_first(original: Callable[..., None]) -> Callable[..., None]:
 
     def callHandlers(logger: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802  # the name it replaces
         if _STATE.keeps:
-            keep_record(record)
+            try:
+                keep_record(record)
+            except RecursionError:  # no room on the stack, not even for a guard
+                pass
         return original(logger, record)
 
     assert isinstance(callHandlers, FunctionType)
@@ -127,8 +131,8 @@ def keeps_logs() -> bool:
 
 def keep_record(record: logging.LogRecord) -> None:
     """Keep a record of `logging` in the step that runs here. It is not changed, and no code of its values is run."""
-    fields = instance_dict(record)
-    _keep(lambda texts: _line_of(texts, fields))
+    is_usual = type(record) is logging.LogRecord
+    _keep(lambda texts: _line_of(texts, record.__dict__ if is_usual else instance_dict(record)))
 
 
 def keep_event(level: str, fields: dict[Any, Any], left_out: tuple[str, ...] = ()) -> None:
@@ -173,9 +177,10 @@ def _keep(make: Callable[[Texts], tuple[str, str, str, str | None]]) -> None:
         logs.total += 1
         _count(step, line, logs)
         logs.lines.append(line)
-        remember(texts.hidden, logs.secrets)
+        if texts.hidden:
+            remember(texts.hidden, logs.secrets)
     except BaseException as error:
-        log.internal_fault("keep a log record", error)
+        report_fault("keep a log record", error)
 
 
 def _count(step: Step, line: LogLine, logs: StepLogs) -> None:

@@ -247,6 +247,8 @@ class Step(StepBase):
             self.output = self.output._replace(data=None)
         if self.size() > limit and isinstance(self.input, Encoded):
             self.input = self.input._replace(data=None)
+        while self.size() > limit and self.logs is not None and self.logs.lines:
+            self.logs.lines.popleft()
         self.held = self.size()
 
     def add_validation_issue(self, code: str, path: str, message: str) -> None:

@@ -251,7 +251,7 @@ class _StepTexts:
         try:
             values = self._values(step)
             self._hide(values.secrets)
-            self._room -= _OF_A_RECORD + values.bytes_kept()
+            self._room -= _OF_A_RECORD + values.bytes_kept() + (0 if step.logs is None else step.logs.bytes_kept())
             return self._kept(step, values) if self._room > 0 else None
         except Exception as error:
             log.internal_fault("find what a step hides", error)
