@@ -14,6 +14,7 @@ from flowtrace.host.objects import class_name, mro, namespace_of, root_package
 from flowtrace.host.signals import let_through
 from flowtrace.values import forms_arrays, forms_builtin, forms_records
 from flowtrace.values.forms import Form, Opaque, Tag
+from flowtrace.values.forms_records import Record
 
 T = TypeVar("T")
 _FIXED: Final = (object, str, int, float, bool, type(None), dict, list, tuple)
@@ -88,6 +89,14 @@ def describe(value: object) -> Form:
     except BaseException as error:
         let_through(error)
         return Opaque(class_name(cls))
+
+
+def record_of(cls: type) -> Record | None:
+    """Return how to read the fields of a class's instances; None where that is not known, or not all they have."""
+    plan = _PLANS.get(id(cls))
+    if plan is None or type(plan.describe) is not Record or plan.size != len(namespace_of(cls)):
+        return None
+    return plan.describe
 
 
 def _describe(value: Any, cls: type) -> Form:

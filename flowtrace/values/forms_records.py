@@ -25,6 +25,7 @@ from flowtrace.host.objects import (
     pairs_of,
 )
 from flowtrace.values.forms import (
+    TAG,
     ClassName,
     Form,
     Opaque,
@@ -124,29 +125,61 @@ def _with_fields(kind: str, names: Sequence[str], cls: type, left_out: Collectio
     return _quickly(kind, frozenset(names), cls, describe)
 
 
+class Record:
+    """Describes records that have nothing but their fields.
+
+    Args:
+        kind: of the form.
+        name: of the class.
+        fields: takes an instance; returns a new dictionary of its fields by name, or None where it has others.
+        describe: describes those others.
+
+    Attributes:
+        kind: see above.
+        name: see above.
+        fields: see above.
+    """
+
+    __slots__ = ("_describe", "fields", "kind", "name")
+
+    def __init__(
+        self, kind: str, name: str, fields: Callable[[object], dict[str, Any] | None], describe: Describe
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.fields = fields
+        self._describe = describe
+
+    def __call__(self, value: object, cls: type) -> Form:
+        """Return the form of an instance."""
+        fields = self.fields(value)
+        if fields is None:
+            return self._describe(value, cls)
+        return Tag(self.kind, [("class", ClassName(self.name, cls)), ("fields", fields)])
+
+
 def _quickly(kind: str, names: frozenset[str], cls: type, describe: Describe) -> Describe:
     """Return a quicker way to describe records that have nothing but their fields; others are left to `describe`."""
-    name = class_name(cls)
     found = [(slot, getter_of(cls, slot)) for slot in slot_names(cls)]
     in_slots = frozenset(slot for slot, _ in found)
     in_dict = names - in_slots
     attributes_of = dict_getter(cls)
     slots = [(slot, get) for slot, get in found if get is not None]
-    if not in_slots <= names or len(slots) < len(found) or (attributes_of is None and in_dict):
+    if not in_slots <= names or len(slots) < len(found) or (attributes_of is None and in_dict) or TAG in names:
         return describe
 
-    def describe_quickly(value: object, cls: type) -> Form:
+    def fields_of(value: object) -> dict[str, Any] | None:
         fields = _copy(attributes_of(value)) if attributes_of is not None else {}
         if len(fields) != len(in_dict) or (fields and (type_ids(fields) != _STR or fields.keys() != in_dict)):
-            return describe(value, cls)
+            return None
         try:
             for slot, get in slots:
                 fields[slot] = get(value)
         except AttributeError:
-            return describe(value, cls)
-        return Tag(kind, [("class", ClassName(name, cls)), ("fields", fields)])
+            return None
+        return fields
 
-    return describe_quickly
+    return Record(kind, class_name(cls), fields_of, describe)
 
 
 def _dataclass(_value: object, cls: type) -> Describe:

@@ -28,6 +28,7 @@ from flowtrace.values.forms import (
     Unprinted,
     WrittenAs,
 )
+from flowtrace.values.forms_records import Record
 from flowtrace.values.json import (
     CONTAINERS,
     SCALARS,
@@ -101,6 +102,7 @@ class Trees:
         "_lowest",
         "_open",
         "_path",
+        "_records",
         "_shared",
         "hidden",
         "large",
@@ -118,6 +120,7 @@ class Trees:
         self._lowest = max(shared.left - _MAX_WORK, 0)
         self._shared = shared
         self._open: dict[int, int] = {}
+        self._records: dict[int, tuple[type, Record | None]] = {}  # the class too: while it lives, no other has its id
         self._path = path
         self._depth = depth
         self._deepest = depth + _MAX_LEVELS
@@ -170,6 +173,9 @@ class Trees:
         if type_ids(mapping) != _KEYS or TAG in mapping:
             self.left -= FORM_WORK
             return self._tag(Tag("dict", [("items", Pairs(list(mapping.items())))]), depth)
+        return self._members(mapping, depth)
+
+    def _members(self, mapping: dict[str, Any], depth: int) -> dict[str, Any]:
         kinds = self._look(mapping.values())
         has_secrets = not self._shared.not_secret.issuperset(mapping) and not self._has_no_secrets(mapping)
         if kinds <= SCALARS and not has_secrets:
@@ -241,6 +247,10 @@ class Trees:
             raise OddError
         if id(kind) not in FORMS:
             self.left -= FORM_WORK
+            record = (self._records.get(id(kind)) or self._found(kind))[1]
+            fields = None if record is None else record.fields(value)
+            if record is not None and fields is not None:
+                return self._record(record, kind, fields, depth)
             form = codecs.describe(value)
         if type(form) is Tag:
             return self._tag(form, depth)
@@ -255,6 +265,23 @@ class Trees:
         if type(form) is not Unordered:
             raise OddError
         return Fragment(b"[%b]" % b",".join(sorted(self._each(form.items))))
+
+    def _found(self, cls: type) -> tuple[type, Record | None]:
+        """Look a class up, once in each tree."""
+        found = self._records[id(cls)] = cls, codecs.record_of(cls)
+        return found
+
+    def _record(self, record: Record, cls: type, fields: dict[str, Any], depth: int) -> dict[str, object]:
+        """Do what `_tag` does with the form of a record, in one step: there may be many of them."""
+        if depth > self._deepest:
+            raise OddError
+        self.left -= 2  # the class and the fields
+        if not self._shared.is_named(cls):
+            self.opaque.append(pointer_to([*self._path, "class"]))
+        self._path.append("fields")
+        members = self._members(fields, depth + 1) if fields else fields
+        self._path.pop()
+        return {TAG: record.kind, "class": record.name, "fields": members}
 
     def _tag(self, form: Tag, depth: int) -> dict[str, object]:
         fields = form.fields
