@@ -221,7 +221,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(operations=OPERATIONS)
 def test_calls_that_wait_as_steps_are_like_runs_that_wait(tmp_path_factory, operations):
     """The shortcut does what the long way does: there, a run is made of each call that ends."""
