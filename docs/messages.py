@@ -176,6 +176,12 @@ GROUPS = (
         ("ReplayError",),
     ),
     Group(
+        "Recorded outputs in a test",
+        "`NotRecordedError`: the node was called with an input that the trace does not have. Call it as it was"
+        " recorded, or record again.",
+        ("NotRecordedError",),
+    ),
+    Group(
         "Extras",
         "`MissingExtraError`: the message has the command that installs what is missing.",
         ("MissingExtraError",),

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "mcp": "Serve traces to a coding agent.",
     "diff": "Name the first difference between two traces.",
     "check": "Run a program several times, and compare the runs.",
+    "ci": "Report failures to GitHub Actions or GitLab.",
     "validate": "Check trace files against the format.",
     "recover": "Make a trace from the ring file of a dead process.",
     "doctor": "Show the active configuration, and the problems in it.",
