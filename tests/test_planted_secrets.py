@@ -23,7 +23,8 @@ from tests.secrets_scan import MARK, is_in, planted, scan
 
 PLANTED = f"MARK = {MARK!r}\n{inspect.getsource(planted)}"  # tests of the wheel can't import this folder elsewhere
 PROGRAM = r"""
-import asyncio, collections, contextlib, dataclasses, enum, functools, json, os, sys, types, typing, urllib.parse
+import asyncio, collections, contextlib, dataclasses, enum, functools, json, logging, os, sys, types, typing
+import urllib.parse
 import attrs, msgspec, numpy, pandas, polars, pyarrow, pydantic
 from flowtrace import NodeEvent, TraceContext, TraceRecorder, ValidationIssue
 from flowtrace import configure, current_step, dump, flow, get_recorder, register_codec, traced_node
@@ -34,7 +35,11 @@ def secret(label):
 def redactor(name, value):
     return name == "hidden_by_hook" or (type(value) is str and value.startswith("card:"))
 
-configure(redactor=redactor)
+configure(redactor=redactor, logs=True)
+LOG = logging.getLogger("planted")
+LOG.setLevel("INFO")
+LOG.propagate = False
+LOG.addHandler(logging.NullHandler())
 LEVELS = pandas.MultiIndex.from_tuples([(1, "x")], names=["n", "pin"])
 MAP = pyarrow.map_(pyarrow.string(), pyarrow.string())
 
@@ -173,6 +178,11 @@ def fails(password, credentials, data):
     step = current_step()
     step.add_validation_issue("bad", "/password", f"{password} is not good")
     step.add_validation_issue("bad", "/x", "token=" + secret("issue-pattern"))
+    LOG.info("login with %s and %r, %s", password, credentials, data)
+    LOG.info("token=" + secret("log-pattern"), stack_info=True)
+    LOG.info("%(api_key)s %(other)s", {"api_key": secret("log-named"), "other": Data("u", secret("log-repr"))})
+    LOG.info({"event": "paid", "password": secret("log-event")})
+    LOG.info("x" * 980 + password)
     try:
         try:
             raise KeyError(credentials["inner"])
