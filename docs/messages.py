@@ -179,7 +179,8 @@ GROUPS = (
         "Recorded outputs in a test",
         "`NotRecordedError`: the node was called with an input that the trace does not have. Call it as it was"
         " recorded, or record again.",
-        ("NotRecordedError",),
+        ("NotRecordedError", "_problem"),
+        "replaying/",
     ),
     Group(
         "Extras",

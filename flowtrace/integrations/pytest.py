@@ -104,6 +104,7 @@ class Traces:
     config: pytest.Config
     folder: Path
     mode: TraceMode
+    _config: TraceConfig = field(default_factory=lambda: TraceConfig.from_env().changed({"mode": TraceMode.ON}))
     _names: FileNames = field(default_factory=FileNames)
     _left: list[tuple[str, str]] = field(default_factory=list)
     _faults: set[str] = field(default_factory=set)
@@ -177,7 +178,7 @@ class Traces:
         if _WITHOUT in fixtures:
             return
         context = TraceContext(pack_ref="pytest", flow_id=item.nodeid)
-        config = None if _WITH_VALUES in fixtures else TraceConfig.from_env().changed({"mode": TraceMode.ON})
+        config = None if _WITH_VALUES in fixtures else self._config
         attempt.watch = attempt.ending.enter_context(watching(config, context=context))
 
     def _end(self, item: pytest.Item) -> None:
