@@ -111,12 +111,12 @@ def _without_faults(function: Any, make: Callable[[str], Check | None], side: st
 
 def _by_parameters(of: Signature, hints: dict[str, Any]) -> Check | None:
     """Return the check of a payload by the annotations of its parameters; None where none of them can be checked."""
-    checks: dict[str, tuple[Check, Any]] = {}
+    checks: dict[str, tuple[Check, str, Any]] = {}
     for name, hint in hints.items():
         parameter = of.parameters.get(name)
         check = None if parameter is None else _by_hint(_of_all(parameter, hint))
         if parameter is not None and check is not None:
-            checks[name] = check, parameter.default
+            checks[name] = check, pointer_to("", [name]), parameter.default
     return partial(_by_name, checks) if checks else None
 
 
@@ -129,12 +129,14 @@ def _of_all(parameter: Parameter, hint: Any) -> Any:
     return hint
 
 
-def _by_name(checks: dict[str, tuple[Check, Any]], payload: dict[str, Any], pointer: str) -> list[ValidationIssue]:
+def _by_name(
+    checks: dict[str, tuple[Check, str, Any]], payload: dict[str, Any], _pointer: str
+) -> list[ValidationIssue]:
     found: list[ValidationIssue] = []
-    for name, (check, default) in checks.items():
+    for name, (check, own, default) in checks.items():
         # a default is the function's own, as in ``size: int = None``
         if name in payload and payload[name] is not default:
-            found += check(payload[name], pointer_to(pointer, [name]))
+            found += check(payload[name], own)
     return found[:MOST_ISSUES]
 
 

@@ -321,6 +321,19 @@ static PyObject *body_await(PyObject *self) { return awaiter_of((Body *)self, Py
 
 static int is_of_coroutine(Awaiter *a) { return a->asked == (PyObject *)a->body; }
 
+/* Resume the body for what is asked of it. Where that is refused, the real generator's awaitable is closed: Python warns of
+ * one that nobody has awaited. */
+static int resume_for(Awaiter *a)
+{
+    int did = resume(a->body);
+    if (did != REFUSED) return did;
+    PyObject *error = take_raised(), *ignored = PyObject_CallMethodNoArgs(a->asked, str_close);
+    if (!ignored) PyErr_WriteUnraisable(a->asked);
+    Py_XDECREF(ignored);
+    raise_again(error);
+    return did;
+}
+
 static PySendResult awaiter_am_send(PyObject *self, PyObject *value, PyObject **result)
 {
     Awaiter *a = (Awaiter *)self;
@@ -328,7 +341,7 @@ static PySendResult awaiter_am_send(PyObject *self, PyObject *value, PyObject **
     if (is_of_coroutine(a)) return body_am_send(a->asked, value, result);
     *result = NULL;
     if (b->running) return PyIter_Send(a->asked, value, result);
-    if (no_stack_left() || resume(b) < 0) return PYGEN_ERROR;
+    if (no_stack_left() || resume_for(a) < 0) return PYGEN_ERROR;
     PySendResult did = send_through(a->asked, value, result);
     b->running = 0;
     if (did == PYGEN_RETURN && a->closes && !b->done) {
@@ -351,7 +364,7 @@ static PyObject *awaiter_send(PyObject *self, PyObject *value)
 static PyObject *next_item(Awaiter *a)
 {
     Body *b = a->body;
-    if (no_stack_left() || resume(b) < 0) return NULL;
+    if (no_stack_left() || resume_for(a) < 0) return NULL;
     PyObject *result = next_through(a->asked), *stop = NULL;
     PySendResult did = result ? PYGEN_NEXT : PYGEN_ERROR;
     if (!result && PyErr_ExceptionMatches(PyExc_StopIteration)) {
@@ -381,7 +394,7 @@ static PyObject *awaiter_throw(PyObject *self, PyObject *const *args, Py_ssize_t
     PyObject *result = NULL;
     if (is_of_coroutine(a)) return body_throw(a->asked, args, count);
     int reenters = b->running;
-    if (!reenters && resume(b) < 0) return NULL;
+    if (!reenters && resume_for(a) < 0) return NULL;
     PySendResult did = throw_into(a->asked, args, count, &result);
     if (!reenters) did = after(b, did, &result, did == PYGEN_RETURN);
     return as_method(did, result);
