@@ -37,8 +37,11 @@ TESTING = ("Recording", "Steps", "Watch", "fixed_clock", "pristine", "rebuild", 
 
 def run(script, *arguments, **options):
     command = [sys.executable, "-W", "error", str(script), *map(str, arguments)]
-    options = {"env": dict(os.environ)} | options  # readline, which pytest loads, puts COLUMNS in that of C alone
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=200, **options)
+    options = {
+        "env": dict(os.environ),
+        "timeout": 200,
+    } | options  # readline, which pytest loads, puts COLUMNS in C's alone
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", **options)
 
 
 def records():
@@ -95,7 +98,8 @@ def test_the_code_of_a_page_runs_and_prints_what_the_page_shows(page):
     if missing:
         pytest.skip(f"{' and '.join(missing)} not installed: make test-frameworks")
     # a page about the pytest plugin runs pytest, which loads no plugin by itself in these tests
-    done = run(DOCS / "run_page.py", page, env=os.environ | {"PYTEST_ADDOPTS": "-p flowtrace_pytest"})
+    environment = os.environ | {"PYTEST_ADDOPTS": "-p flowtrace_pytest"}
+    done = run(DOCS / "run_page.py", page, env=environment, timeout=280 if needed_by(page) else 200)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -69,13 +69,11 @@ class Texts:
                 fields of an event.
             args: its ``args``.
         """
-        if type(message) is str:
-            text = cut(message)
-            return shortened(self._filled_in(text, args) if args else text)
-        if type(message) is dict and type(message.get("event")) is str:
-            return self.event(message)
-        if not inherits(type(message), str):
-            return shortened(self._argument(message).__str__())
+        if type(message) is not str:
+            if type(message) is dict and type(message.get("event")) is str:
+                return self.event(message)
+            if not inherits(type(message), str):
+                return shortened(str(self._argument(message)))
         text = cut(str.__str__(message))
         return shortened(self._filled_in(text, args) if args else text)
 
