@@ -61,19 +61,15 @@ def start(step: Step) -> BaseException | None:
 
 def emit(step: Step, item: object) -> BaseException | None:
     """Check one value that a generator yields, and record it."""
-    check = _checks(step).output
-    found: list[ValidationIssue] | BaseException = []
-    if check is not None:
-        found = _found(step, partial(check, item, f"/items/{step.checked}"))
-        step.checked += 1
+    found = _found(step, partial(_issues_of_output, step, item, f"/items/{step.checked}"))
+    step.checked += 1
     hot_path.emit(step, item)
     return _raised(step, found, "result")
 
 
 def end(step: Step, output: object) -> BaseException | None:
     """Check the result of a call, and record that it ended."""
-    check = _checks(step).output
-    raised = None if check is None else _raised(step, _found(step, partial(check, output, "")), "result")
+    raised = _raised(step, _found(step, partial(_issues_of_output, step, output, "")), "result")
     if raised is None:
         hot_path.end(step, output)
     return raised
@@ -109,6 +105,12 @@ def _issues_of_input(step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         if wrong:
             return [issue(SCHEMA, "", wrong)]
     found: list[ValidationIssue] = _checks(step).input(payload)
+    return found
+
+
+def _issues_of_output(step: Step, value: object, pointer: str) -> list[ValidationIssue]:
+    check = _checks(step).output  # made for the first value, from the program's own annotations
+    found: list[ValidationIssue] = [] if check is None else check(value, pointer)
     return found
 
 
