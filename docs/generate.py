@@ -201,6 +201,8 @@ def example() -> str:
             except TypeError:
                 pass
         document = json.loads(out.read_text(encoding="utf-8").replace(folder, "/srv/shop"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    document["runner_version"] = project["version"]  # what is installed may be older
     document["run"] |= {"pid": 4242, "host": "build-7", "python": "3.13.0"}
     return f"```json\n{json.dumps(document, indent=2, ensure_ascii=False)}\n```"
 

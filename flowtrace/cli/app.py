@@ -15,23 +15,37 @@ from click.shell_completion import CompletionItem
 from flowtrace.cli.common import EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_USAGE, printable_lines, say
 from flowtrace.errors import FlowtraceError
 
-# Each command is `command` in `flowtrace.cli.<name>`; its summary is here, so that the list imports none of them.
-COMMANDS: Final = {
-    "run": "Run a program with tracing on.",
-    "show": "Show a trace: its steps as a tree, and what failed.",
-    "view": "Write one HTML file that shows a trace, two, or a folder.",
-    "why": "Follow a bad value back to where it came from.",
-    "replay": "Call a trace's functions again, and compare.",
-    "export": "Write a trace for Perfetto, speedscope, DuckDB and others.",
-    "mcp": "Serve traces to a coding agent.",
-    "diff": "Name the first difference between two traces.",
-    "check": "Run a program several times, and compare the runs.",
-    "ci": "Report failures to GitHub Actions or GitLab.",
-    "validate": "Check trace files against the format.",
-    "recover": "Make a trace from the ring file of a dead process.",
-    "doctor": "Show the active configuration, and the problems in it.",
-    "schema": "Print the JSON Schema of the trace file.",
+# By what they are for, each part with an example. Each command is `command` in `flowtrace.cli.<name>`; its summary is
+# here, so that the list imports none of them.
+TASKS: Final = {
+    ("Record a failure", "flowtrace run --capture script.py"): {
+        "run": "Run a program with tracing on.",
+        "doctor": "Show the active configuration, and the problems in it.",
+        "recover": "Make a trace from the ring file of a dead process.",
+    },
+    ("Look at it", "flowtrace show trace.json"): {
+        "show": "Show a trace: its steps as a tree, and what failed.",
+        "view": "Write one HTML file that shows a trace, two, or a folder.",
+        "why": "Follow a bad value back to where it came from.",
+    },
+    ("Hand it on", "flowtrace export trace.json --format markdown"): {
+        "export": "Write a trace for Perfetto, speedscope, DuckDB and others.",
+        "mcp": "Serve traces to a coding agent.",
+        "ci": "Report failures to GitHub Actions or GitLab.",
+    },
+    ("Call it again", "flowtrace replay trace.json --pdb"): {
+        "replay": "Call a trace's functions again, and compare.",
+    },
+    ("Compare runs", "flowtrace diff before.json after.json"): {
+        "diff": "Name the first difference between two traces.",
+        "check": "Run a program several times, and compare the runs.",
+    },
+    ("Check the file", "flowtrace validate trace.json"): {
+        "validate": "Check trace files against the format.",
+        "schema": "Print the JSON Schema of the trace file.",
+    },
 }
+COMMANDS: Final = {name: line for commands in TASKS.values() for name, line in commands.items()}
 
 
 class _Commands(click.Group):
@@ -47,8 +61,11 @@ class _Commands(click.Group):
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        for (task, example), commands in TASKS.items():
+            with formatter.section(task):
+                formatter.write_dl([(name.ljust(width), line) for name, line in commands.items()])
+                formatter.write_text(f"$ {example}")
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         commands = [CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)]
@@ -87,11 +104,6 @@ def app() -> None:
       bash  eval "$(_FLOWTRACE_COMPLETE=bash_source flowtrace)"
       zsh   eval "$(_FLOWTRACE_COMPLETE=zsh_source flowtrace)"
       fish  _FLOWTRACE_COMPLETE=fish_source flowtrace | source
-
-    \b
-    Examples:
-      flowtrace run --capture script.py
-      flowtrace show trace.json
     """
 
 

@@ -33,9 +33,17 @@ def test_the_list_of_commands_has_those_that_are_there_and_imports_none():
     )
     done = call(sys.executable, "-c", program)
     assert (done.returncode, done.stderr) == (0, "")
-    shown = done.stdout.partition("Commands:\n")[2].splitlines()
-    assert [line.split()[0] for line in shown[:-1]] == PRESENT
+    shown = done.stdout.partition("Record a failure:\n")[2].splitlines()
+    assert re.findall(r"^  (\w+) {2,}\w", "\n".join(shown), re.MULTILINE) == PRESENT
     assert shown[-1] == "0 ['flowtrace.cli.app', 'flowtrace.cli.common'] []"
+
+
+def test_each_task_of_the_list_has_an_example_that_a_command_has_too():
+    for (task, example), commands in app.TASKS.items():
+        (name,) = re.findall(r"^flowtrace (\w+) ", example)
+        assert name in commands, task
+        assert f"{task}:\n" in flowtrace("--help").stdout
+        assert f"  $ {example}\n" in flowtrace("--help").stdout
 
 
 def test_every_command_has_examples_and_the_line_that_the_list_says():
