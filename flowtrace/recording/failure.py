@@ -187,7 +187,7 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def _task_name() -> str:
-    """Return the name of the asyncio or trio task that runs; "" where there is none, or that can't be told."""
+    """Return the name of the asyncio or trio task that runs; "" where there is none, or it can't be found out."""
     try:
         tasks, trio = sys.modules.get("asyncio.tasks"), sys.modules.get("trio.lowlevel")
         if tasks is not None and tasks.events._get_running_loop() is not None:

@@ -31,7 +31,7 @@ _MOST_FAILURES: Final = 8  # an error that ends the program may pass so many han
 
 
 class LastSteps(NamedTuple):
-    """What a trace shows.
+    """The steps that a trace shows.
 
     Attributes:
         finished: the steps, in the order of their ends.
