@@ -28,7 +28,7 @@ from flowtrace.trace.shared_paths import Target
 from flowtrace.values.encoded import Digest
 
 UNKNOWN = "unknown"
-_OF_ALL_RUNS = ("config", "has_own_file", "is_always", "is_off", "policy", "slow_after", "_out", "_retention")
+_SHARED = ("config", "has_own_file", "is_always", "is_off", "is_quiet", "policy", "slow_after", "_out", "_retention")
 _PUBLIC = ("on_", "flu")  # reports, and flushes
 
 
@@ -79,7 +79,6 @@ class TraceRecorder:
         self._out = absolute(config.out_path)
         self._retention = Retention(self.template(), config.max_files)
         self.has_own_file = "{run_id}" in self._out
-        self._of_all_runs = {name: self.__dict__[name] for name in _OF_ALL_RUNS}
         self._begin(CLOCK.now())
 
     def __dir__(self) -> list[str]:
@@ -106,15 +105,16 @@ class TraceRecorder:
             started: clock reading at its start, in ns; None means now.
         """
         run = TraceRecorder.__new__(TraceRecorder)
-        run.__dict__.update(self._of_all_runs)
-        run.context, run._of_all_runs, run.is_quiet = context, self._of_all_runs, self.is_quiet
+        for name in _SHARED:
+            setattr(run, name, getattr(self, name))
+        run.context = context
         run._begin(CLOCK.now() if started is None else started)
         return run
 
     def of_a_call(self) -> dict[str, Any]:
         """Return the attributes that the runs of outermost calls share."""
-        own = {"context": self.context, "_of_all_runs": self._of_all_runs, "is_quiet": self.is_quiet}
-        return self._of_all_runs | own | {"shows_process": not self.is_always}
+        shared = {name: getattr(self, name) for name in (*_SHARED, "context")}
+        return shared | {"shows_process": not self.is_always}
 
     def _begin(self, started: int) -> None:
         self.started = started

@@ -14,10 +14,10 @@ static struct {
 static PyObject *no_arguments, *str_name, *str_started, *str_buffer, *str_events, *str_writing, *str_config, *str_context,
     *str_failed, *str_is_slow, *str_is_over;
 
-/* Put a value that was just made into a dictionary; takes the reference, which may be NULL. */
-static int put_new(PyObject *dict, PyObject *name, PyObject *value)
+/* Set an attribute to a value that was just made; takes the reference, which may be NULL. */
+static int set_new(PyObject *run, PyObject *name, PyObject *value)
 {
-    int did = value ? PyDict_SetItem(dict, name, value) : -1;
+    int did = value ? PyObject_SetAttr(run, name, value) : -1;
     Py_XDECREF(value);
     return did;
 }
@@ -28,31 +28,32 @@ static PyObject *name_of_run(Step *step)
     return has_name ? Py_NewRef(step->ended_run) : PyObject_CallNoArgs(runs.name_type);
 }
 
-static PyObject *attributes_of_run(Step *step)
+static int set_ring(PyObject *run)
 {
-    PyObject *dict = PyDict_Copy(runs.attributes);
-    PyObject *ring = dict ? new_ring(runs.buffer_size, runs.buffer_bytes) : NULL;
-    if (ring && PyDict_SetItem(dict, str_buffer, ring) == 0 && PyDict_SetItem(dict, str_open_buffer, ring) == 0
-        && put_new(dict, str_started, PyLong_FromLongLong(step->started)) == 0
-        && put_new(dict, str_name, name_of_run(step)) == 0
-        && put_new(dict, str_events, PyDict_New()) == 0
-        && put_new(dict, str_writing, PyObject_CallNoArgs(runs.lock_type)) == 0) {
-        Py_DECREF(ring);
-        return dict;
-    }
+    PyObject *ring = new_ring(runs.buffer_size, runs.buffer_bytes);
+    int did = ring && PyObject_SetAttr(run, str_buffer, ring) == 0 ? PyObject_SetAttr(run, str_open_buffer, ring) : -1;
     Py_XDECREF(ring);
-    Py_XDECREF(dict);
-    return NULL;
+    return did;
+}
+
+/* Attribute by attribute, as Python does it: a dictionary that is given to an object as a whole confuses 3.13.0. */
+static int set_attributes(PyObject *run, Step *step)
+{
+    PyObject *shared = Py_NewRef(runs.attributes), *name, *value;  /* what the garbage collector runs may exchange them */
+    int did = 0;
+    for (Py_ssize_t at = 0; did == 0 && PyDict_Next(shared, &at, &name, &value);) did = PyObject_SetAttr(run, name, value);
+    Py_DECREF(shared);
+    return did < 0 || set_ring(run) < 0 || set_new(run, str_started, PyLong_FromLongLong(step->started)) < 0
+        || set_new(run, str_name, name_of_run(step)) < 0 || set_new(run, str_events, PyDict_New()) < 0
+        || set_new(run, str_writing, PyObject_CallNoArgs(runs.lock_type)) < 0 ? -1 : 0;
 }
 
 /* Return the run of an outermost call that runs, made now; NULL, without an exception, where Python has to make it. */
 PyObject *open_own_run(Step *step)
 {
     if (!runs.type || !step->owns_run || !step->is_listed || step->ended) return NULL;
-    PyObject *dict = attributes_of_run(step);
-    PyObject *run = dict ? PyBaseObject_Type.tp_new((PyTypeObject *)runs.type, no_arguments, NULL) : NULL;
-    if (run && PyObject_GenericSetDict(run, dict, NULL) < 0) Py_CLEAR(run);
-    Py_XDECREF(dict);
+    PyObject *run = PyBaseObject_Type.tp_new((PyTypeObject *)runs.type, no_arguments, NULL);
+    if (run && set_attributes(run, step) < 0) Py_CLEAR(run);
     if (!run) { PyErr_Clear(); return NULL; }
     /* making it may run the garbage collector, and that anything: another thread may have been quicker */
     if (step->run && step->run != Py_None) Py_SETREF(run, Py_NewRef(step->run));
