@@ -152,8 +152,9 @@ wheel: $(DIST)/.built ## build the wheel and the source archive into dist/
 
 .PHONY: wheel-pure
 wheel-pure: | $(BUILD)/.ready ## build the wheel without the native core, for every platform, and the source archive
-	@$(call pip,$(BUILD)) --group build
+	@$(call pip,$(BUILD)) --group build --group release
 	@FLOWTRACE_BUILD_PURE=1 $(BUILD)/bin/python -m build --no-isolation --outdir dist/pure .
+	@$(BUILD)/bin/twine check --strict dist/pure/*
 	@rm -rf build
 
 .PHONY: clean

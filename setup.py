@@ -1,4 +1,4 @@
-"""The part of the build that `pyproject.toml` can't say: the native core, and a wheel without it.
+"""The part of the build that `pyproject.toml` can't say: the native core, a wheel without it, and the README on PyPI.
 
 With ``FLOWTRACE_BUILD_PURE=1`` the wheel is one for every platform and every Python. Without, and where there is no C
 compiler, it is made without the native core, too, and the pure twin records the calls.
@@ -7,6 +7,7 @@ compiler, it is made without the native core, too, and the pure twin records the
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -28,4 +29,18 @@ def native_core() -> Extension:
     )
 
 
-setup(ext_modules=[] if os.environ.get("FLOWTRACE_BUILD_PURE") == "1" else [native_core()])
+def description() -> str:
+    """Return the README; with ``FLOWTRACE_BUILD_HOME``, the address of this commit's files, its links are absolute."""
+    text = Path("README.md").read_text(encoding="utf-8")
+    home = os.environ.get("FLOWTRACE_BUILD_HOME")  # such as https://github.com/OWNER/NAME/blob/v0.2.0
+    if not home:
+        return text
+    text = re.sub(r'(src|srcset)="docs/', rf'\1="{home.replace("/blob/", "/raw/")}/docs/', text)
+    return re.sub(r"\]\(docs/", f"]({home}/docs/", text)
+
+
+setup(
+    ext_modules=[] if os.environ.get("FLOWTRACE_BUILD_PURE") == "1" else [native_core()],
+    long_description=description(),
+    long_description_content_type="text/markdown",
+)

@@ -26,6 +26,7 @@ What flowtrace costs, beside the undecorated function, beside decorators that do
 that people put on functions to see what happens in them. What counts are quotients: both numbers of each were measured
 in one run, in turn. {met} of {goals} goals are met{others}.
 
+{summary}
 What happens in every call is there twice: a native core in C, which runs where it was built, and its pure twin in
 Python. The rows are of the native one, but for those that say *pure core*, whose goals are those from before there was
 another one.
@@ -125,6 +126,27 @@ def table(head: list[str], body: Iterable[list[str]], others: str = "---") -> st
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in body)]) + "\n"
 
 
+SHORT = {
+    "off-added": "switched off, a call of a function gets {} of what a plain closure adds to it",
+    "off-method": "switched off, a call of a method takes {} times that of an undecorated one",
+    "added-function": "switched on, a small call gets {} of what a decorator made with wrapt adds that does nothing",
+    "added-coroutine": "switched on, an awaited coroutine gets {} of what such a decorator adds",
+    "on-otel": "switched on, a small call gets {} of what OpenTelemetry's decorator adds to it",
+    "import": "`import flowtrace` takes {} times as long as `import wrapt`",
+    "failure": "the trace of a failing run of 20 steps takes {} times as long as to write and sync its bytes",
+}
+
+
+def summary(results: dict[str, Any]) -> str:
+    """Return the rows that count most, a line each."""
+    lines = [
+        f"- {said.format(shown(results[key]['value']['median'], TIMES))};"
+        for key, said in SHORT.items()
+        if key in results
+    ]
+    return "\n".join(["In short:\n", *lines]).removesuffix(";") + ".\n" if lines else ""
+
+
 def goals(rows: list[Row], results: dict[str, Any]) -> str:
     """Return the table of the goals."""
     body = []
@@ -222,7 +244,12 @@ def text(sessions: Iterable[Session], results: dict[str, Any]) -> str:
     met = sum(verdict(row, found[row.key]) == MET for row in bound)
     open_ = sum(row.goal is not None for row in rows) - len(bound)
     parts = [
-        INTRO.format(met=met, goals=len(bound), others=f", {open_} are not measured yet" if open_ else ""),
+        INTRO.format(
+            met=met,
+            goals=len(bound),
+            others=f", {open_} are not measured yet" if open_ else "",
+            summary=summary(found),
+        ),
         goals(rows, found),
         missed(bound, found),
         PARTS,

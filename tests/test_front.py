@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import tomllib
 from pathlib import Path
+
+import setuptools
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,3 +41,23 @@ def test_the_files_that_the_list_of_first_changes_names_are_there():
     named = re.findall(r"`((?:flowtrace|tests|docs)/[\w./-]+)`", text)
     assert len(named) > 10
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_on_pypi_every_link_and_the_picture_of_the_readme_are_absolute(monkeypatch):
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", given.update)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("FLOWTRACE_BUILD_PURE", "1")
+    runpy.run_path("setup.py")
+    assert given["long_description"] == (ROOT / "README.md").read_text(encoding="utf-8")
+    monkeypatch.setenv("FLOWTRACE_BUILD_HOME", "https://example.org/o/n/blob/v1")
+    runpy.run_path("setup.py")
+    links = re.findall(r'\]\(([^)]+)\)|(?:src|srcset)="([^"]+)"', given["long_description"])
+    assert sorted(page or picture for page, picture in links) == [
+        *(
+            f"https://example.org/o/n/blob/v1/docs/pages/{page}.md"
+            for page in ("evidence/benchmark", "evidence/conformance")
+        ),
+        *(f"https://example.org/o/n/blob/v1/docs/pages/{page}.md" for page in ("evidence/promises", "index")),
+        *(f"https://example.org/o/n/raw/v1/docs/pages/start/failure-{theme}.png" for theme in ("dark", "light")),
+    ]
