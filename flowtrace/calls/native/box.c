@@ -147,44 +147,44 @@ static Py_ssize_t place_of(PyObject *name, PyObject *names)
     return -1;
 }
 
-/* Put the values of a call in the order of its parameters: by position, by name, and defaults; 0 where they don't fit. */
-static int bind(PyObject *names, PyObject *taken, PyObject *defaults, PyObject **values)
+/* Put the values of a call in the order of its parameters: by position, by name, and defaults; 0 where they don't fit.
+ *
+ * What is kept of a call are all values and then, as a tuple or None, the names of the last ones. */
+static int bind(PyObject *names, const Kept *kept, PyObject *defaults, Word *defaulted, const Word **values)
 {
-    Py_ssize_t count = PyTuple_GET_SIZE(names), all = PyTuple_GET_SIZE(taken) - 1, at;
-    PyObject *given = PyTuple_GET_ITEM(taken, all);
+    const Word *next = kept->words, *last = next + kept->count - 1;
+    PyObject *given = as_object(*last);
+    Py_ssize_t count = PyTuple_GET_SIZE(names), first_default = count - PyTuple_GET_SIZE(defaults), all = 0, at;
+    if (count > MOST_KEYS) return 0;
+    for (const Word *word = next; word < last; word = after_word(word)) all++;
     Py_ssize_t named = given == Py_None ? 0 : PyTuple_GET_SIZE(given), positional = all - named;
-    Py_ssize_t first_default = count - PyTuple_GET_SIZE(defaults);
-    if (count > MOST_KEYS || positional > count) return 0;
-    for (at = 0; at < count; at++) values[at] = at < positional ? PyTuple_GET_ITEM(taken, at) : NULL;
-    for (Py_ssize_t more = 0; more < named; more++) {
+    if (positional > count) return 0;
+    for (at = 0; at < count; at++) values[at] = NULL;
+    for (at = 0; at < positional; at++, next = after_word(next)) values[at] = next;
+    for (Py_ssize_t more = 0; more < named; more++, next = after_word(next)) {
         if ((at = place_of(PyTuple_GET_ITEM(given, more), names)) < 0 || values[at]) return 0;
-        values[at] = PyTuple_GET_ITEM(taken, positional + more);
+        values[at] = next;
     }
-    for (at = 0; at < count; at++)
-        if (!values[at] && (at < first_default || !(values[at] = PyTuple_GET_ITEM(defaults, at - first_default)))) return 0;
+    for (at = 0; at < count; at++) {
+        if (values[at]) continue;
+        if (at < first_default) return 0;
+        defaulted[at] = (Word)PyTuple_GET_ITEM(defaults, at - first_default);
+        values[at] = &defaulted[at];
+    }
     return 1;
 }
 
-/* The values of a call, and the names of the last ones, as a tuple; NULL, without an exception, where Python took them. */
-static PyObject *taken_arguments(Step *step)
-{
-    PyObject *list = step->arguments ? values_of(step->arguments) : NULL, *taken = list ? PyList_AsTuple(list) : NULL;
-    Py_XDECREF(list);
-    if (!taken) PyErr_Clear();
-    return taken;
-}
-
-/* Write the payload of a call. Taking the arguments may run the garbage collector, and that anything. */
+/* Write the payload of a call. */
 static void take_payload(Step *step, Entry *entry, Tail *tail)
 {
-    PyObject *taken = taken_arguments(step), *values[MOST_KEYS];
+    const Word *values[MOST_KEYS];
+    Word defaulted[MOST_KEYS];
     PyObject *names = step->bound ? entry->bound_names : entry->names;
     int is_open = box_is_open() && box.limit >= 0 && names && PyTuple_CheckExact(names) && entry->defaults
         && PyTuple_CheckExact(entry->defaults);
     tail->size = -1;
-    if (taken && is_open && bind(names, taken, entry->defaults, values))
+    if (step->arguments && is_open && bind(names, step->arguments, entry->defaults, defaulted, values))
         finish_tail(tail, text_of_payload(names, values, entry->not_secret, box.dumps, tail->bytes, box.limit), entry->is_written);
-    Py_XDECREF(taken);
 }
 
 /* Take the slot of the step that ended first, once there are more than have to stay; None where all are taken. */
@@ -252,13 +252,13 @@ void box_erases(Step *step)
 /* --- a step ends -------------------------------------------------------------------------------------------------- */
 
 /* Write a small result; 1 if that is done, 0 if it is not small, -1 with an exception of the host's. */
-static int write_end(Step *step, PyObject *output)
+static int write_end(Step *step, const Kept *output)
 {
     Slot *room = (Slot *)step->slot;
     Entry *entry = is_our_slot(step->slot) && box.limit >= 0 ? entry_of(step) : NULL;
     Tail tail;
     if (!entry || entry->hides_result) { Py_XDECREF((PyObject *)entry); return 0; }
-    finish_tail(&tail, text_of_value(output, entry->not_secret, box.dumps, tail.bytes, box.limit), box.writes_results);
+    finish_tail(&tail, text_of_value(output->words, entry->not_secret, box.dumps, tail.bytes, box.limit), box.writes_results);
     Py_DECREF((PyObject *)entry);
     if (tail.size < 0 || !is_our_slot(step->slot)) return 0;
     int64_t numbers[] = {step->ended - step->started, packed(&tail, 0), step->number};
@@ -273,7 +273,7 @@ static int write_end(Step *step, PyObject *output)
 }
 
 /* Write that a step has ended with a result, of which `taken` is the snapshot, or NULL. */
-int box_ends(Step *step, PyObject *value, PyObject *taken)
+int box_ends(Step *step, PyObject *value, const Kept *taken)
 {
     int did = taken && (!step->rest || step->rest == Py_None) ? write_end(step, taken) : 0;
     return did ? did : call_out(callouts.end_processed, (PyObject *)step, value);

@@ -152,7 +152,13 @@ PyObject *as_dict(PyObject *const *values, PyObject *names);
 
 /* --- snapshot.c ------------------------------------------------------------------------------------------------- */
 
-typedef uintptr_t Word;                 /* a reference, or the head of a container */
+typedef uintptr_t Word;                 /* a reference, or the head of a container: what is in that follows */
+
+enum form { DICT = 1, LIST = 3, TUPLE = 5, FORM = 7, COUNT_SHIFT = 3 };  /* the addresses of objects are even */
+static inline int is_reference(Word word) { return !(word & 1); }
+static inline PyObject *as_object(Word word) { return (PyObject *)word; }
+static inline enum form form_of(Word word) { return (enum form)(word & FORM); }
+static inline Py_ssize_t count_of(Word word) { return (Py_ssize_t)(word >> COUNT_SHIFT); }
 
 typedef struct {
     size_t count, room;
@@ -255,9 +261,10 @@ void step_fails(Subject *subject, PyObject *step);  /* the exception stays raise
 
 enum { MOST_KEYS = 32 };                /* of an object */
 
-Py_ssize_t text_of_value(PyObject *value, PyObject *not_secret, PyObject *dumps, char *room, Py_ssize_t size);
-Py_ssize_t text_of_payload(PyObject *names, PyObject *const *values, PyObject *not_secret, PyObject *dumps, char *room,
+Py_ssize_t text_of_value(const Word *value, PyObject *not_secret, PyObject *dumps, char *room, Py_ssize_t size);
+Py_ssize_t text_of_payload(PyObject *names, const Word *const *values, PyObject *not_secret, PyObject *dumps, char *room,
                            Py_ssize_t size);
+const Word *after_word(const Word *at);  /* what follows a value */
 
 /* --- blake3.c ----------------------------------------------------------------------------------------------------- */
 
@@ -270,7 +277,7 @@ void hash_short(const unsigned char *text, Py_ssize_t size, unsigned char digest
 int box_is_open(void);
 int box_starts(Step *step);             /* -1 with an exception of the host's */
 void box_erases(Step *step);            /* a step that could not be started after all */
-int box_ends(Step *step, PyObject *value, PyObject *taken);  /* -1 with an exception of the host's */
+int box_ends(Step *step, PyObject *value, const Kept *taken);  /* -1 with an exception of the host's */
 
 /* --- function.c and body.c -------------------------------------------------------------------------------------- */
 

@@ -174,24 +174,13 @@ static int keep_value(Kept **kept, PyObject *value, Budget *budget)
     return draft_value(value, budget) < 0 ? -1 : keep_draft(kept);
 }
 
-/* Let the black box write a result; it wants objects. 1 if that is done, 0 if Python has taken the result, -1 with an
- * exception of the host's. */
-static int end_in_box(Step *step, PyObject *value, const Kept *kept)
-{
-    PyObject *values = kept ? values_of(kept) : NULL;
-    if (!values) PyErr_Clear();
-    int did = box_ends(step, value, values ? PyList_GET_ITEM(values, 0) : NULL);
-    Py_XDECREF(values);
-    return did;
-}
-
 static int take_output(Step *step, PyObject *value)
 {
     Budget budget = {core.max_value_bytes, 0};
     Kept *kept = NULL;
     int is_plain = keep_value(&kept, value, &budget) == 0;
     if (box_is_open()) {
-        int did = end_in_box(step, value, kept);
+        int did = box_ends(step, value, kept);  /* 0 if Python has taken the result */
         if (did <= 0) { let_go(&kept); return did; }
     }
     if (!is_plain && is_left_out(step)) {

@@ -13,11 +13,6 @@
 /* About what is held in memory, with the heads of objects. */
 enum { HEAD = 32, TEXT_HEAD = 56, CONTAINER_HEAD = 16, DEEPEST = 8 };
 
-/* The heads of containers are no addresses of objects: those are even. */
-enum { REFERENCE = 0, DICT = 1, LIST = 3, TUPLE = 5, FORM = 7, COUNT_SHIFT = 3 };
-static inline int is_reference(Word word) { return !(word & 1); }
-static inline PyObject *as_object(Word word) { return (PyObject *)word; }
-
 static struct { Word *words; size_t count, room; } draft;  /* what is being taken; one for all, since the GIL is held */
 
 static int make_room(void)
@@ -37,7 +32,7 @@ static inline int put(Word word)
     return 0;
 }
 
-static inline int put_head(int form, Py_ssize_t count) { return put((Word)count << COUNT_SHIFT | form); }
+static inline int put_head(enum form form, Py_ssize_t count) { return put((Word)count << COUNT_SHIFT | (Word)form); }
 
 /* What it takes from the budget: about what orjson would write. */
 static inline int is_atom(PyObject *value, Budget *budget)
@@ -85,7 +80,7 @@ static int take_dict(PyObject *value, Budget *budget, int depth)
     return budget->left < 0 ? NOT_TAKEN : COPIED;
 }
 
-static int take_sequence(PyObject *value, PyObject *const *items, Py_ssize_t count, int form, Budget *budget, int depth)
+static int take_sequence(PyObject *value, PyObject *const *items, Py_ssize_t count, enum form form, Budget *budget, int depth)
 {
     size_t start = draft.count;
     int is_same = form == TUPLE;
@@ -167,9 +162,9 @@ static PyObject *value_at(const Word **at)
 {
     Word word = *(*at)++;
     if (is_reference(word)) return Py_NewRef(as_object(word));
-    Py_ssize_t count = (Py_ssize_t)(word >> COUNT_SHIFT);
-    if ((word & FORM) == DICT) return dict_at(at, count);
-    int is_list = (word & FORM) == LIST;
+    Py_ssize_t count = count_of(word);
+    if (form_of(word) == DICT) return dict_at(at, count);
+    int is_list = form_of(word) == LIST;
     PyObject *made = is_list ? PyList_New(count) : PyTuple_New(count);
     for (Py_ssize_t place = 0; made && place < count; place++) {
         PyObject *item = value_at(at);

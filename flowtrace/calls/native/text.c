@@ -1,6 +1,7 @@
 /* Canonical JSON text of a snapshot, byte for byte as flowtrace/values/json.py has it from orjson, into a given room.
  *
- * A value that JSON does not have as it is, of which a key may be secret, or that has no room, has no text here. */
+ * A value that JSON does not have as it is, of which a key may be secret, or that has no room, has no text here. No code of
+ * Python's runs, and nothing is made that the garbage collector knows: what is read stays as it is meanwhile. */
 #include "native.h"
 #include <math.h>
 #include <string.h>
@@ -99,62 +100,81 @@ static int add_float(Text *text, PyObject *value)
     return did;
 }
 
-static int add_value(Text *text, PyObject *value);
-
-static int add_list(Text *text, PyObject *const *items, Py_ssize_t count)
+/* What can't change is kept by reference: an atom, or a tuple of such. */
+static int add_object(Text *text, PyObject *value)
 {
-    if (!add(text, "[", 1)) return 0;
-    for (Py_ssize_t at = 0; at < count; at++)
-        if ((at && !add(text, ",", 1)) || !add_value(text, items[at])) return 0;
+    PyTypeObject *type = Py_TYPE(value);
+    if (type == &PyUnicode_Type) return add_string(text, value);
+    if (type == &PyLong_Type) return add_integer(text, value);
+    if (value == Py_None) return add(text, "null", 4);
+    if (type == &PyBool_Type) return value == Py_True ? add(text, "true", 4) : add(text, "false", 5);
+    if (type == &PyFloat_Type) return add_float(text, value);
+    if (type != &PyTuple_Type || !add(text, "[", 1)) return 0;
+    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(value); at++)
+        if ((at && !add(text, ",", 1)) || !add_object(text, PyTuple_GET_ITEM(value, at))) return 0;
     return add(text, "]", 1);
 }
 
-typedef struct { PyObject *key, *value; } Member;
+static const Word *add_value(Text *text, const Word *at);  /* what follows it; NULL where there is no text */
+
+static const Word *add_list(Text *text, const Word *at, Py_ssize_t count)
+{
+    if (!add(text, "[", 1)) return NULL;
+    for (Py_ssize_t place = 0; place < count; place++)
+        if ((place && !add(text, ",", 1)) || !(at = add_value(text, at))) return NULL;
+    return add(text, "]", 1) ? at : NULL;
+}
+
+typedef struct { PyObject *key; const Word *value; } Member;
 
 /* Members in the order of their keys' letters, which is that of their bytes in UTF-8. */
-static void sort(Member *members, int count)
+static void sort(Member *members, Py_ssize_t count)
 {
-    for (int next = 1; next < count; next++) {
+    for (Py_ssize_t next = 1; next < count; next++) {
         Member member = members[next];
-        int at = next;
+        Py_ssize_t at = next;
         for (; at > 0 && PyUnicode_Compare(members[at - 1].key, member.key) > 0; at--) members[at] = members[at - 1];
         members[at] = member;
     }
 }
 
-static int add_object(Text *text, Member *members, int count)
+static int add_members(Text *text, Member *members, Py_ssize_t count)
 {
     sort(members, count);
     if (!add(text, "{", 1)) return 0;
-    for (int at = 0; at < count; at++)
+    for (Py_ssize_t at = 0; at < count; at++)
         if ((at && !add(text, ",", 1)) || !add_string(text, members[at].key) || !add(text, ":", 1)
             || !add_value(text, members[at].value)) return 0;
     return add(text, "}", 1);
 }
 
-static int add_dict(Text *text, PyObject *dict)
+static const Word *add_dict(Text *text, const Word *at, Py_ssize_t count)
 {
     Member members[MOST_KEYS];
-    Py_ssize_t at = 0;
-    int count = 0;
-    if (PyDict_Size(dict) > MOST_KEYS) return 0;
-    for (Member member; PyDict_Next(dict, &at, &member.key, &member.value); members[count++] = member)
-        if (!PyUnicode_CheckExact(member.key) || PySet_Contains(text->not_secret, member.key) != 1) return 0;
-    return add_object(text, members, count);
+    if (count > MOST_KEYS) return NULL;
+    for (Py_ssize_t place = 0; place < count; place++) {
+        PyObject *key = as_object(*at++);
+        if (!PyUnicode_CheckExact(key) || PySet_Contains(text->not_secret, key) != 1) return NULL;
+        members[place] = (Member){key, at};
+        at = after_word(at);
+    }
+    return add_members(text, members, count) ? at : NULL;
 }
 
-static int add_value(Text *text, PyObject *value)
+static const Word *add_value(Text *text, const Word *at)
 {
-    PyTypeObject *type = Py_TYPE(value);
-    return type == &PyUnicode_Type ? add_string(text, value)
-        : type == &PyLong_Type ? add_integer(text, value)
-        : value == Py_None ? add(text, "null", 4)
-        : value == Py_True ? add(text, "true", 4)
-        : value == Py_False ? add(text, "false", 5)
-        : type == &PyFloat_Type ? add_float(text, value)
-        : type == &PyDict_Type ? add_dict(text, value)
-        : type == &PyList_Type || type == &PyTuple_Type
-            ? add_list(text, PySequence_Fast_ITEMS(value), PySequence_Fast_GET_SIZE(value)) : 0;
+    Word word = *at++;
+    if (is_reference(word)) return add_object(text, as_object(word)) ? at : NULL;
+    return form_of(word) == DICT ? add_dict(text, at, count_of(word)) : add_list(text, at, count_of(word));
+}
+
+const Word *after_word(const Word *at)
+{
+    Word word = *at++;
+    if (is_reference(word)) return at;
+    int is_dict = form_of(word) == DICT;
+    for (Py_ssize_t left = count_of(word); left; left--) at = after_word(is_dict ? at + 1 : at);
+    return at;
 }
 
 static Py_ssize_t length_of(Text *text, const char *room, int did)
@@ -165,19 +185,19 @@ static Py_ssize_t length_of(Text *text, const char *room, int did)
 }
 
 /* Write the text of a value; its length, or -1 where it has none. */
-Py_ssize_t text_of_value(PyObject *value, PyObject *not_secret, PyObject *dumps, char *room, Py_ssize_t size)
+Py_ssize_t text_of_value(const Word *value, PyObject *not_secret, PyObject *dumps, char *room, Py_ssize_t size)
 {
     Text text = {room, room + size, not_secret, dumps};
-    return length_of(&text, room, add_value(&text, value));
+    return length_of(&text, room, add_value(&text, value) != NULL);
 }
 
 /* The same for the object of at most MOST_KEYS parameters, of which no name is secret. */
-Py_ssize_t text_of_payload(PyObject *names, PyObject *const *values, PyObject *not_secret, PyObject *dumps, char *room,
+Py_ssize_t text_of_payload(PyObject *names, const Word *const *values, PyObject *not_secret, PyObject *dumps, char *room,
                            Py_ssize_t size)
 {
     Text text = {room, room + size, not_secret, dumps};
     Member members[MOST_KEYS];
     Py_ssize_t count = PyTuple_GET_SIZE(names);
     for (Py_ssize_t at = 0; at < count; at++) members[at] = (Member){PyTuple_GET_ITEM(names, at), values[at]};
-    return length_of(&text, room, add_object(&text, members, (int)count));
+    return length_of(&text, room, add_members(&text, members, count));
 }
