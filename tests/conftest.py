@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import hypothesis as hypothesis  # loaded here: it looks for what refers to trio's generator, and frozen things hide it
+import hypothesis  # loaded here: it looks for what refers to trio's generator, and frozen things hide it
 import pytest
 import structlog
 
@@ -20,6 +20,9 @@ from tests import secrets_scan
 
 pytest_plugins = ["tests.selection"]
 MEMORY = Path("/dev/shm")
+# A slow machine is no fault; no test here is about time.
+hypothesis.settings.register_profile("untimed", parent=hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure(config):

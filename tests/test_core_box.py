@@ -24,9 +24,7 @@ from flowtrace.host.system import CLOCK
 from flowtrace.recording.state import STATE, running
 from tests.programs import run_program
 
-_RELAXED = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+_RELAXED = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 needs_native = pytest.mark.skipif(NATIVE is None, reason="compares the native core with its twin")
 
 
@@ -234,7 +232,7 @@ def test_a_text_of_any_length_has_the_hash_of_the_library(lengths, tmp_path):
 
 @pytest.mark.costly
 @needs_native
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(floats=st.lists(st.floats() | st.decimals(-(10**15), 10**15, places=5).map(float), min_size=15, max_size=15))
 def test_floats_have_the_text_of_orjson(floats):
     calls = [("one", value) for value in floats]

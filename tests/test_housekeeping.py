@@ -580,7 +580,7 @@ templates = st.lists(parts.map("".join), min_size=1, max_size=3).map(lambda name
     pid=st.integers(1, 2**22),
     run_id=st.binary(min_size=16, max_size=16).map(bytes.hex),
 )
-@settings(suppress_health_check=[HealthCheck.filter_too_much], deadline=None)
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
 def test_every_path_that_a_template_can_become_is_found_by_it(template, flow_id, pid, run_id):
     values = {"run_id": run_id, "flow_id": flow_id, "timestamp": "2023-11-14T22:13:20.123456Z"}
     for path in rendered_paths(template, pid=pid, **values):

@@ -429,7 +429,7 @@ def any_failure(value, secret):
 
 @pytest.mark.costly
 @given(place=PLACES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_wherever_a_secret_stands_in_a_value_it_is_not_written_and_no_hash_depends_on_it(place):
     kept = []
     for secret in (planted("any", "first"), planted("any", "the other")):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrace import ProvenanceError, current_step, flow, load_trace, override, traced_node
@@ -635,7 +635,6 @@ def _inside(callers):
 
 
 @given(pipelines())
-@settings(deadline=None)
 def test_a_value_is_followed_to_the_step_that_made_it(pipeline):
     steps, at, pointer, origin = pipeline
     found = trace(*steps).provenance(at, pointer)
@@ -695,7 +694,6 @@ def hostile_steps(draw):
     hostile_steps(),
     st.sampled_from([None, "", "/a", "/a/0", "/fields/a", "/output_json", "/output_json/items/0", "/b~1~0"]),
 )
-@settings(deadline=None)
 def test_no_trace_makes_it_fail_or_go_on_for_ever(steps, pointer):
     origins = Origins(trace(*steps))
     for at in range(len(steps)):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import flowtrace
@@ -151,7 +151,6 @@ def _knows_itself(row):
     return row
 
 
-@settings(deadline=None)
 @given(VALUES, st.sampled_from([5, 40, 150, 4000]))
 def test_the_quick_way_and_the_long_way_agree(value, work):
     quick = encode(value, secret=secret_names(), work=work)

@@ -555,7 +555,7 @@ runs = st.fixed_dictionaries(
 
 
 @pytest.mark.costly
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(steps_of_any_kind, max_size=4),
     st.fixed_dictionaries(
@@ -583,7 +583,7 @@ def test_any_readable_trace_is_shown_harmlessly(steps, fields):
             assert out.count("✓") + out.count("✗") + out.count("▶") >= len(steps)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_damage_to_a_trace_gets_a_clear_line_or_is_shown(data):
     document = copy.deepcopy(trace(step("a", step_id="1", output_json={"a": [1]}), failed("b", details={"type": "E"})))

@@ -187,7 +187,7 @@ def generated(tmp_path_factory):
 
 @pytest.mark.costly
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_capture_replay_and_hash_agree(generated, data):
     folder, module, names = generated
     hint, values = data.draw(st.sampled_from(KINDS))
