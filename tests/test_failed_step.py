@@ -10,12 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrace import flow, traced_node, validate
-from flowtrace.recording.failure import MOST_ERRORS, ErrorsPassed
-from flowtrace.recording.state import STATE
+from flowtrace.recording.state import MOST_ERRORS, STATE, ErrorsPassed
 from flowtrace.testing import recording
 
 
@@ -573,7 +572,6 @@ def is_right(found, truth, without):
     return found[0] == (without if truth is None else truth)
 
 
-@settings(deadline=None)
 @given(_LEAVES, st.lists(_AROUND, max_size=4))
 def test_random_programs_name_the_step_that_was_to_blame(leaf, around):
     builder = Builder()
@@ -581,7 +579,6 @@ def test_random_programs_name_the_step_that_was_to_blame(leaf, around):
     assert is_right(found, builder.truth, "unknown")
 
 
-@settings(deadline=None)
 @given(_LEAVES, st.lists(_AROUND, max_size=4))
 def test_random_programs_outside_any_flow(leaf, around):
     builder = Builder()
@@ -589,7 +586,6 @@ def test_random_programs_outside_any_flow(leaf, around):
     assert is_right(found, builder.truth, outermost_failed_step.__qualname__ + ".<locals>.main")
 
 
-@settings(deadline=None)
 @given(_ASYNC_LEAVES, st.lists(_ASYNC_AROUND, max_size=4), st.booleans())
 def test_random_programs_of_coroutines(leaf, around, in_flow):
     builder = AsyncBuilder()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import flowtrace
-from flowtrace.recording.source_excerpts import MOST_EXCERPTS
+from flowtrace.recording.program_texts import MOST_EXCERPTS
 from tests.programs import run_program
 
 PROGRAM = """

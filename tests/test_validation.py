@@ -26,7 +26,7 @@ from flowtrace.errors import InvocationValidationError
 from flowtrace.host import log
 from flowtrace.host.signals import OWN_FOLDER
 from flowtrace.instrument.validators import Validators
-from flowtrace.recording import validation_issues
+from flowtrace.recording import failure
 from flowtrace.recording.state import CURRENT
 from flowtrace.testing import recording
 from tests.programs import run_program
@@ -260,7 +260,7 @@ def parts(value, pointer=""):
     """Yield the parts of a tree, each with its JSON Pointer."""
     yield pointer, value
     for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from parts(item, validation_issues.pointer_to(pointer, [key]))
+        yield from parts(item, failure.pointer_to(pointer, [key]))
 
 
 NAMES = st.text(max_size=3)

@@ -21,11 +21,11 @@ from flowtrace.host import log
 from flowtrace.host.objects import MISSING, class_attribute, inherits
 from flowtrace.host.safe_loading import load_once
 from flowtrace.host.signals import is_from_handler
-from flowtrace.recording.failure import is_a
-from flowtrace.recording.validation_issues import (
+from flowtrace.recording.failure import (
     LOST_KEY,
     MOST_ISSUES,
     SCHEMA,
+    is_a,
     is_validation_error,
     issue,
     issues_of,

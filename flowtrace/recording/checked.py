@@ -16,12 +16,11 @@ from flowtrace.errors import InvocationValidationError
 from flowtrace.host import log
 from flowtrace.host.signals import OWN_FOLDER, is_from_handler, traceback_of
 from flowtrace.recording import hot_path, program_texts, to_records
-from flowtrace.recording.failure import is_a
+from flowtrace.recording.failure import MISSING_FIELD, SCHEMA, is_a, issue, pointer_to
 from flowtrace.recording.node import bind, misfit
 from flowtrace.recording.process import global_recorder
 from flowtrace.recording.state import STATE
 from flowtrace.recording.step import Step
-from flowtrace.recording.validation_issues import MISSING_FIELD, SCHEMA, issue, pointer_to
 from flowtrace.settings.config import ValidationMode
 from flowtrace.trace.model import ValidationIssue
 

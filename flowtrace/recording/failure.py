@@ -1,24 +1,21 @@
-"""An error as it is written: its code, text, type, causes, notes, task, frames; and in which step a run began to fail.
+"""An error as it is written: its code, text, type, causes, notes, task and frames; one of a validator as issues, too.
 
-Nothing here keeps an error alive, and nothing is written on one: the program could see either. An error is known again
-by its address and its traceback, which only grows at its outer end. A later error at the same address has a traceback
-of its own.
+Nothing here keeps an error alive, and nothing is written on one: the program could see either.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from flowtrace.errors import pointer_token
 from flowtrace.host.objects import class_name, inherits, instance_dict, mro
 from flowtrace.host.signals import OWN_FOLDER, let_through, traceback_of
-
-if TYPE_CHECKING:
-    from flowtrace.recording.step import Step
-
+from flowtrace.host.system import re
+from flowtrace.trace.model import ValidationError, ValidationIssue
 
 MAX_MESSAGE: Final = 8192
 MAX_FRAMES: Final = 40
@@ -248,139 +245,129 @@ def origins_of(traceback: TracebackType | None) -> Iterator[tuple[int, int | Non
         traceback = traceback.tb_next
 
 
-MOST_ERRORS: Final = 100  # errors that are remembered, of all threads and tasks
-_MOST_LINKS: Final = 50  # causes, contexts and members that are followed
-_HOPS: Final = 20
+# --- what a validator's error says of a value
 
 
-class Passed(NamedTuple):
-    """The steps that an error came through.
+MISSING_FIELD: Final = "missing_required_field"
+INVALID_TYPE: Final = "invalid_type"
+SCHEMA: Final = "schema_validation"
+MOST_ISSUES: Final = 20
+"""Of one value: the first ones say enough, and a long list with one mistake in each item has thousands."""
+_LONGEST_MESSAGE: Final = 500
+_PYDANTIC: Final = "pydantic_core._pydantic_core:ValidationError"
+# as in: Expected `int`, got `str` - at `$.items[0].count`
+_LOCATION: Final = re.compile(r" - at (?:`key` in )?`\$(.*)`$", re.DOTALL)
+_TOKEN_OF_LOCATION: Final = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
+_MISSING: Final = re.compile(r"^Object missing required field `(.*)`$", re.DOTALL)
+LOST_KEY: Final = "..."
+"""Stands for the key of a mapping, in the locations that msgspec names."""
 
-    Attributes:
-        run_id: of the run of the last one; "" for an outermost call without one.
-        expected: the error is part of the contract of the last one's node.
-        began: in each run, the number of the first step: the run's id and the number, in the order of the steps.
+
+def is_validation_error(error: BaseException) -> bool:
+    """Return True if msgspec or pydantic raised an error because a value is not valid; no code of its class is run."""
+    return is_a(error, ValidationError) or class_name(type(error)) == _PYDANTIC
+
+
+def issues_of(error: BaseException, pointer: str = "") -> list[ValidationIssue]:
+    """Return what an error says of a value. Never raises an Exception.
+
+    Args:
+        error: what a validator raised; an error of another kind is one issue with its text.
+        pointer: JSON Pointer of the value that was validated.
     """
-
-    run_id: str
-    expected: bool
-    began: tuple[tuple[str, int], ...]
-
-    def first_in(self, run_id: str | None) -> int:
-        """Return the number of the first step, of a run or of all (None); 0 for none."""
-        return next((number for run, number in self.began if run_id in (None, run)), 0)
-
-
-class _Noted(NamedTuple):
-    """An error on its way out.
-
-    Attributes:
-        depth: how many entries its traceback had at the first step.
-        origins: the hash of those entries.
-        head: the outermost entry when it was last seen.
-        around: number of the step around the last one that it came through.
-        passed: the steps.
-    """
-
-    depth: int
-    origins: int
-    head: tuple[int, ...]
-    around: int
-    passed: Passed
+    try:
+        if is_a(error, ValidationError):
+            code, tokens, message = of_msgspec(error)
+            return [issue(code, pointer_to(pointer, before_lost_key(tokens)), message)]
+        if class_name(type(error)) == _PYDANTIC:
+            return list(islice(_of_pydantic(error, pointer), MOST_ISSUES))
+        if _is_of_jsonschema(error):
+            return of_jsonschema([error], pointer)
+    except BaseException as fault:  # a text that the program's own code makes
+        let_through(fault)
+    return [issue(SCHEMA, pointer, message_of(error) or type_of(error))]
 
 
-class ErrorsPassed:
-    """The latest errors that came through steps."""
-
-    __slots__ = ("_noted",)
-
-    def __init__(self) -> None:
-        self._noted: dict[tuple[int, int], _Noted] = {}
-
-    def note(self, error: BaseException, step: Step, run_id: str, expected: bool) -> None:
-        """Note that an error comes through a step of some run."""
-        key = (id(error), id(type(error)))
-        before = self._noted.pop(key, None)
-        traceback = traceback_of(error)
-        began: tuple[tuple[str, int], ...] = ((run_id, step.number),)
-        if before is not None and _goes_on(before, traceback, step.number):
-            depth, origins = before.depth, before.origins
-            began = before.passed.began if before.passed.first_in(run_id) else before.passed.began + began
-        else:
-            entries = tuple(origins_of(traceback))
-            depth, origins = len(entries), hash(entries)
-        passed = Passed(run_id, expected, began)
-        self._noted[key] = _Noted(depth, origins, _head(traceback), step.parent, passed)
-        while len(self._noted) > MOST_ERRORS:
-            self._noted.pop(next(iter(self._noted)), None)
-
-    def steps_of(self, error: BaseException) -> Passed | None:
-        """Return the steps that an error came through; None where no step has seen it."""
-        noted = self._noted.get((id(error), id(type(error))))
-        if noted is None:
-            return None
-        entries = tuple(origins_of(traceback_of(error)))
-        return noted.passed if _ends_as(entries, noted) else None
-
-    def began(self, error: BaseException, run_id: str | None = None) -> int:
-        """Return the number of the step in which an error began.
-
-        It is found through members of groups, causes and contexts. Of what was cancelled, no step is to blame.
-
-        Args:
-            error: what left a call, a flow or the process.
-            run_id: only steps of this run count; None means of any.
-
-        Returns:
-            The number; 0 where no step has seen the error nor any that it comes from.
-        """
-        return self._began(error, run_id, set())
-
-    def _began(self, error: BaseException, run_id: str | None, seen: set[int]) -> int:
-        if id(error) in seen or len(seen) >= _MOST_LINKS or code_of(error) == "node_cancelled":
-            return 0
-        seen.add(id(error))
-        # the members of a group, and what it was raised from, are older than the group
-        older = (self._began(other, run_id, seen) for other in (*parts_of(error), cause_of(error)) if other is not None)
-        found = next(filter(None, older), 0)
-        if found:
-            return found
-        passed = self.steps_of(error)
-        own = 0 if passed is None else passed.first_in(run_id)
-        handled = context_of(error)
-        inner = 0 if handled is None else self._began(handled, run_id, seen)
-        # what failed before the own step began, such as an earlier attempt, was only being handled around it
-        return inner if inner > own else own
+def issue(code: str, pointer: str, message: str) -> ValidationIssue:
+    """Return an issue with a message of bounded length."""
+    text = message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}..."
+    return ValidationIssue(code, pointer, text)
 
 
-def _head(traceback: Any) -> tuple[int, ...]:
-    return () if traceback is None else (id(traceback), id(traceback.tb_frame.f_code), traceback.tb_lineno or 0)
+def pointer_to(pointer: str, tokens: Iterable[object]) -> str:
+    """Return the JSON Pointer of a part of a value; names may be any text."""
+    texts = (pointer_token(token).encode("utf-8", "backslashreplace").decode() for token in tokens)
+    return pointer + "".join(f"/{text}" for text in texts)
 
 
-def _goes_on(before: _Noted, traceback: Any, number: int) -> bool:
-    """Return True if an error that comes through a step is the one that was noted, and no later one at its address.
-
-    Mostly it comes from a step inside this one: then the newest entries tell that. A recursion may pass a thousand
-    steps, and none of them should cost a walk through them all.
-    """
-    is_inside = before.around == number
-    if is_inside and _stands_in(before.head, traceback):
-        return True
-    entries = tuple(origins_of(traceback))
-    return (is_inside or len(entries) > before.depth) and _ends_as(entries, before)
+# --- msgspec
 
 
-def _stands_in(head: tuple[int, ...], traceback: Any) -> bool:
-    """Return True if a traceback has grown from another one: each caller puts its own entry before."""
-    for _ in range(_HOPS):
-        if traceback is None:
-            return False
-        if _head(traceback) == head:
-            return True
-        traceback = traceback.tb_next
-    return False
+def of_msgspec(error: BaseException) -> tuple[str, list[str], str]:
+    """Return the code of an error of msgspec, the tokens of the location in it, and its message without that."""
+    text = message_of(error)
+    location = _LOCATION.search(text)
+    tokens = [name or index for name, index in _TOKEN_OF_LOCATION.findall(location[1])] if location else []
+    message = text[: location.start()] if location else text
+    if missing := _MISSING.match(message):
+        return MISSING_FIELD, [*tokens, missing[1]], message
+    return INVALID_TYPE if message.startswith("Expected `") and "`, got `" in message else SCHEMA, tokens, message
 
 
-def _ends_as(entries: tuple[Any, ...], noted: _Noted) -> bool:
-    start = len(entries) - noted.depth
-    return start >= 0 and hash(entries[start:]) == noted.origins
+def before_lost_key(tokens: list[str]) -> list[str]:
+    """Return the tokens of a location up to the first key that is lost."""
+    return tokens[: tokens.index(LOST_KEY)] if LOST_KEY in tokens else tokens
+
+
+# --- pydantic
+
+
+def _of_pydantic(error: Any, pointer: str) -> Iterator[ValidationIssue]:
+    for found in error.errors(include_url=False, include_context=False, include_input=False):
+        kind = str(found["type"])
+        code = SCHEMA
+        if kind in ("missing", "missing_argument", "missing_keyword_only_argument", "missing_positional_only_argument"):
+            code = MISSING_FIELD
+        elif kind.endswith(("_type", "_parsing", "_attributes_type")) or kind == "is_instance_of":
+            code = INVALID_TYPE
+        yield issue(code, pointer_to(pointer, found["loc"]), str(found["msg"]))
+
+
+# --- jsonschema
+
+
+def _is_of_jsonschema(error: BaseException) -> bool:
+    exceptions = sys.modules.get("jsonschema.exceptions")
+    cls = getattr(exceptions, "ValidationError", None)
+    return isinstance(cls, type) and inherits(type(error), cls)
+
+
+def of_jsonschema(errors: Iterable[Any], pointer: str) -> list[ValidationIssue]:
+    """Return errors of jsonschema as issues, in words of our own: its texts quote the values."""
+    found: list[ValidationIssue] = []
+    for error in errors:  # one for each missing property, and each lists them all
+        found += [one for one in _of_one(error, pointer) if one not in found]
+        if len(found) >= MOST_ISSUES:
+            break
+    return found[:MOST_ISSUES]
+
+
+def _of_one(error: Any, pointer: str) -> Iterator[ValidationIssue]:
+    here = pointer_to(pointer, error.absolute_path)
+    keyword, wanted = str(error.validator), error.validator_value
+    if keyword == "required" and isinstance(wanted, list) and isinstance(error.instance, dict):
+        for name in wanted:
+            if name not in error.instance:
+                yield issue(MISSING_FIELD, pointer_to(here, [name]), "a required property is missing")
+    elif keyword == "type":
+        kinds = " or ".join(wanted) if isinstance(wanted, list) else str(wanted)
+        yield issue(INVALID_TYPE, here, f"expected {kinds}, got {_json_type(error.instance)}")
+    elif error.schema is False:
+        yield issue(SCHEMA, here, "is not allowed here")
+    else:
+        yield issue(SCHEMA, here, f"does not fit {keyword!r} of the schema: {wanted!r}"[: _LONGEST_MESSAGE + 1])
+
+
+def _json_type(value: object) -> str:
+    names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
+    return "null" if value is None else names.get(type(value), type(value).__name__)

@@ -16,7 +16,6 @@ from flowtrace.recording.process import close_run, global_recorder, note_failure
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import IN_FLIGHT, STATE, Scope, current, make_current, restore_current
 from flowtrace.recording.step import THIS_THREAD, Step, new_step
-from flowtrace.recording.validation_issues import is_validation_error, issues_of
 
 if TYPE_CHECKING:
     from flowtrace.calls.core import Subject
@@ -162,8 +161,8 @@ def record_failure(step: Step, error: BaseException, code: str | None = None) ->
         step.failure = failure.describe(error, code or failure.code_of(error))
         step.expected = code is None and failure.is_a(error, step.node.expected_errors)
         STATE.passed.note(error, step, "" if step.run is None else step.run.run_id, step.expected)
-        if is_validation_error(error) and not step.expected and _began_in(step, error):
-            for issue in issues_of(error):
+        if failure.is_validation_error(error) and not step.expected and _began_in(step, error):
+            for issue in failure.issues_of(error):
                 step.note(issue)
         recorder = STATE.recorder or global_recorder()
         processor = recorder.policy.processor

@@ -7,11 +7,11 @@ written by the rules of `flowtrace.values`, in Python's words; values of the sta
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from flowtrace.host.objects import class_attribute, class_name, inherits, is_named, pairs_of
 from flowtrace.host.signals import let_through
+from flowtrace.host.system import datetime
 from flowtrace.recording.failure import type_of
 from flowtrace.values.encode import TAG, encode
 from flowtrace.values.json import loads
@@ -184,7 +184,7 @@ def _is_standard(value: Any) -> bool:
     name = class_name(type(value))
     if name in _MOMENTS:
         zone = value.tzinfo if is_named(type(value)) else value
-        return zone is None or type(zone) is timezone
+        return zone is None or type(zone) is datetime.timezone
     return name in _STANDARD and is_named(type(value))
 
 

@@ -8,9 +8,9 @@ logger's level and filters have let through, whatever handlers there are. It goe
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
+from logging import Handler, Logger, LogRecord
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -86,7 +86,7 @@ class _State:
     def __init__(self) -> None:
         self.keeps = False
         self.installed: Callable[..., None] | None = None
-        self.original: Callable[..., None] = logging.Logger.callHandlers
+        self.original: Callable[..., None] = Logger.callHandlers
 
 
 _STATE: Final = _State()
@@ -96,11 +96,11 @@ def use(recorder: TraceRecorder | None) -> None:
     """Keep logs from now on, or keep none any more, as a recorder is configured."""
     _STATE.keeps = recorder is not None and not recorder.is_off and recorder.config.logs
     if _STATE.keeps and _STATE.installed is None:
-        _STATE.original = logging.Logger.callHandlers
+        _STATE.original = Logger.callHandlers
         _STATE.installed = _keeping_first(_STATE.original)
-        logging.Logger.callHandlers = _STATE.installed  # type: ignore[method-assign]
-    elif not _STATE.keeps and logging.Logger.callHandlers is _STATE.installed:
-        logging.Logger.callHandlers = _STATE.original  # type: ignore[method-assign]
+        Logger.callHandlers = _STATE.installed  # type: ignore[method-assign]
+    elif not _STATE.keeps and Logger.callHandlers is _STATE.installed:
+        Logger.callHandlers = _STATE.original  # type: ignore[method-assign]
         _STATE.installed = None
 
 
@@ -110,7 +110,7 @@ def _keeping_first(original: Callable[..., None]) -> Callable[..., None]:
     `logging` knows its own frames by their file, and leaves them out of what it says: this one counts as one of them.
     """
 
-    def callHandlers(logger: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802  # the name it replaces
+    def callHandlers(logger: Logger, record: LogRecord) -> None:  # noqa: N802  # the name it replaces
         if _STATE.keeps:
             try:
                 keep_record(record)
@@ -120,7 +120,7 @@ def _keeping_first(original: Callable[..., None]) -> Callable[..., None]:
 
     assert isinstance(callHandlers, FunctionType)
     code = callHandlers.__code__
-    callHandlers.__code__ = code.replace(co_filename=logging.Handler.handle.__code__.co_filename)
+    callHandlers.__code__ = code.replace(co_filename=Handler.handle.__code__.co_filename)
     return callHandlers
 
 
@@ -129,9 +129,9 @@ def keeps_logs() -> bool:
     return _STATE.keeps
 
 
-def keep_record(record: logging.LogRecord) -> None:
+def keep_record(record: LogRecord) -> None:
     """Keep a record of `logging` in the step that runs here. It is not changed, and no code of its values is run."""
-    is_usual = type(record) is logging.LogRecord
+    is_usual = type(record) is LogRecord
     _keep(lambda texts: _line_of(texts, record.__dict__ if is_usual else instance_dict(record)))
 
 

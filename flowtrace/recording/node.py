@@ -18,14 +18,13 @@ from inspect import signature as signature_of
 from io import BytesIO, StringIO
 from stat import S_ISREG
 from types import BuiltinFunctionType, CodeType, FunctionType
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from zipimport import zipimporter
 
 from flowtrace.host.objects import NO_RECEIVERS, RECEIVER_NAMES, class_attribute, inherits
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import copy_of, os, re
 from flowtrace.recording.governor import Governor
-from flowtrace.recording.plugin import NodeEntry, StepProcessor
 from flowtrace.settings.config import TraceConfig, TraceContext
 from flowtrace.trace.files import FILE_OR_LINK, MAX_TRACE_BYTES, read_up_to
 from flowtrace.trace.model import Code, Hash, ValidationIssue, hash_record
@@ -33,6 +32,9 @@ from flowtrace.values.encode import left_out
 from flowtrace.values.encoded import Pieces, derive_key, hash_bytes, syntax
 from flowtrace.values.redaction import SecretNames, secret_names
 from flowtrace.values.scrub import without_lookalikes
+
+if TYPE_CHECKING:
+    from flowtrace.recording.plugin import NodeEntry, StepProcessor
 
 _FIXED: Final = (type(None), bool, int, float, complex, str, bytes, type, FunctionType, BuiltinFunctionType)
 _VARIABLE: Final = CO_VARARGS | CO_VARKEYWORDS

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from flowtrace.host import log
-from flowtrace.host.safe_loading import load_once
-from flowtrace.recording.state import STATE
 from flowtrace.trace.model import ValidationIssue
 
 if TYPE_CHECKING:
@@ -112,10 +109,6 @@ class FanOutObserver:
                 log.internal_fault(f"call {method} of {type(observer).__qualname__}", error)
 
 
-_LOGS: Final = "flowtrace.recording.logs"
-_BLACK_BOX: Final = "flowtrace.blackbox.keeper"
-
-
 class StepProcessor(Protocol):
     """Sees each step as it starts and as it ends. None of its methods raises an Exception.
 
@@ -182,23 +175,3 @@ class ProcessorKeeper(Protocol):
 
     def after_fork(self) -> None:
         """Leave the processor to the parent process, in a forked child."""
-
-
-def reopen(recorder: TraceRecorder | None) -> None:
-    """Give a recorder the step processor and the logs that it asks for; they are loaded when one first does."""
-    if recorder is not None and recorder.config.blackbox is not None and not recorder.is_off:
-        load_once(_load)
-    if STATE.keeper is not None:
-        STATE.keeper.reopen(recorder)
-    if recorder is not None and recorder.config.logs and not recorder.is_off:
-        load_once(_load_logs)
-    if STATE.use_logs is not None:
-        STATE.use_logs(recorder)
-
-
-def _load() -> None:
-    STATE.keeper = cast(ProcessorKeeper, import_module(_BLACK_BOX))
-
-
-def _load_logs() -> None:
-    STATE.use_logs = import_module(_LOGS).use

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Final
 
 from flowtrace.calls.core import forget_native_steps
@@ -10,7 +11,7 @@ from flowtrace.host import interpreter_hooks, log, switch
 from flowtrace.host.safe_loading import load_once
 from flowtrace.host.signals import SnapshotSignal, let_through
 from flowtrace.host.system import CLOCK, NEVER, os
-from flowtrace.recording import failure, plugin, state, to_records
+from flowtrace.recording import failure, state, to_records
 from flowtrace.recording.failure import mark_of, outcome_of
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import CURRENT, STATE, EndedRuns, Failure, Scope, running
@@ -21,6 +22,9 @@ from flowtrace.settings.config import (
     is_disabled,
 )
 from flowtrace.settings.kinds import signal_number
+
+_LOGS: Final = "flowtrace.recording.logs"
+_BLACK_BOX: Final = "flowtrace.blackbox.keeper"
 
 
 def global_recorder() -> TraceRecorder:
@@ -66,7 +70,7 @@ def restore_recorder(recorder: TraceRecorder | None) -> None:
 def _apply(recorder: TraceRecorder | None) -> None:
     """Bring the switch, the hooks, the step processor and the thread pools into the state that a recorder asks for."""
     _set_dump_signal(None if recorder is None or is_disabled() else recorder.config.dump_signal)
-    plugin.reopen(recorder)
+    _reopen(recorder)
     if recorder is None or recorder.is_off:
         state.unpatch_thread_pools()
         interpreter_hooks.uninstall()
@@ -79,6 +83,26 @@ def _apply(recorder: TraceRecorder | None) -> None:
     STATE.throttle.end_call = _end_call
     if STATE.open_fast_path is not None:
         STATE.open_fast_path(recorder)
+
+
+def _reopen(recorder: TraceRecorder | None) -> None:
+    """Give a recorder the step processor and the logs that it asks for; they are loaded when one first does."""
+    if recorder is not None and recorder.config.blackbox is not None and not recorder.is_off:
+        load_once(_load_black_box)
+    if STATE.keeper is not None:
+        STATE.keeper.reopen(recorder)
+    if recorder is not None and recorder.config.logs and not recorder.is_off:
+        load_once(_load_logs)
+    if STATE.use_logs is not None:
+        STATE.use_logs(recorder)
+
+
+def _load_black_box() -> None:
+    STATE.keeper = import_module(_BLACK_BOX)
+
+
+def _load_logs() -> None:
+    STATE.use_logs = import_module(_LOGS).use
 
 
 def _set_dump_signal(name: str | None) -> None:

@@ -1,17 +1,120 @@
-"""The texts in a step's record that come from the program, of its thread, error, issues and logs."""
+"""The texts in a trace that come from the program: of threads, errors, issues and logs, and the lines that failed.
+
+The source round the lines that an error came through is there for a trace that is read where the program is not. It is
+read when a trace of a failure is written, and never in a call.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from flowtrace.host.system import CLOCK
+from flowtrace.host import log
+from flowtrace.host.signals import let_through
+from flowtrace.host.system import CLOCK, os
+from flowtrace.recording.node import lines_of
 from flowtrace.trace import model
+from flowtrace.trace.model import SourceLines
 from flowtrace.values.redaction import SecretNames
 from flowtrace.values.scrub import Scrubber, without_lookalikes
 
 if TYPE_CHECKING:
     from flowtrace.recording.logs import StepLogs
+    from flowtrace.recording.step import Step
+
+MOST_EXCERPTS: Final = 6
+MOST_CALLERS: Final = 20
+_BEFORE: Final = 6
+_AFTER: Final = 3
+_WIDTH: Final = 200
+_MOST_BYTES: Final = 1 << 20  # of a source file
+_STANDARD_LIBRARY: Final = os.path.dirname(os.__file__) + os.sep
+_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+def source_of(number: int, steps: Iterable[Step], scrub: Callable[[str], str]) -> list[SourceLines]:
+    """Return the lines round the program's own frames of an error, and of its causes, in the step where it began.
+
+    After these come the lines of the steps around it that the error went through.
+
+    Args:
+        number: of the step; 0 for none.
+        steps: those of the trace.
+        scrub: takes secrets out of a text.
+
+    Returns:
+        A few excerpts, the innermost first; none where there is no source. A fault of ours is logged.
+    """
+    if not number:
+        return []
+    try:
+        by_number = {step.number: step for step in steps}
+        locations: dict[tuple[str, int], None] = {}
+        step = by_number.get(number)
+        for _ in range(MOST_CALLERS):
+            if step is None or step.failure is None:
+                break
+            locations.update(dict.fromkeys(_locations(step)))
+            step = by_number.get(step.parent)
+        return _excerpts(list(locations), scrub)
+    except Exception as error:
+        log.internal_fault("read the source of a failure", error)
+        return []
+
+
+def _locations(step: Step) -> list[tuple[str, int]]:
+    """Return file and line of the program's own frames, innermost first, and of the last one of each cause."""
+    details = (step.failure.details if step.failure is not None else None) or {}
+    own = [frame for frame in details.get("frames", ()) if _is_own(frame)]
+    found = list(reversed(own))
+    for item in (*details.get("causes", ()), *details.get("exceptions", ())):
+        found += [frame for frame in item.get("frames", ()) if _is_own(frame)][-1:]
+    return [(frame["file"], frame["line"]) for frame in found if isinstance(frame["line"], int)]
+
+
+def _is_own(frame: dict[str, Any]) -> bool:
+    file = frame.get("file")
+    if not isinstance(file, str) or file.startswith("<"):
+        return False
+    return not file.startswith(_STANDARD_LIBRARY) and not any(part in file for part in _INSTALLED)
+
+
+def _excerpts(locations: list[tuple[str, int]], scrub: Callable[[str], str]) -> list[SourceLines]:
+    files: dict[str, list[str]] = {}
+    found: list[SourceLines] = []
+    for file, line in locations:
+        if len(found) == MOST_EXCERPTS:
+            break
+        if any(item.file == file and item.line <= line < item.line + len(item.lines) for item in found):
+            continue  # an excerpt that is there shows it
+        if file not in files:
+            files[file] = _read(file)
+        excerpt = _excerpt(file, line, files[file], scrub)
+        if excerpt is not None:
+            found.append(excerpt)
+    return found
+
+
+def _read(file: str) -> list[str]:
+    try:
+        return lines_of(file, None, "") if os.path.getsize(file) <= _MOST_BYTES else []
+    except Exception as error:  # no source, or none that can be read
+        let_through(error)
+        return []
+
+
+def _excerpt(file: str, line: int, lines: list[str], scrub: Callable[[str], str]) -> SourceLines | None:
+    """Return the lines round a line; None where there are none, or where hiding a secret has moved them."""
+    start = max(line - _BEFORE, 1)
+    wanted = [text.rstrip("\r\n")[:_WIDTH] for text in lines[start - 1 : line + _AFTER]]
+    shown = scrub("\n".join(wanted)).split("\n")
+    if not 1 <= line <= len(lines) or len(shown) != len(wanted):
+        return None
+    return SourceLines(file=file, line=start, lines=shown)  # a frame has the same name
+
+
+# --- in the record of a step
 
 
 @lru_cache(maxsize=256)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowtrace.host import log
 from flowtrace.host.signals import let_through
@@ -15,7 +15,6 @@ from flowtrace.host.system import CLOCK, NEVER, nanoseconds
 from flowtrace.recording import failure, program_texts, to_records
 from flowtrace.recording.call_values import Snapshot, canonical_input, snapshot_output, snapshot_payload
 from flowtrace.recording.node import Node, Policy
-from flowtrace.recording.plugin import NodeEvent
 from flowtrace.recording.state import STATE, LastSteps, running
 from flowtrace.recording.step import THIS_THREAD, RunName, Step, flow_of, new_buffer, new_step, other_runs
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
@@ -26,6 +25,9 @@ from flowtrace.trace.payload_files import write_payload
 from flowtrace.trace.retention import Retention
 from flowtrace.trace.shared_paths import Target
 from flowtrace.values.encoded import Digest
+
+if TYPE_CHECKING:
+    from flowtrace.recording.plugin import NodeEvent
 
 UNKNOWN = "unknown"
 _SHARED = ("config", "has_own_file", "is_always", "is_off", "is_quiet", "policy", "slow_after", "_out", "_retention")
@@ -113,8 +115,7 @@ class TraceRecorder:
 
     def of_a_call(self) -> dict[str, Any]:
         """Return the attributes that the runs of outermost calls share."""
-        shared = {name: getattr(self, name) for name in (*_SHARED, "context")}
-        return shared | {"shows_process": not self.is_always}
+        return {name: getattr(self, name) for name in (*_SHARED, "context")} | {"shows_process": not self.is_always}
 
     def _begin(self, started: int) -> None:
         self.started = started
@@ -373,18 +374,17 @@ class TraceRecorder:
         """Write to a path, and return True if there are payload files beside it."""
         stored: dict[tuple[str, str], bytes] = {}
         content = self._content(to.path, outcome, ended, stored)
-        write = partial(files.write_atomically, to.path, content, in_turn, self._flush(ended))
+        write = partial(files.write_atomically, to.path, content, in_turn, self._flush(ended), replaces=not to.is_free)
         try:
-            write(replaces=not to.is_free)
+            write()
         except FileNotFoundError:  # another process removed the folder when it was empty: it is made again
-            write(replaces=not to.is_free)
+            write()
         for (digest, suffix), payload in stored.items():  # or it took them for those of an older trace
             self._store(to.path, digest, payload, suffix)
         return bool(stored)
 
     def _flush(self, ended: bool) -> files.Flush:
-        needed = files.Flush.FILE if ended else files.Flush.NOTHING
-        return files.Flush.FOLDER if self.config.durable else needed
+        return files.Flush.FOLDER if self.config.durable else files.Flush.FILE if ended else files.Flush.NOTHING
 
     def _store(self, target: str, digest: str, data: bytes, suffix: str) -> str | None:
         flush = self._flush(ended=False)

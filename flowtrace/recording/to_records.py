@@ -13,8 +13,7 @@ from flowtrace.host.switch import environment
 from flowtrace.host.system import CLOCK, copy_of, os, step_id
 from flowtrace.recording import call_values
 from flowtrace.recording.node import Node, Policy, locate
-from flowtrace.recording.program_texts import add_logs, scrubbed_step, thread_name
-from flowtrace.recording.source_excerpts import source_of
+from flowtrace.recording.program_texts import add_logs, scrubbed_step, source_of, thread_name
 from flowtrace.recording.step import THREAD_NAMES, Step
 from flowtrace.settings.config import TraceContext
 from flowtrace.settings.variables import git_sha

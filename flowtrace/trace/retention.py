@@ -16,14 +16,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
 from threading import RLock
-from typing import Final
+from typing import Final, Literal
 
 from flowtrace.host import log
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import os, re
 from flowtrace.trace.files import PLACEHOLDERS, Stamp, is_ours, pattern_of, rendered_paths, stamp_of
+from flowtrace.trace.model import Struct, decoder_of
 from flowtrace.trace.payload_files import PAYLOAD_NAME, Folder, payload_folder, write_payload
-from flowtrace.trace.written_by import origin_of
 from flowtrace.values.encoded import hash_bytes
 from flowtrace.values.json import loads, plain, pretty
 
@@ -95,7 +95,7 @@ class TemplatePaths:
         Returns:
             None where the content is not such a trace, or says that it was written to another path.
         """
-        origin = origin_of(data) if data.startswith(b'{\n  "trace_version": 1,\n') else None
+        origin = _origin_of(data) if data.startswith(b'{\n  "trace_version": 1,\n') else None
         if origin is None:
             return None
         run = origin.run
@@ -317,3 +317,42 @@ def _age(folder: Folder, name: str) -> int:
         return folder.status(name).st_mtime_ns
     except FileNotFoundError:
         return 0
+
+
+# --- which program wrote a file
+
+
+class _PackOrigin(Struct):
+    pack_ref: str
+
+
+class _FlowOrigin(Struct):
+    id: str
+
+
+class _RunOrigin(Struct):
+    id: str
+    started_at: str
+    pid: int
+
+
+class _Origin(Struct):
+    """The fields that say which program and which run wrote a trace; the other fields are skipped, so this is fast."""
+
+    trace_version: Literal[1]
+    runner_version: str
+    pack: _PackOrigin
+    flow: _FlowOrigin
+    run: _RunOrigin
+
+
+_decode_origin: Final = decoder_of(_Origin).decode  # made here: to read the annotations, it evaluates them
+
+
+def _origin_of(data: bytes) -> _Origin | None:
+    """Return where the content of a file comes from; None where it is not a trace that flowtrace wrote."""
+    try:
+        return _decode_origin(data)
+    except (ValueError, RecursionError) as error:
+        let_through(error)
+        return None
