@@ -6,7 +6,7 @@ read when a trace of a failure is written, and never in a call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +33,7 @@ _STANDARD_LIBRARY: Final = os.path.dirname(os.__file__) + os.sep
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
-def source_of(number: int, steps: Iterable[Step], scrub: Callable[[str], str]) -> list[SourceLines]:
+def source_of(number: int, steps: Iterable[Step], scrubber: Scrubber) -> list[SourceLines]:
     """Return the lines round the program's own frames of an error, and of its causes, in the step where it began.
 
     After these come the lines of the steps around it that the error went through.
@@ -41,7 +41,7 @@ def source_of(number: int, steps: Iterable[Step], scrub: Callable[[str], str]) -
     Args:
         number: of the step; 0 for none.
         steps: those of the trace.
-        scrub: takes secrets out of a text.
+        scrubber: takes secrets out of a text.
 
     Returns:
         A few excerpts, the innermost first; none where there is no source. A fault of ours is logged.
@@ -57,7 +57,7 @@ def source_of(number: int, steps: Iterable[Step], scrub: Callable[[str], str]) -
                 break
             locations.update(dict.fromkeys(_locations(step)))
             step = by_number.get(step.parent)
-        return _excerpts(list(locations), scrub)
+        return _excerpts(list(locations), scrubber)
     except Exception as error:
         log.internal_fault("read the source of a failure", error)
         return []
@@ -80,7 +80,7 @@ def _is_own(frame: dict[str, Any]) -> bool:
     return not file.startswith(_STANDARD_LIBRARY) and not any(part in file for part in _INSTALLED)
 
 
-def _excerpts(locations: list[tuple[str, int]], scrub: Callable[[str], str]) -> list[SourceLines]:
+def _excerpts(locations: list[tuple[str, int]], scrubber: Scrubber) -> list[SourceLines]:
     files: dict[str, list[str]] = {}
     found: list[SourceLines] = []
     for file, line in locations:
@@ -90,7 +90,7 @@ def _excerpts(locations: list[tuple[str, int]], scrub: Callable[[str], str]) -> 
             continue  # an excerpt that is there shows it
         if file not in files:
             files[file] = _read(file)
-        excerpt = _excerpt(file, line, files[file], scrub)
+        excerpt = _excerpt(file, line, files[file], scrubber)
         if excerpt is not None:
             found.append(excerpt)
     return found
@@ -104,11 +104,11 @@ def _read(file: str) -> list[str]:
         return []
 
 
-def _excerpt(file: str, line: int, lines: list[str], scrub: Callable[[str], str]) -> SourceLines | None:
+def _excerpt(file: str, line: int, lines: list[str], scrubber: Scrubber) -> SourceLines | None:
     """Return the lines round a line; None where there are none, or where hiding a secret has moved them."""
     start = max(line - _BEFORE, 1)
     wanted = [text.rstrip("\r\n")[:_WIDTH] for text in lines[start - 1 : line + _AFTER]]
-    shown = scrub("\n".join(wanted)).split("\n")
+    shown = seen_often(scrubber.without_secrets("\n".join(wanted)), scrubber.secret).split("\n")
     if not 1 <= line <= len(lines) or len(shown) != len(wanted):
         return None
     return SourceLines(file=file, line=start, lines=shown)  # a frame has the same name
@@ -118,9 +118,9 @@ def _excerpt(file: str, line: int, lines: list[str], scrub: Callable[[str], str]
 
 
 @lru_cache(maxsize=256)
-def thread_name(name: str, secret: SecretNames) -> str:
-    """Return the name of a thread without what looks like a secret in it."""
-    return without_lookalikes(name, secret)
+def seen_often(text: str, secret: SecretNames) -> str:
+    """Return a text without what looks like a secret in it: one that many traces have, as the name of a thread."""
+    return without_lookalikes(text, secret)
 
 
 def add_logs(record: model.Step, logs: StepLogs) -> None:

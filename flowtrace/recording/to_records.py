@@ -13,7 +13,7 @@ from flowtrace.host.switch import environment
 from flowtrace.host.system import CLOCK, copy_of, os, step_id
 from flowtrace.recording import call_values
 from flowtrace.recording.node import Node, Policy, locate
-from flowtrace.recording.program_texts import add_logs, scrubbed_step, source_of, thread_name
+from flowtrace.recording.program_texts import add_logs, scrubbed_step, seen_often, source_of
 from flowtrace.recording.step import THREAD_NAMES, Step
 from flowtrace.settings.config import TraceContext
 from flowtrace.settings.variables import git_sha
@@ -127,7 +127,7 @@ def trace_text(
         dropped_steps=facts.dropped,
     )
     texts = _StepTexts(steps, in_flight, _Shared(policy, store, other_runs))
-    envelope.source = source_of(facts.failed_step, [*steps, *in_flight], texts.scrubber.text)
+    envelope.source = source_of(facts.failed_step, [*steps, *in_flight], texts.scrubber)
     count = len(steps)
     return lambda: layout.trace_text(envelope, texts.between(0, count), texts.between(count, None))
 
@@ -329,7 +329,7 @@ def _running_record(step: Step, values: _Values, shared: _Shared) -> model.Step:
         parent_step_id=step_id(step.parent) if step.parent else None,
         started_at=CLOCK.timestamp(step.started),
         duration_ns=duration,
-        thread=thread_name(THREAD_NAMES.get(step.thread) or f"thread-{step.thread}", policy.secret()),
+        thread=seen_often(THREAD_NAMES.get(step.thread) or f"thread-{step.thread}", policy.secret()),
         code=_code_of(node),
         opaque=[model.INPUT + pointer for pointer in given.opaque],
         redacted=[model.INPUT + pointer for pointer in given.redacted],

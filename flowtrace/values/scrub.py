@@ -171,7 +171,7 @@ class Scrubber:
         hides: all that a text depends on: two scrubbers with equal ones make the same of it.
     """
 
-    __slots__ = ("_done", "_forms", "_hides_all", "_secret", "_texts", "_work", "hides")
+    __slots__ = ("_done", "_forms", "_hides_all", "_texts", "_work", "hides", "secret")
 
     def __init__(self, texts: Iterable[str], secret: SecretNames) -> None:
         self._texts = sorted(set(texts), key=len, reverse=True)
@@ -179,7 +179,7 @@ class Scrubber:
         self._done: dict[str, str] = {}
         self._work = _MOST_WORK
         self._hides_all = EVERYTHING in self._texts
-        self._secret = secret
+        self.secret = secret
         self.hides = (secret, *self._texts)
 
     def scrubbed(self, value: Any) -> Any:
@@ -194,7 +194,7 @@ class Scrubber:
         """Return a text with the marker for secrets and for what looks like one."""
         if self._hides_all:
             return MARKER
-        return without_lookalikes(self.without_secrets(text), self._secret)
+        return without_lookalikes(self.without_secrets(text), self.secret)
 
     def without_secrets(self, text: str) -> str:
         """Return a text with the marker for secrets alone, and not for what only looks like one."""
