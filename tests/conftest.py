@@ -18,7 +18,7 @@ from flowtrace import testing
 from flowtrace.recording import governor
 from tests import secrets_scan
 
-pytest_plugins = ["tests.selection"]
+pytest_plugins = ["tests.selection", "tests.browser"]
 MEMORY = Path("/dev/shm")
 # A slow machine is no fault; no test here is about time.
 hypothesis.settings.register_profile("untimed", parent=hypothesis.settings(), deadline=None)

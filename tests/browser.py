@@ -1,4 +1,4 @@
-"""A browser for the tests of the pages."""
+"""One browser for all tests that open pages: playwright runs once in a process."""
 
 from __future__ import annotations
 
