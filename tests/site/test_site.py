@@ -14,7 +14,6 @@ from urllib.parse import urldefrag, urljoin
 
 import pytest
 
-
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
 AXE = ROOT / "web/node_modules/axe-core/axe.min.js"
