@@ -81,7 +81,7 @@ test-browser: $(TEST)/.groups ## run the tests that open pages in a Chromium (ap
 	@$(call pip,$(TEST)) --group browser
 	@$(call pip,$(TEST)) --group docs
 	@cd web && npm ci --no-audit --no-fund --ignore-scripts || echo "without npm, the tests that need it are skipped"
-	@$(TEST)/bin/pytest -m browser tests $(ARGS)
+	@$(PYTEST) -m browser tests $(ARGS)
 
 .PHONY: test-frameworks
 test-frameworks: $(foreach name,$(FRAMEWORKS),framework-$(name)) ## run the pages about frameworks, each group in an environment of its own

