@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--flowtrace-receiver",
         metavar="MODULE:FACTORY",
-        help="With --flowtrace-replay: a function that makes the `self` of instance methods.",
+        help="With --flowtrace-replay: a function or class that makes the `self` of methods.",
     )
     parser.addini("flowtrace", "The folder for the traces of failing tests; as --flowtrace.", default="")
     parser.addini(

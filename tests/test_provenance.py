@@ -208,6 +208,24 @@ def test_a_missing_member_is_followed_by_what_should_have_it():
     )
 
 
+RECORD = {"$py": "dataclass", "class": "shop:Line", "fields": {"at": "LAMP-7", "values": {"hum": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("row", "path"),
+    [
+        (RECORD, "/row/values/price"),
+        (RECORD | {"fields": {"at": "LAMP-7"}}, "/row/price"),
+        ({"price": 1, "fields": {"hum": 1}}, "/row/fields/price"),
+    ],
+)
+def test_a_key_is_missing_in_a_mapping_and_in_a_record_where_there_is_none(row, path):
+    step = failed("c.use", {"row": row})
+    step["error"] |= {"message": "'price'", "details": {"type": "KeyError"}}
+    found = trace(step).provenance(0)
+    assert (found.links[0].path, found.links[0].note) == (path, "")
+
+
 def test_the_nearest_in_the_tree_and_in_time_comes_first_and_the_others_are_listed():
     value = {"name": "LAMP-7", "price": None}
     steps = [

@@ -53,7 +53,7 @@ _MARKS: Final = {True: ("✓", "✗", "-"), False: (".", "X", "-")}  # by whethe
 @click.option(
     "--folder", default=".", metavar="FOLDER", help="The folder whose modules and scripts may be loaded (default: .)."
 )
-@click.option("--receiver", metavar="MODULE:FACTORY", help="A function that makes the `self` of instance methods.")
+@click.option("--receiver", metavar="MODULE:FACTORY", help="A function or class that makes the `self` of methods.")
 @click.option(
     "--stub",
     "stubs",

@@ -13,7 +13,7 @@ from flowtrace.recording.failure import MAX_MESSAGE
 from flowtrace.replaying.call_again import Rerun, code_flags
 from flowtrace.replaying.cell_source import is_cell, with_definitions
 from flowtrace.replaying.find_function import Target, exception_named
-from flowtrace.replaying.load_script import MAIN, package_of
+from flowtrace.replaying.load_script import MAIN, import_name_of
 from flowtrace.replaying.meant import Import, check
 from flowtrace.replaying.python_source import Group, Source, Writer, is_identifier, layout, quoted
 from flowtrace.replaying.report import ReplayOutcome, StepReplay, error_type
@@ -156,7 +156,7 @@ class EmittedTest:
     def _error_class(self, name: str | None) -> str | None:
         """Return the name of the recorded error's class in the test; None where it can't be imported."""
         found = None if self._done.error is None else type(self._done.error)
-        if found is None or name not in (None, _traceback_name(found)):
+        if found is None or name not in (None, traceback_name(found)):
             found = exception_named(name or "")
         try:
             return None if found is None else self._writer.reference(found.__module__, found.__qualname__)
@@ -258,11 +258,10 @@ def _import_root(target: Target) -> tuple[str | None, str]:
     if not isinstance(file, str):
         return None, name
     if name == MAIN:
-        folder, package = package_of(file)
-        stem = os.path.splitext(os.path.basename(file))[0]
-        if not is_identifier(stem):
+        folder, imported = import_name_of(file)
+        if not is_identifier(imported.rpartition(".")[2]):
             raise ReplayError(f"the script {file} has a name that no test can import")
-        return folder, f"{package}.{stem}" if package else stem
+        return folder, imported
     folder = os.path.dirname(os.path.abspath(file))
     if os.path.basename(file) == "__init__.py":
         folder = os.path.dirname(folder)
@@ -284,7 +283,8 @@ def _factory_name(receiver: Any) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def _traceback_name(cls: type) -> str:
+def traceback_name(cls: type) -> str:
+    """Return a class's name with its module, unless that is builtins."""
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 

@@ -30,7 +30,7 @@ from flowtrace.recording.node import Node
 from flowtrace.replaying.allowed_folder import AllowedFolder, is_under
 from flowtrace.replaying.cell_source import is_cell
 from flowtrace.replaying.decorated import Sources
-from flowtrace.replaying.load_script import MAIN, SCRIPT, NotFoundError, guarded, load_script
+from flowtrace.replaying.load_script import MAIN, SCRIPT, NotFoundError, guarded, import_name_of, load_script
 from flowtrace.trace.model import Code
 
 _MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -149,15 +149,24 @@ class Resolver:
             return None
         return found if isinstance(found, type) and class_name(found) == name else None
 
-    def factory(self, name: str) -> Any:
+    def factory(self, name: str, user: ModuleType) -> Any:
         """Return the function ``module:name`` that makes a receiver, if its module may be used.
+
+        Args:
+            name: of the function.
+            user: the module of the method. Where it is a script, its file's name means it, too: imported once more, it
+                would have other classes.
 
         Raises:
             ReplayError: there is no such function.
         """
         module, _, qualname = name.partition(":")
+        if not module or not qualname:
+            raise ReplayError(f"the receiver {name!r} can't be made: its form is MODULE:FACTORY, as in shop:make_cart")
+        file = getattr(user, "__file__", None)
+        is_script = user.__name__ == MAIN and isinstance(file, str) and import_name_of(file)[1] == module
         try:
-            found, _ = _walk(self._module(module), qualname)
+            found, _ = _walk(user if is_script else self._module(module), qualname)
         except NotFoundError as error:
             raise ReplayError(f"the receiver {name!r} can't be made: {error}") from error
         if not callable(found):

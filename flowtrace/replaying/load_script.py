@@ -73,6 +73,13 @@ def package_of(file: str) -> tuple[str, str]:
     return folder, package
 
 
+def import_name_of(file: str) -> tuple[str, str]:
+    """Return the folder that a script is imported from, and the name that it is imported by."""
+    folder, package = package_of(file)
+    stem = os.path.splitext(os.path.basename(file))[0]
+    return folder, f"{package}.{stem}" if package else stem
+
+
 def _rename(module: ModuleType) -> None:
     """Name a script and its classes ``__main__``, as when it ran: its steps and canonical forms have that name."""
     module.__name__ = MAIN

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from errno import ENOENT
 from functools import partial
 from stat import S_ISREG
-from types import MethodType
+from types import MethodType, ModuleType
 from typing import Any, Final, NamedTuple, cast
 
 from flowtrace.errors import RebuildError, ReplayError
@@ -20,7 +20,7 @@ from flowtrace.recording.state import STATE
 from flowtrace.recording.to_records import scrubber_of
 from flowtrace.replaying.arguments import AnnotatedParameter, UnfitError, annotated_parameters, arguments_of
 from flowtrace.replaying.call_again import ReplayRecorder, Rerun, hash_of, is_same_hash, replay_recorder
-from flowtrace.replaying.emit_test import MADE_BY, EmittedTest, without_addresses
+from flowtrace.replaying.emit_test import MADE_BY, EmittedTest, traceback_name, without_addresses
 from flowtrace.replaying.find_function import Resolver, Target
 from flowtrace.replaying.load_script import NotFoundError
 from flowtrace.replaying.recorded_outputs import NoAnswerError
@@ -341,13 +341,14 @@ class _Replayer:
             raise NotFoundError(
                 "it is an instance method: name a function that makes its object, --receiver MODULE:FACTORY"
             )
-        made = self._made_receiver(self._receiver)
+        made = self._made_receiver(self._receiver, target.module)
         if target.owner is not None and not isinstance(made, target.owner):
-            raise NotFoundError(f"the receiver is of type {type(made).__qualname__}, not {target.owner.__qualname__}")
+            needs = traceback_name(target.owner)
+            raise NotFoundError(f"the receiver is of type {traceback_name(type(made))}, not {needs}")
         return MethodType(target.traced, made)
 
-    def _made_receiver(self, receiver: Callable[[], object] | str) -> object:
-        make = self._resolver.factory(receiver) if isinstance(receiver, str) else receiver
+    def _made_receiver(self, receiver: Callable[[], object] | str, user: ModuleType) -> object:
+        make = self._resolver.factory(receiver, user) if isinstance(receiver, str) else receiver
         try:
             return make()
         except Exception as error:

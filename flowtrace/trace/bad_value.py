@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from flowtrace.trace.model import Step
 from flowtrace.trace.source import Used, used_at
-from flowtrace.trace.value_parts import Part, Tokens, members, names_below, parts, short_tokens
+from flowtrace.trace.value_parts import Part, Tokens, members, names_below, parts, short_tokens, values_along
 from flowtrace.values.encoded import TAG
 
 _MOST_TEXT: Final = 2000  # of a message
@@ -116,9 +116,9 @@ def _missing(error: _Error, payload: Any, everything: list[Part], used: Used | N
         has_members = lambda value: isinstance(value, dict) and "fields" in value and _type_name(value) == owner  # noqa: E731
     else:
         return None
-    found = _best(
-        payload, everything[1:], lambda value: has_members(value) and key not in names_below(value), used, key
-    )
+    lacks: _Test = lambda value: has_members(value) and key not in names_below(value)  # noqa: E731
+    mappings = [part for part in everything[1:] if not _holds_fields(payload, part.tokens)]  # others rarely have keys
+    found = _best(payload, mappings, lacks, used, key) or _best(payload, everything[1:], lacks, used, key)
     return None if found is None else found._replace(missing=key)
 
 
@@ -200,6 +200,12 @@ def _score(payload: Any, tokens: Tokens, used: Used | None, quoted: str) -> int:
         return 0
     named = used.names if used is not None else frozenset()
     return _NAMED * (names[-1] in named) + 2 * (names[-1] == quoted) + (names[0] in named)
+
+
+def _holds_fields(payload: Any, tokens: Tokens) -> bool:
+    """Return True if a part is no mapping of the program's, but what holds the fields of a record."""
+    holder = values_along(payload, tokens[:-1])[-1]
+    return isinstance(holder, dict) and TAG in holder and tokens[-1] == "fields"
 
 
 def _is_inside_atom(payload: Any, tokens: Tokens) -> bool:

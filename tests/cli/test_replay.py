@@ -302,3 +302,24 @@ def test_one_reason_is_said_once(tmp_path):
     assert [line.partition("skipped: ")[2] for line in lines[:3]] == [reason, "as step 0", "as step 0"]
     report = json.loads(replay("--step", "1", "--step", "2", "--json").stdout)
     assert [step["reason"] for step in report["steps"]] == [reason, reason]
+
+
+def test_the_methods_of_a_script_are_called_on_its_own_class_by_either_name(tmp_path):
+    source = """
+        from flowtrace import traced_node
+
+        class Cart:
+            @traced_node
+            def add(self, item):
+                return {"tea": 3}[item]
+
+        if __name__ == "__main__":
+            Cart().add("gold")
+        """
+    replay = recorded(tmp_path, source)
+    script = next(path for path in tmp_path.glob("*.py"))
+    for module in ("__main__", script.stem):
+        done = replay("--receiver", f"{module}:Cart", "--emit-test", f"test_{module}.py")
+        assert done.stdout.splitlines()[0].split("  ")[1:] == ["same error: KeyError: 'gold'"]
+        assert done.returncode == 0
+        assert f"from {script.stem} import Cart  # noqa: E402" in (tmp_path / f"test_{module}.py").read_text()

@@ -299,7 +299,10 @@ def test_a_method_needs_a_receiver(shop):
     other = replay(trace, receiver=lambda: shop.Cart("other"))
     assert [item.outcome for item in other.steps] == [ReplayOutcome.DIFFERENT_OUTPUT] * 2
     wrong = replay(trace, receiver=dict)
-    assert outcomes(wrong)[0] == ("add", "skipped", "the receiver is of type dict, not Cart")
+    assert outcomes(wrong)[0] == ("add", "skipped", f"the receiver is of type dict, not {shop.__name__}.Cart")
+    namesake = replay(trace, receiver=type("Cart", (), {"__module__": "other"}))
+    reason = f"the receiver is of type other.Cart, not {shop.__name__}.Cart"
+    assert outcomes(namesake)[0] == ("add", "skipped", reason)
 
 
 @pytest.mark.parametrize(
@@ -307,6 +310,7 @@ def test_a_method_needs_a_receiver(shop):
     [
         ("os:getcwd", "the receiver 'os:getcwd' can't be made: the module os is not under the working folder"),
         ("{}:nothing", "can't be made: the module {} has no nothing"),
+        ("{}.Cart", "the receiver '{}.Cart' can't be made: its form is MODULE:FACTORY, as in shop:make_cart"),
         ("{}:RATE", "the receiver '{}:RATE' can't be made: it is not callable"),
         (lambda: 1 / 0, "the receiver can't be made: ZeroDivisionError: division by zero"),
     ],
