@@ -314,6 +314,10 @@ class HostileMeta(type):
     __eq__ = __hash__ = __instancecheck__ = Hostile.__str__
 
 
+class HostilePairs(dict):
+    __bool__ = __len__ = Hostile.__str__
+
+
 class OfHostileClass(metaclass=HostileMeta):
     pass
 
@@ -355,6 +359,22 @@ def test_no_code_of_an_argument_is_run(make, template):
     )  # of one alone, `logging` asks whether it is a mapping
     text = message(template if "(" in template else f"{template} %s", *args)
     assert "Hostile" in text
+
+
+def test_whether_a_record_has_arguments_is_not_asked_of_them():
+    def log():
+        for text, args in [
+            ("%s", Hostile()),
+            ("%(a)s", HostilePairs(a=1)),
+            ("no %s", ()),
+            ("no %s", {}),
+            ("no %s", None),
+        ]:
+            record = logging.LogRecord("shop", logging.INFO, "f", 1, text, None, None)
+            record.args = args
+            LOGGER.handle(record)
+
+    assert messages(log) == ["%s <opaque: Hostile>", "%(a)s HostilePairs({'a': 1})", "no %s", "no %s", "no %s"]
 
 
 def test_a_large_argument_is_cut_and_takes_no_time():

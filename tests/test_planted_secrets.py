@@ -157,6 +157,11 @@ def numbers(password):
     return {"cookie": secret("generator-return")}
 
 @traced_node
+def fails_after_items(n):
+    yield {"token": secret("yield-quoted")}
+    raise ValueError("no " + secret("yield-quoted"))
+
+@traced_node
 def hook_output():
     return "card:" + secret("result-hook")
 
@@ -216,6 +221,10 @@ outer(values())
 echo(values(), secret("positional"), 1, 2, token=secret("keyword"))
 node_rule(secret("node-rule"))
 list(numbers(secret("generator-argument")))
+try:
+    list(fails_after_items(1))
+except ValueError:
+    pass
 hook_output()
 get_token(1)
 list(make_passwords(1))

@@ -10,7 +10,7 @@ import datetime
 import pickle
 import sys
 import traceback
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Literal, TypedDict, Unpack
 
 import msgspec
@@ -55,6 +55,10 @@ class Point:
     y: int = 0
 
 
+class PointAbove(Point):
+    pass
+
+
 class Options(TypedDict):
     size: int
 
@@ -93,6 +97,20 @@ def checked(hint, value):
         (int, True, []),
         (float, 1, []),
         (float, np.float64(1), []),
+        (float, True, []),
+        (complex, 1, []),
+        (int | None, True, []),
+        (list[int], [True], []),
+        (set[int], {True}, []),
+        (list[float] | None, [np.float64(1)], []),
+        (dict[float, list[Point]], {np.float64(1): [PointAbove(1)]}, []),
+        (dict[str, dict[int, int]], {"a": {True: 1}}, []),
+        (dict[str, dict[int, int]], {"a": {"b": 1}}, [("invalid_type", "/value/a", "Expected `int`, got `str`")]),
+        (dict[int, list[int]] | None, {1: ["a"]}, [("invalid_type", "/value/1/0", "Expected `int`, got `str`")]),
+        (Sequence[int], range(3), []),
+        (Sequence[str], "abc", []),
+        (Set[int], {1: 2}.keys(), []),
+        (Sequence[int], {1}.__iter__(), [("invalid_type", "/value", "Expected `array`, got `set_iterator`")]),
         (float, "1.0", [("invalid_type", "/value", "Expected `float`, got `str`")]),
         (bytes, "text", [("invalid_type", "/value", "Expected `bytes`, got `str`")]),
         (datetime.date, "2026-01-01", [("invalid_type", "/value", "Expected `date`, got `str`")]),
@@ -514,6 +532,33 @@ def test_arguments_are_never_changed():
     assert type(given[1]["a"]) is tuple
 
 
+class Once:
+    """What gives its items a single time, and does not say so."""
+
+    def __init__(self, items):
+        self.items = iter(items)
+
+    def __iter__(self):
+        return self.items
+
+
+@pytest.mark.parametrize("make", [iter, lambda items: (item for item in items), Once], ids=["iter", "gen", "class"])
+@pytest.mark.parametrize(
+    "hint",
+    [list[Order], Iterable[Order], Generator[Order, None, None], list[Order] | set[Order] | None, Sequence[Order]],
+)
+def test_an_iterator_is_not_used_up(make, hint):
+    orders = [Order(id=1, total=2), Order(id=2, total=3)]
+
+    def node(orders, by_name):
+        return list(orders), {name: list(found) for name, (found,) in by_name.items()}
+
+    node.__annotations__ = {"orders": hint, "by_name": dict[str, tuple[hint]]}
+    with recording(validation="error"):
+        result = traced_node(validate=True)(node)(make(orders), {"a": (make(orders),)})
+    assert result == (orders, {"a": orders})
+
+
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit])
 @pytest.mark.parametrize("mode", ["warn", "error"])
 def test_what_is_no_exception_ends_the_call(kind, mode):
@@ -597,6 +642,62 @@ def test_secrets_are_in_no_text(capsys):
     texts += [str(issues(traces.traces[0].steps[0])), traces.traces[0].steps[0].error.message]
     assert not [text for text in texts if "horse" in text or secret in text]
     assert "are not good" in str(caught.value)
+
+
+SECRET = "correct horse battery"
+
+
+class Login(TypedDict):
+    password: Literal["none"]
+
+
+def quotes(value):
+    raise ValueError(f"not good: {SECRET}")
+
+
+@traced_node(validate_output=True)
+def refused_by_annotation() -> Login:
+    return {"password": SECRET}
+
+
+@traced_node(validate_output=quotes)
+def refused_by_callable():
+    return {"password": SECRET}
+
+
+@traced_node(validate_output=True)
+def refused_item() -> Iterator[Login]:
+    yield {"password": "none"}
+    yield {"password": SECRET}
+
+
+@traced_node(validate_output=lambda value: "-" * 490 + SECRET)
+def refused_and_cut():
+    return {"password": SECRET}
+
+
+@traced_node(validate=lambda payload: "-" * 490 + SECRET)
+def refused_arguments(password=SECRET):
+    return None
+
+
+REFUSING = [refused_by_annotation, refused_by_callable, refused_item, refused_and_cut, refused_arguments]
+
+
+@pytest.mark.parametrize("mode", ["warn", "error"])
+@pytest.mark.parametrize("node", REFUSING, ids=lambda node: node.__name__)
+def test_secrets_of_what_is_refused_are_in_no_text(node, mode, tmp_path, capsys):
+    text = ""
+    with recording(validation=mode, blackbox=str(tmp_path / "ring")) as traces:
+        try:
+            list(node() or ())
+        except InvocationValidationError as error:
+            text = f"{error} {error.issues}"
+        texts = [path.read_text() for path in traces.folder.glob("*.json")]
+        texts += [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
+    log.forget()
+    assert len(issues(traces.traces[0].steps[0])) == 1
+    assert not [found for found in (text, *texts, capsys.readouterr().err) if "corr" in found]
 
 
 def test_the_error_is_pickled():

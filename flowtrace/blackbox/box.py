@@ -262,9 +262,8 @@ class BlackBox:
         if step.state_delta is not None:
             about |= delta_of(step.state_delta)
             remember(step.state_delta.secrets, self._secrets)
+        remember(step.hidden, self._secrets)
         if step.failure is not None:
-            if step.stream is not None:
-                remember(step.stream.secrets(step.node, self._policy), self._secrets)
             about["failure"] = self._scrubbed(step, list(step.failure))
         if step.issues:
             about["issues"] = self._scrubbed(step, [[issue.code, issue.path, issue.message] for issue in step.issues])

@@ -10,9 +10,11 @@ import datetime
 import decimal
 import sys
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import Parameter, Signature, signature
+from itertools import islice
 from typing import Any, Final, Unpack, get_args, get_origin
 
 import flowtrace.host.objects as objects
@@ -22,10 +24,12 @@ from flowtrace.host.objects import MISSING, class_attribute, inherits
 from flowtrace.host.safe_loading import load_once
 from flowtrace.host.signals import is_from_handler
 from flowtrace.recording.failure import (
+    INVALID_TYPE,
     LOST_KEY,
     MOST_ISSUES,
     SCHEMA,
     is_a,
+    is_of_key,
     is_validation_error,
     issue,
     issues_of,
@@ -34,7 +38,7 @@ from flowtrace.recording.failure import (
     pointer_to,
 )
 from flowtrace.trace.model import ValidationError, ValidationIssue, convert, to_builtins
-from flowtrace.values.annotations import hints_of, members, shape
+from flowtrace.values.annotations import hints_of, members, shape, takes_items_of
 
 Check = Callable[[Any, str], list[ValidationIssue]]
 """Takes a value and the JSON Pointer to it."""
@@ -43,6 +47,21 @@ _AS_THEY_ARE: Final = (
     decimal.Decimal,
 )
 """A text is none of these, although msgspec would make one of it."""
+_NUMBERS_TAKEN_AS: Final[dict[type, tuple[type, ...]]] = {float: (int,), complex: (float, int)}
+"""As type checkers have it."""
+_BUILTIN_COLLECTIONS: Final[tuple[type, ...]] = (
+    range,
+    str,
+    bytes,
+    bytearray,
+    memoryview,
+    deque,
+    type({}.keys()),
+    type({}.items()),
+)
+"""Those that only say that they are collections, by being registered."""
+_CONTAINERS: Final[tuple[Any, ...]] = (dict, list, tuple, set, frozenset, deque)
+_ATOMS: Final = frozenset(map(id, (type(None), bool, int, float, str, bytes)))
 _ITEM_OF: Final = ("Generator", "Iterator", "Iterable", "AsyncGenerator", "AsyncIterator", "AsyncIterable")
 
 
@@ -174,11 +193,11 @@ def _by_msgspec(hint: Any, value: Any, pointer: str) -> list[ValidationIssue]:
     try:
         objects.call_seen(_converted, value, hint)
     except ValidationError as error:
-        # bool is an int, and NumPy's float64 a float: to Python, which the caller writes, they fit
-        if isinstance(hint, type) and inherits(type(value), hint):
-            return []
         code, tokens, message = of_msgspec(error)
-        return [issue(code, pointer_to(pointer, _exact(value, hint, tokens)), message)]
+        exact, part, expected = _exact(value, hint, tokens)
+        fits = _keys_fit if is_of_key(error) else _is_instance
+        if code != INVALID_TYPE or not fits(part, expected):
+            return [issue(code, pointer_to(pointer, exact), message)]
     return []
 
 
@@ -186,34 +205,68 @@ def _converted(value: Any, hint: Any) -> Any:
     return convert(value, hint, builtin_types=_AS_THEY_ARE)
 
 
-def _exact(value: Any, hint: Any, tokens: list[str]) -> list[object]:
-    """Return the tokens of a location, with the keys of mappings that msgspec does not name, as far as found."""
+def _is_instance(value: Any, hint: Any) -> bool:
+    """Return True if a value fits an annotation by its class alone.
+
+    msgspec asks for just that class. To Python, which the caller writes, a bool is an int, NumPy's float64 a float, and
+    a range a sequence.
+    """
+    return any(_is_of_class(type(value), shape(member).origin) for member in members(hint))
+
+
+def _keys_fit(mapping: Any, hint: Any) -> bool:
+    arguments = shape(_member_for(mapping, hint)).arguments
+    return type(mapping) is dict and len(arguments) == 2 and all(_is_instance(key, arguments[0]) for key in [*mapping])
+
+
+def _is_of_class(kind: type, origin: Any) -> bool:
+    if not isinstance(origin, type):
+        return False
+    if any(inherits(kind, base) for base in (origin, *_NUMBERS_TAKEN_AS.get(origin, ()))):
+        return True
+    return any(kind is builtin for builtin in _BUILTIN_COLLECTIONS) and issubclass(kind, origin)
+
+
+def _exact(value: Any, hint: Any, tokens: list[str]) -> tuple[list[object], Any, Any]:
+    """Return the tokens of a location, with the keys of mappings that msgspec does not name, as far as found.
+
+    Returns:
+        The tokens; what is there, and its annotation, which are a unique object and `Any` where that is not found.
+    """
     found: list[object] = []
     for token in tokens:
         if token != LOST_KEY:
             found.append(token)
             value, hint = _inside(value, hint, token)
             continue
-        _, arguments = shape(hint)
+        arguments = shape(_member_for(value, hint)).arguments
         if type(value) is not dict or len(arguments) != 2:
-            break
+            return found, MISSING, Any
         key = next((key for key, item in value.items() if _refuses(arguments[1], item)), None)
         if key is None:  # another thread has changed it
-            break
+            return found, MISSING, Any
         found.append(key)
         value, hint = value[key], arguments[1]
-    return found
+    return found, value, hint
 
 
 def _inside(value: Any, hint: Any, token: str) -> tuple[Any, Any]:
-    origin, arguments = shape(hint)
-    if type(value) in (list, tuple) and token.isdigit():
+    origin, arguments = shape(_member_for(value, hint))
+    if token.isdigit() and any(type(value) is kind for kind in (list, tuple, set, frozenset)):
         fixed = origin is tuple and arguments[-1:] != (...,)
         at = int(token)
-        return value[at], (arguments[at if fixed else 0] if arguments else Any)
+        return next(islice(value, at, None)), (arguments[at if fixed else 0] if arguments else Any)
     if type(value) is dict and isinstance(origin, type):
         return value.get(token), hints_of(origin).get(token, Any)
-    return None, Any
+    return MISSING, Any
+
+
+def _member_for(value: Any, hint: Any) -> Any:
+    """Return the member of a union that a container is checked by."""
+    found = members(hint)
+    if len(found) == 1:
+        return hint
+    return next((member for member in found if takes_items_of(shape(member).origin, type(value))), Any)
 
 
 def _refuses(hint: Any, value: Any) -> bool:
@@ -231,6 +284,8 @@ def _by_any(checks: list[Check], value: Any, pointer: str) -> list[ValidationIss
 
 
 def _by_pydantic(validate: Callable[[Any], Any], value: Any, pointer: str) -> list[ValidationIssue]:
+    if _is_read_once(value):  # pydantic would make a list of an iterator, and leave an empty one to the function
+        return []
     try:
         objects.call_seen(validate, value)
     except Exception as error:
@@ -238,6 +293,31 @@ def _by_pydantic(validate: Callable[[Any], Any], value: Any, pointer: str) -> li
             raise
         return issues_of(error, pointer)
     return []
+
+
+def _is_read_once(value: Any) -> bool:
+    """Return True if a value, or a part of it in plain containers, may be an iterator, which a look uses up."""
+    waiting, seen = [value], set()
+    while waiting:
+        part = waiting.pop()
+        kind = type(part)
+        if id(kind) in _ATOMS or id(part) in seen:
+            continue
+        base = next((base for base in _CONTAINERS if inherits(kind, base)), None)
+        if base is not None:
+            seen.add(id(part))
+            waiting += dict.values(part) if base is dict else base.__iter__(part)
+        elif _is_one_pass(kind):
+            return True
+    return False
+
+
+def _is_one_pass(kind: type) -> bool:
+    """Return True if what a class iterates over may be there only once: it has no length, or is an iterator."""
+    if class_attribute(kind, "__pydantic_validator__") is not MISSING:
+        return False
+    has = {name: class_attribute(kind, name) is not MISSING for name in ("__next__", "__iter__", "__len__")}
+    return has["__next__"] or (has["__iter__"] and not has["__len__"])
 
 
 def _item_of(hint: Any) -> Any:
@@ -258,17 +338,25 @@ def _by_callable(validator: Callable[[Any], Any], value: Any, pointer: str) -> l
         return issues_of(error, pointer)
     if answer is False:
         return [issue(SCHEMA, pointer, "the validator returned False")]
-    if isinstance(answer, str | ValidationIssue):
+    if _is_one_issue(answer):
         answer = [answer]
-    if type(answer) not in (list, tuple):
+    if type(answer) is not list and type(answer) is not tuple:
         return []
     return [found for item in answer[:MOST_ISSUES] if (found := _as_issue(item, pointer)) is not None]
 
 
 def _as_issue(item: Any, pointer: str) -> ValidationIssue | None:
-    if isinstance(item, str):
-        return issue(SCHEMA, pointer, item) if item else None
-    return issue(item.code, pointer + item.path, item.message) if isinstance(item, ValidationIssue) else None
+    if not _is_one_issue(item):
+        return None
+    if inherits(type(item), ValidationIssue):
+        return issue(item.code, pointer + item.path, item.message)
+    text = str.__str__(item)
+    return issue(SCHEMA, pointer, text) if text else None
+
+
+def _is_one_issue(item: Any) -> bool:
+    """Return True if a validator's answer is an issue; its class is looked at only, as it may have code of its own."""
+    return inherits(type(item), str) or inherits(type(item), ValidationIssue)
 
 
 # --- a JSON Schema

@@ -202,7 +202,7 @@ class Traces:
         if report.failed or passed:
             error = None if passed else call.excinfo.value if call.excinfo is not None else str(report.longrepr)
             path = self.folder / self._names.file(item.nodeid, _phase(attempt, report), attempt.number)
-            self._say(item, report, _from_here(path), failed_step(attempt.watch.write(path, error)))
+            self._say(item, report, self._typed(path), failed_step(attempt.watch.write(path, error)))
             self._link(attempt, report, path)
         if report.when == "teardown" and attempt.links:
             _add_links(report, attempt.links)
@@ -216,14 +216,23 @@ class Traces:
             item.user_properties.append(found)
             report.user_properties.append(found)  # a copy was made; that of the teardown is what JUnit's file gets
 
+    def _base(self) -> Path:
+        """Return the folder that pytest was started in: a test may be in another one, which may be gone."""
+        base: Path = self.config.invocation_params.dir
+        return base
+
+    def _typed(self, path: Path) -> str:
+        """Return a path as it is typed there."""
+        return str(path.relative_to(self._base()) if path.is_relative_to(self._base()) else path)
+
     def _link(self, attempt: Attempt, report: pytest.TestReport, path: Path) -> None:
         """Add a link for pytest-html: it leaves the sections out of what was run again, and most subtests."""
         html = self.config.getoption("htmlpath", None)
         if html:
             from pytest_html import extras
 
-            target = os.path.relpath(path, os.path.dirname(os.path.abspath(html)))
-            link = extras.url(target, name=_from_here(path))
+            target = os.path.relpath(path, (self._base() / html).parent)
+            link = extras.url(target, name=self._typed(path))
             if attempt.is_in_call:
                 attempt.links.append(link)
             else:
@@ -234,7 +243,7 @@ class Traces:
     def pytest_report_header(self) -> str:
         """Say where the traces go."""
         which = "all tests" if self.mode is TraceMode.ALWAYS else "failing tests"
-        return f"flowtrace: traces of {which} in {_from_here(self.folder)}"
+        return f"flowtrace: traces of {which} in {self._typed(self.folder)}"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what the summary shows; with pytest-xdist, reports come from other processes."""
@@ -278,8 +287,3 @@ def failed_step(trace: Trace) -> str:
         others = len(trace.steps) - 1
         return f"failed outside any node, after {others} step{'' if others == 1 else 's'}"
     return f"failed step: {trace.steps.index(step)}, {step.node_id}"
-
-
-def _from_here(path: Path) -> str:
-    """Return a path as it is typed in the working folder."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

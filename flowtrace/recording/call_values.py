@@ -68,6 +68,11 @@ def encode_output(node: Node, output: object, policy: Policy) -> Encoded:
     return _encode_now(_result(node, output, policy), node, policy, policy.capture_outputs, "return")
 
 
+def secrets_of_result(node: Node, output: object, policy: Policy) -> tuple[str, ...]:
+    """Return the texts to search for, where a part of a result, or of a yielded value, is hidden."""
+    return _encode(_result(node, output, policy), node, policy, False, "return").secrets
+
+
 def _result(node: Node, output: object, policy: Policy) -> object:
     """Return a result, to be hidden where the function's name is that of a secret."""
     return _hidden(output) if hides_result(node, policy) else output

@@ -15,7 +15,7 @@ from flowtrace.calls.core import NATIVE
 from flowtrace.errors import InvocationValidationError
 from flowtrace.host import log
 from flowtrace.host.signals import OWN_FOLDER, is_from_handler, traceback_of
-from flowtrace.recording import hot_path, program_texts, to_records
+from flowtrace.recording import call_values, hot_path, program_texts, to_records
 from flowtrace.recording.failure import MISSING_FIELD, SCHEMA, is_a, issue, pointer_to
 from flowtrace.recording.node import bind, misfit
 from flowtrace.recording.process import global_recorder
@@ -23,6 +23,7 @@ from flowtrace.recording.state import STATE
 from flowtrace.recording.step import Step
 from flowtrace.settings.config import ValidationMode
 from flowtrace.trace.model import ValidationIssue
+from flowtrace.values.scrub import EVERYTHING
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -63,12 +64,12 @@ def emit(step: Step, item: object) -> BaseException | None:
     found = _found(step, partial(_issues_of_output, step, item, f"/items/{step.checked}"))
     step.checked += 1
     hot_path.emit(step, item)
-    return _raised(step, found, "result")
+    return _raised(step, found, "result", item)
 
 
 def end(step: Step, output: object) -> BaseException | None:
     """Check the result of a call, and record that it ended."""
-    raised = _raised(step, _found(step, partial(_issues_of_output, step, output, "")), "result")
+    raised = _raised(step, _found(step, partial(_issues_of_output, step, output, "")), "result", output)
     if raised is None:
         hot_path.end(step, output)
     return raised
@@ -126,13 +127,18 @@ def _found(step: Step, check: Callable[[], list[ValidationIssue]]) -> list[Valid
         return []
 
 
-def _raised(step: Step, found: list[ValidationIssue] | BaseException, what: str) -> BaseException | None:
+def _raised(
+    step: Step, found: list[ValidationIssue] | BaseException, what: str, *result: object
+) -> BaseException | None:
     """Keep the issues of a step; return or raise what is to end its call, if anything is."""
+    if result and found:  # it may be quoted, and is not recorded where it is refused
+        _hide(step, result[0])
     if not isinstance(found, list):
         hot_path.fail(step, found)
         return _handed_on(found)
     for one in found:
-        step.note(one if what == "arguments" else issue(one.code, one.path, f"in the {what}: {one.message}"))
+        message = one.message if what == "arguments" else f"in the {what}: {one.message}"
+        step.note(ValidationIssue(one.code, one.path, message))
     if not found or _mode() is not ValidationMode.ERROR:
         return None
     error = InvocationValidationError(step.node.node_id, what, _without_secrets(step, found))
@@ -140,6 +146,15 @@ def _raised(step: Step, found: list[ValidationIssue] | BaseException, what: str)
     if NATIVE is None:
         raise error from None
     return error
+
+
+def _hide(step: Step, result: object) -> None:
+    try:
+        policy = (STATE.recorder or global_recorder()).policy
+        step.hidden += call_values.secrets_of_result(step.node, result, policy)
+    except Exception as error:
+        step.hidden = (EVERYTHING,)
+        log.internal_fault("find what a result hides", error)
 
 
 def _mode() -> ValidationMode:

@@ -257,6 +257,7 @@ _LONGEST_MESSAGE: Final = 500
 _PYDANTIC: Final = "pydantic_core._pydantic_core:ValidationError"
 # as in: Expected `int`, got `str` - at `$.items[0].count`
 _LOCATION: Final = re.compile(r" - at (?:`key` in )?`\$(.*)`$", re.DOTALL)
+_AT_KEY: Final = " - at `key` in "
 _TOKEN_OF_LOCATION: Final = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 _MISSING: Final = re.compile(r"^Object missing required field `(.*)`$", re.DOTALL)
 LOST_KEY: Final = "..."
@@ -289,8 +290,10 @@ def issues_of(error: BaseException, pointer: str = "") -> list[ValidationIssue]:
 
 
 def issue(code: str, pointer: str, message: str) -> ValidationIssue:
-    """Return an issue with a message of bounded length."""
-    text = message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}..."
+    """Return an issue with a message of bounded length, cut so that the beginning of a secret at its end is found."""
+    text = message
+    if len(message) > _LONGEST_MESSAGE:
+        text = f"{message[:_LONGEST_MESSAGE]}... ({len(message)} characters)"
     return ValidationIssue(code, pointer, text)
 
 
@@ -312,6 +315,12 @@ def of_msgspec(error: BaseException) -> tuple[str, list[str], str]:
     if missing := _MISSING.match(message):
         return MISSING_FIELD, [*tokens, missing[1]], message
     return INVALID_TYPE if message.startswith("Expected `") and "`, got `" in message else SCHEMA, tokens, message
+
+
+def is_of_key(error: BaseException) -> bool:
+    """Return True if an error of msgspec is about a key of the mapping that it locates."""
+    location = _LOCATION.search(message_of(error))
+    return location is not None and location[0].startswith(_AT_KEY)
 
 
 def before_lost_key(tokens: list[str]) -> list[str]:
@@ -365,7 +374,7 @@ def _of_one(error: Any, pointer: str) -> Iterator[ValidationIssue]:
     elif error.schema is False:
         yield issue(SCHEMA, here, "is not allowed here")
     else:
-        yield issue(SCHEMA, here, f"does not fit {keyword!r} of the schema: {wanted!r}"[: _LONGEST_MESSAGE + 1])
+        yield issue(SCHEMA, here, f"does not fit {keyword!r} of the schema: {wanted!r}")
 
 
 def _json_type(value: object) -> str:

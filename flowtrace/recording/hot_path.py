@@ -16,6 +16,7 @@ from flowtrace.recording.process import close_run, global_recorder, note_failure
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import IN_FLIGHT, STATE, Scope, current, make_current, restore_current
 from flowtrace.recording.step import THIS_THREAD, Step, new_step
+from flowtrace.values.scrub import EVERYTHING
 
 if TYPE_CHECKING:
     from flowtrace.calls.core import Subject
@@ -165,6 +166,8 @@ def record_failure(step: Step, error: BaseException, code: str | None = None) ->
             for issue in failure.issues_of(error):
                 step.note(issue)
         recorder = STATE.recorder or global_recorder()
+        if step.stream is not None:
+            _hide_yielded(step, step.stream, recorder)
         processor = recorder.policy.processor
         if processor is not None:
             processor.finish(step)
@@ -176,6 +179,15 @@ def record_failure(step: Step, error: BaseException, code: str | None = None) ->
     except Exception as fault:
         forget(step)
         report_fault("record the error of a call", fault)
+
+
+def _hide_yielded(step: Step, stream: Stream, recorder: TraceRecorder) -> None:
+    """Note what a generator that failed hides in what it has yielded: its error may quote that."""
+    try:
+        step.hidden += stream.secrets(step.node, recorder.policy)
+    except Exception as error:  # no room on the stack, say
+        step.hidden = (EVERYTHING,)
+        report_fault("find what a generator hides", error)
 
 
 def _began_in(step: Step, error: BaseException) -> bool:

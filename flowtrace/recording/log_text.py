@@ -75,7 +75,7 @@ class Texts:
             if not inherits(type(message), str):
                 return shortened(str(self._argument(message)))
         text = cut(str.__str__(message))
-        return shortened(self._filled_in(text, args) if args else text)
+        return shortened(self._filled_in(text, args) if _is_filled(args) else text)
 
     def event(self, fields: dict[Any, Any], left_out: Iterable[str] = ()) -> str:
         """Return an event of structlog as text: what happened, then each field as ``name=value``.
@@ -177,6 +177,12 @@ class _Argument:
 
     def __index__(self) -> int:
         return int(_number(self._texts._tree(self._value)))
+
+
+def _is_filled(args: Any) -> bool:
+    """Return True if a record has arguments, as ``if args`` does, whose answer may be code of the program."""
+    kind = type(args)
+    return bool(args) if id(kind) in _ATOMS or kind is tuple or kind is dict else True
 
 
 def _is_standard(value: Any) -> bool:

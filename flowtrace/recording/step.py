@@ -156,6 +156,7 @@ class Step(StepBase):
         text: its text in the trace, once it has ended and was written, if that will not change.
         scrubbed: where its text depends on what any step of the trace hides: that, and the text; else None.
         secrets: what it hides, where it has a text.
+        hidden: what it hides in values that were not kept, as a result that was refused.
         logs: its last log records as `StepLogs`, where they are kept, or None.
         unchecked: the arguments of a body that has not started, until they are checked.
         checked: how many of its yielded values were checked.
@@ -190,6 +191,7 @@ class Step(StepBase):
     text = _Rare[bytes | None](None)
     scrubbed = _Rare[tuple[tuple[object, ...], bytes] | None](None)
     secrets = _Rare[tuple[str, ...]](())
+    hidden = _Rare[tuple[str, ...]](())
     logs = _Rare[Any](None)
     unchecked = _Rare[tuple[tuple[Any, ...], dict[str, Any]] | None](None)
     checked = _Rare(0)

@@ -190,7 +190,7 @@ class _Values(NamedTuple):
         given = call_values.canonical_input(step.node, step.input, step.bound, policy)
         output = None if step.output is None else call_values.canonical_output(step.node, step.output, policy)
         delta = step.state_delta
-        secrets = given.secrets
+        secrets = given.secrets + step.hidden
         if output is not None and output.secrets:
             secrets += output.secrets
         if delta is not None and delta.secrets:

@@ -369,6 +369,33 @@ def test_reports_and_exceptions_are_as_without_the_plugin(tmp_path):
     assert texts[0] == texts[1]
 
 
+def test_a_test_that_fails_in_another_folder_leaves_a_trace_with_a_path_from_here(tmp_path):
+    project(
+        tmp_path,
+        shop=SHOP,
+        test_it="""
+            import os
+            import shop
+
+            def test_in_parent(monkeypatch):
+                monkeypatch.chdir("..")
+                shop.price("cake")
+
+            def test_in_no_folder(monkeypatch, tmp_path):
+                gone = tmp_path / "gone"
+                gone.mkdir()
+                monkeypatch.chdir(gone)
+                gone.rmdir()
+                shop.price("cake")
+        """,
+    )
+    done = run_pytest(tmp_path, "--flowtrace=out", "--html=report.html", plugins=ALL)
+    names = [f"out/test_it.py--test_in_{where}.json" for where in ("parent", "no_folder")]
+    listed = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("out/")]
+    assert (listed, traces_in(tmp_path / "out")) == (names, sorted(name.removeprefix("out/") for name in names))
+    assert paths_in((tmp_path / "report.html").read_text()) == set(names)
+
+
 def test_with_assertions_of_plug_ins_rewritten_no_warning_says_that_flowtrace_was_imported_before(tmp_path):
     project(tmp_path, shop=SHOP, test_it=FAILS)
     program = "import flowtrace, pytest, sys; from _pytest.assertion.rewrite import AssertionRewritingHook as Hook\n"
