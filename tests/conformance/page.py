@@ -32,9 +32,10 @@ NAMES = [mode.name for mode in MODES]
 
 def run_both() -> dict[str, Found]:
     """Run everything on both implementations, each in a process of its own."""
-    # At the end of the path: tests/typing would hide the standard library.
+    # Not from the working folder, where flowtrace has no native core; and at the end of the path: tests/typing would hide
+    # the standard library.
     code = "import sys; sys.path.append(sys.argv[1]); from conformance import page; page.main()"
-    command = [sys.executable, "-c", code, str(Path(__file__).parent.parent)]
+    command = [sys.executable, "-P", "-c", code, str(Path(__file__).parent.parent)]
     running = {
         name: subprocess.Popen(command, env=os.environ | {"FLOWTRACE_PURE": value}, stdout=subprocess.PIPE, text=True)
         for name, value in IMPLEMENTATIONS.items()
