@@ -32,8 +32,8 @@ NAMES = [mode.name for mode in MODES]
 
 def run_both() -> dict[str, Found]:
     """Run everything on both implementations, each in a process of its own."""
-    # -P: the working folder's flowtrace has no native core. At the end of the path: tests/typing would hide the standard
-    # library.
+    # -P: the flowtrace of the working folder has no native core.
+    # At the end of the path: tests/typing would hide the standard library.
     code = "import sys; sys.path.append(sys.argv[1]); from conformance import page; page.main()"
     command = [sys.executable, "-P", "-c", code, str(Path(__file__).parent.parent)]
     running = {
