@@ -94,12 +94,14 @@ static int end_run(PyObject *run, PyObject *ring, Step *last)
 int close_own_run(Step *step, PyObject *postponed)
 {
     PyObject *run = Py_NewRef(step->run);
+    Py_XINCREF(postponed);  /* a step that is let go of may run code that opens the fast path for another recorder */
     int did = is_ordinary_run(run) && !(postponed && has_turn(postponed, step));
     PyObject *ring = did ? PyObject_GetAttr(run, str_buffer) : NULL;
     did = ring && Py_TYPE(ring) == RingType && end_run(run, ring, step);
     if (did && postponed) postpone(postponed, run);
     if (PyErr_Occurred()) PyErr_Clear();
     Py_XDECREF(ring);
+    Py_XDECREF(postponed);
     Py_DECREF(run);
     return did;
 }
