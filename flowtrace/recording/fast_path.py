@@ -24,6 +24,7 @@ from flowtrace.recording.state import CURRENT, STATE
 from flowtrace.recording.step import THIS_THREAD, RunName, Step
 from flowtrace.settings.config import ValidationMode
 
+_LOCK = type(RLock())  # its maker is a function of Python's, which a debugger would see
 _HEAD = 480  # bytes of memory of a step and its tuples, as the native core counts them
 
 
@@ -69,7 +70,7 @@ def open_for(recorder: TraceRecorder | None) -> None:
         NATIVE.use_box(processor is not None)
         held_back = STATE.throttle.holds, STATE.throttle.postponed
         sizes = recorder.config.buffer_size, recorder.config.buffer_bytes
-        NATIVE.use_runs(TraceRecorder, RunName, RLock, recorder.of_a_call(), *sizes)
+        NATIVE.use_runs(TraceRecorder, RunName, _LOCK, recorder.of_a_call(), *sizes)
         modes = recorder.is_always, recorder.config.validation is not ValidationMode.OFF
         NATIVE.open_fast_path(recorder.buffer, *held_back, *modes, *limits, *cut)
 
