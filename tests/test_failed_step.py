@@ -13,7 +13,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowtrace import flow, traced_node, validate
+import flowtrace
+from flowtrace import flow, load_trace, traced_node, validate
 from flowtrace.recording.state import MOST_ERRORS, STATE, ErrorsPassed
 from flowtrace.testing import recording
 
@@ -315,11 +316,34 @@ def test_validation_issues_make_their_step_the_failed_one():
     assert (trace.run.outcome, trace.failed_step) == ("failed", trace.steps[0])
 
 
+def test_an_error_at_the_address_of_an_earlier_one_is_another_one(tmp_path):
+    @traced_node
+    def inner(number):
+        raise ValueError(number)
+
+    @traced_node(operation="outer")
+    def outer(number, is_off):
+        if is_off:
+            flowtrace.configure(mode="off")
+        try:
+            inner(number)
+        finally:
+            flowtrace.configure(mode="on", out_path=tmp_path / f"{number}.json")
+
+    flowtrace.configure(mode="on", out_path=tmp_path / "earlier.json")
+    for number in range(30):  # the later error takes the place of the earlier one in some of them
+        for is_off in (False, True):
+            with pytest.raises(ValueError, match=str(number)):
+                outer(number if is_off else number + 100, is_off)
+        trace = load_trace(tmp_path / f"{number}.json")
+        assert (trace.failed_step.operation, trace.failed_step.error.message) == ("outer", str(number))
+
+
 def test_no_error_is_kept_alive_and_few_are_remembered():
     with recording(), contextlib.suppress(ValueError):
         fail("x")
     passed = ErrorsPassed()
-    step = type("Step", (), {"number": 1, "parent": 0})
+    step = type("Step", (), {"number": 1, "parent": 0, "failure": None})
     for number in range(MOST_ERRORS + 5):
         passed.note(ValueError(number), step, "", False)
     assert len(passed._noted) <= MOST_ERRORS

@@ -97,6 +97,7 @@ class _Noted(NamedTuple):
         origins: the hash of those entries.
         head: the outermost entry when it was last seen.
         around: number of the step around the last one that it came through.
+        text: the hash of its text there.
         passed: the steps.
     """
 
@@ -104,6 +105,7 @@ class _Noted(NamedTuple):
     origins: int
     head: tuple[int, ...]
     around: int
+    text: int
     passed: Passed
 
 
@@ -123,16 +125,16 @@ class ErrorsPassed:
         """Note that an error comes through a step of some run."""
         key = (id(error), id(type(error)))
         before = self._noted.pop(key, None)
-        traceback = traceback_of(error)
+        traceback, text = traceback_of(error), hash(step.failure.message) if step.failure is not None else 0
         began: tuple[tuple[str, int], ...] = ((run_id, step.number),)
-        if before is not None and _goes_on(before, traceback, step.number):
+        if before is not None and _goes_on(before, traceback, step.number, text):
             depth, origins = before.depth, before.origins
             began = before.passed.began if before.passed.first_in(run_id) else before.passed.began + began
         else:
             entries = tuple(failure.origins_of(traceback))
             depth, origins = len(entries), hash(entries)
         passed = Passed(run_id, expected, began)
-        self._noted[key] = _Noted(depth, origins, _head(traceback), step.parent, passed)
+        self._noted[key] = _Noted(depth, origins, _head(traceback), step.parent, text, passed)
         while len(self._noted) > MOST_ERRORS:
             self._noted.pop(next(iter(self._noted)), None)
 
@@ -183,17 +185,19 @@ def _head(traceback: Any) -> tuple[int, ...]:
     return () if traceback is None else (id(traceback), id(traceback.tb_frame.f_code), traceback.tb_lineno or 0)
 
 
-def _goes_on(before: _Noted, traceback: Any, number: int) -> bool:
+def _goes_on(before: _Noted, traceback: Any, number: int, text: int) -> bool:
     """Return True if an error that comes through a step is the one that was noted, and no later one at its address.
 
     Mostly it comes from a step inside this one: then the newest entries tell that. A recursion may pass a thousand
-    steps, and none of them should cost a walk through them all.
+    steps, and none of them should cost a walk through them all. In any other step, the lines alone may be those of a
+    later error that came through the same function while it was not traced: then the texts have to be equal, too.
     """
     is_inside = before.around == number
     if is_inside and _stands_in(before.head, traceback):
         return True
     entries = tuple(failure.origins_of(traceback))
-    return (is_inside or len(entries) > before.depth) and _ends_as(entries, before)
+    is_same = is_inside or (len(entries) > before.depth and text == before.text)
+    return is_same and _ends_as(entries, before)
 
 
 def _stands_in(head: tuple[int, ...], traceback: Any) -> bool:
