@@ -22,10 +22,6 @@ CAUSES = {
         "from 3.12 on the interpreter drives a coroutine of Python's own without leaving its loop, and takes the "
         "result of any other one out of an exception that is made for it"
     ),
-    "on-item": (
-        "most of it is the context variable, which is set for the body and restored for the consumer at each item; why "
-        "some rounds take 250 ns an item and others 450 was not found"
-    ),
     "pure-off-method": (
         "wrapt binds the method anew for every call, and the wrapper in Python is one more frame: the core in C needs "
         "neither"
@@ -42,10 +38,6 @@ CAUSES = {
         "a generator of one item is stopped once and goes on again: its step leaves the context and enters it again, "
         "the item is a second value to take, and its body is driven by a generator of ours, all in Python"
     ),
-    "box-captured": (
-        "every text that is captured is looked through for secrets: in C where all texts of a value are one short word "
-        "each, in Python elsewhere"
-    ),
     "dict-time": _AT_THE_EDGE,
     "failure": (
         "a run inside a flow is written twice, at the failure and at the end of the flow; the second time with the one "
@@ -61,6 +53,7 @@ CAUSES = {
         "each step, in Python"
     ),
     "readers-validate-memory": _AT_THE_EDGE,
+    "readers-why-memory": "the hash of every part of every value is kept, to find where an equal one came from",
     "readers-replay-memory": _AT_THE_EDGE,
     "readers-replay": (
         "each step is a call again: its arguments are rebuilt and hashed, the call and those inside it are recorded, "
