@@ -390,9 +390,9 @@ def test_a_test_that_fails_in_another_folder_leaves_a_trace_with_a_path_from_her
         """,
     )
     done = run_pytest(tmp_path, "--flowtrace=out", "--html=report.html", plugins=ALL)
-    names = [f"out/test_it.py--test_in_{where}.json" for where in ("parent", "no_folder")]
-    listed = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("out/")]
-    assert (listed, traces_in(tmp_path / "out")) == (names, sorted(name.removeprefix("out/") for name in names))
+    names = [f"out/test_it.py--test_in_{where}.json" for where in ("no_folder", "parent")]
+    listed = sorted(line.split()[0] for line in done.stdout.splitlines() if line.startswith("out/"))
+    assert (listed, traces_in(tmp_path / "out")) == (names, [name.removeprefix("out/") for name in names])
     assert paths_in((tmp_path / "report.html").read_text()) == set(names)
 
 
