@@ -386,7 +386,7 @@ def _by_schema(schema: Mapping[str, Any]) -> Check:
 
 
 def _load_jsonschema() -> None:
-    import jsonschema  # noqa: F401
+    import jsonschema  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 
 def _by_validator(validator: Any, value: Any, pointer: str) -> list[ValidationIssue]:

@@ -379,4 +379,4 @@ def _of_one(error: Any, pointer: str) -> Iterator[ValidationIssue]:
 
 def _json_type(value: object) -> str:
     names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
-    return "null" if value is None else names.get(type(value), type(value).__name__)
+    return "null" if value is None else names.get(type(value), type(value).__name__)  # pyright: ignore[reportCallIssue, reportArgumentType]

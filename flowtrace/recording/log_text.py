@@ -74,7 +74,7 @@ class Texts:
                 return self.event(message)
             if not inherits(type(message), str):
                 return shortened(str(self._argument(message)))
-        text = cut(str.__str__(message))
+        text = cut(str.__str__(message))  # pyright: ignore[reportArgumentType]
         return shortened(self._filled_in(text, args) if _is_filled(args) else text)
 
     def event(self, fields: dict[Any, Any], left_out: Iterable[str] = ()) -> str:
@@ -131,7 +131,7 @@ class Texts:
         if id(kind) in _NUMBERS:
             return value
         if inherits(kind, str):
-            return cut(str.__str__(value))
+            return cut(str.__str__(value))  # pyright: ignore[reportArgumentType]
         return _Argument(self, value)
 
     def _text(self, value: Any) -> str:
@@ -167,16 +167,16 @@ class _Argument:
         self._value = value
 
     def __str__(self) -> str:
-        return self._texts._text(self._value)
+        return self._texts._text(self._value)  # pyright: ignore[reportPrivateUsage]
 
     def __repr__(self) -> str:
-        return self._texts._value(self._value)
+        return self._texts._value(self._value)  # pyright: ignore[reportPrivateUsage]
 
     def __float__(self) -> float:
-        return float(_number(self._texts._tree(self._value)))
+        return float(_number(self._texts._tree(self._value)))  # pyright: ignore[reportPrivateUsage]
 
     def __index__(self) -> int:
-        return int(_number(self._texts._tree(self._value)))
+        return int(_number(self._texts._tree(self._value)))  # pyright: ignore[reportPrivateUsage]
 
 
 def _is_filled(args: Any) -> bool:

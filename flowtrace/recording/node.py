@@ -58,7 +58,7 @@ class Checks(Protocol):
 
     has_input: bool
 
-    def input(self, payload: dict[str, Any]) -> list[ValidationIssue]:
+    def input(self, payload: dict[str, Any]) -> list[ValidationIssue]:  # pyright: ignore[reportReturnType]
         """Return what is wrong with the parameters of a call, given by name."""
 
     @property

@@ -98,7 +98,7 @@ def _reopen(recorder: TraceRecorder | None) -> None:
 
 
 def _load_black_box() -> None:
-    STATE.keeper = import_module(_BLACK_BOX)
+    STATE.keeper = import_module(_BLACK_BOX)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _load_logs() -> None:

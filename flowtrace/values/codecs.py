@@ -96,7 +96,7 @@ def record_of(cls: type) -> Record | None:
     plan = _PLANS.get(id(cls))
     if plan is None or type(plan.describe) is not Record or plan.size != len(namespace_of(cls)):
         return None
-    return plan.describe
+    return plan.describe  # pyright: ignore[reportReturnType]
 
 
 def _describe(value: Any, cls: type) -> Form:
