@@ -231,8 +231,7 @@ def _aspect(aspect: Aspect, full: bool) -> Iterator[Line]:
 
 def _change(change: Change) -> Iterator[Line]:
     pointer = shortened(change.pointer, _TEXT) or "(complete value)"
-    a = "absent" if change.kind == "added" else _as_text(change.a)
-    b = "absent" if change.kind == "removed" else _as_text(change.b)
+    a, b = change.sides(_as_text)
     yield [(f"{'':{_LABEL}}{pointer}", "bold"), (f"  {a}", "red"), (" -> ", "dim"), (b, "green")]
 
 

@@ -6,6 +6,7 @@ values, where depth has no bound, and where only the first few differences are w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,6 +32,11 @@ class Change:
     kind: str
     a: Any
     b: Any
+
+    def sides(self, text_of: Callable[[Any], str], absent: str = "absent") -> tuple[str, str]:
+        """Return both values as text; where one is absent, a word for that."""
+        a = absent if self.kind == "added" else text_of(self.a)
+        return a, absent if self.kind == "removed" else text_of(self.b)
 
     def to_json(self) -> dict[str, Any]:
         """Return this as JSON-like objects, without the side on which the value is absent."""

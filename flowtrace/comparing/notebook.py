@@ -36,9 +36,7 @@ def _rows(first: Divergence) -> Iterator[tuple[str, str, str]]:
         if not aspect.changes:
             yield aspect.what.replace("_", " "), _short(aspect.a), _short(aspect.b)
         for change in aspect.changes[:_MOST_ROWS]:
-            a = "" if change.kind == "added" else _short(change.a)
-            b = "" if change.kind == "removed" else _short(change.b)
-            yield f"{aspect.what} {cut(change.pointer, _LONG)}", a, b
+            yield f"{aspect.what} {cut(change.pointer, _LONG)}", *change.sides(_short, absent="")
 
 
 def _short(value: object) -> str:

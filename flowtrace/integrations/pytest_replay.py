@@ -18,7 +18,7 @@ from flowtrace.comparing.json_changes import changes
 from flowtrace.host.log import printable
 from flowtrace.replaying.report import error_line
 from flowtrace.trace.model import UNSET, Step
-from flowtrace.values.shown import value_text
+from flowtrace.values.shown import short_text, value_text
 
 NAME: Final = "flowtrace-replay"
 _MOST_CHANGES: Final = 10
@@ -157,13 +157,11 @@ def _changed_parts(recorded: Any, now: Any) -> Iterator[str]:
         return
     found, more = changes(recorded, now, _MOST_CHANGES)
     for change in found:
-        a = "absent" if change.kind == "added" else _short(change.a)
-        b = "absent" if change.kind == "removed" else _short(change.b)
+        a, b = change.sides(_short)
         yield f"  {change.pointer or '(complete value)'}: recorded {a}, now {b}"
     if more:
         yield f"  and {more} more"
 
 
 def _short(value: Any) -> str:
-    text = value_text(value)
-    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
+    return short_text(value, _WIDTH)

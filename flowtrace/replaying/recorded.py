@@ -27,7 +27,7 @@ from flowtrace.trace.reading import load_trace
 from flowtrace.values.encoded import ALGORITHM, Encoded
 from flowtrace.values.json import loads
 from flowtrace.values.rebuild import Rebuilder
-from flowtrace.values.shown import value_text
+from flowtrace.values.shown import short_text
 
 F = TypeVar("F", bound="Callable[..., Any]")
 _MOST_CHANGES: Final = 5
@@ -222,11 +222,9 @@ class _Cassette:
 
 
 def _change(change: Change) -> str:
-    a = "absent" if change.kind == "added" else _short(change.a)
-    b = "absent" if change.kind == "removed" else _short(change.b)
+    a, b = change.sides(_short)
     return f"{change.pointer or '(complete value)'}: recorded {a}, called with {b}"
 
 
 def _short(value: Any) -> str:
-    text = value_text(value)
-    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
+    return short_text(value, _WIDTH)

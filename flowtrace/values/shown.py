@@ -176,6 +176,12 @@ def value_text(value: object, find: FindArray | None = None) -> str:
         return TOO_DEEP
 
 
+def short_text(value: object, length: int) -> str:
+    """Return a captured value on one line, cut where it takes more than so many characters."""
+    text = value_text(value)
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
 class _Writer:
     """Puts a `_Text` in the place of each tagged form."""
 
