@@ -12,7 +12,7 @@ from typing import Unpack
 from flowtrace.recording import to_records
 from flowtrace.recording.control import override
 from flowtrace.recording.recorder import TraceRecorder
-from flowtrace.recording.state import STATE, LastSteps, running
+from flowtrace.recording.state import STATE, LastSteps
 from flowtrace.recording.step import Step
 from flowtrace.settings.config import ConfigChanges, TraceConfig, TraceContext
 from flowtrace.trace.files import at_once
@@ -44,9 +44,8 @@ def quiet_recorder(
 
 def trace_of(recorder: TraceRecorder) -> Trace:
     """Return the trace that a recorder would write now; large values are left out of it, as there is no file."""
-    steps, dropped, _ = recorder.last_steps()
+    steps, dropped, in_flight = recorder.shown_steps()
     facts = to_records.RunFacts(recorder.run_id, recorder.started, None, "snapshot", dropped, 0, 0)
-    in_flight = [step for step in running() if step not in steps]
     pieces = to_records.trace_text(facts, recorder.context, steps, in_flight, recorder.policy, _nowhere, {})
     return parse_trace(b"".join(pieces()))
 

@@ -399,10 +399,7 @@ class TraceRecorder:
 
     def _content(self, target: str, outcome: str, ended: bool, stored: dict[tuple[str, str], bytes]) -> files.Content:
         failed = self.failed_step if outcome in ("failed", "interrupted") else 0
-        in_flight = self._in_flight()  # before the others: what ends meanwhile is in both
-        steps, dropped, ran = self.last_steps()
-        listed = frozenset(steps)
-        in_flight = [step for step in (in_flight if ran is None else ran) if step not in listed]
+        steps, dropped, in_flight = self.shown_steps()
         others = other_runs(steps, self.run_id) if self.shows_process else {}
         end = CLOCK.now() if ended else None
         facts = to_records.RunFacts(self.run_id, self.started, end, outcome, dropped, self.overtaken, failed)
@@ -423,15 +420,18 @@ class TraceRecorder:
     def freeze(self) -> None:
         """Keep what its trace will show: it is written later, and the process goes on."""
         if self.shows_process and self.frozen is None:
-            in_flight = self._in_flight()
-            self.frozen = self.last_steps()._replace(in_flight=in_flight)
+            self.frozen = LastSteps(*self.shown_steps())
+
+    def shown_steps(self) -> tuple[list[Step], int, list[Step]]:
+        """Return the steps to write, how many there were before them, and those in flight."""
+        in_flight = self._in_flight()  # before the others: none that ends meanwhile is in neither
+        return self.last_steps().beside(in_flight)
 
     def last_steps(self) -> LastSteps:
         """Return the steps to write."""
         process, frozen = STATE.recorder, self.frozen  # another thread may let go of them
         if frozen is not None:
             return frozen
-        steps: list[Step]
         if not self.shows_process or process is None:
             return LastSteps(*self.buffer.contents())
         steps, dropped = process.buffer.contents()

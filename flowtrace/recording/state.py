@@ -47,6 +47,12 @@ class LastSteps(NamedTuple):
     dropped: int
     in_flight: list[Step] | None = None
 
+    def beside(self, running: list[Step]) -> tuple[list[Step], int, list[Step]]:
+        """Return the same with steps that ran a moment before; what has ended since is in both lists."""
+        listed = frozenset(self.finished)
+        kept = self.in_flight
+        return self.finished, self.dropped, [step for step in (running if kept is None else kept) if step not in listed]
+
 
 class Failure(NamedTuple):
     """A run that ended with an error.
