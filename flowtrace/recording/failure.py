@@ -57,7 +57,7 @@ def describe(error: BaseException | str, code: str = "node_error") -> Failure:
         The failure; without details where the error was never raised and carries neither cause nor notes.
     """
     if not inherits(type(error), BaseException):
-        return Failure(code, _shortened(str(error)), None)
+        return Failure(code, shortened(str(error)), None)
     raised: Any = error
     try:
         details = _details(raised)
@@ -115,7 +115,7 @@ def mark_of(error: BaseException) -> tuple[Any, ...]:
 def message_of(error: BaseException) -> str:
     """Return an error's text; where its ``__str__`` fails, say so instead."""
     try:
-        return _shortened(str.__str__(str(error)))
+        return shortened(str.__str__(str(error)))
     except BaseException as raised:  # an error that its __str__ raises would replace the error itself
         let_through(raised)
         return f"<{type_of(error)} whose text could not be made>"
@@ -127,10 +127,11 @@ def type_of(error: BaseException) -> str:
     return name if module == "builtins" else f"{module}.{name}"
 
 
-def _shortened(text: str) -> str:
-    if len(text) > MAX_MESSAGE:
-        text = f"{text[:MAX_MESSAGE]}... ({len(text)} characters)"
-    return text.encode("utf-8", "backslashreplace").decode()
+def shortened(text: str, longest: int = MAX_MESSAGE) -> str:
+    """Return a text as a trace has it, cut where it is longer than so many characters."""
+    if len(text) > longest:
+        text = f"{text[:longest]}... ({len(text)} characters)"
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _details(error: BaseException) -> dict[str, Any] | None:
@@ -180,7 +181,7 @@ def _notes(error: BaseException) -> list[str]:
     notes = instance_dict(error).get("__notes__")
     if type(notes) is not list:
         return []
-    return [_shortened(str.__str__(note)) for note in notes[:MAX_CAUSES] if inherits(type(note), str)]
+    return [shortened(str.__str__(note)) for note in notes[:MAX_CAUSES] if inherits(type(note), str)]
 
 
 def _task_name() -> str:
@@ -194,7 +195,7 @@ def _task_name() -> str:
             name = trio.current_task().name
         else:
             return ""
-        return _shortened(name[:_MOST_OF_A_NAME]) if type(name) is str else ""
+        return shortened(name[:_MOST_OF_A_NAME]) if type(name) is str else ""
     except BaseException as fault:
         let_through(fault)
         return ""
@@ -378,5 +379,6 @@ def _of_one(error: Any, pointer: str) -> Iterator[ValidationIssue]:
 
 
 def _json_type(value: object) -> str:
-    names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
-    return "null" if value is None else names.get(type(value), type(value).__name__)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    names: dict[type, str] = {dict: "object", list: "array", str: "string"}
+    names |= {bool: "boolean", int: "integer", float: "number"}
+    return "null" if value is None else names.get(type(value), type(value).__name__)

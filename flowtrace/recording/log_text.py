@@ -7,11 +7,13 @@ written by the rules of `flowtrace.values`, in Python's words; values of the sta
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from flowtrace.host.objects import class_attribute, class_name, inherits, is_named, pairs_of
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import datetime
+from flowtrace.recording import failure
 from flowtrace.recording.failure import type_of
 from flowtrace.values.encode import TAG, encode
 from flowtrace.values.json import loads
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from flowtrace.values.redaction import SecretNames
 
 LONGEST: Final = 1000  # characters of a text
+shortened: Final = partial(failure.shortened, longest=LONGEST)
 _MOST_ARGUMENTS: Final = 50
 _WORK: Final = 1000  # units that one argument may take: well below a millisecond
 _NUMBERS: Final = frozenset(map(id, (type(None), bool, int, float)))
@@ -99,7 +102,7 @@ class Texts:
         if not inherits(type(error), BaseException):
             return None
         text = self._error_text(error)
-        return shortened(f"{type_of(error)}: {text}" if text is not None else self._value(error))
+        return shortened(f"{type_of(error)}: {text}" if text is not None else self.value_of(error))
 
     def _filled_in(self, text: str, args: Any) -> str:
         try:
@@ -109,20 +112,20 @@ class Texts:
                 return text % {name: self._named(name, item) for name, item in pairs_of(args) if type(name) is str}
         except Exception as error:  # too few of them, or of another kind: what `logging` would complain of
             let_through(error)
-        return f"{text} {self._value(args)}"
+        return f"{text} {self.value_of(args)}"
 
     def _field(self, name: str, value: object) -> str:
         """Return a field of an event; in an object of its own, since its name may be that of a secret."""
         if id(type(value)) in _ATOMS and not self._secret(name):
             return repr(cut(value) if type(value) is str else value)
-        shown: Any = self._tree({name: value})
+        shown: Any = self.tree_of({name: value})
         return cut(value_text(shown.get(name, shown) if type(shown) is dict else shown))
 
     def _named(self, name: str, value: object) -> Any:
         """Return what stands for a value with a name, which may be that of a secret."""
         if not self._secret(name):
             return self._argument(value)
-        self._tree({name: value})
+        self.tree_of({name: value})
         return MARKER
 
     def _argument(self, value: object) -> Any:
@@ -134,16 +137,19 @@ class Texts:
             return cut(str.__str__(value))  # pyright: ignore[reportArgumentType]
         return _Argument(self, value)
 
-    def _text(self, value: Any) -> str:
+    def text_of(self, value: Any) -> str:
+        """Return a value as ``%s`` shows it."""
         if inherits(type(value), BaseException):
             text = self._error_text(value)
-            return self._value(value) if text is None else text
-        return str(value) if _is_standard(value) else self._value(value)
+            return self.value_of(value) if text is None else text
+        return str(value) if _is_standard(value) else self.value_of(value)
 
-    def _value(self, value: object) -> str:
-        return cut(value_text(self._tree(value)))
+    def value_of(self, value: object) -> str:
+        """Return a value as ``%r`` shows it."""
+        return cut(value_text(self.tree_of(value)))
 
-    def _tree(self, value: object) -> Any:
+    def tree_of(self, value: object) -> Any:
+        """Return the canonical form of a value; None where it takes too much work."""
         encoded = encode(value, secret=self._secret, redactor=self._policy.redactor, work=_WORK)
         self.hidden += encoded.secrets
         return None if encoded.data is None else loads(encoded.data)
@@ -167,16 +173,16 @@ class _Argument:
         self._value = value
 
     def __str__(self) -> str:
-        return self._texts._text(self._value)  # pyright: ignore[reportPrivateUsage]
+        return self._texts.text_of(self._value)
 
     def __repr__(self) -> str:
-        return self._texts._value(self._value)  # pyright: ignore[reportPrivateUsage]
+        return self._texts.value_of(self._value)
 
     def __float__(self) -> float:
-        return float(_number(self._texts._tree(self._value)))  # pyright: ignore[reportPrivateUsage]
+        return float(_number(self._texts.tree_of(self._value)))
 
     def __index__(self) -> int:
-        return int(_number(self._texts._tree(self._value)))  # pyright: ignore[reportPrivateUsage]
+        return int(_number(self._texts.tree_of(self._value)))
 
 
 def _is_filled(args: Any) -> bool:
@@ -207,9 +213,3 @@ def _number(tree: Any) -> Any:
 def cut(text: str) -> str:
     """Return a text, or so much of it that what is made of it is cut behind that."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST + 1]}... ({len(text)} characters)"
-
-
-def shortened(text: str) -> str:
-    """Return a text as a trace has it, cut where it is long."""
-    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -1,8 +1,8 @@
 """Who takes part in recording from outside: an engine that reports its nodes, and a plug-in that sees each step.
 
 An engine reports through the observer protocol, without the decorator. A step processor sees each step as it starts and
-as it ends; the black box is one. It is loaded by name, here and nowhere else, when a recorder is configured with a
-black box. The recorder calls it as OpenTelemetry's SDK calls a ``SpanProcessor``
+as it ends; the black box is one. It is loaded by name, in `flowtrace.recording.process` alone, when a recorder is
+configured with a black box. The recorder calls it as OpenTelemetry's SDK calls a ``SpanProcessor``
 (https://opentelemetry.io/docs/specs/otel/trace/sdk/#span-processor), and never asks what it does with a step.
 """
 

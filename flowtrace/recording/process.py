@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from flowtrace.calls.core import forget_native_steps
 from flowtrace.host import interpreter_hooks, log, switch
@@ -22,6 +22,9 @@ from flowtrace.settings.config import (
     is_disabled,
 )
 from flowtrace.settings.kinds import signal_number
+
+if TYPE_CHECKING:
+    from flowtrace.recording.plugin import ProcessorKeeper
 
 _LOGS: Final = "flowtrace.recording.logs"
 _BLACK_BOX: Final = "flowtrace.blackbox.keeper"
@@ -98,7 +101,7 @@ def _reopen(recorder: TraceRecorder | None) -> None:
 
 
 def _load_black_box() -> None:
-    STATE.keeper = import_module(_BLACK_BOX)  # pyright: ignore[reportAttributeAccessIssue]
+    STATE.keeper = cast("ProcessorKeeper", import_module(_BLACK_BOX))
 
 
 def _load_logs() -> None:
