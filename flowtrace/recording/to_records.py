@@ -261,15 +261,16 @@ class _StepTexts:
         values = _Values.of(step, self._shared.policy)
         return values._replace(output=None) if step in self._running else values
 
+    def _record(self, step: Step, values: _Values) -> model.Step:
+        return (_running_record if step in self._running else _record)(step, values, self._shared)
+
     def _hide(self, secrets: tuple[str, ...]) -> None:
         if secrets:
             self._hidden.update(dict.fromkeys(secrets))
 
     def _kept(self, step: Step, values: _Values) -> bytes | model.Step:
-        if step in self._running:
-            return _running_record(step, values, self._shared)
-        record = _record(step, values, self._shared)
-        if _names_a_file(record):  # payload files belong to this one trace
+        record = self._record(step, values)
+        if step in self._running or _names_a_file(record):  # payload files belong to this one trace
             return record
         if values.secrets:
             step.secrets = values.secrets
@@ -283,12 +284,11 @@ class _StepTexts:
         """Return a step's text; a fault in one step costs only its values, and not the other steps their file."""
         if isinstance(made, bytes):
             return made
-        is_running = step in self._running
-        scrubbed = None if is_running else step.scrubbed
+        scrubbed = None if step in self._running else step.scrubbed
         if scrubbed is not None and scrubbed[0] == self.scrubber.hides:
             return scrubbed[1]
         try:
-            record = made or (_running_record if is_running else _record)(step, self._values(step), self._shared)
+            record = made or self._record(step, self._values(step))
             text = layout.step_text(scrubbed_step(record, self.scrubber))
         except Exception as error:
             log.internal_fault("make the record of a step", error)
