@@ -3,7 +3,8 @@
     python bench/benchmark.py                     everything; writes the results and the page
     python bench/benchmark.py --quick             the central rows, in less than a minute; writes nothing
     python bench/benchmark.py --only on,scale     some sessions (with --quick in their quick form); writes nothing
-    python bench/benchmark.py --only box --renew  puts them into the results of the last run, which say so, and the page
+    python bench/benchmark.py --only box --renew  puts them into the results of the last run and the page, which say so;
+                                                  on another Python than that of the last run, into a column of its own
     python bench/benchmark.py --page              the page again, from the results of the last run
     python bench/benchmark.py --check             end with an error where the page is not that of the results
     python bench/benchmark.py --folder PATH       work in this folder: the disk under it is the one that is measured
@@ -29,6 +30,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 import benchmark_page  # noqa: E402
 import machine  # noqa: E402
+import other_pythons  # noqa: E402
 import rows_box  # noqa: E402
 import rows_calls  # noqa: E402
 import rows_failures  # noqa: E402
@@ -79,16 +81,24 @@ def renew(sessions: list[Session], plan: Plan) -> None:
     facts = machine.facts(plan.folder)
     rows = measure(sessions, plan)
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    results["rows"] |= rows
-    day_and_load = {name: facts[name] for name in ("day", "load before the run")}
-    results["renewed"] = results.get("renewed", {}) | {session.name: day_and_load for session in sessions}
+    if f" {machine.python()}." in results["machine"]["Python"]:
+        results["rows"] |= rows
+        day_and_load = {name: facts[name] for name in ("day", "load before the run")}
+        results["renewed"] = results.get("renewed", {}) | {session.name: day_and_load for session in sessions}
+    else:
+        there = results.setdefault("pythons", {}).setdefault(machine.python(), {"rows": {}})
+        there["rows"] |= rows
+        there |= {"Python": facts["Python"], "day": facts["day"], "load": facts["load before the run"]}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     write_page(check=False)
 
 
 def write_page(*, check: bool) -> None:
     """Write the page from the results, or only compare the two."""
-    text = benchmark_page.text(SESSIONS, json.loads(RESULTS.read_text(encoding="utf-8")))
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    rows = [row for session in SESSIONS for row in session.rows]
+    others = other_pythons.section(rows, results.get("pythons", {}))
+    text = benchmark_page.text(SESSIONS, results, others)
     page = benchmark_page.PAGE
     if not check:
         page.write_text(text, encoding="utf-8")

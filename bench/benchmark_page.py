@@ -9,6 +9,7 @@ from typing import Any
 import peers
 import rows_peers
 from causes import CAUSES
+from machine import python
 from rows import TIMES, Row, Session
 from samples import Goal
 from subjects import KINDS
@@ -113,11 +114,11 @@ def spread(value: dict[str, float], unit: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def verdict(row: Row, result: dict[str, Any]) -> str:
+def verdict(goal: Goal | None, result: dict[str, Any]) -> str:
     """Return whether a row's median reaches its goal, in a word; nothing where there is none."""
-    if row.goal is None:
+    if goal is None:
         return ""
-    return MET if row.goal.is_met(result["value"]["median"]) else MISSED
+    return MET if goal.is_met(result["value"]["median"]) else MISSED
 
 
 def table(head: list[str], body: Iterable[list[str]], others: str = "---") -> str:
@@ -157,7 +158,9 @@ def goals(rows: list[Row], results: dict[str, Any]) -> str:
             continue
         value = results[row.key]["value"]
         measured = f"**{shown(value['median'], row.unit)}**"
-        body.append([row.measure, row.value, goal, measured, spread(value, row.unit), verdict(row, results[row.key])])
+        body.append(
+            [row.measure, row.value, goal, measured, spread(value, row.unit), verdict(row.goal, results[row.key])]
+        )
     return table(["measure", "what the number is", "goal", "measured", "quartiles", ""], body)
 
 
@@ -166,7 +169,7 @@ def missed(rows: list[Row], results: dict[str, Any]) -> str:
     lines = [
         f"- **{row.measure}** ({row.key}): {CAUSES.get(row.key, 'not yet explained')}."
         for row in rows
-        if verdict(row, results[row.key]) == MISSED
+        if verdict(row.goal, results[row.key]) == MISSED
     ]
     return "\n".join(["### Missed, and why\n", *lines, ""]) if lines else ""
 
@@ -235,13 +238,13 @@ def set_up(results: dict[str, Any]) -> str:
     )
 
 
-def text(sessions: Iterable[Session], results: dict[str, Any]) -> str:
-    """Return the whole page."""
+def text(sessions: Iterable[Session], results: dict[str, Any], other_pythons: str = "") -> str:
+    """Return the whole page, with a section on other versions of Python where it is given."""
     found = results["rows"]
     rows = [row for session in sessions if session is not rows_peers.SESSION for row in session.rows]
     taken = [row for row in rows if row.key in found]
     bound = [row for row in taken if row.goal is not None]
-    met = sum(verdict(row, found[row.key]) == MET for row in bound)
+    met = sum(verdict(row.goal, found[row.key]) == MET for row in bound)
     open_ = sum(row.goal is not None for row in rows) - len(bound)
     parts = [
         INTRO.format(
@@ -252,6 +255,7 @@ def text(sessions: Iterable[Session], results: dict[str, Any]) -> str:
         ),
         goals(rows, found),
         missed(bound, found),
+        other_pythons,
         PARTS,
         made_of(taken, found),
         COMPARED,
@@ -266,9 +270,10 @@ def text(sessions: Iterable[Session], results: dict[str, Any]) -> str:
 def line(row: Row, result: dict[str, Any]) -> str:
     """Return a row of the printed table."""
     value = result["value"]
-    goal = "" if row.goal is None else asked(row.goal, row.unit)
+    bound = row.goal_on(python())
+    goal = "" if bound is None else asked(bound, row.unit)
     measured = shown(value["median"], row.unit)
     parts = ", ".join(f"{name} {number(part['median'])}" for name, part in result["parts"].items())
     tail = "; ".join(text for text in (parts, result["note"]) if text)
     head = f"{row.key:22} {measured:>14} [{spread(value, row.unit)}]"
-    return f"{head:62} {goal:18} {verdict(row, result).strip('*').upper():7} {tail}".rstrip()
+    return f"{head:62} {goal:18} {verdict(bound, result).strip('*').upper():7} {tail}".rstrip()

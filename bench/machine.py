@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -33,6 +34,11 @@ def _file_system(folder: Path) -> str:
         return "unknown"
     above = [(len(point), kind) for point, kind in mounts if folder.resolve().is_relative_to(point)]
     return max(above)[1] if above else "unknown"
+
+
+def python() -> str:
+    """Return the version of this interpreter as people say it, such as ``3.12``."""
+    return "{}.{}".format(*sys.version_info)
 
 
 def facts(folder: Path) -> dict[str, str]:

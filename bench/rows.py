@@ -21,6 +21,7 @@ class Row:
         value: what is divided by what, in words that leave nothing open.
         goal: what it must reach; None where it is only shown.
         unit: of the value; `TIMES` for a quotient.
+        newer: its goal on CPython 3.14 and later, where that is another one.
     """
 
     key: str
@@ -28,6 +29,12 @@ class Row:
     value: str
     goal: Goal | None
     unit: str = TIMES
+    newer: Goal | None = None
+
+    def goal_on(self, python: str) -> Goal | None:
+        """Return what it must reach on a version of CPython, such as 3.14."""
+        is_newer = tuple(map(int, python.split("."))) >= (3, 14)
+        return self.newer if is_newer and self.newer else self.goal
 
 
 @dataclass(frozen=True)

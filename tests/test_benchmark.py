@@ -20,7 +20,7 @@ def bench(monkeypatch):
     # conformance.subject, which peers.py needs, is one of the tests.
     for folder in (BENCH.parent / "tests", BENCH):
         monkeypatch.syspath_prepend(folder)
-    names = ("benchmark_page", "causes", "rows", "samples", "turns")
+    names = ("benchmark_page", "causes", "other_pythons", "rows", "samples", "turns")
     return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
 
 
@@ -190,3 +190,28 @@ def test_causes_are_those_of_rows(bench):
 def test_a_row_that_was_never_measured_says_so(bench, rows):
     table = bench.benchmark_page.goals(rows[:1], {})
     assert table.splitlines()[2:] == ["| calls | a / b | at most 2 | not measured yet |  |  |"]
+
+
+def test_other_versions_of_python_have_columns_and_goals_of_their_own(bench, monkeypatch):
+    monkeypatch.setitem(bench.causes.CAUSES, "calls", "wrapt is quick")
+    row = bench.rows.Row("calls", "a call", "a / b", bench.rows.at_most(0.7), newer=bench.rows.at_most(1.0))
+    told = bench.rows.Row("told", "methods", "e / f", None)
+    measured = {"3.14": 0.9, "3.12": 0.8}
+    pythons = {
+        version: {
+            "rows": {"calls": result(value, value, value)},
+            "Python": f"CPython {version}.1",
+            "day": "d",
+            "load": "0",
+        }
+        for version, value in measured.items()
+    }
+    text = bench.other_pythons.section([row, told], pythons)
+    assert text.partition("some goals are others: ")[2] == (
+        "a call at most 1.\n\n"
+        "| measure | goal | 3.12 | 3.14 |\n|---|---|---|---|\n"
+        "| a call (calls) | at most 0.7 | 0.8 **missed** | 0.9 |\n\n"
+        "### Missed there, and why\n\n- **a call** (calls) on 3.12: wrapt is quick.\n\n"
+        "|  | measured |\n|---|---|\n| CPython 3.12.1 | d, load 0 |\n| CPython 3.14.1 | d, load 0 |\n"
+    )
+    assert bench.other_pythons.section([row, told], {}) == ""
