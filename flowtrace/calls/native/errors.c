@@ -35,7 +35,10 @@ void raise_stop(PyObject *value)
     if (value == Py_None) { PyErr_SetNone(PyExc_StopIteration); return; }
     PyObject *error = PyObject_CallOneArg(PyExc_StopIteration, value);
     if (!error) return;
-    PyErr_SetObject(PyExc_StopIteration, error);
+    PyObject *handled = PyErr_GetHandledException();
+    if (handled) PyErr_SetObject(PyExc_StopIteration, error);  /* which makes the handled one its context */
+    else raise_again(Py_NewRef(error));
+    Py_XDECREF(handled);
     Py_DECREF(error);
 }
 
