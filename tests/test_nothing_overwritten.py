@@ -462,8 +462,9 @@ def test_a_worker_writes_what_was_held_back(tmp_path, core):
 
 
 @pytest.mark.costly
-def test_a_worker_in_which_nothing_was_called_writes_nothing(tmp_path, core):
-    run_program(tmp_path, NODES, WORKER.replace("half(1)", "return"), arguments=("fork",), **core, **ALWAYS)
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_worker_in_which_nothing_was_called_writes_nothing(method, tmp_path, core):
+    run_program(tmp_path, NODES, WORKER.replace("half(1)", "return"), arguments=(method,), **core, **ALWAYS)
     assert [path.name for path in tmp_path.glob("*.json")] == ["t.json"]
 
 

@@ -22,6 +22,7 @@ from flowtrace.settings.config import (
     is_disabled,
 )
 from flowtrace.settings.kinds import signal_number
+from flowtrace.trace.files import is_child_process
 
 if TYPE_CHECKING:
     from flowtrace.recording.plugin import ProcessorKeeper
@@ -357,9 +358,10 @@ def _write_end(recorder: TraceRecorder) -> None:
 
 
 def _would_only_empty(recorder: TraceRecorder) -> bool:
-    """Return True if there is no step to write, and a file in the place of the trace, which may hold some."""
+    """Return True if there is no step to write, in a worker, or with a file in its place, which may hold some."""
     steps, dropped = recorder.buffer.contents()
-    return not steps and not dropped and not running() and os.path.lexists(recorder.path())
+    has_steps = steps or dropped or running()
+    return not has_steps and (is_child_process() or os.path.lexists(recorder.path()))
 
 
 def _after_fork() -> None:

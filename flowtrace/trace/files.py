@@ -27,7 +27,7 @@ FILE_OR_LINK: Final = FILE & ~getattr(os, "O_NOFOLLOW", 0)
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 _UNNAMED: Final = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC if hasattr(os, "O_TMPFILE") else None
 _NO_FSYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EROFS})
-# The process from which multiprocessing forks its workers: since 3.15 it loads the main module, too.
+# The process from which multiprocessing forks its workers: since 3.14 it loads the main module, too.
 _IS_FORK_SERVER: Final = any("from multiprocessing.forkserver import main" in part for part in sys.orig_argv)
 _LONGEST_NAME_KEPT: Final = 80  # in bytes, as file systems count
 
