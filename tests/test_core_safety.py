@@ -91,21 +91,24 @@ def a_round():
     run(asynchronous())
 
 
-def blocks_after(rounds):
+def held_after(rounds):
+    """Return how many blocks of memory are in use after so many rounds and, on a debug build, how many references."""
     for _ in range(rounds):
         a_round()
     gc.collect()
-    return sys.getallocatedblocks()
+    return sys.getallocatedblocks(), getattr(sys, "gettotalrefcount", int)()
 
 
 @pytest.mark.costly
-def test_many_rounds_keep_no_memory():
-    flowtrace.configure(mode="on", out_path="trace.json", buffer_size=10)
-    blocks_after(150)  # caches fill up, and the buffer
-    before = blocks_after(20)
-    after = blocks_after(400)
-    flowtrace.configure(mode="off")
-    assert after - before < 300  # one block a round would be a leak
+@pytest.mark.parametrize("changes", [{"mode": "on"}, {"mode": "always"}, {"mode": "on", "blackbox": "app.ring"}])
+def test_many_rounds_keep_no_memory(changes):
+    flowtrace.configure(out_path="trace.json", buffer_size=10, **changes)
+    held_after(150)  # caches fill up, and the buffer
+    blocks, references = held_after(20)
+    more_blocks, more_references = held_after(400)
+    flowtrace.configure(mode="off", blackbox=None)
+    assert more_blocks - blocks < 300  # one block a round would be a leak
+    assert more_references - references < 300
     assert running() == []
 
 

@@ -13,6 +13,7 @@ import gc
 import hashlib
 import random
 import sys
+import tempfile
 import time
 import weakref
 from dataclasses import dataclass
@@ -274,6 +275,19 @@ def recorded_of(trace):
     ]
 
 
+def settings_of(chance, folder):
+    """Return random settings: some with a black box, some with one file that each run overtakes.
+
+    A list that holds itself is looked through up to the work that is allowed: most of the time, with the usual limit.
+    """
+    changes = {"mode": chance.choice(("off", "on", "always", "always")), "max_overhead": 0, "max_value_work": 3000}
+    if chance.random() < 0.3:
+        changes["blackbox"] = f"{folder}/app.ring"
+    if chance.random() < 0.2:
+        changes["out_path"] = f"{folder}/trace.json"
+    return changes
+
+
 def run_one(seed):
     """Run one program in both ways. Return what it did, and what was recorded of it.
 
@@ -281,14 +295,14 @@ def run_one(seed):
         AssertionError: the traced program did something else, or something is left of it.
     """
     plans = [plan_of(random.Random(f"{seed} {number}")) for number in range(NODES)]
-    mode = random.Random(seed).choice(("off", "on", "always", "always"))
     plain, _ = outcome(plans, random.Random(seed), lambda function, name: function)
 
     def decorate(function, name):
         return flowtrace.traced_node(operation=name, capture_inputs=True)(function)
 
-    with fixed_clock(), recording(mode=mode, max_overhead=0) as recorded:
-        traced, kept = outcome(plans, random.Random(seed), decorate)
+    with tempfile.TemporaryDirectory() as folder, fixed_clock():
+        with recording(**settings_of(random.Random(seed), folder)) as recorded:
+            traced, kept = outcome(plans, random.Random(seed), decorate)
     assert traced == plain, (seed, [pair for pair in zip(plain, traced, strict=False) if pair[0] != pair[1]][:3])
     assert running() == [], (seed, running())
     assert CURRENT.get() is None, seed

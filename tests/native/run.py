@@ -24,7 +24,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FUZZ = ROOT / "tests" / "native" / "fuzz.py"
-TESTS = [f"tests/test_{name}.py" for name in ("core", "core_safety", "runs", "traced_classes", "traced_node")]
+NAMES = "core core_box core_safety last_steps runs streaming traced_classes traced_node value_work wrapt_compositions"
+TESTS = [f"tests/test_{name}.py" for name in NAMES.split()]
 PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
 SANITIZE = ["-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 IS_DEBUG = "import sys; sys.exit(not (hasattr(sys, 'gettotalrefcount') and sys.version_info >= (3, 11)))"
@@ -67,8 +68,9 @@ def package(folder, python, flags):
 
 
 def run_tests(python, *more, **environment):
-    """Run the tests of calls. Return pytest's last line."""
-    options = ["-q", "-x", "-p", "no:cacheprovider", f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}"]
+    """Run the tests of calls, none left out. Return pytest's last line."""
+    where = [f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}"]
+    options = ["-q", "-x", "--all", "-p", "no:cacheprovider", *where]
     tests = [str(ROOT / name) for name in TESTS]
     return run([python, "-c", PYTEST, *options, *more, *tests], **environment).strip().splitlines()[-1]
 
@@ -103,7 +105,7 @@ def debug(options):
     here = Path.cwd()
     package(here, python, ["-g", "-O1"])
     group = f"{ROOT / 'pyproject.toml'}:test-wheel"
-    needs = ["blake3", "msgspec", "orjson", "structlog", "wrapt"]
+    needs = ["blake3", "deprecated", "msgspec", "orjson", "structlog", "wrapt"]
     installer = [options.installer, "-m", "pip", "--python", python]
     run([*installer, "install", "-qq", "--target", str(here), "--group", group, *needs])
     return f"{python}: {run_tests(python, PYTHONPATH=str(here))}"
