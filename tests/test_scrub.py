@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import urllib.parse
 
@@ -14,8 +15,10 @@ from flowtrace import traced_node
 from flowtrace.recording.failure import MAX_MESSAGE
 from flowtrace.testing import recording
 from flowtrace.values import scrub as scrub_module
+from flowtrace.values.environment_secrets import texts_in_environment
+from flowtrace.values.needles import by_starts, needles_in
 from flowtrace.values.redaction import MARKER, secret_names
-from flowtrace.values.scrub import EVERYTHING, LONGEST_TEXT, Scrubber, texts_in, texts_in_environment
+from flowtrace.values.scrub import EVERYTHING, LONGEST_TEXT, Scrubber, texts_in
 
 NAMES = secret_names()
 
@@ -136,6 +139,27 @@ def test_variables_with_secret_names_are_secrets():
         "FLOWTRACE_HASH_KEY": "the key is",
     }
     assert texts_in_environment(environ, NAMES) == ("long-enough", "the key is")
+
+
+def test_secrets_of_an_environment_that_changes(monkeypatch):
+    others = texts_in_environment(os.environ, NAMES)
+    for value in ("first-value", "second-value"):
+        monkeypatch.setenv("SHOP_PASSWORD", value)
+        assert set(texts_in_environment(os.environ, NAMES)) - set(others) == {value}
+        assert set(texts_in_environment(os.environ, secret_names(("-password",)))) & {value} == set()
+    monkeypatch.delenv("SHOP_PASSWORD")
+    assert texts_in_environment(os.environ, NAMES) == others
+
+
+@given(
+    needles=st.lists(st.text("abc", max_size=4), unique=True, max_size=12),
+    text=st.text("abcd", max_size=12) | st.text("abcd", max_size=12).map(lambda text: 40 * text),
+)
+def test_texts_in_a_text(needles, text):
+    expected = sorted(needle for needle in needles if needle in text)
+    assert sorted(needles_in(text, by_starts(needles))) == expected
+    found = needles_in(text.encode(), by_starts([needle.encode() for needle in needles]))
+    assert sorted(found) == [needle.encode() for needle in expected]
 
 
 def test_a_secret_of_another_step_of_the_trace_is_hidden_too():

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import linecache
 
 import flowtrace
-from flowtrace.recording.program_texts import MOST_EXCERPTS
+from flowtrace.recording.program_texts import MOST_EXCERPTS, _excerpt
+from flowtrace.values.redaction import secret_names
+from flowtrace.values.scrub import Scrubber
 from tests.programs import run_program
 
 PROGRAM = """
@@ -96,6 +99,29 @@ def test_a_program_without_source_has_none(tmp_path):
     exec(compile(text, "gone.py", "exec"))
     """
     assert trace_of(tmp_path, program).source == []
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path, monkeypatch):
+    scrubber = Scrubber((), secret_names())
+    program = tmp_path / "program.py"
+
+    def excerpt(line):
+        found = _excerpt(str(program), line, scrubber)
+        return found and (found.line, found.lines)
+
+    assert excerpt(1) is None
+    program.write_text("one\ntwo\n")
+    assert [excerpt(line) for line in (0, 1, 2, 3)] == [None, (1, ["one", "two"]), (1, ["one", "two"]), None]
+    program.write_text("\n")
+    assert [excerpt(line) for line in (1, 2)] == [(1, [""]), None]
+    for lines in (["three\n"], ["four\n"]):  # as a program does for code that it has made
+        monkeypatch.setitem(linecache.cache, str(program), (6, None, lines, str(program)))
+        assert excerpt(1) == (1, [lines[0].strip()])
+    monkeypatch.setitem(linecache.cache, str(program), (lambda: "five\n",))
+    assert excerpt(1) == (1, [""])
+    linecache.getlines(str(program))
+    program.write_text("six\n")
+    assert excerpt(1) == (1, ["six"])
 
 
 def test_the_page_shows_them_where_the_program_is_not(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowtrace import TraceConfig, TraceContext, TraceRecorder, flow, load_trace, traced_node
-from flowtrace.recording import to_records
+from flowtrace.recording import step_lines, to_records
 from flowtrace.recording.control import override
 from flowtrace.recording.plugin import NodeEvent
 from flowtrace.trace import files, layout
@@ -126,14 +126,15 @@ def fail(number):
 
 
 def steps_made(monkeypatch):
+    monkeypatch.setattr(step_lines, "NATIVE", None)  # which makes the texts of plain steps
     made = []
-    record = to_records._record
+    record = to_records.record_of
 
     def noted(step, values, shared):
         made.append(step.node.operation)
         return record(step, values, shared)
 
-    monkeypatch.setattr(to_records, "_record", noted)
+    monkeypatch.setattr(to_records, "record_of", noted)
     return made
 
 

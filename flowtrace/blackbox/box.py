@@ -10,7 +10,7 @@ the payload's canonical bytes are made at once, and serve as the snapshot as wel
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from gc import is_tracked
 from typing import Any, Final
 
@@ -41,15 +41,13 @@ from flowtrace.recording.state import STATE, release
 from flowtrace.recording.step import Step
 from flowtrace.values.encode import FEW_ITEMS
 from flowtrace.values.encoded import hash_raw
+from flowtrace.values.environment_secrets import texts_in_environment
 from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps, keys_of, plain
 from flowtrace.values.redaction import MARKER
-from flowtrace.values.scrub import Scrubber, may_hold_secrets, remember, texts_in_environment, without_secrets_in_texts
+from flowtrace.values.scrub import Scrubber, may_hold_secrets, remember, without_secrets_in_texts
 
 _OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
 _OBJECT: Final = ord("{")
-_MOST_KEYS: Final = 64
-_LONGEST_KEY: Final = 100
-_MOST_NOT_SECRET: Final = 4096
 _tracked: Final = is_tracked
 
 
@@ -296,7 +294,7 @@ class BlackBox:
                 return False
         except JSONError:
             return False
-        return type(value) is not dict or entry.not_secret.issuperset(value) or not self.hides(value, entry)
+        return type(value) is not dict or entry.not_secret.issuperset(value) or not entry.secret.hides(value)
 
     def _write_end(self, step: Step, tail: bytes, flags: int, size: int, about: int) -> None:
         slot = step.slot
@@ -350,20 +348,9 @@ class BlackBox:
         if data is None:
             return None
         keys = keys_of(value)
-        if entry.not_secret.issuperset(keys) or not self.hides(keys, entry):
+        if entry.not_secret.issuperset(keys) or not entry.secret.hides(keys):
             return data
         return None if b'"$py"' in data or entry.secret.may_be_in(data) else data
-
-    def hides(self, keys: Collection[Any], entry: NodeEntry) -> bool:
-        """Return True if the keys of dicts may hide something; else note that none of them is secret."""
-        if len(keys) > _MOST_KEYS or not all(type(key) is str and len(key) <= _LONGEST_KEY for key in keys):
-            return True
-        if "$py" in keys or any(map(entry.secret, keys)):
-            return True
-        if len(entry.not_secret) >= _MOST_NOT_SECRET:
-            entry.not_secret.clear()
-        entry.not_secret.update(keys)
-        return False
 
     def _encoded_input(self, step: Step, entry: NodeEntry) -> tuple[bytes, int, int, int]:
         given = call_values.canonical_input(step.node, step.input, step.bound, self._policy)

@@ -59,7 +59,7 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         # `dumps` takes only texts as keys: no `__hash__` of the program is run here
         if (
             len(data) > box.limit
-            or (is_dict and not entry.not_secret.issuperset(value) and box.hides(value, entry))
+            or (is_dict and not entry.not_secret.issuperset(value) and entry.secret.hides(value))
             or (not layout.is_hashed and may_hold_secrets(data, entry.secret))
         ):
             return _begin_otherwise(subject, args, kwargs, bound)
@@ -146,7 +146,7 @@ def end(step: Step, output: Any) -> None:
             fits = (
                 len(data) <= box.limit
                 and (b"null" not in data or output is None)  # it may be NaN, which orjson writes so
-                and not (is_dict and not entry.not_secret.issuperset(output) and box.hides(output, entry))
+                and not (is_dict and not entry.not_secret.issuperset(output) and entry.secret.hides(output))
                 and not (box.writes_results and may_hold_secrets(data, entry.secret))
             )
             if fits:

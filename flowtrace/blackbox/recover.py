@@ -13,7 +13,7 @@ from flowtrace.blackbox.ring_file import IS_KEYED, Content, SlotRecord
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import open_file, os, re, rfc3339, step_id
 from flowtrace.recording.recorder import TraceRecorder
-from flowtrace.recording.to_records import cut, cut_records, json_of
+from flowtrace.recording.step_records import cut, cut_records, json_of
 from flowtrace.settings.kinds import TRACE_NAME, in_folder
 from flowtrace.trace import files, model
 from flowtrace.trace.reading import parse_trace

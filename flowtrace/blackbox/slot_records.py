@@ -20,11 +20,11 @@ from flowtrace.blackbox.ring_file import (
 from flowtrace.calls.core import EntryBase
 from flowtrace.host import log
 from flowtrace.recording.call_values import hides_result
-from flowtrace.recording.node import Node, Policy, ordinary_names
+from flowtrace.recording.node import Node, Policy
+from flowtrace.recording.step_lines import names_of_calls
 from flowtrace.trace.model import Code, to_document
 from flowtrace.values.encoded import KEYED_ALGORITHM, Encoded
 from flowtrace.values.json import dumps, plain
-from flowtrace.values.redaction import SecretNames
 
 LONG_TEXT: Final = 1000
 _POINTERS: Final = frozenset({"opaque", "redacted", "cut", "opaque_delta", "redacted_delta", "cut_delta"})
@@ -78,7 +78,7 @@ class NodeEntry(EntryBase):
     hides_result: bool
     not_secret: set[str]
 
-    def __init__(self, owner: object, number: int, node: Node, policy: Policy, not_secret: set[str]) -> None:
+    def __init__(self, owner: object, number: int, node: Node, policy: Policy) -> None:
         self.owner = owner
         self.number = number
         self.captures = policy.captures_input(node)
@@ -86,10 +86,11 @@ class NodeEntry(EntryBase):
         self.has_names = node.function is not None
         self.hides_result = hides_result(node, policy)
         self.secret = policy.secret(node)
-        self.not_secret = not_secret
+        self.not_secret = self.secret.not_secret
         has_redactor = policy.redactor is not None  # then each value has to be asked for
         self.names, self.bound_names = (
-            None if has_redactor else _none_secret(names, self.secret) for names in names_of_calls(node)
+            None if has_redactor or not names or any(map(self.secret, names)) else names
+            for names in names_of_calls(node)
         )
         self.defaults = node.function.__defaults__ or () if type(node.function) is FunctionType else ()
         self.layout = self.bound_layout = None
@@ -110,7 +111,6 @@ class NodeTable:
         self._file: RingFile | None = file
         self._policy = policy
         self._numbers: dict[bytes, int] = {}
-        self._not_secret: dict[SecretNames, set[str]] = {}
         self._end = HEADER
         self._lock = RLock()
 
@@ -124,8 +124,7 @@ class NodeTable:
         if isinstance(entry, NodeEntry) and entry.owner is self:
             return entry
         with self._lock:
-            not_secret = self._not_secret.setdefault(self._policy.secret(node), set())
-            node.entry = entry = NodeEntry(self, self._number_of(node), node, self._policy, not_secret)
+            node.entry = entry = NodeEntry(self, self._number_of(node), node, self._policy)
         return entry
 
     def _number_of(self, node: Node) -> int:
@@ -154,16 +153,6 @@ class NodeTable:
 
 def _layout(names: tuple[str, ...] | None, entry: NodeEntry) -> CallLayout | None:
     return CallLayout(names[0], entry) if names is not None and len(names) == 1 else None
-
-
-def _none_secret(names: tuple[str, ...] | None, secret: SecretNames) -> tuple[str, ...] | None:
-    return None if names is None or not names or any(map(secret, names)) else names
-
-
-def names_of_calls(node: Node) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-    """Return a node's parameters, and those of calls that leave out the receiver; None where not all are ordinary."""
-    bound = ordinary_names(node.function) if node.has_receiver else None
-    return node.simple_names, None if bound is None else bound[1:]
 
 
 def code_of(function: Any) -> Code | None:

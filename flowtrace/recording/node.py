@@ -84,11 +84,12 @@ class Node:
         live_defaults: some default is an object that may change, so that each call takes a snapshot of them.
         slow_after: nanoseconds after which one of its steps is slow; 0 follows the configuration.
         entry: the step processor's notes about it.
+        shapes: what the texts of its steps have in common, as `flowtrace.recording.step_lines` keeps it.
     """
 
     __slots__ = (
         *("capture_inputs", "checks", "code", "component", "entry", "expected_errors", "function", "has_receiver"),
-        *("live_defaults", "node_id", "operation", "redact", "signature", "simple_names", "slow_after"),
+        *("live_defaults", "node_id", "operation", "redact", "shapes", "signature", "simple_names", "slow_after"),
     )
 
     def __init__(
@@ -120,6 +121,7 @@ class Node:
         self.signature: Signature | None = None
         self.code: Code | None = None
         self.entry: NodeEntry = _NO_ENTRY
+        self.shapes: dict[Any, Any] = {}
 
 
 class Policy:

@@ -6,6 +6,7 @@ read when a trace of a failure is written, and never in a call.
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,7 @@ from flowtrace.host.signals import let_through
 from flowtrace.host.system import CLOCK, os
 from flowtrace.recording.node import lines_of
 from flowtrace.trace import model
+from flowtrace.trace.files import Stamp, stamp_of
 from flowtrace.trace.model import SourceLines
 from flowtrace.values.redaction import SecretNames
 from flowtrace.values.scrub import Scrubber, without_lookalikes
@@ -29,6 +31,7 @@ _BEFORE: Final = 6
 _AFTER: Final = 3
 _WIDTH: Final = 200
 _MOST_BYTES: Final = 1 << 20  # of a source file
+_read_before: Final[dict[str, Any]] = linecache.cache
 _STANDARD_LIBRARY: Final = os.path.dirname(os.__file__) + os.sep
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
@@ -81,37 +84,52 @@ def _is_own(frame: dict[str, Any]) -> bool:
 
 
 def _excerpts(locations: list[tuple[str, int]], scrubber: Scrubber) -> list[SourceLines]:
-    files: dict[str, list[str]] = {}
     found: list[SourceLines] = []
     for file, line in locations:
         if len(found) == MOST_EXCERPTS:
             break
         if any(item.file == file and item.line <= line < item.line + len(item.lines) for item in found):
             continue  # an excerpt that is there shows it
-        if file not in files:
-            files[file] = _read(file)
-        excerpt = _excerpt(file, line, files[file], scrubber)
+        excerpt = _excerpt(file, line, scrubber)
         if excerpt is not None:
             found.append(excerpt)
     return found
 
 
-def _read(file: str) -> list[str]:
+def _excerpt(file: str, line: int, scrubber: Scrubber) -> SourceLines | None:
+    """Return the lines round a line; None where there are none, or where hiding a secret has moved them."""
+    wanted = _lines_round(file, line)
+    if wanted is None:
+        return None
+    shown = seen_often(scrubber.without_secrets(wanted), scrubber.secret)
+    if shown.count("\n") != wanted.count("\n"):
+        return None
+    start = max(line - _BEFORE, 1)
+    return SourceLines(file=file, line=start, lines=shown.split("\n"))  # a frame has the same name
+
+
+def _lines_round(file: str, line: int) -> str | None:
+    """Return the lines round a line of a file; None where there are none."""
     try:
-        return lines_of(file, None, "") if os.path.getsize(file) <= _MOST_BYTES else []
+        status = os.stat(file)
+        if status.st_size > _MOST_BYTES:
+            return None
+        entry = _read_before.get(file, ())
+        is_put_there = len(entry) > 1 and entry[1] is None  # by a program, which may put others there
+        read = _read_round.__wrapped__ if is_put_there else _read_round
+        return read(file, line, stamp_of(status))
     except Exception as error:  # no source, or none that can be read
         let_through(error)
-        return []
-
-
-def _excerpt(file: str, line: int, lines: list[str], scrubber: Scrubber) -> SourceLines | None:
-    """Return the lines round a line; None where there are none, or where hiding a secret has moved them."""
-    start = max(line - _BEFORE, 1)
-    wanted = [text.rstrip("\r\n")[:_WIDTH] for text in lines[start - 1 : line + _AFTER]]
-    shown = seen_often(scrubber.without_secrets("\n".join(wanted)), scrubber.secret).split("\n")
-    if not 1 <= line <= len(lines) or len(shown) != len(wanted):
         return None
-    return SourceLines(file=file, line=start, lines=shown)  # a frame has the same name
+
+
+@lru_cache(maxsize=64)
+def _read_round(file: str, line: int, _version: Stamp) -> str | None:
+    lines = lines_of(file, None, "")
+    if not 1 <= line <= len(lines):
+        return None
+    start = max(line - _BEFORE, 1)
+    return "\n".join(text.rstrip("\r\n")[:_WIDTH] for text in lines[start - 1 : line + _AFTER])
 
 
 # --- in the record of a step
@@ -141,14 +159,16 @@ def add_logs(record: model.Step, logs: StepLogs) -> None:
 
 def scrubbed_step(record: model.Step, scrubber: Scrubber) -> model.Step:
     """Return a step's record without secrets in the texts that came from the program."""
-    error = record.error
-    if error is not None:
-        error = model.StepError(
-            code=error.code, message=scrubber.text(error.message), details=scrubber.scrubbed(error.details)
-        )
+    error = None if record.error is None else scrubbed_error(record.error, scrubber)
     issues = [scrubbed_issue(issue, scrubber) for issue in record.validation_issues]
     logs = [_scrubbed_log(entry, scrubber) for entry in record.logs]
     return model.changed(record, error=error, validation_issues=issues, logs=logs)
+
+
+def scrubbed_error(error: model.StepError, scrubber: Scrubber) -> model.StepError:
+    """Return an error without secrets in it."""
+    message, details = scrubber.text(error.message), scrubber.scrubbed(error.details)
+    return model.StepError(code=error.code, message=message, details=details)
 
 
 def scrubbed_issue(issue: model.ValidationIssue, scrubber: Scrubber) -> model.ValidationIssue:

@@ -227,10 +227,10 @@ class TraceRecorder:
         if not (self.is_off or self.is_quiet) and self._write(outcome, ended, None, in_turn) is not None:
             self.written = ended or outcome != "slow"  # that of a run which goes on
 
-    def path(self) -> str:
-        """Return the file that this run's trace goes to, in this process."""
-        started = CLOCK.timestamp(self.started)
-        return files.render_path(self.template(), run_id=self.run_id, flow_id=flow_of(self), timestamp=started)
+    def path(self, template: str = "") -> str:
+        """Return the file that this run's trace goes to, in this process; the template is made where none is given."""
+        template, started = template or self.template(), CLOCK.timestamp(self.started)
+        return files.render_path(template, run_id=self.run_id, flow_id=flow_of(self), timestamp=started)
 
     def lane(self) -> str:
         """Return what stands for the path among the throttle's: no folder is looked at unless it has placeholders."""
@@ -353,17 +353,17 @@ class TraceRecorder:
     def _write(self, outcome: str, ended: bool, path: str | None, in_turn: files.InTurn = files.at_once) -> str | None:
         target = path or "(unknown)"
         try:
-            target = path or self.path()
+            template = path or self.template()
+            target = path or self.path(template)
             if MUTED:
                 return target
-            if path is None:
-                files.refuse_links(self.template(), target)
             with self._writing:
                 write = partial(self.write_to, outcome, ended, in_turn)
                 if path is not None:
                     write(Target(path))
                 else:
-                    target, stored = STATE.shared_paths.write(target, self.template(), to_records.host_name(), write)
+                    files.refuse_links(template, target)
+                    target, stored = STATE.shared_paths.write(target, template, to_records.host_name(), write)
                     self._retention.after_write(target, self.context.pack_ref, stored)
         except Exception as error:
             self._warn_of_failed_write(target, error)

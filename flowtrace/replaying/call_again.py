@@ -18,8 +18,8 @@ from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import CURRENT, STATE
 from flowtrace.recording.step import Step
+from flowtrace.recording.step_records import json_or_cut
 from flowtrace.recording.throttle import Throttle
-from flowtrace.recording.to_records import json_or_cut
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode
 from flowtrace.settings.variables import MIB
 from flowtrace.trace.model import Hash, hash_record

@@ -14,7 +14,7 @@ from flowtrace.comparing.json_changes import Change, changes
 from flowtrace.errors import NotRecordedError, ReplayError
 from flowtrace.recording.call_values import encode_call
 from flowtrace.recording.node import Policy
-from flowtrace.recording.to_records import json_or_cut
+from flowtrace.recording.step_records import json_or_cut
 from flowtrace.replaying.call_again import hash_of
 from flowtrace.replaying.find_function import Resolver, Target
 from flowtrace.replaying.load_script import NotFoundError

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import Enum
-from functools import partial
+from functools import cached_property, partial
 from stat import S_ISDIR, S_ISREG
 from typing import Final, NamedTuple
 
@@ -222,22 +222,21 @@ def write_atomically(
         OSError: the file can't be written, or the path belongs to something other than a file.
     """
     folder = os.path.dirname(path) or "."
-    make_folders(folder)
-    refuse_special_file(path)
-    temporary = temporary_beside(path)
-    new = _NewFile(content, flush, replaces)
+    new = _NewFile(path, content, flush, replaces)
     try:
-        written = _write_unnamed(folder, path, temporary, new, in_turn)
+        written = _write_unnamed(folder, new, in_turn)
         if not written:
-            new.write_and_close(os.open(temporary, _CREATE, 0o600))
+            make_folders(folder)
+            written = new.temporary
+            new.write_and_close(os.open(written, _CREATE, 0o600))
         put = os.replace if replaces else put_new
-        if written != path and not in_turn(partial(put, temporary, path)):
-            os.unlink(temporary)
+        if written != path and not in_turn(partial(put, written, path)):
+            os.unlink(written)
     except FileExistsError:  # what has the temporary name is not ours to remove
         raise
     except BaseException:
         with suppress(OSError):
-            os.unlink(temporary)
+            os.unlink(new.temporary)
         raise
     if flush is Flush.FOLDER:
         _flush_folder(folder)
@@ -261,22 +260,23 @@ def make_folders(folder: str) -> None:
         os.mkdir(folder, 0o700)
 
 
-def refuse_special_file(path: str) -> None:
-    """Refuse to replace a folder, a device or a pipe (``/dev/null``, say) by a file.
+def is_file(path: str) -> bool:
+    """Return True if there is a file at a path, which may be replaced; False if there is nothing.
 
     Raises:
-        OSError: there is something other than a file at this path.
+        OSError: there is something else: a folder, a device or a pipe (``/dev/null``, say).
     """
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise
-        return
+        return False
     if S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", path)
     if not S_ISREG(mode):
         raise OSError(errno.EINVAL, "is not a regular file", path)
+    return True
 
 
 def put_new(temporary: str, path: str) -> None:
@@ -297,45 +297,69 @@ def put_new(temporary: str, path: str) -> None:
         os.unlink(temporary)
 
 
-def _write_unnamed(folder: str, path: str, temporary: str, new: _NewFile, in_turn: InTurn) -> str:
+def _write_unnamed(folder: str, new: _NewFile, in_turn: InTurn) -> str:
     """Write a file that gets a name when it is complete: that of the path if it is free, else the temporary one.
 
     Returns:
         That name, or that of the path where the file was dropped; ``""`` where the system or the file system has no
         files without a name.
     """
-    if _UNNAMED is None:
-        return ""
-    try:
-        descriptor = os.open(folder, _UNNAMED, 0o600)
-    except OSError:
+    descriptor = _open_unnamed(folder)
+    if descriptor is None:
         return ""
     # with a descriptor, Python calls linkat(), which follows the link in /proc as open(2) advises
     give_name = partial(os.link, f"/proc/self/fd/{descriptor}", src_dir_fd=descriptor)
 
     def finish() -> str:
         try:
-            in_turn(partial(give_name, path))
-            return path
+            if not new.is_there:
+                in_turn(partial(give_name, new.path))
+                return new.path
         except FileExistsError:
             if not new.replaces:
                 raise
         except OSError:
             pass
         with suppress(OSError):
-            give_name(temporary)
-            return temporary
+            give_name(new.temporary)
+            return new.temporary
         return ""
 
     return new.write_and_close(descriptor, finish)
 
 
-class _NewFile(NamedTuple):
-    """A file that is being written; see `write_atomically`."""
+def _open_unnamed(folder: str) -> int | None:
+    """Return a new file without a name in a folder, which is made where it is missing; None where that can't be."""
+    if _UNNAMED is None:
+        return None
+    try:
+        try:
+            return os.open(folder, _UNNAMED, 0o600)
+        except FileNotFoundError:  # to look first would take longer
+            make_folders(folder)
+            return os.open(folder, _UNNAMED, 0o600)
+    except OSError:
+        return None
 
-    content: Content
-    flush: Flush
-    replaces: bool
+
+class _NewFile:
+    """A file that is being written; see `write_atomically`.
+
+    Raises:
+        OSError: there is something other than a file at this path.
+    """
+
+    def __init__(self, path: str, content: Content, flush: Flush, replaces: bool) -> None:
+        self.path = path
+        self.content = content
+        self.flush = flush
+        self.replaces = replaces
+        self.is_there = replaces and is_file(path)  # where it must not be replaced, it will be found out
+
+    @cached_property
+    def temporary(self) -> str:
+        """Its name until it gets that of the path."""
+        return temporary_beside(self.path)
 
     def write_and_close(self, descriptor: int, finish: Callable[[], str] = lambda: "") -> str:
         """Write to an open file, flush it, call ``finish``, close the file, and return what that returned."""

@@ -13,6 +13,9 @@ from typing import Any, Final, cast
 from flowtrace.trace.model import Record, Step, Trace, changed, in_lines, to_json
 
 _BEFORE, _AFTER = b"[\n  [\n    ", b"\n  ]\n]"  # two lists around a step give its lines their indent
+_BEFORE_FIELD: Final = b"[\n  [\n    [\n      "
+_AFTER_FIELD: Final = b"\n    ]\n  ]\n]"
+_BETWEEN: Final = b",\n    "
 _GAP: Final = b"[\n    null\n  ]"
 """Stands for a list of steps in the text of an envelope; no other list in it has this indent."""
 
@@ -24,6 +27,16 @@ def step_text(step: Step) -> bytes:
         step: its record; captured values may be `Raw`.
     """
     return item_text(in_lines(b"[[%b]]" % _compact(step)))
+
+
+def field_text(record: Record) -> bytes:
+    """Return the lines of a record that is a field of a step."""
+    return in_lines(b"[[[%b]]]" % _compact(record))[len(_BEFORE_FIELD) : -len(_AFTER_FIELD)]
+
+
+def together(texts: Iterable[bytes]) -> bytes:
+    """Return the lines of some steps that stand next to each other."""
+    return _BETWEEN.join(texts)
 
 
 def with_run(text: bytes, run_id: str) -> bytes:
@@ -70,7 +83,7 @@ def _list_of(items: Iterable[bytes]) -> Iterator[bytes]:
         yield before
         yield item
         del item  # before the next one is made: it may be large
-        before = b",\n    "
+        before = _BETWEEN
     yield b"[]" if before.startswith(b"[") else b"\n  ]"
 
 

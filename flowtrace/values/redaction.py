@@ -10,7 +10,7 @@ secret if it ends with a name of the list, or with one and a word such as "key",
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from enum import Enum
 from functools import lru_cache
 from threading import local
@@ -18,7 +18,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from flowtrace.host import log
 from flowtrace.host.objects import inherits, instance_dict
-from flowtrace.values.forms import Labelled
+from flowtrace.values.forms import TAG, Labelled
+from flowtrace.values.needles import by_starts, needles_in
 
 
 class Group(NamedTuple):
@@ -169,6 +170,9 @@ Redactor: TypeAlias = Callable[[str, object], bool]
 _NAME_PARTS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_]+")
 _MOST_SEARCHED: Final = 1000  # terms that a text is searched for
 _LONGEST_NAME: Final = 200  # a longer text is data
+_MOST_KEYS: Final = 64  # that are looked at one by one
+_LONGEST_KEY: Final = 100
+_MOST_NOT_SECRET: Final = 4096
 _LOWER_CASE: Final = bytes(range(256)).lower()
 _MEDIUM: Final = 4096
 _LARGE: Final = 1 << 18
@@ -192,9 +196,10 @@ class SecretNames:
 
     Attributes:
         last_parts: the last words of those that have several.
+        not_secret: keys of mappings that `hides` was asked for, and that hide nothing.
     """
 
-    __slots__ = ("_groups", "_inside", "_is_secret", "_longest", "_terms", "last_parts")
+    __slots__ = ("_groups", "_inside", "_is_secret", "_longest", "_starts", "_terms", "last_parts", "not_secret")
 
     def __init__(self, terms: frozenset[tuple[str, ...]]) -> None:
         self._terms = terms | {("".join(term),) for term in terms}  # database_url is written databaseurl, too
@@ -204,11 +209,28 @@ class SecretNames:
         self._groups = _grouped(terms)
         if len(terms) > _MOST_SEARCHED:
             self._groups = {b"": [b""]}  # which is in any text: asking for each name in it is quicker then
+        self._starts = by_starts(self._groups)
         self._is_secret = lru_cache(maxsize=4096)(self._find)
+        self.not_secret: set[str] = set()
 
     def __call__(self, name: str) -> bool:
         """Return True if a name is secret."""
         return self._is_secret(name)
+
+    def hides(self, keys: Collection[Any]) -> bool:
+        """Return True if the keys of mappings may hide something; else note that they don't.
+
+        Args:
+            keys: any values; no code of theirs is run.
+        """
+        if len(keys) > _MOST_KEYS or not all(type(key) is str and len(key) <= _LONGEST_KEY for key in keys):
+            return True
+        if TAG in keys or any(map(self, keys)):
+            return True
+        if len(self.not_secret) >= _MOST_NOT_SECRET:
+            self.not_secret.clear()
+        self.not_secret.update(keys)
+        return False
 
     def may_be_in(self, text: bytes) -> bool:
         """Return False if no text in double quotes, in JSON text, is a secret name. A quick test: True means maybe.
@@ -237,12 +259,12 @@ class SecretNames:
         return False
 
     def _is_in_squeezed(self, text: bytes) -> bool:
-        groups = self._groups
+        starts = self._starts
         if len(text) > _MEDIUM:  # it is much faster to find that a letter is missing than a term
             missing = {letter for letter in _LETTERS if letter not in text}
-            groups = {end: names for end, names in groups.items() if not any(letter in end for letter in missing)}
-        found = [end for end in groups if end in text]
-        return any([name in text for end in found for name in groups[end]])  # noqa: C419  # a generator takes longer
+            starts = by_starts(end for end in self._groups if not any(letter in end for letter in missing))
+        found = needles_in(text, starts)
+        return any([name in text for end in found for name in self._groups[end]])  # noqa: C419  # a generator takes longer
 
     def _find(self, name: str) -> bool:
         if len(name) > _LONGEST_NAME:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from json import dumps as json_text
 from typing import Any, Final
@@ -24,14 +24,14 @@ from flowtrace.values.forms_arrays import first_items
 from flowtrace.values.json import dumps, loads, tree_bytes
 from flowtrace.values.named_secrets import without_named_secrets
 from flowtrace.values.redaction import MARKER, SecretNames
-from flowtrace.values.secret_patterns import FIRST, LAST, PATTERNS, without, without_error_secrets, without_url_secrets
+from flowtrace.values.secret_patterns import FIRST, LAST, PATTERNS, without_error_secrets, without_url_secrets
 from flowtrace.values.secret_tables import is_next_name, without_table_secrets
 
 LONGEST_TEXT: Final = 8192  # characters of an error's text, and so of a secret that it may hold
 EVERYTHING: Final = ""
 """Used where there are too many secrets to list: it is in every text."""
 _SHORTEST: Final = 4  # shorter ones, and short numbers, must match a complete word; a single character is no secret
-_SHORTEST_BESIDE: Final = 8  # of a key, an attribute of an object, a variable: most shorter ones are ordinary words
+SHORTEST_BESIDE: Final = 8  # of a key, an attribute of an object, a variable: most shorter ones are ordinary words
 _MOST_TEXTS: Final = 1000
 _MOST_PARTS: Final = 20_000
 _MOST_WORK: Final = 1 << 28  # characters that one scrubber looks at, below a second; later texts are hidden as a whole
@@ -51,7 +51,7 @@ def without_lookalikes(text: str, secret: SecretNames) -> str:
         text: any text.
         secret: the test for secret names.
     """
-    text = without(text, FIRST)
+    text = FIRST.hidden_in(text)
     if secret.may_be_named_in(text.encode("utf-8", "replace")):
         text = without_table_secrets(text, secret)
         text = without_error_secrets(text, secret)
@@ -59,7 +59,7 @@ def without_lookalikes(text: str, secret: SecretNames) -> str:
         text = without_named_secrets(text, secret)
     else:
         text = without_url_secrets(text, secret)
-    return without(text, LAST)
+    return LAST.hidden_in(text)
 
 
 def texts_in(hidden: Iterable[object], secret: SecretNames) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ def _is_worth_hiding(text: str, shortest: int, secret: SecretNames) -> bool:
 def _children(value: Any, kind: type, depth: int, shortest: int, secret: SecretNames) -> list[tuple[object, int, int]]:
     if inherits(kind, dict):
         pairs = pairs_of(value)
-        return [(key, depth, _SHORTEST_BESIDE) for key, _ in pairs] + [(item, depth, shortest) for _, item in pairs]
+        return [(key, depth, SHORTEST_BESIDE) for key, _ in pairs] + [(item, depth, shortest) for _, item in pairs]
     if kind in (list, tuple, set, frozenset, deque):
         return [(item, depth, shortest) for item in tuple(value)]
     if depth >= _DEEPEST_OBJECT:
@@ -131,7 +131,7 @@ def _children(value: Any, kind: type, depth: int, shortest: int, secret: SecretN
     inner = [(item, depth + 1, shortest) for item in _items_of(value, kind)]
     for name, item in state(value).items():
         named = type(name) is str and secret(name)
-        inner.append((item, depth + 1, _SHORTEST if named else _SHORTEST_BESIDE))
+        inner.append((item, depth + 1, _SHORTEST if named else SHORTEST_BESIDE))
     return inner
 
 
@@ -151,13 +151,6 @@ def remember(secrets: Iterable[str], kept: dict[str, None]) -> None:
     kept.update(dict.fromkeys(secrets))
     while len(kept) > _MOST_TEXTS:
         del kept[next(iter(kept))]
-
-
-def texts_in_environment(environ: Mapping[str, str], secret: SecretNames) -> tuple[str, ...]:
-    """Return the values, of 8 characters and more, of the variables with secret names, and that of the hash key."""
-    names = [name for name in environ if name == "FLOWTRACE_HASH_KEY" or secret(name)]
-    found = [environ.get(name, "") for name in names]  # to read them all would take longer
-    return tuple(text for text in found if len(text) >= _SHORTEST_BESIDE)
 
 
 class Scrubber:
@@ -250,7 +243,7 @@ class Scrubber:
 
 def _pattern_of(form: str) -> str:
     pattern = re.escape(form)
-    is_number = len(form) < _SHORTEST_BESIDE and re.fullmatch(r"[\d.e+-]+", form)
+    is_number = len(form) < SHORTEST_BESIDE and re.fullmatch(r"[\d.e+-]+", form)
     needs_bounds = len(form) < _SHORTEST or is_number  # 1234 is no part of 12345
     return rf"(?<!\w){pattern}(?!\w)" if needs_bounds else pattern
 

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from flowtrace.host.system import re
+from flowtrace.values.needles import by_starts, needles_in
 from flowtrace.values.redaction import MARKER, SecretNames
 
 
@@ -228,18 +229,33 @@ OPTIONS: Final = (
 )
 """Options whose names are too short to tell."""
 
-FIRST: Final = (*BLOCKS, *STATEMENTS, *OPTIONS)
-LAST: Final = (*HEADERS, *MAKES)
-PATTERNS: Final = (*FIRST, *LAST)
+
+class Table:
+    """Patterns that are looked for one after the other.
+
+    Args:
+        patterns: the patterns.
+    """
+
+    def __init__(self, *patterns: Pattern) -> None:
+        self.patterns = patterns
+        self._numbers: dict[str, list[int]] = {}
+        for number, pattern in enumerate(patterns):
+            for need in pattern.needs:
+                self._numbers.setdefault(need, []).append(number)
+        self._starts = by_starts(self._numbers)
+
+    def hidden_in(self, text: str) -> str:
+        """Return a text with the marker for all that matches one of the patterns."""
+        found = needles_in(text.lower(), self._starts)
+        for number in sorted({number for need in found for number in self._numbers[need]}):
+            text = self.patterns[number].hidden_in(text)
+        return text
 
 
-def without(text: str, patterns: tuple[Pattern, ...]) -> str:
-    """Return a text with the marker for all that matches some patterns."""
-    lower = text.lower()
-    for pattern in patterns:
-        if any([need in lower for need in pattern.needs]):  # noqa: C419  # a generator takes longer
-            text = pattern.hidden_in(text)
-    return text
+FIRST: Final = Table(*BLOCKS, *STATEMENTS, *OPTIONS)
+LAST: Final = Table(*HEADERS, *MAKES)
+PATTERNS: Final = (*FIRST.patterns, *LAST.patterns)
 
 
 _URL: Final = r"://\S+"

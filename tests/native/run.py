@@ -24,7 +24,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FUZZ = ROOT / "tests" / "native" / "fuzz.py"
-NAMES = "core core_box core_safety last_steps runs streaming traced_classes traced_node value_work wrapt_compositions"
+NAMES = (
+    "core core_box core_safety last_steps runs step_lines streaming traced_classes traced_node value_work"
+    " wrapt_compositions"
+)
 TESTS = [f"tests/test_{name}.py" for name in NAMES.split()]
 PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
 SANITIZE = ["-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]

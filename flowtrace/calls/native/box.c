@@ -50,36 +50,12 @@ typedef struct {
     int is_written;                     /* the text itself */
 } Tail;
 
-static int is_letter(char one) { return (one >= 'a' && one <= 'z') || (one >= 'A' && one <= 'Z'); }
-
-/* Return 1 for JSON text in which no text can look like a secret, since each is one short word, as
- * flowtrace/values/scrub.py says; what else may be one is for Python to find out. */
-static int holds_no_secret(const char *at, const char *end)
-{
-    int texts = 0, lists = 0;
-    for (; at < end; at++) {
-        lists |= *at == '[';
-        if (*at != '"') continue;
-        Py_ssize_t size = 0;
-        int is_lower = 1, is_joined = 0;
-        for (at++; at < end && (is_letter(*at) || (*at >= '0' && *at <= '9') || *at == '_' || *at == '.' || *at == '-'); at++) {
-            size++;
-            is_joined |= *at == '.' || *at == '-';
-            is_lower &= *at == '_' || (*at >= 'a' && *at <= 'z');
-        }
-        int is_key = at + 1 < end && at[1] == ':';
-        if (at == end || *at != '"' || (size > (is_joined ? 11 : 15) && !(is_key && is_lower && size <= 40))) return 0;
-        texts |= !is_key;
-    }
-    return !(texts && lists);
-}
-
 /* Make the tail of a record of a text that was written into it. A longer one is hashed in Python, and one that is
  * written and may hold a secret is looked at there. */
 static void finish_tail(Tail *tail, Py_ssize_t size, int is_written)
 {
     tail->size = is_written || size <= SHORT_TEXT ? size : -1;
-    if (is_written && size >= 0 && !holds_no_secret(tail->bytes, tail->bytes + size)) tail->size = -1;
+    if (is_written && size >= 0 && !holds_no_secret(tail->bytes, size)) tail->size = -1;
     tail->is_written = is_written;
     if (is_written || tail->size < 0) return;
     unsigned char digest[DIGEST];
@@ -138,53 +114,16 @@ static Entry *entry_of(Step *step)
     return NULL;
 }
 
-static Py_ssize_t place_of(PyObject *name, PyObject *names)
-{
-    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(names); at++) {
-        PyObject *other = PyTuple_GET_ITEM(names, at);
-        if (other == name || PyUnicode_Compare(other, name) == 0) return at;
-    }
-    return -1;
-}
-
-/* Put the values of a call in the order of its parameters: by position, by name, and defaults; 0 where they don't fit.
- *
- * What is kept of a call are all values and then, as a tuple or None, the names of the last ones. */
-static int bind(PyObject *names, const Kept *kept, PyObject *defaults, Word *defaulted, const Word **values)
-{
-    const Word *next = kept->words, *last = next + kept->count - 1;
-    PyObject *given = as_object(*last);
-    Py_ssize_t count = PyTuple_GET_SIZE(names), first_default = count - PyTuple_GET_SIZE(defaults), all = 0, at;
-    if (count > MOST_KEYS) return 0;
-    for (const Word *word = next; word < last; word = after_word(word)) all++;
-    Py_ssize_t named = given == Py_None ? 0 : PyTuple_GET_SIZE(given), positional = all - named;
-    if (positional > count) return 0;
-    for (at = 0; at < count; at++) values[at] = NULL;
-    for (at = 0; at < positional; at++, next = after_word(next)) values[at] = next;
-    for (Py_ssize_t more = 0; more < named; more++, next = after_word(next)) {
-        if ((at = place_of(PyTuple_GET_ITEM(given, more), names)) < 0 || values[at]) return 0;
-        values[at] = next;
-    }
-    for (at = 0; at < count; at++) {
-        if (values[at]) continue;
-        if (at < first_default) return 0;
-        defaulted[at] = (Word)PyTuple_GET_ITEM(defaults, at - first_default);
-        values[at] = &defaulted[at];
-    }
-    return 1;
-}
-
 /* Write the payload of a call. */
 static void take_payload(Step *step, Entry *entry, Tail *tail)
 {
-    const Word *values[MOST_KEYS];
-    Word defaulted[MOST_KEYS];
     PyObject *names = step->bound ? entry->bound_names : entry->names;
     int is_open = box_is_open() && box.limit >= 0 && names && PyTuple_CheckExact(names) && entry->defaults
         && PyTuple_CheckExact(entry->defaults);
     tail->size = -1;
-    if (step->arguments && is_open && bind(names, step->arguments, entry->defaults, defaulted, values))
-        finish_tail(tail, text_of_payload(names, values, entry->not_secret, box.dumps, tail->bytes, box.limit), entry->is_written);
+    if (step->arguments && is_open)
+        finish_tail(tail, text_of_call(step->arguments, names, entry->defaults, entry->not_secret, box.dumps, tail->bytes,
+                                       box.limit), entry->is_written);
 }
 
 /* Take the slot of the step that ended first, once there are more than have to stay; None where all are taken. */

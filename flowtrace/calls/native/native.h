@@ -262,9 +262,9 @@ void step_fails(Subject *subject, PyObject *step);  /* the exception stays raise
 enum { MOST_KEYS = 32 };                /* of an object */
 
 Py_ssize_t text_of_value(const Word *value, PyObject *not_secret, PyObject *dumps, char *room, Py_ssize_t size);
-Py_ssize_t text_of_payload(PyObject *names, const Word *const *values, PyObject *not_secret, PyObject *dumps, char *room,
-                           Py_ssize_t size);
-const Word *after_word(const Word *at);  /* what follows a value */
+Py_ssize_t text_of_call(const Kept *kept, PyObject *names, PyObject *defaults, PyObject *not_secret, PyObject *dumps, char *room,
+                        Py_ssize_t size);
+int holds_no_secret(const char *at, Py_ssize_t length);
 
 /* --- blake3.c ----------------------------------------------------------------------------------------------------- */
 
@@ -294,6 +294,7 @@ int add_postponed(PyObject *module);
 int add_runs(PyObject *module);
 int add_recording(PyObject *module);
 int add_box(PyObject *module);
+int add_lines(PyObject *module);
 int add_unseen(PyObject *module);
 PyTypeObject *make_type(PyObject *module, PyType_Spec *spec);
 

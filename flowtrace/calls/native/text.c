@@ -116,6 +116,7 @@ static int add_object(Text *text, PyObject *value)
 }
 
 static const Word *add_value(Text *text, const Word *at);  /* what follows it; NULL where there is no text */
+static const Word *after_word(const Word *at);  /* what follows a value */
 
 static const Word *add_list(Text *text, const Word *at, Py_ssize_t count)
 {
@@ -168,7 +169,7 @@ static const Word *add_value(Text *text, const Word *at)
     return form_of(word) == DICT ? add_dict(text, at, count_of(word)) : add_list(text, at, count_of(word));
 }
 
-const Word *after_word(const Word *at)
+static const Word *after_word(const Word *at)
 {
     Word word = *at++;
     if (is_reference(word)) return at;
@@ -191,13 +192,81 @@ Py_ssize_t text_of_value(const Word *value, PyObject *not_secret, PyObject *dump
     return length_of(&text, room, add_value(&text, value) != NULL);
 }
 
-/* The same for the object of at most MOST_KEYS parameters, of which no name is secret. */
-Py_ssize_t text_of_payload(PyObject *names, const Word *const *values, PyObject *not_secret, PyObject *dumps, char *room,
-                           Py_ssize_t size)
+/* --- the payload of a call ---------------------------------------------------------------------------------------- */
+
+static Py_ssize_t place_of(PyObject *name, PyObject *names)
+{
+    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(names); at++) {
+        PyObject *other = PyTuple_GET_ITEM(names, at);
+        if (other == name || PyUnicode_Compare(other, name) == 0) return at;
+    }
+    return -1;
+}
+
+/* Put the values of a call in the order of its parameters: by position, by name, and defaults; 0 where they don't fit.
+ *
+ * What is kept of a call are all values and then, as a tuple or None, the names of the last ones. */
+static int bind(PyObject *names, const Kept *kept, PyObject *defaults, Word *defaulted, const Word **values)
+{
+    const Word *next = kept->words, *last = next + kept->count - 1;
+    PyObject *given = as_object(*last);
+    Py_ssize_t count = PyTuple_GET_SIZE(names), first_default = count - PyTuple_GET_SIZE(defaults), all = 0, at;
+    if (count > MOST_KEYS) return 0;
+    for (const Word *word = next; word < last; word = after_word(word)) all++;
+    Py_ssize_t named = given == Py_None ? 0 : PyTuple_GET_SIZE(given), positional = all - named;
+    if (positional > count) return 0;
+    for (at = 0; at < count; at++) values[at] = NULL;
+    for (at = 0; at < positional; at++, next = after_word(next)) values[at] = next;
+    for (Py_ssize_t more = 0; more < named; more++, next = after_word(next)) {
+        if ((at = place_of(PyTuple_GET_ITEM(given, more), names)) < 0 || values[at]) return 0;
+        values[at] = next;
+    }
+    for (at = 0; at < count; at++) {
+        if (values[at]) continue;
+        if (at < first_default) return 0;
+        defaulted[at] = (Word)PyTuple_GET_ITEM(defaults, at - first_default);
+        values[at] = &defaulted[at];
+    }
+    return 1;
+}
+
+/* The same for the object of a call's parameters, of which no name is secret. */
+Py_ssize_t text_of_call(const Kept *kept, PyObject *names, PyObject *defaults, PyObject *not_secret, PyObject *dumps, char *room,
+                        Py_ssize_t size)
 {
     Text text = {room, room + size, not_secret, dumps};
+    const Word *values[MOST_KEYS];
+    Word defaulted[MOST_KEYS];
     Member members[MOST_KEYS];
     Py_ssize_t count = PyTuple_GET_SIZE(names);
+    if (!bind(names, kept, defaults, defaulted, values)) return -1;
     for (Py_ssize_t at = 0; at < count; at++) members[at] = (Member){PyTuple_GET_ITEM(names, at), values[at]};
     return length_of(&text, room, add_members(&text, members, count));
+}
+
+/* --- what it may hold ----------------------------------------------------------------------------------------------- */
+
+static int is_letter(char one) { return (one >= 'a' && one <= 'z') || (one >= 'A' && one <= 'Z'); }
+
+/* Return 1 for JSON text in which no text can look like a secret, since each is one short word, as
+ * flowtrace/values/scrub.py says; what else may be one is for Python to find out. */
+int holds_no_secret(const char *at, Py_ssize_t length)
+{
+    const char *end = at + length;
+    int texts = 0, lists = 0;
+    for (; at < end; at++) {
+        lists |= *at == '[';
+        if (*at != '"') continue;
+        Py_ssize_t size = 0;
+        int is_lower = 1, is_joined = 0;
+        for (at++; at < end && (is_letter(*at) || (*at >= '0' && *at <= '9') || *at == '_' || *at == '.' || *at == '-'); at++) {
+            size++;
+            is_joined |= *at == '.' || *at == '-';
+            is_lower &= *at == '_' || (*at >= 'a' && *at <= 'z');
+        }
+        int is_key = at + 1 < end && at[1] == ':';
+        if (at == end || *at != '"' || (size > (is_joined ? 11 : 15) && !(is_key && is_lower && size <= 40))) return 0;
+        texts |= !is_key;
+    }
+    return !(texts && lists);
 }

@@ -1,0 +1,184 @@
+"""The text of a step that is like many others: small plain values, no secret in them, nothing noted beside its error.
+
+Most of the text is the same for all such steps of a node. It is cut out of the first one that was made in the ordinary
+way, and the native core fills in what differs. So the text is made as `flowtrace.recording.step_records` and
+`flowtrace.trace.layout` say, and no field of it is known here but those that are filled in. Whatever is not like that,
+and every step of the pure twin, is made there.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+from flowtrace.calls.core import NATIVE
+from flowtrace.host.system import CLOCK, re
+from flowtrace.recording.call_values import hides_result
+from flowtrace.recording.node import Node, Policy, ordinary_names
+from flowtrace.recording.step import Step
+from flowtrace.trace import layout, model
+from flowtrace.values.json import dumps, keys_of
+from flowtrace.values.redaction import SecretNames
+from flowtrace.values.scrub import may_hold_secrets
+
+_MOST_SHAPES: Final = 64  # of a node: threads have names of their own
+_LATEST: Final = 1 << 62  # nanoseconds since the Unix epoch that the native core can count
+_NOTES: Final = frozenset({"failure", "expected", "scrubbed"})
+
+
+class Gap(IntEnum):
+    """A part of the text that differs from step to step. The numbers are those in ``calls/native/lines.c``."""
+
+    INPUT_HASH = 0
+    PAYLOAD = 1
+    OUTPUT_HASH = 2
+    RESULT = 3
+    MILLISECONDS = 4
+    NANOSECONDS = 5
+    STARTED = 6
+    NUMBER = 7
+    PARENT = 8
+    ERROR = 9
+    """This one is filled in before the native core sees it."""
+
+
+_OF_FIELDS: Final = {
+    "input_hash": Gap.INPUT_HASH,
+    "output_hash": Gap.OUTPUT_HASH,
+    "duration_ms": Gap.MILLISECONDS,
+    "duration_ns": Gap.NANOSECONDS,
+    "started_at": Gap.STARTED,
+    "step_id": Gap.NUMBER,
+    "parent_step_id": Gap.PARENT,
+    "output_json": Gap.RESULT,
+    "error": Gap.ERROR,
+}
+_INSIDE_A_TEXT: Final = frozenset({Gap.INPUT_HASH, Gap.OUTPUT_HASH, Gap.STARTED, Gap.NUMBER, Gap.PARENT})
+_GAP: Final = re.compile(rb'<gap ([0-9])>|"<gap alone ([0-9])>"')
+# A step that has any other field is not like the others.
+_CONSTANT: Final = frozenset({"node_id", "component_id", "operation", "invocation_json", "thread", "code"})
+
+
+class Shape(NamedTuple):
+    """A text of some steps of a node, with gaps for all that they don't have in common.
+
+    Attributes:
+        pieces: the text, with gaps in it.
+        names: the parameters.
+        defaults: of the last of them.
+        secret: the test for secret names.
+    """
+
+    pieces: tuple[bytes | Gap, ...]
+    names: tuple[str, ...]
+    defaults: tuple[Any, ...]
+    secret: SecretNames
+
+
+class StepLines:
+    """Makes the texts of steps whose shape is known.
+
+    Args:
+        policy: what to keep of values.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._epoch = CLOCK.epoch()
+        is_open = NATIVE is not None and policy.key is None and policy.redactor is None
+        self._is_open = is_open and abs(self._epoch) < _LATEST
+        self._mode = policy.secret(), policy.capture_inputs, policy.capture_outputs
+        self._limit = min(policy.max_value_bytes, policy.max_value_work)  # a part takes at least a byte
+
+    def text(self, step: Step, error: bytes = b"") -> bytes | None:
+        """Return the text of a finished step that hides nothing; None where it is to be made in the ordinary way.
+
+        Args:
+            step: the step.
+            error: the lines of its error, if it has one.
+        """
+        if not self._is_open or not self._is_plain(step):
+            return None
+        shape: Shape | None = step.node.shapes.get(self._key(step))
+        if shape is None:
+            return None
+        pieces = shape.pieces
+        if step.rest is not None:
+            pieces = tuple(error if piece is Gap.ERROR else piece for piece in pieces)
+        found = self._made(step, shape, pieces, is_checked=False)
+        if found is None and _learns_keys(step, shape.secret):
+            found = self._made(step, shape, pieces, is_checked=False)
+        if type(found) is list:
+            if any(may_hold_secrets(text, shape.secret) for text in found):
+                return None
+            found = self._made(step, shape, pieces, is_checked=True)
+        text: bytes | None = found
+        return text
+
+    def learn(self, step: Step, record: model.Step) -> None:
+        """Keep what the record of a finished step has in common with others."""
+        node = step.node
+        if not self._is_open or not self._is_plain(step) or (key := self._key(step)) in node.shapes:
+            return
+        names = names_of_calls(node)[step.bound]
+        secret = self._policy.secret(node)
+        has_secrets = any(map(secret, names or ())) or (step.rest is None and hides_result(node, self._policy))
+        if names is None or node.function is None or node.live_defaults or has_secrets:
+            return
+        pieces = _pieces_of(record)
+        if pieces is not None:
+            if len(node.shapes) >= _MOST_SHAPES:
+                node.shapes.clear()
+            node.shapes[key] = Shape(pieces, names, node.function.__defaults__ or (), secret)
+
+    def _key(self, step: Step) -> tuple[object, ...]:
+        return self._mode, step.thread, step.bound, step.parent == 0, step.rest is None
+
+    def _is_plain(self, step: Step) -> bool:
+        """Return True for a step of which nothing is noted; or nothing but its error, which then there is."""
+        rest = step.rest
+        return rest is None or (rest.keys() <= _NOTES and rest.get("failure") is not None)
+
+    def _made(self, step: Step, shape: Shape, pieces: tuple[bytes | Gap, ...], *, is_checked: bool) -> Any:
+        names = shape.names, shape.defaults, shape.secret.not_secret
+        return NATIVE.step_lines(step, pieces, *names, dumps, self._epoch, self._limit, is_checked)
+
+
+def names_of_calls(node: Node) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """Return a node's parameters, and those of calls that leave out the receiver; None where not all are ordinary."""
+    bound = ordinary_names(node.function) if node.has_receiver else None
+    return node.simple_names, None if bound is None else bound[1:]
+
+
+def _learns_keys(step: Step, secret: SecretNames) -> bool:
+    """Return True if the values of a step have keys that were not asked for yet, and that hide nothing."""
+    keys = keys_of((step.input, step.output)) if type(step.input) is tuple else set()
+    return not secret.not_secret.issuperset(keys) and not secret.hides(keys)
+
+
+def _pieces_of(record: model.Step) -> tuple[bytes | Gap, ...] | None:
+    """Return the text of a record with gaps in it; None where it has other fields, or texts that look like gaps."""
+    written = {name for name in record.__struct_fields__ if _is_written(record, name)}
+    if not written <= _CONSTANT | _OF_FIELDS.keys():
+        return None
+    gaps = {name: gap for name, gap in _OF_FIELDS.items() if name in written}
+    changes: dict[str, Any] = {name: _mark(gap) for name, gap in gaps.items()}
+    for name in gaps.keys() & {"input_hash", "output_hash"}:
+        changes[name] = model.changed(getattr(record, name), value=_mark(gaps[name]))
+    if "invocation_json" in written:
+        changes["invocation_json"] = {**record.invocation_json, "payload": _mark(Gap.PAYLOAD)}  # type: ignore[dict-item]
+        gaps["invocation_json"] = Gap.PAYLOAD
+    found = _GAP.split(layout.step_text(model.changed(record, **changes)))
+    pieces = [Gap(int(part)) if at % 3 else part for at, part in enumerate(found) if part is not None]
+    return tuple(pieces) if sorted(piece for piece in pieces if type(piece) is Gap) == sorted(gaps.values()) else None
+
+
+def _is_written(record: model.Step, name: str) -> bool:
+    value = getattr(record, name)
+    if value is None and name == "output_json":
+        return True
+    return value is not None and value is not model.UNSET and value != [] and value != {}
+
+
+def _mark(gap: Gap) -> str:
+    return f"<gap {gap:d}>" if gap in _INSIDE_A_TEXT else f"<gap alone {gap:d}>"
