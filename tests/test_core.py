@@ -6,6 +6,7 @@ import asyncio
 import collections.abc
 import contextlib
 import copy
+import functools
 import gc
 import inspect
 import io
@@ -40,6 +41,93 @@ def test_the_core_that_was_asked_for_is_in_use():
     asked = os.environ.get("FLOWTRACE_PURE")
     assert implementation() in ("native", "pure")
     assert not (asked and implementation() == "native")
+
+
+# --- bodies
+
+
+@types.coroutine
+def handed_over(value):
+    return (yield value)
+
+
+def test_a_coroutine_that_waits_is_not_awaited_again():
+    @traced_node
+    async def waits():
+        return await handed_over("first")
+
+    async def awaits(body):
+        return await body
+
+    with recording():
+        body = waits()
+        first, second = awaits(body), awaits(body)
+        assert first.send(None) == "first"
+        with pytest.raises(RuntimeError, match=r"^coroutine is being awaited already$"):
+            second.send(None)
+        with pytest.raises(StopIteration) as stop:
+            first.send("answer")
+        assert stop.value.value == "answer"
+        with pytest.raises(RuntimeError, match="already awaited"):
+            awaits(body).send(None)
+
+
+def test_a_generator_that_is_marked_after_its_decoration_is_a_coroutine():
+    @types.coroutine
+    @traced_node
+    def body(value):
+        return (yield from handed_over(value))
+
+    async def main():
+        return await body("first")
+
+    with recording(capture_outputs=True) as recorded:
+        running_one = main()
+        assert running_one.send(None) == "first"
+        with pytest.raises(StopIteration) as stop:
+            running_one.send("answer")
+    assert stop.value.value == "answer"
+    (step,) = [step for trace in recorded.traces for step in trace.steps]
+    assert step.output_json == "answer"
+
+
+@native_only
+def test_what_advances_an_async_generator_is_of_the_class_that_it_is_without_us():
+    async def numbers():
+        yield 1
+
+    with recording():
+        plainly, traced = anext(numbers()), anext(traced_node(numbers)())
+    assert traced.__class__ is plainly.__class__
+    for advance in (plainly, traced):
+        advance.close()
+
+
+def test_an_async_generator_that_its_loop_drops_does_not_run_on():
+    """A finalizer of the loop decides what follows; here it does nothing."""
+    ended = []
+
+    async def numbers():
+        try:
+            yield 1
+        finally:
+            ended.append("ended")
+
+    def dropped(function):
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(finalizer=lambda body: None)
+        try:
+            body = function()
+            with contextlib.suppress(StopIteration):
+                anext(body).send(None)
+            del body
+            gc.collect()
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+        return list(ended)
+
+    with recording():
+        assert dropped(numbers) == dropped(traced_node(numbers)) == []
 
 
 # --- no frame, no locals
@@ -252,16 +340,54 @@ def test_a_traced_function_looks_like_the_function():
     assert not hasattr(plain, "mark")
 
 
-@native_only
-def test_what_is_wrapped_can_be_replaced_and_not_removed():
-    traced = traced_node(plain)
-    traced.__wrapped__ = lambda value: ("other", value)
-    with recording():
-        assert traced(1) == ("other", 1)
-    with pytest.raises(AttributeError, match="__wrapped__"):
-        del traced.__wrapped__
-    with recording():
-        assert traced(2) == ("other", 2)
+def test_wraps_around_a_traced_function_changes_what_it_shows_and_not_what_it_does():
+    """A decorator is often written so: `functools.wraps` sets ``__wrapped__``, and the traced function runs."""
+
+    def doubled(function):
+        @functools.wraps(function)
+        @traced_node
+        def inner(*args, **options):
+            return 2 * function(*args, **options)
+
+        return inner
+
+    traced = doubled(plain)
+    assert traced(3, scale=5) == 30
+    with recording() as recorded:
+        assert traced(3, scale=5) == 30
+    (step,) = [step for trace in recorded.traces for step in trace.steps]
+    assert step.node_id == f"{__name__}.plain"
+    assert (traced.__wrapped__, traced.__name__, traced.__doc__) == (plain, "plain", "Return the product.")
+    assert inspect.signature(traced) == inspect.signature(plain)
+    assert inspect.unwrap(traced) is plain
+    del traced.__wrapped__
+    assert traced(3) == 6
+    assert inspect.unwrap(traced)(3) == 6
+
+
+def test_what_a_function_shows_as_wrapped_is_what_it_shows_without_us():
+    calls = []
+
+    @functools.lru_cache
+    def cached(value):
+        calls.append(value)
+        return value
+
+    traced = traced_node(cached)
+    assert [traced(1), traced(1), traced.__wrapped__(1), traced.__wrapped__(1)] == [1, 1, 1, 1]
+    assert calls == [1, 1, 1]
+    assert traced.__wrapped__ is cached.__wrapped__
+    assert copy.copy(traced) is traced
+    assert copy.deepcopy(traced) is traced
+    again = functools.wraps(plain)(lambda: None)
+    assert traced_node(again).__wrapped__ is plain
+    assert traced_node(plain).__wrapped__ is plain
+
+
+def test_the_attributes_of_a_function_can_be_replaced_as_a_whole():
+    traced = traced_node(lambda: None)
+    traced.__dict__ = {"one": 1}
+    assert (traced.one, vars(traced)) == (1, {"one": 1})
 
 
 @native_only

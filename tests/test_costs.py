@@ -110,7 +110,7 @@ print(sorted(heavy), sorted(name for name in sys.modules if name.startswith("flo
     calls = ["calls", *(f"calls.{name}" for name in own)]
     instrument = [
         "instrument",
-        *(f"instrument.{name}" for name in ("flow", "proxies", "subjects", "traced_node")),
+        *(f"instrument.{name}" for name in ("flow", "proxies", "subjects", "traced_node", "traced_object")),
     ]
     assert done.stdout == f"[] {['flowtrace', *(f'flowtrace.{name}' for name in (*calls, *host, *instrument))]}\n"
 

@@ -305,3 +305,27 @@ def test_the_methods_of_a_class_that_was_renamed_while_off_are_traced():
 
     Renamed.__module__, Renamed.__qualname__ = "public", "Other"
     assert [step.operation.rpartition(".")[2] for step in steps_of(lambda: Renamed().public())] == ["public"]
+
+
+def test_a_method_stays_one_object_by_each_of_its_names():
+    @traced_node
+    class Host:
+        def run(self):
+            return "run"
+
+        again = run
+        __call__ = run
+
+        @staticmethod
+        def static():
+            return "static"
+
+        as_static = static
+
+    assert Host.run is Host.again is Host.__call__
+    assert vars(Host)["static"] is vars(Host)["as_static"]
+    assert (Host()(), Host().again(), Host.as_static()) == ("run", "run", "static")
+    assert [step.operation.rpartition(".")[2] for step in steps_of(lambda: [Host()(), Host().again()])] == [
+        "run",
+        "run",
+    ]

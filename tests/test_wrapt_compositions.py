@@ -302,3 +302,26 @@ def test_the_lock_of_a_synchronized_method_is_that_of_the_instance(tracing, orde
     assert not other.is_alive()  # the first account is still held
     free.set()
     thread.join(10)
+
+
+@pytest.mark.skipif(not hasattr(wrapt, "lru_cache"), reason="this wrapt has no lru_cache")
+def test_what_a_bound_method_has_is_asked_of_the_bound_one():
+    def made(trace):
+        class Host:
+            @trace
+            @wrapt.lru_cache
+            def method(self, value):
+                return value
+
+        host = Host()
+        return (
+            host.method(1),
+            host.method(1),
+            Host().method.cache_info(),
+            host.method.cache_info(),
+            repr(host.method)[:20],
+        )
+
+    assert made(traced_node) == made(plainly)
+    configure(mode="always", out_path="trace.json")
+    assert made(traced_node) == made(plainly)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator
 from functools import partial
+from inspect import CO_ITERABLE_COROUTINE
 from sys import get_asyncgen_hooks, set_asyncgen_hooks
 from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType, coroutine
 from typing import Any, Final
@@ -72,11 +73,17 @@ def _driven(kind: type, drive: Callable[..., Any], subject: Subject) -> Wrapper:
             return body
         if unstarted is not None:
             unstarted.body = body
-        driver: Any = drive(subject, step, unstarted or body)
+        driver: Any = _driver_of(body, drive)(subject, step, unstarted or body)
         driver.__name__, driver.__qualname__ = body.__name__, body.__qualname__  # type: ignore[attr-defined]
         return driver
 
     return call
+
+
+def _driver_of(body: Any, drive: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what drives a body: `types.coroutine` marks a generator's code, and may do so after the decoration."""
+    is_marked = type(body) is GeneratorType and body.gi_code.co_flags & CO_ITERABLE_COROUTINE
+    return _drive_iterable_coroutine if is_marked else drive
 
 
 def wrapper_for(kind: Kind, subject: Subject) -> Wrapper:
@@ -254,13 +261,20 @@ async def _drive_async_generator(
 
 
 def _first_step(body: AsyncGenerator[Any, Any]) -> Any:
-    """Begin a body that the event loop does not see: the loop looks after the driver, and that closes the body."""
+    """Begin a body that the event loop does not see: the loop looks after the driver, and that closes the body.
+
+    Where the driver is never closed, the body is not either: one without a finalizer would close itself.
+    """
     hooks = get_asyncgen_hooks()
-    set_asyncgen_hooks(None, None)
+    set_asyncgen_hooks(None, _leave)
     try:
         return body.asend(None)
     finally:
         set_asyncgen_hooks(*hooks)
+
+
+def _leave(body: AsyncGenerator[Any, Any]) -> None:
+    pass
 
 
 _BY_KIND: Final[dict[Kind, Callable[[Subject], Wrapper]]] = {

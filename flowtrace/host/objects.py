@@ -32,7 +32,7 @@ namespace_of: Final[Callable[[type], Mapping[str, Any]]] = type.__dict__["__dict
 direct_subclasses: Final[Callable[[type], list[type]]] = type.__dict__["__subclasses__"]
 """Return the classes that were derived from a class and still exist."""
 TRACED_TYPES: Final[list[type]] = []
-"""Process-global: types of the native core, whose objects stand for the callable in their ``__wrapped__``."""
+"""Process-global: types of the native core, whose objects stand for the callable that `target_of` returns."""
 
 
 def _call(function: Callable[..., Any], /, *args: Any) -> Any:
@@ -73,11 +73,25 @@ def _unwrapped(found: Any) -> Any:
     for _ in range(10):  # a traced function may be traced again
         if type(found) in (staticmethod, classmethod):
             found = found.__func__
-        elif any(type(found) is own for own in TRACED_TYPES) or native_attribute(found, "_self_wrapper") is not MISSING:
-            found = native_attribute(found, "__wrapped__")
+        elif is_wrapper(found):
+            found = target_of(found)
         else:
             break
     return found
+
+
+def is_wrapper(value: object) -> bool:
+    """Return True for a traced function and for a function behind another decorator made with wrapt."""
+    return any(type(value) is own for own in TRACED_TYPES) or native_attribute(value, "_self_wrapper") is not MISSING
+
+
+def target_of(wrapper: object) -> Any:
+    """Return what a traced function, or a decorator made with wrapt, calls; MISSING for anything else.
+
+    The ``__wrapped__`` of a traced function is that of its function, where that has one.
+    """
+    target = native_attribute(wrapper, "_self_target")
+    return native_attribute(wrapper, "__wrapped__") if target is MISSING else target
 
 
 def class_name(cls: type) -> str:

@@ -21,7 +21,7 @@ from threading import Lock
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
 
-from flowtrace.host.objects import MISSING, TRACED_TYPES, class_attribute, inherits, native_attribute
+from flowtrace.host.objects import MISSING, class_attribute, inherits, is_wrapper, target_of
 from flowtrace.host.system import open_file, os, time
 
 _signal: Final[Any] = import_module("_signal")
@@ -99,8 +99,8 @@ def _code_of(handler: Any) -> CodeType | None:
         elif inherits(cls, partial):
             handler = partial.__dict__["func"].__get__(handler)
         # no other proxy than those of ours and wrapt's: a lazy one would run code
-        elif any(cls is own for own in TRACED_TYPES) or native_attribute(handler, "_self_wrapper") is not MISSING:
-            handler = native_attribute(handler, "__wrapped__")
+        elif is_wrapper(handler):
+            handler = target_of(handler)
         else:
             handler = class_attribute(cls, "__call__")
     return None

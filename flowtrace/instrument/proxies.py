@@ -6,9 +6,8 @@ import sys
 from collections.abc import Callable
 from copy import copy, deepcopy
 from functools import lru_cache, partial
-from inspect import signature
 from operator import attrgetter, itemgetter
-from types import FunctionType, MethodType, new_class
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
@@ -26,6 +25,8 @@ MakeSubject = Callable[[Any], Subject]
 """Takes a callable, and makes the subject that its calls are recorded as."""
 _BINDING: Final[Any] = class_attribute(wrapt.FunctionWrapper, "_self_binding")
 """Where wrapt, in C, says how a wrapper binds; MISSING in its Python twin, where each wrapper says so itself."""
+_TARGET: Final[Any] = class_attribute(wrapt.FunctionWrapper, "__wrapped__")
+"""Where wrapt, in C, keeps what it calls; MISSING in its Python twin, where that is an attribute like any other."""
 _IMPLICIT: Final[dict[str, type]] = {
     "__new__": staticmethod,
     "__init_subclass__": classmethod,
@@ -34,38 +35,79 @@ _IMPLICIT: Final[dict[str, type]] = {
 
 
 def _annotations(self: Any) -> Any:
-    return self.__wrapped__.__annotations__
+    return self._self_target.__annotations__
 
 
 def _set_annotations(self: Any, value: Any) -> None:
-    self.__wrapped__.__annotations__ = value
+    self._self_target.__annotations__ = value
 
 
 def _delete_annotations(self: Any) -> None:
-    del self.__wrapped__.__annotations__
+    del self._self_target.__annotations__
 
 
 # Each wrapper's class has it: else the first look at the *class's* annotations would put an empty dictionary there,
 # and from then on every wrapper would show that one.
-_ANNOTATIONS: Any = property(_annotations, _set_annotations, _delete_annotations)
+ANNOTATIONS: Any = property(_annotations, _set_annotations, _delete_annotations)
+
+
+def _set_dict(self: Any, value: Any) -> None:
+    self._self_target.__dict__ = value
+
+
+def _wrapped(self: Any) -> Any:
+    target = self._self_target
+    return getattr(target, "__wrapped__", target)
+
+
+def _set_wrapped(self: Any, value: Any) -> None:
+    self._self_target.__wrapped__ = value
+
+
+def _delete_wrapped(self: Any) -> None:
+    del self._self_target.__wrapped__
+
+
+def _take_target(self: Any, value: Any) -> None:
+    self.__wrapped__ = value
+
+
+# `functools.wraps` sets ``__wrapped__``, and a cache leads to the function under it: it is the function's own where
+# that has one, and what is called is under a name of ours.
+_WRAPPED: Any = property(_wrapped, _set_wrapped, _delete_wrapped)
+_OWN_TARGET: Any = property(attrgetter("__wrapped__"), _take_target) if _TARGET is MISSING else _TARGET
 
 
 class _BoundTracedFunction(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]  # not subscriptable when it runs
     """A traced function that was reached through an instance or a class."""
 
     __slots__ = ()
-    __annotations__ = _ANNOTATIONS
+    __annotations__ = ANNOTATIONS
+    _self_target = _OWN_TARGET
+    if _TARGET is not MISSING:
+        __wrapped__ = _WRAPPED
+
+    if not TYPE_CHECKING:
+
+        def __getattribute__(self, name: str) -> Any:
+            """Ask what was bound, as a program does without us: wrapt asks what it was bound from first."""
+            if name.startswith("_self_") or name in _OWN_NAMES:
+                return super().__getattribute__(name)
+            return getattr(self._self_target, name)
+
+    def __repr__(self) -> str:
+        return repr(self._self_target)
 
     def __reduce_ex__(self, protocol: object) -> Any:
-        receiver = getattr(self.__wrapped__, "__self__", None)
+        receiver = getattr(self._self_target, "__self__", None)
         owner = self._self_owner if receiver is None else receiver
-        return getattr, (owner, self.__wrapped__.__name__)
+        return getattr, (owner, self._self_target.__name__)
 
     def __copy__(self) -> _BoundTracedFunction:
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        receiver = getattr(self.__wrapped__, "__self__", None)
+        receiver = getattr(self._self_target, "__self__", None)
         copied = deepcopy(receiver, memo)
         return self if copied is receiver else self._self_parent.__get__(copied, type(copied))
 
@@ -73,10 +115,10 @@ class _BoundTracedFunction(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg
 def _shown_binding(self: Any) -> str:
     """Return how a decorator made with wrapt binds when it is around one of ours: as it would around the callable."""
     binding: str = _BINDING.__get__(self)
-    return "function" if type(self.__wrapped__) is FunctionType else binding
+    return "function" if type(self._self_target) is FunctionType else binding
 
 
-class _StandIn:
+class StandIn:
     """A wrapper that is shown, pickled and copied as the callable that it wraps."""
 
     __slots__ = ()
@@ -88,26 +130,26 @@ class _StandIn:
             """The class of the callable; only cloudpickle sees the real one, as `traced_class` in C says."""
             frame = sys._getframe().f_back
             is_asked = frame and frame.f_code.co_name == "reducer_override" and _BY_REFERENCE[0] in frame.f_globals
-            return type(self) if is_asked else self.__wrapped__.__class__
+            return type(self) if is_asked else self._self_target.__class__
 
     def __repr__(self: Any) -> str:
-        return repr(self.__wrapped__)
+        return repr(self._self_target)
 
     def __reduce_ex__(self: Any, protocol: object) -> Any:
         return _reduced(self)
 
     def __copy__(self: Any) -> Any:
-        return self._around(copy(self.__wrapped__))
+        return self._around(copy(self._self_target))
 
     def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:
-        return self._around(deepcopy(self.__wrapped__, memo))
+        return self._around(deepcopy(self._self_target, memo))
 
     def _around(self: Any, wrapped: Any) -> Any:
         """Return the same node around a copy of its callable; functions are never copied."""
         raise NotImplementedError
 
 
-class TracedFunction(_StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
+class TracedFunction(StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
     """A callable whose calls are recorded while the switch is on, and which is that callable in everything else.
 
     Args:
@@ -118,8 +160,12 @@ class TracedFunction(_StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
     """
 
     __slots__ = ()
-    __annotations__ = _ANNOTATIONS
+    __annotations__ = ANNOTATIONS
     __bound_function_wrapper__ = _BoundTracedFunction
+    __dict__ = property(attrgetter("_self_target.__dict__"), _set_dict)  # wrapt's can't be set
+    _self_target = _OWN_TARGET
+    if _TARGET is not MISSING:
+        __wrapped__ = _WRAPPED
 
     def __init__(
         self,
@@ -147,14 +193,14 @@ class TracedFunction(_StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind as a function does: to a real method, which costs less than a bound wrapper too."""
-        if type(self.__wrapped__) is FunctionType:  # what binds in its own way is bound by wrapt
+        if type(self._self_target) is FunctionType:  # what binds in its own way is bound by wrapt
             return self if instance is None else MethodType(self, instance)
         return super().__get__(instance, owner)
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Note that this is a method; and treat ``__new__`` and its like as the class would treat a plain function."""
         super().__set_name__(owner, name)  # type: ignore[misc]  # wrapt has it, its stubs do not
-        function = self.__wrapped__
+        function = self._self_target
         if type(function) is not FunctionType:
             return
         is_own = function.__qualname__.rpartition(".")[0] == owner.__qualname__
@@ -164,93 +210,10 @@ class TracedFunction(_StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
             setattr(owner, name, _IMPLICIT[name](self))
 
     def _around(self, wrapped: Any) -> TracedFunction:
-        if wrapped is self.__wrapped__:
+        if wrapped is self._self_target:
             return self
         subject = self._self_subject
         return TracedFunction(wrapped, self._self_make_subject, subject.takes_receiver, subject.is_bound)
-
-
-class _ShownAs(type):
-    """The class of a traced object. `help` looks at an object's class, and sees the one of the object.
-
-    The interpreter itself never asks a class in this way.
-    """
-
-    def __getattribute__(cls, name: str) -> Any:
-        own = type.__getattribute__
-        shown = own(cls, "_shown")
-        if name == "__mro__":
-            return (cls, *shown.__mro__[1:])
-        if name == "__signature__":
-            return signature(shown)
-        return own(cls, name) if isinstance(vars(_StandIn).get(name), FunctionType) else getattr(shown, name)
-
-
-class _TracedObject(_StandIn):
-    """An object with a ``__call__`` of its own, traced. It binds to no instance, as such an object does not either.
-
-    Each has a class of its own, with the special methods that the object's class has and no others. A property that is
-    read by `attrgetter` takes each from the object: so no frame of ours is under the object's methods.
-    """
-
-    __slots__ = ("__weakref__", "__wrapped__", "_self_call", "_self_delete", "_self_get", "_self_make", "_self_set")
-
-    def _around(self: Any, wrapped: Any) -> Any:
-        return self if wrapped is self.__wrapped__ else traced_object(wrapped, self._self_make)
-
-
-_TAKEN: Final = {
-    "__call__": property(attrgetter("_self_call")),
-    "__getattr__": property(attrgetter("_self_get")),
-    "__setattr__": property(attrgetter("_self_set")),
-    "__delattr__": property(attrgetter("_self_delete")),
-    "__class__": property(attrgetter("__wrapped__.__class__")),
-    "__annotations__": _ANNOTATIONS,
-}
-_NOT_TAKEN: Final = (
-    frozenset(vars(_StandIn))
-    .difference(["__repr__"])
-    .union(_TAKEN)
-    .union(["__new__", "__init_subclass__", "__subclasshook__", "__class_getitem__", "__getattribute__", "__weakref__"])
-)
-
-
-def traced_object(target: Any, make_subject: MakeSubject) -> Any:
-    """Trace an object with a ``__call__``, by a class that looks like the object's own.
-
-    Args:
-        target: the object.
-        make_subject: takes it and makes the subject that its calls are recorded as.
-    """
-    cls = type(target)
-    special = {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items() if _is_special(name)}
-    taken = {
-        name: None if value is None else property(attrgetter(f"__wrapped__.{name}"))
-        for name, value in special.items()
-        if name not in _NOT_TAKEN and (value is None or callable(value))
-    }
-    own = {"_shown": cls, "__slots__": (), "__doc__": cls.__doc__, "__module__": cls.__module__}
-    made = new_class(
-        cls.__name__, (_TracedObject,), {"metaclass": _ShownAs}, lambda body: body.update(taken | _TAKEN | own)
-    )
-    node: Any = object.__new__(made)
-    parts = {"__wrapped__": target, "_self_call": _calls_of(target, make_subject), "_self_make": make_subject}
-    parts |= {"_self_get": partial(getattr, target), "_self_set": partial(setattr, target)}
-    parts["_self_delete"] = partial(delattr, target)
-    for name, part in parts.items():
-        object.__setattr__(node, name, part)
-    return node
-
-
-def _calls_of(target: Any, make_subject: MakeSubject) -> Any:
-    """Return what a traced object does when it is called."""
-    if NATIVE is None:
-        return TracedFunction(target, make_subject, False)
-    return NATIVE.traced_function(target, Subject.made_later(partial(if_on, make_subject, target)), kind_of(target))
-
-
-def _is_special(name: str) -> bool:
-    return name[:2] == name[-2:] == "__"
 
 
 def traced(wrapped: Any, make_subject: MakeSubject, takes_receiver: bool | None = None, is_bound: bool = False) -> Any:
@@ -295,6 +258,19 @@ def subject_of(value: Any) -> Subject:
     return NATIVE.subject_of(value)  # type: ignore[no-any-return]
 
 
+def target_of(traced: Any) -> Any:
+    """Return the callable that a traced one stands for."""
+    return _NATIVE_TARGET.__get__(traced) if _is_native(traced) else traced._self_target
+
+
+def call_instead(traced: Any, function: Any) -> None:
+    """Let a traced function call another one from now on."""
+    if _is_native(traced):
+        _NATIVE_TARGET.__set__(traced, function)
+    else:
+        traced._self_target = function
+
+
 def _is_native(value: Any) -> bool:
     return NATIVE is not None and type(value) is NATIVE.function
 
@@ -333,16 +309,16 @@ def _reduced(traced: Any) -> Any:
     try:
         is_by_value = _goes_by_value(traced)
         if is_by_value:
-            return _ARRIVE, (traced.__wrapped__, *_decorator_of(traced))
+            return _ARRIVE, (target_of(traced), *_decorator_of(traced))
     except Exception as error:  # an unknown version of the pickler, or of the decorator
         let_through(error)
     if is_by_value:
-        return itemgetter(0), ((traced.__wrapped__,),)
-    name = text_attribute(traced.__wrapped__, "__qualname__")
-    found = None if name is None else _look_up(text_attribute(traced.__wrapped__, "__module__"), name)
-    if name is not None and (found is traced or (found is not traced.__wrapped__ and _is_native(traced))):
+        return itemgetter(0), ((target_of(traced),),)
+    name = text_attribute(target_of(traced), "__qualname__")
+    found = None if name is None else _look_up(text_attribute(target_of(traced), "__module__"), name)
+    if name is not None and (found is traced or (found is not target_of(traced) and _is_native(traced))):
         return name
-    return itemgetter(0), ((_Carried(traced) if _is_native(traced) else traced.__wrapped__,),)
+    return itemgetter(0), ((_Carried(traced) if _is_native(traced) else target_of(traced),),)
 
 
 _BY_REFERENCE: Final = ("_should_pickle_by_reference", "_locate_function")
@@ -359,7 +335,7 @@ def _goes_by_value(traced: Any) -> bool:
             for base in type(frame.f_locals.get("self")).__mro__:
                 home = vars(sys.modules.get(base.__module__, sys))
                 for ask in filter(None, map(home.get, _BY_REFERENCE)):
-                    return isinstance(traced.__wrapped__, FunctionType) and not ask(traced)
+                    return isinstance(target_of(traced), FunctionType) and not ask(traced)
         frame = frame.f_back
     return False
 
@@ -405,7 +381,7 @@ class _Carried:
         self.traced = traced
 
     def __reduce__(self) -> Any:
-        return itemgetter(0), ((self.traced.__wrapped__,),)
+        return itemgetter(0), ((target_of(self.traced),),)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return self.traced
@@ -420,10 +396,11 @@ def _names_receiver(function: Any) -> bool:
     return bool(scope) and scope[-1] != ">" and code.co_argcount > 0 and code.co_varnames[0] in RECEIVER_NAMES
 
 
+_NATIVE_TARGET: Final[Any] = NATIVE and vars(NATIVE.function)["_self_target"]
 _BIND_AS_FUNCTIONS: Final = frozenset({FunctionType, type(lru_cache(_look_up)), *([NATIVE.function] if NATIVE else [])})
-_OWN_NAMES: Final = frozenset(("__wrapped__", "__call__", "__get__", "__reduce__", "__reduce_ex__")).union(
-    ("__hash__", "__eq__", "__ne__", "__repr__", "__str__")
-)
+_OWN_NAMES: Final = frozenset(
+    ("__wrapped__", "__call__", "__get__", "__reduce__", "__reduce_ex__", "__deepcopy__")
+).union(("__hash__", "__eq__", "__ne__", "__repr__", "__str__"))
 _OWN_BODY_NAMES: Final = _OWN_NAMES.union(
     ["send", "throw", "close", "asend", "athrow", "aclose"],
     ["__next__", "__iter__", "__await__", "__aiter__", "__anext__"],

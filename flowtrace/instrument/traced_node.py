@@ -13,8 +13,9 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 
 from flowtrace.calls.core import Subject
 from flowtrace.instrument import subjects
-from flowtrace.instrument.proxies import is_proxied_function, is_traced, text_attribute, traced, traced_object
+from flowtrace.instrument.proxies import is_proxied_function, is_traced, text_attribute, traced
 from flowtrace.instrument.subjects import checked_slow, node_subject, slow_again, start_if_asked
+from flowtrace.instrument.traced_object import traced_object
 
 Traceable: TypeAlias = "Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]"
 Validation: TypeAlias = "Literal[True] | Mapping[str, Any] | Callable[[Any], Any]"
@@ -160,12 +161,16 @@ class _Options:
         return traced_object(target, self._subject)
 
     def _apply_to_class(self, cls: type) -> type:
-        for name, member in list(vars(cls).items()):
-            if not name.startswith("_") and _is_method(member):
-                node = self.apply(member)
-                setattr(cls, name, node)
-                if is_traced(node):
-                    type(node).__set_name__(node, cls, name)
+        members = list(vars(cls).items())
+        methods = [member for name, member in members if not name.startswith("_") and _is_method(member)]
+        nodes = {id(member): self.apply(member) for member in methods}
+        for name, member in members:
+            node = nodes.get(id(member))  # one object by each of its names
+            if node is None:
+                continue
+            setattr(cls, name, node)
+            if is_traced(node):
+                type(node).__set_name__(node, cls, name)
         return cls
 
     def _subject(self, target: Any, *, is_static: bool = False) -> Subject:

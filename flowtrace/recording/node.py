@@ -21,7 +21,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from zipimport import zipimporter
 
-from flowtrace.host.objects import NO_RECEIVERS, RECEIVER_NAMES, class_attribute, inherits
+from flowtrace.host.objects import NO_RECEIVERS, RECEIVER_NAMES, class_attribute, inherits, target_of
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import copy_of, os, re
 from flowtrace.recording.governor import Governor
@@ -331,8 +331,7 @@ def _is_receiver(node: Node, args: Sequence[Any]) -> bool:
     if not _may_be_receiver(args) or not isinstance(node.function, FunctionType):
         return False
     method = class_attribute(args[0], node.function.__name__)
-    wrapped = getattr(method.__func__, "__wrapped__", None) if type(method) is classmethod else None
-    return wrapped is node.function
+    return type(method) is classmethod and target_of(method.__func__) is node.function
 
 
 def _default(parameter: Parameter) -> Any:

@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 from flowtrace.errors import ReplayError
 from flowtrace.host.objects import MISSING, class_attribute, class_name, inherits, instance_dict, mro
 from flowtrace.instrument.autotrace import AutoTracer
-from flowtrace.instrument.proxies import is_traced, subject_of
+from flowtrace.instrument.proxies import is_traced, subject_of, target_of
 from flowtrace.recording.node import Node
 from flowtrace.replaying.allowed_folder import AllowedFolder, is_under
 from flowtrace.replaying.cell_source import is_cell
@@ -381,7 +381,7 @@ def _target_in(module: ModuleType, qualname: str) -> Target:
 def _inner(found: Any) -> Any:
     """Return the function inside a descriptor, a flow or a `functools.wraps`, if no code has to be run for it."""
     if is_traced(found):
-        return found.__wrapped__
+        return target_of(found)
     if type(found) in (classmethod, staticmethod, MethodType):
         return found.__func__
     if type(found) is property:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.machinery import SourceFileLoader
 from types import FunctionType, ModuleType
 from typing import Any, Final, TypeVar
 
-from flowtrace.instrument.proxies import is_traced
+from flowtrace.instrument.proxies import is_traced, target_of
 
 MAIN: Final = "__main__"
 SCRIPT: Final = "__mp_main__"  # what multiprocessing calls a main module that must not run as one
@@ -80,6 +80,13 @@ def import_name_of(file: str) -> tuple[str, str]:
     return folder, f"{package}.{stem}" if package else stem
 
 
+def _inside(item: Any) -> Iterable[Any]:
+    """Return what a class holds, or the function under a decorator."""
+    if isinstance(item, type):
+        return vars(item).values()
+    return [target_of(item) if is_traced(item) else getattr(item, "__wrapped__", None)]
+
+
 def _rename(module: ModuleType) -> None:
     """Name a script and its classes ``__main__``, as when it ran: its steps and canonical forms have that name."""
     module.__name__ = MAIN
@@ -96,4 +103,4 @@ def _rename(module: ModuleType) -> None:
                 item.__module__ = MAIN
             except (AttributeError, TypeError):  # a metaclass may not like it
                 continue
-            waiting += vars(item).values() if isinstance(item, type) else [getattr(item, "__wrapped__", None)]
+            waiting += _inside(item)

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar, cast
 
 from flowtrace.comparing.json_changes import Change, changes
 from flowtrace.errors import NotRecordedError, ReplayError
+from flowtrace.instrument.proxies import call_instead, target_of
 from flowtrace.recording.call_values import encode_call
 from flowtrace.recording.node import Policy
 from flowtrace.recording.step_records import json_or_cut
@@ -85,9 +86,9 @@ class recorded:  # noqa: N801  # context managers and decorators have lower case
             with resolver.working_folder_on_path():
                 found = cassette.functions()
             for target, steps in found:
-                original = target.traced.__wrapped__
-                target.traced.__wrapped__ = cassette.stand_in(target, Answers(steps))
-                stack.callback(setattr, target.traced, "__wrapped__", original)
+                original = target_of(target.traced)
+                call_instead(target.traced, cassette.stand_in(target, Answers(steps)))
+                stack.callback(call_instead, target.traced, original)
             self._entered.append((stack.pop_all(), cassette))
         return self
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flowtrace.errors import ReplayError
+from flowtrace.instrument.proxies import call_instead, target_of
 from flowtrace.replaying.call_again import ReplayRecorder
 from flowtrace.replaying.find_function import Resolver, Target
 from flowtrace.replaying.load_script import NotFoundError
@@ -78,14 +79,14 @@ class Stubs:
                 target = self._target(example, needed=function in recorded)
                 if target is None:
                     continue
-                original = target.traced.__wrapped__
+                original = target_of(target.traced)
                 stub = self._function_stub(target, Answers(recorded.get(function, [])), notes)
                 exchanged.append((target.traced, original))
-                target.traced.__wrapped__ = _after_first(original, stub) if function == _function_key(step) else stub
+                call_instead(target.traced, _after_first(original, stub) if function == _function_key(step) else stub)
             yield
         finally:
             for traced, original in reversed(exchanged):
-                traced.__wrapped__ = original
+                call_instead(traced, original)
 
     def _children(self, step: Step) -> dict[tuple[str, str], list[Step]]:
         """Return the recorded calls below a step that stubs answer, by function, in the order of the trace."""

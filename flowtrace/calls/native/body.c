@@ -260,11 +260,25 @@ static void body_dealloc(Body *b)
     Py_TRASHCAN_END
 }
 
+/* `types.coroutine` marks the code of a generator, and may do so after the decoration. */
+static int kind_of_generator(PyObject *inner)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyCodeObject *code = PyGen_GetCode((PyGenObject *)inner);
+#else
+    PyCodeObject *code = (PyCodeObject *)Py_NewRef((PyObject *)((PyGenObject *)inner)->gi_code);
+#endif
+    int kind = code->co_flags & CO_ITERABLE_COROUTINE ? ITERABLE_COROUTINE : GENERATOR;
+    Py_DECREF(code);
+    return kind;
+}
+
 /* Takes the references to the step and to the inner body. */
 PyObject *body_around(Subject *subject, PyObject *step, PyObject *inner, int kind)
 {
     int fits = kind == COROUTINE ? PyCoro_CheckExact(inner)
         : kind == ASYNC_GENERATOR ? PyAsyncGen_CheckExact(inner) : PyGen_CheckExact(inner);
+    if (fits && kind == GENERATOR) kind = kind_of_generator(inner);
     Body *b = fits ? (Body *)take_spare(&spare_bodies[kind], body_types[kind]) : NULL;
     if (!b) {  /* another decorator is between us and the code, which was looked at; or the code was replaced since */
         PyErr_Clear();
@@ -317,7 +331,23 @@ static PyObject *awaiter_of(Body *b, PyObject *asked, int closes)  /* takes the 
 }
 
 /* A coroutine must not be an iterator itself: what `await` iterates over is a second object. */
-static PyObject *body_await(PyObject *self) { return awaiter_of((Body *)self, Py_NewRef(self), 0); }
+static PyObject *body_awaiter(PyObject *self, PyObject *Py_UNUSED(ignored)) { return awaiter_of((Body *)self, Py_NewRef(self), 0); }
+
+/* `await`, which refuses a coroutine that waits for another one's sake; its method `__await__` does not. */
+static PyObject *body_await(PyObject *self)
+{
+    Body *b = (Body *)self;
+    if (b->started && !b->done && !b->running) {
+        PyObject *awaited = PyObject_GetAttrString(b->inner, "cr_await");
+        if (!awaited) return NULL;
+        Py_DECREF(awaited);
+        if (awaited != Py_None) {
+            PyErr_SetString(PyExc_RuntimeError, "coroutine is being awaited already");
+            return NULL;
+        }
+    }
+    return body_awaiter(self, NULL);
+}
 
 static int is_of_coroutine(Awaiter *a) { return a->asked == (PyObject *)a->body; }
 
@@ -427,9 +457,9 @@ static void awaiter_dealloc(Awaiter *a)
 static PyObject *awaiter_getattro(PyObject *self, PyObject *name)
 {
     Awaiter *a = (Awaiter *)self;
-    int own = is_of_coroutine(a) ? PySet_Contains(body_names, name) : 1;
+    int own = PySet_Contains(body_names, name);
     if (own < 0) return NULL;
-    return own ? PyObject_GenericGetAttr(self, name) : PyObject_GetAttr(a->body->inner, name);
+    return own ? PyObject_GenericGetAttr(self, name) : PyObject_GetAttr(is_of_coroutine(a) ? a->body->inner : a->asked, name);
 }
 
 static PyObject *awaiter_repr(PyObject *self) { return PyObject_Repr(((Awaiter *)self)->asked); }
@@ -474,6 +504,10 @@ static PyMethodDef body_methods[] = {
     {"send", body_send, METH_O, NULL}, {"throw", FAST(body_throw), METH_FASTCALL, NULL},
     {"close", body_close, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL},
 };
+static PyMethodDef coroutine_methods[] = {
+    {"send", body_send, METH_O, NULL}, {"throw", FAST(body_throw), METH_FASTCALL, NULL},
+    {"close", body_close, METH_NOARGS, NULL}, {"__await__", body_awaiter, METH_NOARGS | METH_COEXIST, NULL}, {NULL, NULL, 0, NULL},
+};
 static PyMethodDef agen_methods[] = {
     {"asend", agen_asend, METH_O, NULL}, {"athrow", agen_athrow, METH_VARARGS, NULL},
     {"aclose", agen_aclose, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL},
@@ -483,7 +517,7 @@ static PyMethodDef awaiter_methods[] = {
     {"close", awaiter_close, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL},
 };
 static PyType_Slot coroutine_slots[] = {
-    BODY_SLOTS, {Py_am_await, body_await}, {Py_am_send, body_am_send}, {Py_tp_methods, body_methods}, {0, NULL},
+    BODY_SLOTS, {Py_am_await, body_await}, {Py_am_send, body_am_send}, {Py_tp_methods, coroutine_methods}, {0, NULL},
 };
 static PyType_Slot generator_slots[] = {
     BODY_SLOTS, {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, body_next}, {Py_am_send, body_am_send},

@@ -152,9 +152,7 @@ static PyObject *traced_getattro(PyObject *self, PyObject *name)
 
 static int traced_setattro(PyObject *self, PyObject *name, PyObject *value)
 {
-    int is_wrapped = PyObject_RichCompareBool(name, str_wrapped, Py_EQ);
-    if (is_wrapped < 0) return -1;
-    return is_wrapped ? PyObject_GenericSetAttr(self, name, value) : PyObject_SetAttr(((Traced *)self)->wrapped, name, value);
+    return PyObject_SetAttr(((Traced *)self)->wrapped, name, value);
 }
 
 static PyObject *traced_get(PyObject *self, PyObject *instance, PyObject *Py_UNUSED(owner))
@@ -220,19 +218,44 @@ static PyObject *traced_doc(PyObject *self, void *Py_UNUSED(closure))
     return PyObject_GetAttrString(((Traced *)self)->wrapped, "__doc__");
 }
 
-static PyObject *traced_get_wrapped(PyObject *self, void *Py_UNUSED(closure)) { return Py_NewRef(((Traced *)self)->wrapped); }
-
-static int traced_set_wrapped(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+/* `functools.wraps` sets it, and a cache leads to the function under it: it is the function's own where that has one. */
+static PyObject *traced_wrapped(PyObject *self, void *Py_UNUSED(closure))
 {
-    if (!value) { PyErr_SetString(PyExc_AttributeError, "__wrapped__ can't be deleted"); return -1; }
+    PyObject *target = Py_NewRef(((Traced *)self)->wrapped), *found = PyObject_GetAttr(target, str_wrapped);
+    if (found || !PyErr_ExceptionMatches(PyExc_AttributeError)) Py_DECREF(target);
+    else {
+        PyErr_Clear();
+        found = target;
+    }
+    return found;
+}
+
+/* What is called: for our own use, by the type alone. A replay puts something else there for a while. */
+static PyObject *traced_get_target(PyObject *self, void *Py_UNUSED(closure)) { return Py_NewRef(((Traced *)self)->wrapped); }
+
+static int traced_set_target(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (!value) { PyErr_SetString(PyExc_AttributeError, "what is called can't be deleted"); return -1; }
     Py_SETREF(((Traced *)self)->wrapped, Py_NewRef(value));
     return 0;
+}
+
+/* A cache has one, which would give the cache without us. */
+static PyMethodDef own_copy = {"__deepcopy__", traced_copy, METH_O, NULL};
+static PyObject *traced_deepcopy(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *found = PyObject_GetAttrString(((Traced *)self)->wrapped, own_copy.ml_name);
+    if (!found) return NULL;
+    Py_DECREF(found);
+    return PyCFunction_New(&own_copy, self);
 }
 
 static PyGetSetDef traced_getset[] = {
     {"__class__", traced_class, NULL, NULL, NULL},
     {"__doc__", traced_doc, NULL, NULL, NULL},  /* pydoc asks object.__getattribute__ for it */
-    {"__wrapped__", traced_get_wrapped, traced_set_wrapped, NULL, NULL},
+    {"__wrapped__", traced_wrapped, NULL, NULL, NULL},
+    {"__deepcopy__", traced_deepcopy, NULL, NULL, NULL},
+    {"_self_target", traced_get_target, traced_set_target, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 static PyMethodDef traced_methods[] = {
