@@ -14,8 +14,6 @@ _ENTRY = (
     "3.11 runs a function's code without asking it, so that calls would be lost"
 )
 
-_READING = "making the records takes as long as `orjson.loads`, and the text of each step some tens of microseconds"
-
 # By the key of the row, as `benchmark.py` prints it; no full stop at the end.
 CAUSES = {
     "off-added": _ENTRY,
@@ -46,17 +44,10 @@ CAUSES = {
         "sync of the file, which is most of the bare write. Binding, redacting and hashing 39 values, and the texts of "
         "20 steps, are made in Python in between"
     ),
-    "readers-show": _READING,
-    "readers-show-memory": _AT_THE_EDGE,
-    "readers-show-json": _READING,
-    "readers-show-json-memory": _AT_THE_EDGE,
-    "readers-validate": (
-        "each captured value is written and hashed again, each step's keys are counted, and some thirty rules look at "
-        "each step, in Python"
-    ),
-    "readers-validate-memory": _AT_THE_EDGE,
+    "readers-show": _AT_THE_EDGE,
+    "readers-show-json": _AT_THE_EDGE,
+    "readers-validate": _AT_THE_EDGE,
     "readers-why-memory": "the hash of every part of every value is kept, to find where an equal one came from",
-    "readers-replay-memory": _AT_THE_EDGE,
     "readers-replay": (
         "each step is a call again: its arguments are rebuilt and hashed, the call and those inside it are recorded, "
         "and its output is hashed and compared, in Python"

@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from flowtrace.replaying.replay import replay
     from flowtrace.replaying.report import ReplayOutcome, ReplayReport, StepReplay
     from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode
+    from flowtrace.trace.findings import Finding, Severity
     from flowtrace.trace.model import Trace, ValidationIssue
     from flowtrace.trace.provenance import Provenance, ProvenanceLink, Relation
     from flowtrace.trace.reading import load_trace
-    from flowtrace.trace.rules import Finding, Severity
     from flowtrace.trace.schema import json_schema
     from flowtrace.trace.validate import validate
     from flowtrace.values.codecs import register_codec
@@ -116,7 +116,7 @@ _HOMES = {
     "values.codecs": ("register_codec",),
     "comparing.diff": ("diff",),
     "settings.config": ("TraceConfig", "TraceContext", "TraceMode", "ValidationMode"),
-    "trace.rules": ("Finding", "Severity"),
+    "trace.findings": ("Finding", "Severity"),
     "recording.control": ("configure", "dump", "get_recorder", "override"),
     "values.encoded": ("Digest",),
     "comparing.result": ("Cause", "Divergence", "DivergenceKind", "TraceDiff", "Verdict"),

@@ -7,6 +7,7 @@ import copy
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import jsonschema
@@ -17,10 +18,11 @@ from hypothesis import strategies as st
 import flowtrace
 from flowtrace import Finding, Severity, current_step, flow, propagate, traced_node, validate
 from flowtrace.testing import recording
+from flowtrace.trace.findings import MAX_FINDINGS
 from flowtrace.trace.flat_records import from_flat
 from flowtrace.trace.model import to_document
 from flowtrace.trace.schema import json_schema
-from flowtrace.trace.validate import MAX_FINDINGS, check
+from flowtrace.trace.validate import check
 from tests.test_model import REFUSED, changed
 from tests.traces import hash_of, run, step, trace
 
@@ -107,7 +109,7 @@ def test_the_traces_of_the_other_runner_are_valid():
     expected = [script["expected"] for script in scripts if script["expected"]]
     assert len(expected) > 10
     for document in expected:
-        assert check(lambda: json.dumps(document).encode(), "vector", None).findings == []
+        assert check(BytesIO(json.dumps(document).encode()), "vector", None).findings == []
 
 
 # --- fields
@@ -123,7 +125,7 @@ def test_a_wrong_field_is_an_error_at_its_place(document, pointer, reason):
 def test_wrong_fields_of_several_steps_are_all_found():
     bad = step("c.a") | {"duration_ms": "1"}
     document = to_document(trace()) | {"steps": [bad, step("c.a"), bad, 5], "in_flight": [bad], "pack": 3}
-    findings = check(lambda: json.dumps(document).encode(), "t", None).findings
+    findings = check(BytesIO(json.dumps(document).encode()), "t", None).findings
     assert [item.pointer for item in findings] == [
         *("/pack", "/steps/0/duration_ms", "/steps/2/duration_ms", "/steps/3", "/in_flight/0/duration_ms"),
     ]
@@ -143,7 +145,7 @@ def test_what_the_json_schema_refuses_is_refused(pointer, value):
         document = changed(pointer, value)
     except KeyError:  # there was nothing to take away
         return
-    findings = check(lambda: json.dumps(document).encode(), "t", None).findings
+    findings = check(BytesIO(json.dumps(document).encode()), "t", None).findings
     by_schema = jsonschema.Draft202012Validator(json_schema()).is_valid(document)
     by_fields = not any(item.code in ("field", "not-a-trace", "hash-form") for item in findings)
     assert by_fields == by_schema
@@ -362,15 +364,15 @@ def test_a_flat_record_becomes_a_trace_of_one_step():
             }
         ],
     }
-    assert check(lambda: json.dumps(document).encode(), "converted", None).findings == []
+    assert check(BytesIO(json.dumps(document).encode()), "converted", None).findings == []
 
 
 def test_a_flat_record_is_noted_and_a_missing_hash_is_told():
     Path("flat.json").write_text(json.dumps(FLAT))
     assert validate("flat.json") == [Finding(Severity.NOTE, "flat-record", "", "is a flat one-step record")]
-    checked = check(lambda: json.dumps(FLAT | {"input_hash": None, "error": None}).encode(), "flat.json", None)
+    checked = check(BytesIO(json.dumps(FLAT | {"input_hash": None, "error": None}).encode()), "flat.json", None)
     assert [item.code for item in checked.findings] == ["flat-record", "no-input-hash"]
-    assert checked.trace.steps[0].input_hash.value == flowtrace.hash_value(None)
+    assert checked.flat.steps[0].input_hash.value == flowtrace.hash_value(None)
 
 
 @pytest.mark.parametrize(
@@ -390,8 +392,8 @@ def test_a_flat_record_is_noted_and_a_missing_hash_is_told():
     ],
 )
 def test_a_flat_record_with_a_wrong_field_is_refused_at_its_place(change, pointer, reason):
-    checked = check(lambda: json.dumps(FLAT | change).encode(), "flat.json", None)
-    assert checked == ([Finding(Severity.ERROR, "field", pointer, reason)], None, False)
+    checked = check(BytesIO(json.dumps(FLAT | change).encode()), "flat.json", None)
+    assert checked == ([Finding(Severity.ERROR, "field", pointer, reason)], None, None)
     assert not checked.is_valid
 
 

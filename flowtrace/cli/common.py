@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flowtrace.trace.model import Trace
+    from flowtrace.trace.skimming import Skimmed
 
     _ParamType = click.ParamType["TraceSource"]
 else:
@@ -39,9 +41,12 @@ EXIT_PIPE_CLOSED: Final = 141
 Line = list[tuple[str, str]]
 """Pieces of printable text with their styles."""
 _CHUNK: Final = 1000
+_AT_ONCE: Final = 1 << 18  # bytes
+_DELETE: Final = b"\x7f"  # the one control character of ASCII that JSON does not escape
 _MOST_NAMED: Final = 5  # files
 UNBOUNDED: Final = 100_000
 """Columns, where no terminal sets a limit."""
+_T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -90,39 +95,58 @@ class TraceSource:
     name: str
     path: Path | None
 
-    def data(self) -> bytes:
-        """Return all bytes.
+    @contextmanager
+    def open(self) -> Generator[BinaryIO]:
+        """Open it for a ``with`` block, so that it can be read twice.
 
         Raises:
             UnreadableError: it is a device, or larger than MAX_TRACE_BYTES.
             OSError: it can't be read.
         """
         if self.path is None:
-            return self._bounded(sys.stdin.buffer.read(MAX_TRACE_BYTES + 1))
-        mode = self.path.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):  # a shell's <(...) is a pipe; a device may have no end
+            yield self._in_memory(sys.stdin.buffer)
+            return
+        status = self.path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):  # a device may have no end
             raise UnreadableError(f"{self.name}: is not a file")
+        if status.st_size > MAX_TRACE_BYTES:
+            raise self._too_large()
         with self.path.open("rb") as file:
-            return self._bounded(file.read(MAX_TRACE_BYTES + 1))
+            # a shell's <(...) is a pipe, which can be read only once
+            yield self._in_memory(file) if stat.S_ISFIFO(status.st_mode) else file
 
     def load(self) -> Trace:
         """Return the trace.
 
         Raises:
             TraceFileError: it is not a version 1 trace.
-            UnreadableError, OSError: as `data` does.
+            UnreadableError, OSError: as `open` does.
         """
-        from flowtrace.trace.reading import parse_trace
+        from flowtrace.trace.reading import read_trace
 
+        return self._read(read_trace)
+
+    def skim(self) -> Skimmed:
+        """Return the trace as `load` does, for one look at each step."""
+        from flowtrace.trace.skimming import skim
+
+        return self._read(skim)
+
+    def _read(self, read: Callable[[BinaryIO, str], _T]) -> _T:
         with collector_off():
-            trace = parse_trace(self.data(), self.name)
+            with self.open() as file:
+                found = read(file, self.name)
             gc.freeze()  # later collections need not look at it
-        return trace
+        return found
 
-    def _bounded(self, data: bytes) -> bytes:
+    def _in_memory(self, file: BinaryIO) -> BinaryIO:
+        data = file.read(MAX_TRACE_BYTES + 1)
         if len(data) > MAX_TRACE_BYTES:
-            raise UnreadableError(f"{self.name}: is larger than {MAX_TRACE_BYTES >> 20} MiB")
-        return data
+            raise self._too_large()
+        return BytesIO(data)
+
+    def _too_large(self) -> UnreadableError:
+        return UnreadableError(f"{self.name}: is larger than {MAX_TRACE_BYTES >> 20} MiB")
 
 
 class _TraceType(_ParamType):
@@ -333,7 +357,7 @@ def print_lines(console: Console, lines: Iterable[Line]) -> None:
     while chunk := list(islice(remaining, _CHUNK)):
         pieces: list[Segment] = []
         for line in chunk:
-            pieces += [Segment(text, console.get_style(style) if style else None) for text, style in line]
+            pieces += [Segment(text, console.get_style(style) if style else None) for text, style in line if text]
             pieces.append(end)
         console.print(Segments(pieces), soft_wrap=True, end="")
 
@@ -395,6 +419,16 @@ def json_text(document: object) -> bytes:
 def print_json_text(pieces: Iterable[bytes]) -> None:
     """Print the pieces of a document's text; see `print_json`."""
     sys.stdout.flush()
+    waiting = bytearray()
     for piece in pieces:
-        sys.stdout.buffer.write(json_printable(piece.decode()).encode())
+        waiting += piece
+        if len(waiting) >= _AT_ONCE:
+            sys.stdout.buffer.write(_json_printable(waiting))
+            waiting.clear()
+    sys.stdout.buffer.write(_json_printable(waiting))
     sys.stdout.buffer.write(b"\n")
+
+
+def _json_printable(text: bytearray) -> bytes:
+    """Return JSON text as `json_printable` does, which has nothing to escape where only ASCII is in it."""
+    return bytes(text) if text.isascii() and _DELETE not in text else json_printable(text.decode()).encode()

@@ -25,7 +25,8 @@ from flowtrace.cli.step_text import outcome_of
 from flowtrace.trace.outline import Entry, failed_entry, outline
 
 if TYPE_CHECKING:
-    from flowtrace.trace.model import Trace
+    from flowtrace.trace.model import Step
+    from flowtrace.trace.skimming import Skimmed
 
 
 @click.command(
@@ -81,7 +82,8 @@ def command(
     if trace is None:
         raise click.UsageError("Missing argument 'TRACE'.")
     with collector_off():
-        loaded = trace.load()
+        skimmed = trace.skim()
+        loaded = skimmed.trace
         entries = outline(loaded)
         failed = failed_entry(loaded, entries)
         if only_run:
@@ -91,11 +93,11 @@ def command(
             say(f"{trace.name}: no step failed")
             return EXIT_OK
         if as_json or form == "json":
-            _print_json(trace.name, loaded, chosen or entries, failed)
+            _print_json(trace.name, skimmed, chosen or entries, failed)
         elif form == "markdown":
-            _print_markdown(trace, loaded, chosen or entries, failed)
+            _print_markdown(trace, skimmed, chosen or entries, failed)
         else:
-            _print_tree(trace, loaded, entries, failed, chosen, full, verbose)
+            _print_tree(trace, skimmed, entries, failed, chosen, full, verbose)
     return EXIT_OK
 
 
@@ -123,7 +125,7 @@ def _names_of(entry: Entry) -> tuple[str | None, ...]:
 
 def _print_tree(
     trace: TraceSource,
-    loaded: Trace,
+    skimmed: Skimmed,
     entries: list[Entry],
     failed: Entry | None,
     chosen: list[Entry],
@@ -135,21 +137,23 @@ def _print_tree(
 
     console = make_console()
     detail = Detail(full or bool(chosen), verbose or full or bool(chosen))
-    view = TreeView(console, loaded, entries, failed, detail, PayloadValues(trace.path))
+    view = TreeView(console, skimmed, entries, failed, detail, PayloadValues(trace.path))
     print_lines(console, view.lines_of(trace.name, chosen) if chosen else view.lines(trace.name))
 
 
-def _print_markdown(trace: TraceSource, loaded: Trace, entries: list[Entry], failed: Entry | None) -> None:
+def _print_markdown(trace: TraceSource, skimmed: Skimmed, entries: list[Entry], failed: Entry | None) -> None:
     from flowtrace.cli.markdown_view import markdown
 
+    loaded, entries = skimmed.complete(), [entry._replace(step=skimmed.step(entry)) for entry in entries]
     print_lines(make_console(), ([(line, "")] for line in markdown(trace.name, loaded, entries, failed, trace.path)))
 
 
-def _print_json(name: str, trace: Trace, entries: list[Entry], failed: Entry | None) -> None:
+def _print_json(name: str, skimmed: Skimmed, entries: list[Entry], failed: Entry | None) -> None:
     """Print the document step by step: as a whole it would take many times the memory of the file."""
-    from flowtrace.trace.layout import item_text, with_list
+    from flowtrace.trace.layout import with_list
     from flowtrace.trace.model import changed, to_document
 
+    trace = skimmed.trace
     envelope = to_document(changed(trace, steps=[], in_flight=[]))
     del envelope["steps"]
     document = {
@@ -159,16 +163,25 @@ def _print_json(name: str, trace: Trace, entries: list[Entry], failed: Entry | N
         "envelope": envelope,
         "steps": [None],
     }
-    print_json_text(with_list(json_text(document), (item_text(json_text([[_entry(entry)]])) for entry in entries)))
+    print_json_text(with_list(json_text(document), (_item(entry, skimmed.step(entry)) for entry in entries)))
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
-    from flowtrace.trace.model import to_document
+def _item(entry: Entry, step: Step) -> bytes:
+    """Return the text of a step as it stands in the document."""
+    from flowtrace.trace.layout import item_text
+    from flowtrace.trace.model import EXTRA_FIELD, new_document, to_document
 
+    text = json_text([[_entry(entry, new_document(step))]])
+    if EXTRA_FIELD.encode() in text:
+        text = json_text([[_entry(entry, to_document(step))]])
+    return item_text(text)
+
+
+def _entry(entry: Entry, record: dict[str, Any]) -> dict[str, Any]:
     return {
         "pointer": entry.pointer,
         "depth": entry.depth,
         "parent": entry.parent.pointer if entry.parent else None,
         "state": entry.state,
-        "record": to_document(entry.step),
+        "record": record,
     }

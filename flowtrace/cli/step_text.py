@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flowtrace.cli.common import printable, several
 from flowtrace.host.system import parse_timestamp
+from flowtrace.trace.model import UNSET
 from flowtrace.trace.outline import OUTSIDE, Entry, is_outside
 
 if TYPE_CHECKING:
@@ -239,23 +240,23 @@ def libraries_text(found: dict[str, int]) -> str:
 # --- values and time
 
 
-def values_of(step: Step) -> Iterator[tuple[str, object]]:
-    """Yield the captured values of a step with their labels."""
-    from flowtrace.trace.model import UNSET
-
-    invocation = step.invocation_json
-    if isinstance(invocation, dict) and "payload" in invocation:
-        yield "input", invocation["payload"]
-    elif invocation is not UNSET:
-        yield "input", invocation
-    if step.output_json is not UNSET:
-        yield "output", step.output_json
+def values_of(step: Step) -> list[tuple[str, object]]:
+    """Return the captured values of a step with their labels."""
+    invocation, output = step.invocation_json, step.output_json
+    found: list[tuple[str, object]] = []
+    if invocation is not UNSET:
+        found.append(("input", invocation.get("payload", invocation) if isinstance(invocation, dict) else invocation))
+    if output is not UNSET:
+        found.append(("output", output))
+    return found
 
 
 def duration_of(entry: Entry) -> str:
     """Return how long a step took, or has taken so far; of one that its process died in, as far as that is known."""
     step = entry.step
     text = f"{step.duration_ms} ms" if step.duration_ns is None else _time_text(step.duration_ns)
+    if entry.state == "ok" and len(text) < _NAME_LENGTH:
+        return text
     if entry.state == "running":
         return short_name(f"{text} so far")
     if entry.number is None and step.error is not None and step.error.code == "process_died":
@@ -264,10 +265,10 @@ def duration_of(entry: Entry) -> str:
 
 
 def _time_text(nanoseconds: int) -> str:
+    if -_LONGEST_NS <= nanoseconds < 1_000_000:
+        return f"{nanoseconds / 1_000:.1f} µs"
     if abs(nanoseconds) > _LONGEST_NS:
         return f"{nanoseconds} ns"
-    if nanoseconds < 1_000_000:
-        return f"{nanoseconds / 1_000:.1f} µs"
     if nanoseconds < 1_000_000_000:
         return f"{nanoseconds / 1_000_000:.2f} ms"
     return f"{nanoseconds / 1_000_000_000:.2f} s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -35,12 +35,14 @@ from flowtrace.values.shown import value_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flowtrace.trace.model import Hash, Step, StepError, Trace, ValidationIssue
+    from flowtrace.trace.model import Hash, Step, StepError, ValidationIssue
     from flowtrace.trace.payload_files import PayloadValues
+    from flowtrace.trace.skimming import Skimmed
 
 _HASH_DIGITS: Final = 8
 _LISTED: Final = 5  # pointers, issues
 _VALUE_WIDTH: Final = 160
+_DURATION_WIDTH: Final = 9
 _NAME_WIDTH: Final = 60
 _DRAWN_LEVELS: Final = 20  # deeper steps only have the number of their level
 _BESIDE_TREE: Final = 34  # columns that are left for what stands right of the tree
@@ -73,7 +75,7 @@ class TreeView:
 
     Args:
         console: what they are printed on.
-        trace: the trace.
+        skimmed: the trace; each step is read again where it is shown.
         entries: the steps that are shown.
         failed: the one where the failure began; None where nothing failed.
         detail: how much is shown of each step.
@@ -83,14 +85,15 @@ class TreeView:
     def __init__(
         self,
         console: Console,
-        trace: Trace,
+        skimmed: Skimmed,
         entries: list[Entry],
         failed: Entry | None,
         detail: Detail,
         files: PayloadValues,
     ) -> None:
         self.console = console
-        self.trace = trace
+        self.skimmed = skimmed
+        self.trace = trace = skimmed.trace
         self.entries = entries
         self.failed = failed
         self.detail = detail
@@ -104,6 +107,8 @@ class TreeView:
         self.number_width = len(str(len(trace.steps)))
         self.several_threads = len({entry.step.thread for entry in entries}) > 1
         self.folders = traced_folders(trace)
+        self.states = {state: (f"{getattr(self.marks, state)} ", style) for state, style in _STATE_STYLES.items()}
+        self.rooms: dict[str, int] = {}
         self.names: dict[str, tuple[str, int]] = {}
         names = [self._name(entry.step)[1] + 3 * min(entry.depth, self.drawn) for entry in entries]
         self.name_width = min(max(names, default=0), _NAME_WIDTH)
@@ -140,13 +145,13 @@ class TreeView:
         self.name_width = max(self._name(entry.step)[1] for entry in chosen)
         for entry in chosen:
             yield []
-            yield from self._step_line(entry, "", is_alone=True)
+            step = self.skimmed.step(entry)
+            yield from self._step_line(entry, step, "", is_alone=True)
             indent = f"{'':{self.number_width}}     "
-            yield from self._fitted([[(indent, ""), (text, "dim")] for text in self._about(entry)])
-            yield from self._fitted(self._step_details(entry, indent))
+            yield from self._fitted([[(indent, ""), (text, "dim")] for text in self._about(entry, step)])
+            yield from self._fitted(self._step_details(entry, step, indent))
 
-    def _about(self, entry: Entry) -> Iterator[str]:
-        step = entry.step
+    def _about(self, entry: Entry, step: Step) -> Iterator[str]:
         above = entry.parent
         callers = []
         while above is not None:
@@ -165,20 +170,22 @@ class TreeView:
     def _tree(self, entries: list[Entry]) -> Iterator[Line]:
         # The lines of the tree to the left of a step's children, by its pointer.
         guides: dict[str, str] = {}
+        left = " " * (self.number_width + 3)
         for entry in entries:
             above = guides.get(entry.parent.pointer, "") if entry.parent else ""
             inner = above
             if entry.depth and entry.depth <= self.drawn:
                 inner += "   " if entry.is_last else self.marks.bar
             guides[entry.pointer] = inner
-            yield from self._step_line(entry, above)
-            yield from self._fitted(self._step_details(entry, f"{'':{self.number_width}}   {inner}  "))
+            step = self.skimmed.step(entry)
+            yield from self._step_line(entry, step, above)
+            yield from self._fitted(self._step_details(entry, step, f"{left}{inner}  "))
 
-    def _fitted(self, lines: Iterator[Line] | list[Line]) -> Iterator[Line]:
+    def _fitted(self, lines: Iterable[Line]) -> Iterable[Line]:
         """Break lines that are too wide at their spaces; what follows stands below the line's text."""
-        if not self.is_bounded:
-            yield from lines
-            return
+        return self._all_fitted(lines) if self.is_bounded else lines
+
+    def _all_fitted(self, lines: Iterable[Line]) -> Iterator[Line]:
         for line in lines:
             if sum(self.width(text) for text, _ in line) <= self.console.width:
                 yield line
@@ -222,25 +229,22 @@ class TreeView:
 
     # --- a step
 
-    def _step_line(self, entry: Entry, above: str, is_alone: bool = False) -> Iterator[Line]:
-        step = entry.step
+    def _step_line(self, entry: Entry, step: Step, above: str, is_alone: bool = False) -> Iterable[Line]:
         number = "" if entry.number is None else str(entry.number)
-        mark, style = getattr(self.marks, entry.state), _STATE_STYLES[entry.state]
+        mark = self.states[entry.state]
         guide = above
         if entry.depth and not is_alone:
             guide += self.marks.last if entry.is_last else self.marks.branch
         name, width = self._name(step)
-        start: Line = [(f"{number:>{self.number_width}} ", "dim"), (f"{mark} ", style), (guide, "dim")]
-        named = (name, "" if entry.state == "ok" else style)
+        duration, remarks = duration_of(entry), self._remarks(entry)
         padding = " " * (self.name_width - len(guide) - width)  # each of the tree's characters takes one column
-        time = (f"  {duration_of(entry):>9}", "cyan")
-        hashes = (self._hashes(step), "dim")
-        remarks = self._remarks(entry)
-        complete = [*start, named, (padding, ""), time, hashes, *remarks]
+        start: Line = [(f"{number.rjust(self.number_width)} ", "dim"), mark, (guide, "dim")]
+        named = (name, "" if entry.state == "ok" else mark[1])
+        time = (f"  {duration.rjust(_DURATION_WIDTH)}", "cyan")
+        complete = [*start, named, (padding, ""), time, (self._hashes(step), "dim"), *remarks]
         if not self.is_bounded or self._width_of(complete) <= self.console.width:
-            yield [piece for piece in complete if piece[0]]
-            return
-        yield from self._narrow(start, named, (f"  {duration_of(entry)}", "cyan"), remarks)
+            return [complete]
+        return self._narrow([piece for piece in start if piece[0]], named, (f"  {duration}", "cyan"), remarks)
 
     def _narrow(self, start: Line, named: tuple[str, str], time: tuple[str, str], remarks: Line) -> Iterator[Line]:
         """Return a step's line without hashes; where it is still too wide, with its name cut, and remarks below it."""
@@ -259,9 +263,9 @@ class TreeView:
 
     def _name(self, step: Step) -> tuple[str, int]:
         """Return a step's name, and how many columns it takes; most names are there many times."""
+        found = self.names.get(step.node_id)
         if is_outside(step):
             return OUTSIDE, self.width(OUTSIDE)
-        found = self.names.get(step.node_id)
         if found is None:
             name = short_name(step.node_id)
             found = self.names[step.node_id] = name, self.width(name)
@@ -283,22 +287,20 @@ class TreeView:
         return self.failed is not None and entry.pointer == self.failed.pointer
 
     def _hashes(self, step: Step) -> str:
-        text = f"  in {self._hash_digits(step.input_hash)}"
-        if step.output_hash is not None:
-            text += f"  out {self._hash_digits(step.output_hash)}"
-        return text if step.state_delta_hash is None else f"{text}  delta {self._hash_digits(step.state_delta_hash)}"
+        digits, output = self._hash_digits, step.output_hash
+        text = f"  in {digits(step.input_hash)}" + ("" if output is None else f"  out {digits(output)}")
+        return text if step.state_delta_hash is None else f"{text}  delta {digits(step.state_delta_hash)}"
 
     def _hash_digits(self, found: Hash) -> str:
-        value = printable(found.value) if self.full else printable(found.value[:_HASH_DIGITS])
+        value = printable(found.value if self.full else found.value[:_HASH_DIGITS])
         return value if found.algorithm == "blake3" else f"{printable(found.algorithm)}:{value}"
 
     # --- the details below a step
 
-    def _step_details(self, entry: Entry, indent: str) -> Iterator[Line]:
-        step = entry.step
+    def _step_details(self, entry: Entry, step: Step, indent: str) -> Iterator[Line]:
         if step.error is not None:
             yield from self._error(step.error, indent, self.full or self._is_origin(entry))
-            why = sentence(self.trace, step, self.files.trace_path) if self._is_origin(entry) else ""
+            why = sentence(self.skimmed.complete(), step, self.files.trace_path) if self._is_origin(entry) else ""
             if why:
                 yield [(indent, ""), ("why ", "dim"), (why, "bold")]
         for label, value in values_of(step):
@@ -308,7 +310,8 @@ class TreeView:
                 yield from self._payload_file(label, path, indent, step)
         if step.validation_issues:
             yield from self._issues(step.validation_issues, indent)
-        yield from self._logs(entry, indent)
+        if step.logs or step.dropped_logs:
+            yield from self._logs(step, indent, self.full or self._is_origin(entry))
         if step.cut or (self.detail.pointers and (step.redacted or step.opaque)):
             yield from self._left_out(step, indent)
 
@@ -319,10 +322,10 @@ class TreeView:
         if len(issues) > _LISTED and not self.full:
             yield [(indent, ""), (f"and {several(len(issues) - _LISTED, 'more issue')}", "dim")]
 
-    def _logs(self, entry: Entry, indent: str) -> Iterator[Line]:
+    def _logs(self, step: Step, indent: str, in_detail: bool) -> Iterator[Line]:
         """Yield the last log records of a step; all that it has of the one where the failure began."""
-        found = log_lines(entry.step)
-        shown = found if self.full or self._is_origin(entry) else found[-_LISTED:]
+        found = log_lines(step)
+        shown = found if in_detail else found[-_LISTED:]
         if len(shown) < len(found):
             yield [(indent, ""), (f"log ({several(len(found) - len(shown), 'earlier record')})", "dim")]
         for level, line in shown:
@@ -386,8 +389,16 @@ class TreeView:
     def _value(self, label: str, value: object, indent: str, step: Step) -> Line:
         text = printable(value_text(value, None if self.full else partial(self.files.array, step.arrays)))
         if not self.full:
-            text = self._cut(text, max(_LEAST_VALUE, self.room - self.width(indent) - len(label) - 1))
+            room = max(_LEAST_VALUE, self._room_beside(indent) - len(label) - 1)
+            text = text if len(text) <= room and text.isascii() else self._cut(text, room)
         return [(indent, ""), (f"{label} ", "dim"), (text, "")]
+
+    def _room_beside(self, indent: str) -> int:
+        """Return how many columns an indent leaves; most indents are there many times."""
+        found = self.rooms.get(indent)
+        if found is None:
+            found = self.rooms[indent] = self.room - self.width(indent)
+        return found
 
     def _cut(self, text: str, room: int) -> str:
         """Return a text that takes no more columns than there are, with its length where there is room for that."""

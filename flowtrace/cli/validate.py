@@ -24,7 +24,7 @@ from flowtrace.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from flowtrace.trace.rules import Finding
+    from flowtrace.trace.findings import Finding
     from flowtrace.trace.validate import Checked
 
 _STYLES: Final = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -67,8 +67,8 @@ def command(strict: bool, convert: str | None, as_json: bool, traces: tuple[Trac
     checked: list[tuple[TraceSource, Checked]] = []
     for source in traces:
         path = None if source.path is None else str(source.path)
-        with collector_off():
-            checked.append((source, check(source.data, source.name, path)))
+        with collector_off(), source.open() as file:
+            checked.append((source, check(file, source.name, path)))
     if convert is not None:
         _convert(*checked[0], convert)
     print_result(
@@ -87,10 +87,10 @@ def _convert(source: TraceSource, checked: Checked, out: str) -> None:
     from flowtrace.trace.model import to_document
     from flowtrace.values.json import pretty
 
-    if checked.trace is not None and not checked.is_flat:
+    if checked.steps is not None and checked.flat is None:
         raise UnreadableError(f"{source.name}: is a trace already; --convert takes a flat one-step record")
-    if checked.trace is not None:
-        write_output(out, pretty(to_document(checked.trace)), [source])
+    if checked.flat is not None:
+        write_output(out, pretty(to_document(checked.flat)), [source])
 
 
 def _document(source: TraceSource, checked: Checked, strict: bool) -> dict[str, object]:
@@ -107,7 +107,7 @@ def _lines(source: TraceSource, checked: Checked) -> Iterator[Line]:
         for severity in _STYLES
         if (count := sum(finding.severity == severity for finding in checked.findings))
     ]
-    steps = f"  {several(len(checked.trace.steps), 'step')}" if checked.trace is not None else ""
+    steps = f"  {several(checked.steps, 'step')}" if checked.steps is not None else ""
     verdict = ", ".join(counts) or "valid"
     style = "bold red" if not checked.is_valid else "yellow" if counts else "green"
     yield [(printable(source.name), "bold"), (": ", ""), (verdict, style), (steps, "dim")]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import cached_property, partial
 from stat import S_ISDIR, S_ISREG
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from flowtrace.errors import TraceFileError
 from flowtrace.host.switch import HOME_PID
@@ -159,23 +159,26 @@ def read_up_to(limit: int, descriptor: int) -> bytes:
     return b"".join(chunks)
 
 
-def read_trace_bytes(path: str) -> bytes:
-    """Return the content of a file that may be a trace: a device may have no end, and a pipe no writer.
+@contextmanager
+def open_trace(path: str) -> Generator[BinaryIO]:
+    """Open a file that may be a trace for a ``with`` block: a device may have no end, and a pipe no writer.
 
     Raises:
         TraceFileError: it is not a regular file, or larger than ``MAX_TRACE_BYTES``.
-        OSError: it can't be read.
+        OSError: it can't be opened.
     """
     _refuse_no_file(path, os.stat(path))  # before it is opened: opening a device may have an effect
-    descriptor = os.open(path, FILE_OR_LINK)
-    try:
-        _refuse_no_file(path, os.fstat(descriptor))
-        data = read_up_to(MAX_TRACE_BYTES + 1, descriptor)
-    finally:
-        os.close(descriptor)
-    if len(data) > MAX_TRACE_BYTES:
-        raise TraceFileError(path, "", f"is larger than {MAX_TRACE_BYTES >> 20} MiB")
-    return data
+    with os.fdopen(os.open(path, FILE_OR_LINK), "rb") as file:
+        status = os.fstat(file.fileno())
+        _refuse_no_file(path, status)
+        if status.st_size > MAX_TRACE_BYTES:
+            raise too_large(path)
+        yield file
+
+
+def too_large(name: str) -> TraceFileError:
+    """Return the error about a file that is larger than ``MAX_TRACE_BYTES``."""
+    return TraceFileError(name, "", f"is larger than {MAX_TRACE_BYTES >> 20} MiB")
 
 
 def _refuse_no_file(path: str, status: os.stat_result) -> None:

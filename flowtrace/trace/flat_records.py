@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from flowtrace.errors import TraceFileError
 from flowtrace.trace.model import TRACE_VERSION, Flow, Hash, Pack, Step, StepError, Trace, hash_record
-from flowtrace.values.encode import hash_value
+from flowtrace.values.encoded import hash_bytes
 
 _HASH: Final = re.compile(r"blake3:([0-9a-f]{64})", re.ASCII)
 _FIELDS: Final = frozenset(
@@ -55,7 +55,7 @@ def from_flat(document: dict[str, Any], name: str) -> Trace:
         node_id=f"{component}.{operation}",
         component_id=component,
         operation=operation,
-        input_hash=reader.hash("input_hash") or hash_record(hash_value(None)),
+        input_hash=reader.hash("input_hash") or hash_record(hash_bytes(b"null")),
         output_hash=reader.hash("output_hash"),
         duration_ms=reader.milliseconds("duration_ms"),
         error=reader.error(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+from operator import gt
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flowtrace.host.system import parse_timestamp
@@ -54,13 +56,15 @@ def outline(trace: Trace) -> list[Entry]:
         if parent is None and step.parent_step_id is not None:
             lost.add(at)
     for siblings in children.values():
-        if all(steps[at].started_at for at in siblings):
-            siblings.sort(key=lambda at: steps[at].started_at or "")
+        begun = [steps[at].started_at or "" for at in siblings]
+        if all(begun) and any(map(gt, begun, islice(begun, 1, None))):
+            siblings.sort(key=dict(zip(siblings, begun, strict=True)).__getitem__)
+
+    finished = len(trace.steps)
 
     def entry(at: int, depth: int, is_last: bool, above: Entry | None) -> Entry:
-        step, finished = steps[at], len(trace.steps)
-        pointer = f"/steps/{at}" if at < finished else f"/in_flight/{at - finished}"
-        number = at if at < finished else None
+        step, number = steps[at], at if at < finished else None
+        pointer = f"/steps/{at}" if number is not None else f"/in_flight/{at - finished}"
         state = "failed" if step.error is not None else "running" if number is None else "ok"
         return Entry(step, pointer, number, state, depth, is_last, above, at in lost)
 
@@ -83,8 +87,9 @@ def _in_tree_order(
             seen.add(at)
             here = entry(at, 0 if parent is None else parent.depth + 1, is_last, parent)
             ordered.append(here)
-            inner = [child for child in children.get(at, ()) if child not in seen]
-            waiting += [(child, here, child == inner[-1]) for child in reversed(inner)]
+            if at in children:
+                inner = [child for child in children[at] if child not in seen]
+                waiting += [(child, here, child == inner[-1]) for child in reversed(inner)]
     return ordered
 
 

@@ -27,8 +27,7 @@ from flowtrace.trace.files import (
     write_atomically,
 )
 from flowtrace.trace.model import INPUT, UNSET, Step, is_within
-from flowtrace.values.encode import TAG
-from flowtrace.values.encoded import hash_bytes, npy_content
+from flowtrace.values.encoded import TAG, hash_bytes, npy_content
 from flowtrace.values.json import loads
 
 MAX_PAYLOAD_BYTES: Final = 1 << 28  # 256 MiB: a recorder keeps no more of one value than fits in its buffer

@@ -1,19 +1,21 @@
 """Reading a trace file, version 1: its records with their types, and where a field is wrong.
 
-A file is decoded into records at once, one step at a time, and what its steps have in common is held once. Only where
-that can't be done (it has unknown fields, or is no trace) are its objects made first, to say what is wrong and where.
+A file is decoded into records one step at a time, and what its steps have in common is held once. Only where that can't
+be done (its envelope has unknown fields, or it is no trace) are its objects made first, to say what is wrong and where.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from io import BytesIO
 from shlex import quote
-from typing import Any, Final, TypeVar, cast, get_args, get_type_hints
+from typing import Any, BinaryIO, Final, TypeVar, cast, get_args, get_type_hints
 
 from flowtrace.errors import TraceFileError
 from flowtrace.host.system import os, re
-from flowtrace.trace.files import read_trace_bytes
+from flowtrace.trace import files
+from flowtrace.trace.files import open_trace
 from flowtrace.trace.model import (
     EXTRA_FIELD,
     TRACE_VERSION,
@@ -28,11 +30,14 @@ from flowtrace.trace.model import (
     from_json,
     set_frozen,
 )
+from flowtrace.trace.step_texts import GAP, StepTexts
+from flowtrace.values.encoded import ALGORITHM
 
 _RecordT = TypeVar("_RecordT", bound=Record)
 RING: Final = b"FLTBOX"
 """The first bytes of a ring file, of any version."""
-_UNREADABLE: Final = (DecodeError, UnicodeDecodeError, RecursionError)
+_EXTRA: Final = EXTRA_FIELD.encode()
+UNREADABLE: Final = (DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Unread(Trace, kw_only=True):
@@ -58,12 +63,12 @@ def load_trace(path: str | os.PathLike[str]) -> Trace:
     """
     name = os.fspath(path)
     try:
-        data = read_trace_bytes(name)
+        with open_trace(name) as file:
+            return read_trace(file, name)
     except FileNotFoundError as error:
         if found := siblings(name):
             error.add_note(f"beside it there are: {', '.join(found)}")
         raise
-    return parse_trace(data, name)
 
 
 def siblings(path: str) -> list[str]:
@@ -96,44 +101,100 @@ def parse_trace(data: bytes, name: str = "<bytes>") -> Trace:
     Raises:
         TraceFileError: the bytes are not JSON, or not a version 1 trace.
     """
-    return typed(data) or from_document(parse_document(data, name), name)
+    return read_trace(BytesIO(data), name)
 
 
-def typed(data: bytes) -> Trace | None:
-    """Return the records of a trace; None where `parse_document` and `from_document` have to say what is wrong."""
-    if EXTRA_FIELD.encode() in data:
-        return None
+def read_trace(file: BinaryIO, name: str) -> Trace:
+    """Read a trace from an open file, which can be read twice; see `parse_trace`."""
+    texts = StepTexts(file)
+    share: dict[Any, Any] = {}
     try:
-        unread = from_json(data, type=_Unread)
-        if unread.trace_version != TRACE_VERSION:
-            return None
-        share: dict[Any, Any] = {}
-        for steps in cast("tuple[list[Any], ...]", (unread.steps, unread.in_flight)):
-            for at, text in enumerate(steps):
-                steps[at] = _step(text, share.setdefault)
-    except _UNREADABLE:
+        steps = [_shared(step_in(text), share.setdefault) for text in texts]
+        trace = unread_trace(texts.envelope, texts.is_split)
+        if trace is not None:
+            for unread, read in ((trace.steps, steps), (trace.in_flight, [])):
+                read += [_shared(step_of(text), share.setdefault) for text in cast("list[Raw]", unread)]
+                unread[:] = read
+            return trace
+    except UNREADABLE:
+        pass
+    return from_document(parse_document(all_of(file, name), name), name)
+
+
+def unread_trace(data: bytes, is_split: bool = False) -> Trace | None:
+    """Return the record of a trace whose steps, and those in flight, are still `Raw`.
+
+    Args:
+        data: the document.
+        is_split: the document is the envelope that `StepTexts` has made, and there are no steps in it.
+
+    Returns:
+        The record; None where `parse_document` and `from_document` have to say what is wrong.
+
+    Raises:
+        DecodeError, UnicodeDecodeError, RecursionError: the same.
+    """
+    if _EXTRA in data:
         return None
+    unread = from_json(data, type=_Unread)
+    if unread.trace_version != TRACE_VERSION:
+        return None
+    if is_split:
+        if list(map(bytes, unread.steps)) != [GAP]:
+            return None
+        unread.steps.clear()
     fields = {name: getattr(unread, name) for name in unread.__struct_fields__}
     return Trace(**fields)
 
 
-def _step(text: Raw, share: Callable[[Any, Any], Any]) -> Step:
-    """Return the record of a step; equal names, and equal places of functions, are one object in all steps."""
+def all_of(file: BinaryIO, name: str) -> bytes:
+    """Return the content of an open file from its beginning.
+
+    Raises:
+        TraceFileError: it is larger than ``MAX_TRACE_BYTES``.
+    """
+    file.seek(0)
+    data = file.read(files.MAX_TRACE_BYTES + 1)
+    if len(data) > files.MAX_TRACE_BYTES:
+        raise files.too_large(name)
+    return data
+
+
+def step_of(text: bytes | Raw) -> Step:
+    """Return the record of a step.
+
+    Args:
+        text: its JSON.
+
+    Raises:
+        DecodeError, UnicodeDecodeError, RecursionError: it is not the JSON of a step.
+    """
     try:
-        step = from_json(text, type=Step)
+        return from_json(text, type=Step)
     except ValidationError:  # a field is wrong, which is raised again, or unknown
         document = from_json(text, type=dict)
-        step = _keep_unknown(convert(_without_unknown(document, Step), Step), document)
-    step.node_id = share(step.node_id, step.node_id)
-    step.component_id = share(step.component_id, step.component_id)
-    step.operation = share(step.operation, step.operation)
-    step.thread = share(step.thread, step.thread)
+        return _keep_unknown(convert(_without_unknown(document, Step), Step), document)
+
+
+def step_in(text: bytes) -> Step:
+    """Return the record of a step that `StepTexts` has found; see `step_of`."""
+    if _EXTRA in text:
+        raise DecodeError("no record has a field of this name")
+    return step_of(text)
+
+
+def _shared(step: Step, share: Callable[[Any, Any], Any]) -> Step:
+    """Return a step in which names, and the place of its function, are one object in all steps that have equal ones."""
+    names = (step.node_id, step.component_id, step.operation, step.thread)
+    step.node_id, step.component_id, step.operation, step.thread = names = share(names, names)
     invocation = step.invocation_json
-    if type(invocation) is dict:
-        invocation.update({name: share(text, text) for name, text in invocation.items() if type(text) is str})
+    if type(invocation) is dict and invocation.get("component_id") == names[1]:
+        invocation["component_id"] = names[1]
+    if type(invocation) is dict and invocation.get("operation") == names[2]:
+        invocation["operation"] = names[2]
     for found in (step.input_hash, step.output_hash):
-        if found is not None:
-            found.algorithm = share(found.algorithm, found.algorithm)
+        if found is not None and found.algorithm == ALGORITHM:
+            found.algorithm = ALGORITHM
     code = step.code
     if code is not None and not code.extra and (code.hash is None or not code.hash.extra):
         digest = code.hash and (code.hash.algorithm, code.hash.value)

@@ -8,15 +8,14 @@ from typing import Any, Final
 
 from flowtrace.errors import pointer_token
 from flowtrace.host.system import re
-from flowtrace.trace.model import Raw, from_json
+from flowtrace.trace.model import EXTRA_FIELD, Raw, Step, from_json, to_json
 from flowtrace.values import json
 
 MOST: Final = 1000
-_END_OF_KEY: Final = b'":'
+_COLON: Final = b":"
+_EXTRA: Final = EXTRA_FIELD.encode()  # a key that only the record has
 _LIST: Final = ord("[")
-_MAY_HIDE_ONE: Final = (b" :", b"\t:", b"\r:", b"\n:", b"\\u00")  # a search for an expression takes ten times as long
-_HIDES_ONE: Final = re.compile(rb'"[ \t\r\n]+:|\\u00(?:22|3[aA])')
-"""What may stand in a text where ``":`` is written of the same value: a space before a colon, or an escape."""
+_ESCAPED_COLON: Final = re.compile(rb"\\u003[aA]")
 
 
 class _Pointers(list[str]):
@@ -40,21 +39,52 @@ def repeated_keys(data: bytes) -> list[str]:
 
 
 def _has_none(data: bytes) -> bool:
-    """Return True if a quick look shows that no key is repeated: as many are read as are written.
+    """Return True if a quick look shows that no key is repeated: as many colons are read as are written.
 
     The items of each list in the document are read one by one, since all of them together may be many objects.
     """
-    if any(map(data.__contains__, _MAY_HIDE_ONE)) and _HIDES_ONE.search(data):
+    if _hides_a_colon(data):
         return False
     try:
         fields = from_json(data, type=dict[str, Raw])
-        found = len(fields)
+        found = sum(1 + name.count(":") for name in fields)
         for value in fields.values():
             items = from_json(value, type=list[Raw]) if memoryview(value)[0] == _LIST else [value]
-            found += sum(json.tree_bytes(json.loads(bytes(item))).count(_END_OF_KEY) for item in items)
+            found += sum(json.tree_bytes(json.loads(bytes(item))).count(_COLON) for item in items)
     except (ValueError, TypeError, RecursionError):
         return False
-    return found == data.count(_END_OF_KEY)
+    return found == data.count(_COLON)
+
+
+class KeyCounts:
+    """A quick look at the parts of a document, one by one.
+
+    Attributes:
+        may_repeat: a key may be there again in one of them, so that `repeated_keys` has to look at all of it.
+    """
+
+    def __init__(self) -> None:
+        self.may_repeat = False
+
+    def look(self, text: bytes, step: Step) -> None:
+        """Look at the text of a step, which was read as this record."""
+        self.may_repeat = self.may_repeat or not (_is_all_in(step, text) or _has_none(text))
+
+    def look_at_document(self, text: bytes) -> None:
+        """Look at a text that was not read as a step."""
+        self.may_repeat = self.may_repeat or not _has_none(text)
+
+
+def _is_all_in(step: Step, text: bytes) -> bool:
+    """Return True if a record has as many keys as its text; a field that has its default may be in the text alone."""
+    if _hides_a_colon(text):
+        return False
+    written = to_json(step)
+    return written.count(_COLON) == text.count(_COLON) and _EXTRA not in written
+
+
+def _hides_a_colon(data: bytes) -> bool:
+    return b"\\" in data and _ESCAPED_COLON.search(data) is not None
 
 
 def _look(pairs: list[tuple[str, Any]]) -> _Pointers | None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
-from itertools import chain
-from typing import Final, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from flowtrace.errors import TraceFileError
 from flowtrace.host.system import os
 from flowtrace.trace import model, reading
-from flowtrace.trace.files import read_trace_bytes
+from flowtrace.trace.files import open_trace
+from flowtrace.trace.findings import Finding, FirstOfEach, Severity, error
 from flowtrace.trace.flat_records import NO_INPUT, from_flat, is_flat
-from flowtrace.trace.repeated_keys import repeated_keys
-from flowtrace.trace.rules import Finding, Severity, inconsistencies
-
-MAX_FINDINGS: Final = 1000  # of each severity
+from flowtrace.trace.repeated_keys import KeyCounts, repeated_keys
+from flowtrace.trace.rules import Rules, inconsistencies, of_envelope
+from flowtrace.trace.step_texts import StepTexts
 
 
 class Checked(NamedTuple):
@@ -23,13 +20,13 @@ class Checked(NamedTuple):
 
     Attributes:
         findings: what was found; the file is valid where no finding is an error.
-        trace: its records; None where it is not a version 1 trace.
-        is_flat: it is a flat one-step record, and ``trace`` is the trace made from it.
+        steps: how many steps ended; None where it is not a version 1 trace.
+        flat: the trace that is made from it, where it is a flat one-step record.
     """
 
     findings: list[Finding]
-    trace: model.Trace | None
-    is_flat: bool = False
+    steps: int | None
+    flat: model.Trace | None = None
 
     @property
     def is_valid(self) -> bool:
@@ -55,52 +52,79 @@ def validate(trace: model.Trace | str | os.PathLike[str]) -> list[Finding]:
         OSError: the file can't be read.
     """
     if isinstance(trace, model.Trace):
-        return _first_of_each(inconsistencies(trace, None))
+        return FirstOfEach(inconsistencies(trace, None)).listed()
     path = os.fspath(trace)
-    return check(partial(read_trace_bytes, path), path, path).findings
+    with open_trace(path) as file:
+        return check(file, path, path).findings
 
 
-def check(read: Callable[[], bytes], name: str, path: str | None) -> Checked:
+def check(file: BinaryIO, name: str, path: str | None) -> Checked:
     """Check the content of a trace file.
 
     Args:
-        read: gives the content, which is not kept while the records are checked.
+        file: is open, and can be read twice.
         name: its name in findings.
         path: the file, to find its payload files; None where it is not known.
     """
-    found = _records(read(), name)
-    if found.trace is None or found.is_flat:
-        return found
-    return found._replace(findings=_first_of_each(chain(found.findings, inconsistencies(found.trace, path))))
+    try:
+        found = _step_by_step(file, name, path)
+    except reading.UNREADABLE:
+        found = None
+    return found or _at_once(reading.all_of(file, name), name, path)
 
 
-def _records(data: bytes, name: str) -> Checked:
-    """Return the records of a file with the keys that are there again, or else what is wrong with it."""
-    trace = reading.typed(data)
-    if trace is not None:
-        return Checked(_repeated(data), trace)
+def _step_by_step(file: BinaryIO, name: str, path: str | None) -> Checked | None:
+    """Check a trace without keeping the records of its steps; None where it has to be said what it is.
+
+    Raises:
+        DecodeError, UnicodeDecodeError, RecursionError: the same.
+    """
+    texts, rules, keys, found = StepTexts(file), Rules(path), KeyCounts(), FirstOfEach()
+    for text in texts:
+        step = reading.step_in(text)
+        keys.look(text, step)
+        found.add(rules.of_step(step))
+    trace = reading.unread_trace(texts.envelope, texts.is_split)
+    if trace is None:
+        return None
+    keys.look_at_document(texts.envelope)
+    for raw in cast("list[model.Raw]", trace.steps):
+        found.add(rules.of_step(reading.step_of(raw)))
+    trace.in_flight = [reading.step_of(raw) for raw in cast("list[model.Raw]", trace.in_flight)]
+    steps = rules.finished
+    every = FirstOfEach(_repeated(reading.all_of(file, name)) if keys.may_repeat else ())
+    for part in (of_envelope(trace), found, rules.of_the_rest(trace)):
+        every.add(part)
+    return Checked(every.listed(), steps)
+
+
+def _at_once(data: bytes, name: str, path: str | None) -> Checked:
+    """Check what has unknown fields, is a flat record, or is no trace."""
     try:
         document = reading.parse_document(data, name)
-    except TraceFileError as error:
-        return Checked([_refusal(error, "not-a-trace")], None)
+    except TraceFileError as refusal:
+        return Checked([_refusal(refusal, "not-a-trace")], None)
     try:
         if is_flat(document):
             return _flat(document, name, _repeated(data))
-        return Checked(_repeated(data), reading.from_document(document, name))
-    except TraceFileError as error:
+        trace = reading.from_document(document, name)
+    except TraceFileError as refusal:
         found = [] if is_flat(document) else reading.problems(document)
-        fields = (Finding(Severity.ERROR, "field", pointer, reason) for pointer, reason in found)
-        return Checked(_first_of_each(fields) or [_refusal(error, "field")], None)
+        fields = FirstOfEach(error("field", pointer, reason) for pointer, reason in found)
+        return Checked(fields.listed() or [_refusal(refusal, "field")], None)
+    every = FirstOfEach(_repeated(data))
+    every.add(inconsistencies(trace, path))
+    return Checked(every.listed(), len(trace.steps))
 
 
 def _repeated(data: bytes) -> list[Finding]:
     """Return a finding for each key that an object has more than once, of which readers take one or another."""
     message = "is there more than once: readers differ in which one they take"
-    return [Finding(Severity.ERROR, "repeated-key", pointer, message) for pointer in repeated_keys(data)]
+    return [error("repeated-key", pointer, message) for pointer in repeated_keys(data)]
 
 
-def _refusal(error: TraceFileError, code: str) -> Finding:
-    return Finding(Severity.ERROR, code, error.pointer, error.reason)
+def _refusal(refusal: TraceFileError, code: str) -> Finding:
+    return error(code, refusal.pointer, refusal.reason)
 
 
 def _flat(document: dict[str, object], name: str, findings: list[Finding]) -> Checked:
@@ -108,18 +132,4 @@ def _flat(document: dict[str, object], name: str, findings: list[Finding]) -> Ch
     findings = [*findings, Finding(Severity.NOTE, "flat-record", "", "is a flat one-step record")]
     if document.get("input_hash") is None:
         findings.append(Finding(Severity.WARNING, "no-input-hash", "/input_hash", NO_INPUT))
-    return Checked(findings, trace, is_flat=True)
-
-
-def _first_of_each(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the first findings of each severity: many warnings must not hide an error."""
-    kept: list[Finding] = []
-    counts = dict.fromkeys(Severity, 0)
-    for finding in findings:
-        counts[finding.severity] += 1
-        if counts[finding.severity] <= MAX_FINDINGS:
-            kept.append(finding)
-    left_out = sum(counts.values()) - len(kept)
-    if left_out:
-        kept.append(Finding(Severity.NOTE, "more", "", f"{left_out} more findings are left out"))
-    return kept
+    return Checked(findings, len(trace.steps), trace)

@@ -190,6 +190,11 @@ def hash_bytes(data: bytes | bytearray, key: bytes | None = None) -> Digest:
     return Digest(blake3(data, key=key, max_threads=blake3.AUTO).hexdigest(), KEYED_ALGORITHM)
 
 
+def hex_digits(data: bytes) -> str:
+    """Return the hex digits of the BLAKE3 hash of ``data``."""
+    return hash_raw(data).hex() if len(data) < _PARALLEL_FROM else hash_bytes(data).value
+
+
 _IDLE_HASHERS: Final = [blake3()]
 """Process-global: plain hashers to use again, since a new one takes longer than the hash of a short text.
 

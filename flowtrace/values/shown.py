@@ -19,6 +19,7 @@ from flowtrace.values.json import bytes_of_tree
 TOO_DEEP: Final = "(nested too deeply to be shown)"
 MALFORMED: Final = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 """What is raised where a tagged form is not one of flowtrace's."""
+_CONTAINERS: Final = (dict, list)
 _BINARY: Final = ("bytes", "bytearray")
 _BYTES: Final = 24  # of them are shown where a value is not shown in full
 _LONGEST_NUMBER: Final = 400  # hex digits; Python limits how many decimal digits it writes
@@ -147,18 +148,6 @@ _LEAVES: Final[dict[str, Callable[[dict[str, Any]], tuple[str, str]]]] = {
 # --- on one line
 
 
-class _Text:
-    """A text that `repr` writes as it is."""
-
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __repr__(self) -> str:
-        return self.text
-
-
 def value_text(value: object, find: FindArray | None = None) -> str:
     """Return a captured value on one line.
 
@@ -167,11 +156,13 @@ def value_text(value: object, find: FindArray | None = None) -> str:
         find: finds the content of large arrays; of arrays and frames, the first rows are shown then. None shows all
             that the value itself holds.
     """
+    if not isinstance(value, _CONTAINERS):
+        return repr(value)
     data = bytes_of_tree(value)
     if data is None:
         return TOO_DEEP
     try:
-        return repr(_Writer(find).of(value) if b'"$py"' in data else value)
+        return _Writer(find).text(value) if b'"$py"' in data else repr(value)
     except RecursionError:
         return TOO_DEEP
 
@@ -183,25 +174,25 @@ def short_text(value: object, length: int) -> str:
 
 
 class _Writer:
-    """Puts a `_Text` in the place of each tagged form."""
+    """Writes values in words where they are tagged forms, and as `repr` does where they are not."""
 
     __slots__ = ("_find",)
 
     def __init__(self, find: FindArray | None) -> None:
         self._find = find
 
-    def of(self, value: Any) -> Any:
-        """Return a value that `repr` writes in words."""
+    def text(self, value: Any) -> str:
+        """Return a value in words."""
         if isinstance(value, list):
-            return [self.of(item) for item in value]
+            return f"[{', '.join([self.text(item) for item in value])}]"
         if not isinstance(value, dict):
-            return value
+            return repr(value)
         if TAG not in value:
-            return {name: self.of(item) for name, item in value.items()}
+            return f"{{{', '.join([f'{name!r}: {self.text(item)}' for name, item in value.items()])}}}"
         try:
-            return _Text(self._form(value))
+            return self._form(value)
         except MALFORMED:
-            return _Text(self._call(str(value[TAG]), {name: item for name, item in value.items() if name != TAG}))
+            return self._call(str(value[TAG]), {name: item for name, item in value.items() if name != TAG})
 
     def _form(self, form: dict[str, Any]) -> str:
         kind, name = form[TAG], class_name(form.get("class", form[TAG]))
@@ -211,33 +202,30 @@ class _Writer:
         short = None if self._find is None else in_short(form, self._find)
         if short is not None:
             ((title, rows),) = short.items()
-            return f"<{title}: {self._text(rows)}>"
+            return f"<{title}: {self.text(rows)}>"
         found = (name, repr(b64decode(form["base64"]))) if kind in _BINARY and "base64" in form else leaf(form)
         return self._with_parts(kind, name, form) if found is None else as_python(*found)
 
     def _with_parts(self, kind: str, name: str, form: dict[str, Any]) -> str:
         if kind == "dict":
-            pairs = ", ".join(f"{self._text(key)}: {self._text(item)}" for key, item in form["items"])
+            pairs = ", ".join(f"{self.text(key)}: {self.text(item)}" for key, item in form["items"])
             return f"{name}({{{pairs}}})" if "class" in form else f"{{{pairs}}}"
         if kind in _BRACKETS:
             return self._items(kind, name, form)
         if kind == "exception":
-            return f"{name}({', '.join(map(self._text, form['args']))})"
+            return f"{name}({', '.join(map(self.text, form['args']))})"
         if kind == "codec":
-            return f"{name}({self._text(form['value'])})"
+            return f"{name}({self.text(form['value'])})"
         if isinstance(form.get("fields"), dict):
             return self._call(name, {**form["fields"], **form.get("state", {})})
         return self._call(name, {key: item for key, item in form.items() if key not in (TAG, "class")})
 
-    def _text(self, value: Any) -> str:
-        return repr(self.of(value))
-
     def _call(self, name: str, arguments: dict[str, Any]) -> str:
-        return f"{name}({', '.join(f'{key}={self._text(item)}' for key, item in arguments.items())})"
+        return f"{name}({', '.join(f'{key}={self.text(item)}' for key, item in arguments.items())})"
 
     def _items(self, kind: str, name: str, form: dict[str, Any]) -> str:
         opener, closer = _BRACKETS[kind]
-        items = [self._text(item) for item in form["items"]]
+        items = [self.text(item) for item in form["items"]]
         if kind in ("set", "frozenset") and not items:
             return f"{name}()"
         text = f"{opener}{', '.join(items)}{',' if kind == 'tuple' and len(items) == 1 else ''}{closer}"

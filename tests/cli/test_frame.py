@@ -269,11 +269,11 @@ def test_a_folder_without_a_trace_and_a_missing_file_are_wrong_usage(tmp_path):
 
 def test_a_device_and_a_file_beyond_measure_are_refused(tmp_path, monkeypatch):
     with pytest.raises(common.UnreadableError, match=r"^/dev/zero: is not a file$"):
-        trace_of("/dev/zero").data()
+        trace_of("/dev/zero").load()
     monkeypatch.setattr(common, "MAX_TRACE_BYTES", 1 << 20)
     (tmp_path / "a.json").write_bytes(b" " * ((1 << 20) + 1))
     with pytest.raises(common.UnreadableError, match=r"a\.json: is larger than 1 MiB$"):
-        trace_of("a.json").data()
+        trace_of("a.json").load()
 
 
 # --- output
