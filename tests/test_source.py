@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from flowtrace import traced_node
-from flowtrace.recording.node import locate, syntax
-from flowtrace.values.encoded import hash_bytes
+from flowtrace.recording.program_texts import locate
+from flowtrace.values.encoded import hash_bytes, syntax
 
 # one text in all supported Pythons, so these hashes are the same on each
 FIXED = [
@@ -184,7 +184,7 @@ def test_a_source_that_changed_on_disk_does_no_harm(tmp_path):
     path.write_text("def node():\n    return 1\n")
     program = """
 import moved
-from flowtrace.recording.node import locate
+from flowtrace.recording.program_texts import locate
 open("moved.py", "w").write("x = (\\n")
 code = locate(moved.node)
 print(code.qualname, code.hash)

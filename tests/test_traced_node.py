@@ -363,3 +363,83 @@ def test_the_only_argument_may_be_anything(value):
     assert by_place.invocation_json == by_name.invocation_json
     assert by_place.input_hash == by_name.input_hash
     assert by_place.input_hash.value == flowtrace.hash_value({"value": value})
+
+
+# --- a function that is changed later, as reloaders do
+
+
+def _replaced(number, factor=5):
+    return number * factor
+
+
+CHANGES = {
+    "defaults": lambda function: setattr(function, "__defaults__", (10,)),
+    "defaults, the function itself": lambda function: setattr(function.__wrapped__, "__defaults__", (10,)),
+    "code": lambda function: setattr(function, "__code__", _replaced.__code__),
+}
+AFTER = {
+    "defaults": ({"value": 1, "more": 10}, 11),
+    "defaults, the function itself": ({"value": 1, "more": 10}, 11),
+    "code": ({"number": 1, "factor": 1}, 1),
+}
+
+
+def changeable():
+    @traced_node
+    def plain(value, more=1):
+        return value + more
+
+    class Owner:
+        @traced_node
+        def method(self, value, more=1):
+            return value + more
+
+    return {"function": (plain, plain), "method": (Owner.method, Owner().method)}
+
+
+@pytest.mark.parametrize("box", [False, True])
+@pytest.mark.parametrize("binding", ["function", "method"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_each_step_has_the_parameters_of_its_own_call(tmp_path, change, binding, box):
+    function, call = changeable()[binding]
+    if change == "code" and binding == "method":
+        with_receiver = types.FunctionType(eval("lambda self, number, factor: number * factor").__code__, {})
+        change_it = functools.partial(setattr, function, "__code__", with_receiver.__code__)
+    else:
+        change_it = functools.partial(CHANGES[change], function)
+    settings = {"blackbox": str(tmp_path / "box.ring")} if box else {}
+    with recording(capture_inputs=True, capture_outputs=True, **settings) as recorded:
+        call(2)
+        call(1)
+        change_it()
+        call(1)
+        call(1)
+    found = [(step.invocation_json["payload"], step.output_json) for trace in recorded.traces for step in trace.steps]
+    before = [({"value": 2, "more": 1}, 3), ({"value": 1, "more": 1}, 2)]
+    assert found == [*before, *[AFTER[change]] * 2]
+
+
+def test_a_change_after_the_last_call_is_not_in_the_trace():
+    @traced_node
+    def scaled(value, *, factor=2):
+        return value * factor
+
+    with recording(capture_inputs=True) as recorded, flowtrace.flow("all"):
+        scaled(3)
+        scaled.__kwdefaults__ = {"factor": 7}
+    (step,) = recorded.traces[0].steps
+    assert step.invocation_json["payload"] == {"value": 3, "factor": 2}
+
+
+def test_defaults_that_were_changed_to_what_may_change_are_taken_at_the_call():
+    @traced_node
+    def gathered(value, into=()):
+        return [*into, value]
+
+    with recording(capture_inputs=True) as recorded:
+        gathered(1)
+        gathered.__defaults__ = ([1],)
+        gathered(2)
+        gathered.__defaults__[0].append(5)
+    payloads = [step.invocation_json["payload"] for trace in recorded.traces for step in trace.steps]
+    assert payloads == [{"value": 1, "into": []}, {"value": 2, "into": [1]}]

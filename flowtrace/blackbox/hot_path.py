@@ -41,6 +41,7 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         if (
             box is None
             or entry.owner is not box.nodes
+            or node.is_changed()
             or (layout := entry.bound_layout if bound else entry.layout) is None
             or len(args) != 1
             or kwargs

@@ -17,7 +17,7 @@ from flowtrace.host.objects import NO_RECEIVERS
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import environment
 
-_INTERFACE: Final = 12
+_INTERFACE: Final = 13
 """Changes with what this half and the one in C ask of each other: a module left from another build is not used."""
 
 
@@ -164,6 +164,9 @@ class _PureBase:
     is_simple_unchecked: bool
     slow_after: int
 
+    def watch(self, function: object) -> None:
+        """Note what a function has now: code and defaults. Only the native core needs that."""
+
 
 if TYPE_CHECKING:
     _Base = _PureBase
@@ -225,6 +228,7 @@ class Subject(_Base):
             return False
         for name in ("target", "is_simple", "is_simple_unchecked", "slow_after", *FUNCTIONS):
             setattr(self, name, getattr(made, name))
+        self.watch(getattr(made.target, "live", None))
         return True
 
 

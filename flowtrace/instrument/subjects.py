@@ -142,6 +142,7 @@ def node_subject(node: Node) -> Subject:
         for name, function in checked.FUNCTIONS.items():
             setattr(subject, name, function)
     subject.slow_after = node.slow_after
+    subject.watch(node.live)
     return subject
 
 

@@ -20,12 +20,15 @@ from flowtrace.values.scrub import EVERYTHING
 
 if TYPE_CHECKING:
     from flowtrace.calls.core import Subject
+    from flowtrace.recording.node import Node
 
 
 def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
     """Make a step of a call's arguments; return None where that is impossible, and then nothing is recorded."""
     step = new_step(subject.target, bound)
     try:
+        if step.node.is_changed():
+            step.node = renew(subject)
         policy = (STATE.recorder or global_recorder()).policy
         processor = policy.processor
         if processor is None:
@@ -38,6 +41,18 @@ def prepare(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bou
         report_fault("take the arguments of a call", error)
         return None
     return step
+
+
+def renew(subject: Subject) -> Node:
+    """Look again at a function that was given other code or defaults; return the node of its calls from now on."""
+    node: Node = subject.target.successor()
+    subject.target = node
+    if node.checks is None:
+        subject.is_simple = not node.live_defaults
+    else:
+        subject.is_simple_unchecked = not node.live_defaults
+    subject.watch(node.live)
+    return node
 
 
 def start(step: Step) -> None:

@@ -1,35 +1,22 @@
-"""A traced function: what its decorator said, the policy for its values, the parameters of its calls, and its code.
-
-Of the code, a trace says where it is, and a hash that stays the same when it is moved or reformatted.
-"""
+"""A traced function: what its decorator said, the policy for its values, and the parameters of its calls."""
 
 from __future__ import annotations
 
-import inspect
-import linecache
-import textwrap
-import tokenize
-from ast import AST, Lambda, PyCF_ONLY_AST, iter_child_nodes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
-from inspect import CO_VARARGS, CO_VARKEYWORDS, Parameter, Signature, unwrap
+from inspect import CO_VARARGS, CO_VARKEYWORDS, Parameter, Signature
 from inspect import signature as signature_of
-from io import BytesIO, StringIO
-from stat import S_ISREG
 from types import BuiltinFunctionType, CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from zipimport import zipimporter
 
 from flowtrace.host.objects import NO_RECEIVERS, RECEIVER_NAMES, class_attribute, inherits, target_of
 from flowtrace.host.signals import let_through
-from flowtrace.host.system import copy_of, os, re
 from flowtrace.recording.governor import Governor
 from flowtrace.settings.config import TraceConfig, TraceContext
-from flowtrace.trace.files import FILE_OR_LINK, MAX_TRACE_BYTES, read_up_to
-from flowtrace.trace.model import Code, Hash, ValidationIssue, hash_record
+from flowtrace.trace.model import Code, ValidationIssue
 from flowtrace.values.encode import left_out
-from flowtrace.values.encoded import Pieces, derive_key, hash_bytes, syntax
+from flowtrace.values.encoded import Pieces, derive_key
 from flowtrace.values.redaction import SecretNames, secret_names
 from flowtrace.values.scrub import without_lookalikes
 
@@ -73,7 +60,7 @@ class Node:
         component: component_id of its steps.
         operation: operation of its steps.
         node_id: node_id of its steps.
-        function: the function itself, for its signature and source; None for a node that an engine reports.
+        live: the function itself; None for a node that an engine reports.
         has_receiver: a bound call leaves out the signature's first parameter.
         capture_inputs: keep payloads; None follows the configuration.
         redact: more names whose values are hidden.
@@ -81,6 +68,7 @@ class Node:
         checks: what its values have to be, or None.
         simple_names: its parameters, where all are ordinary ones and none takes a receiver; else None.
         code: where the function is defined, once that was asked for.
+        parts: its code, defaults and keyword-only defaults when it was looked at; None for what is no plain function.
         live_defaults: some default is an object that may change, so that each call takes a snapshot of them.
         slow_after: nanoseconds after which one of its steps is slow; 0 follows the configuration.
         entry: the step processor's notes about it.
@@ -88,8 +76,9 @@ class Node:
     """
 
     __slots__ = (
-        *("capture_inputs", "checks", "code", "component", "entry", "expected_errors", "function", "has_receiver"),
-        *("live_defaults", "node_id", "operation", "redact", "shapes", "signature", "simple_names", "slow_after"),
+        *("_before", "capture_inputs", "checks", "code", "component", "entry", "expected_errors", "has_receiver"),
+        *("live", "live_defaults", "node_id", "operation", "parts", "redact", "shapes", "signature", "simple_names"),
+        "slow_after",
     )
 
     def __init__(
@@ -109,19 +98,44 @@ class Node:
         self.component = component
         self.operation = operation
         self.node_id = node_id
-        self.function = function
+        self.live = function
         self.has_receiver = has_receiver
         self.capture_inputs = capture_inputs
         self.redact = redact
         self.expected_errors = expected_errors
         self.slow_after = slow_after
         self.checks = checks
+        self.parts = _parts(function)
         self.live_defaults = not all(map(_is_fixed, _defaults(function)))
         self.simple_names = _simple_names(function)
         self.signature: Signature | None = None
         self.code: Code | None = None
         self.entry: NodeEntry = _NO_ENTRY
         self.shapes: dict[Any, Any] = {}
+        self._before: FunctionType | None = None
+
+    @property
+    def function(self) -> Callable[..., Any] | None:
+        """The function as the node's calls found it, for its signature and its source."""
+        if self.parts is None or not self.is_changed():
+            return self.live
+        if self._before is None:
+            self._before = _as_it_was(self.live, *self.parts)
+        return self._before
+
+    def is_changed(self) -> bool:
+        """Return True if the function has other code or other defaults since, as a reloader gives it in a notebook."""
+        parts, function = self.parts, self.live
+        return parts is not None and (
+            function.__code__ is not parts[0]  # type: ignore[union-attr]
+            or function.__defaults__ is not parts[1]  # type: ignore[union-attr]
+            or function.__kwdefaults__ is not parts[2]  # type: ignore[union-attr]
+        )
+
+    def successor(self) -> Node:
+        """Return a node for the calls after such a change; the steps so far keep the parameters of their calls."""
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        return Node(self.component, self.operation, self.node_id, function=self.live, **options)
 
 
 class Policy:
@@ -180,6 +194,23 @@ class Policy:
 def _shown(context: TraceContext, secret: SecretNames) -> TraceContext:
     texts = {item.name: getattr(context, item.name) for item in fields(context)}
     return replace(context, **{name: text and without_lookalikes(text, secret) for name, text in texts.items()})
+
+
+_OPTIONS: Final = ("capture_inputs", "checks", "expected_errors", "has_receiver", "redact", "slow_after")
+
+
+def _parts(function: Any) -> tuple[CodeType, Any, Any] | None:
+    if type(function) is not FunctionType:
+        return None
+    return function.__code__, function.__defaults__, function.__kwdefaults__
+
+
+def _as_it_was(function: Any, code: CodeType, defaults: Any, keyword_defaults: Any) -> FunctionType:
+    was = FunctionType(code, function.__globals__, function.__name__, defaults, function.__closure__)
+    was.__kwdefaults__ = keyword_defaults
+    was.__module__, was.__qualname__ = function.__module__, function.__qualname__
+    was.__dict__.update(function.__dict__)
+    return was
 
 
 def _defaults(function: Any) -> list[Any]:
@@ -348,98 +379,3 @@ def _defaults_by_name(node: Node, defaults: Sequence[Any]) -> dict[str, Any]:
     names = code.co_varnames[: code.co_argcount]
     values = positional or ()
     return dict(zip(names[len(names) - len(values) :], values, strict=True)) | (by_keyword or {})
-
-
-_compile: Final = compile
-_dedent: Final = copy_of(textwrap, re=re).dedent
-_tokenize: Final = copy_of(tokenize, re=re)
-_getblock: Final = copy_of(inspect, tokenize=_tokenize).getblock
-_read_before: Final[dict[str, Any]] = linecache.cache
-
-
-def locate(function: Any) -> Code | None:
-    """Return where a function is defined.
-
-    Args:
-        function: a function, or any callable with a name.
-
-    Returns:
-        Its module, name, file, line and code hash, as far as it has them; None for a callable without a name.
-    """
-    try:
-        return _locate(function)
-    except BaseException as error:  # the attributes of a callable object may raise anything
-        let_through(error)
-        return None
-
-
-def _locate(function: Any) -> Code | None:
-    plain = unwrap(function) if isinstance(function, FunctionType) else function
-    name = getattr(plain, "__qualname__", None)
-    module = getattr(plain, "__module__", None)
-    if not isinstance(name, str) or not isinstance(module, str):
-        return None
-    code = getattr(plain, "__code__", None)
-    if not isinstance(code, CodeType):
-        return Code(module=module, qualname=name)
-    return Code(
-        module=module,
-        qualname=name,
-        file=code.co_filename,
-        line=code.co_firstlineno,
-        hash=_code_hash(code, _archive_of(plain), module),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _code_hash(code: CodeType, archive: zipimporter | None, module: str) -> Hash | None:
-    """Return the hash of a function's syntax tree, or None where its source can't be read."""
-    try:
-        lines = lines_of(code.co_filename, archive, module)
-        source = _dedent("".join(_getblock(lines[code.co_firstlineno - 1 :])))
-        tree = _compile(source, "<source>", "exec", PyCF_ONLY_AST)
-    except BaseException as error:  # no source, or one that was changed in any way since it was loaded
-        let_through(error)
-        return None
-    node: AST = tree
-    if code.co_name == "<lambda>":
-        # the source is the whole statement around it, in which it may not be the only one
-        lambdas = [item for item in _nodes(tree) if isinstance(item, Lambda)]
-        if len(lambdas) != 1:
-            return None
-        node = lambdas[0]
-    return hash_record(hash_bytes(syntax(node).encode("utf-8", "backslashreplace")))
-
-
-def _nodes(tree: AST) -> list[AST]:
-    """Return all nodes of a syntax tree. `ast.walk` imports something in each call, which the program might see."""
-    found = [tree]
-    for node in found:
-        found.extend(iter_child_nodes(node))
-    return found
-
-
-def _archive_of(function: Any) -> zipimporter | None:
-    loader = getattr(function, "__globals__", {}).get("__loader__")
-    return loader if type(loader) is zipimporter else None
-
-
-def lines_of(file: str, archive: zipimporter | None, module: str) -> list[str]:
-    """Return the lines of a source file as it is now, or what a program has put into `linecache` for code without one.
-
-    `inspect` would look through all modules for the one that the code is from, and ask each of them.
-    """
-    if file in _read_before and len(entry := _read_before[file]) > 1 and entry[1] is None:
-        return list(entry[2])
-    if archive is not None:
-        return (archive.get_source(module) or "").splitlines(keepends=True)
-    if not S_ISREG(os.stat(file).st_mode):  # as `python /dev/stdin` names a pipe that the program may read
-        return []
-    # no file object: an error of a signal handler could leave it open, which Python warns of
-    descriptor = os.open(file, FILE_OR_LINK)
-    try:
-        data = read_up_to(MAX_TRACE_BYTES, descriptor)
-    finally:
-        os.close(descriptor)
-    encoding, _ = _tokenize.detect_encoding(BytesIO(data).readline)
-    return StringIO(data.decode(encoding), newline=None).readlines()

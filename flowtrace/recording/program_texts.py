@@ -1,23 +1,33 @@
-"""The texts in a trace that come from the program: of threads, errors, issues and logs, and the lines that failed.
+"""What a trace says in the program's words: names of threads, errors, issues, logs, and lines and places of its code.
 
 The source round the lines that an error came through is there for a trace that is read where the program is not. It is
-read when a trace of a failure is written, and never in a call.
+read when a trace of a failure is written, and never in a call. Of a function's code, a trace says where it is, and a
+hash that stays the same when it is moved or reformatted.
 """
 
 from __future__ import annotations
 
+import inspect
 import linecache
+import textwrap
+import tokenize
+from ast import AST, Lambda, PyCF_ONLY_AST, iter_child_nodes
 from collections.abc import Iterable
 from functools import lru_cache
+from inspect import unwrap
+from io import BytesIO, StringIO
+from stat import S_ISREG
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
+from zipimport import zipimporter
 
 from flowtrace.host import log
 from flowtrace.host.signals import let_through
-from flowtrace.host.system import CLOCK, os
-from flowtrace.recording.node import lines_of
+from flowtrace.host.system import CLOCK, copy_of, os, re
 from flowtrace.trace import model
-from flowtrace.trace.files import Stamp, stamp_of
-from flowtrace.trace.model import SourceLines
+from flowtrace.trace.files import FILE_OR_LINK, MAX_TRACE_BYTES, Stamp, read_up_to, stamp_of
+from flowtrace.trace.model import Code, Hash, SourceLines, hash_record
+from flowtrace.values.encoded import hash_bytes, syntax
 from flowtrace.values.redaction import SecretNames
 from flowtrace.values.scrub import Scrubber, without_lookalikes
 
@@ -32,6 +42,10 @@ _AFTER: Final = 3
 _WIDTH: Final = 200
 _MOST_BYTES: Final = 1 << 20  # of a source file
 _read_before: Final[dict[str, Any]] = linecache.cache
+_compile: Final = compile
+_dedent: Final = copy_of(textwrap, re=re).dedent
+_tokenize: Final = copy_of(tokenize, re=re)
+_getblock: Final = copy_of(inspect, tokenize=_tokenize).getblock
 _STANDARD_LIBRARY: Final = os.path.dirname(os.__file__) + os.sep
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
@@ -179,3 +193,94 @@ def scrubbed_issue(issue: model.ValidationIssue, scrubber: Scrubber) -> model.Va
 def _scrubbed_log(entry: model.LogEntry, scrubber: Scrubber) -> model.LogEntry:
     texts = {name: getattr(entry, name) for name in ("level", "logger", "message", "error")}
     return model.changed(entry, **{name: text and scrubber.text(text) for name, text in texts.items()})
+
+
+# --- where a function is defined
+
+
+def locate(function: Any) -> Code | None:
+    """Return where a function is defined.
+
+    Args:
+        function: a function, or any callable with a name.
+
+    Returns:
+        Its module, name, file, line and code hash, as far as it has them; None for a callable without a name.
+    """
+    try:
+        return _locate(function)
+    except BaseException as error:  # the attributes of a callable object may raise anything
+        let_through(error)
+        return None
+
+
+def _locate(function: Any) -> Code | None:
+    plain = unwrap(function) if isinstance(function, FunctionType) else function
+    name = getattr(plain, "__qualname__", None)
+    module = getattr(plain, "__module__", None)
+    if not isinstance(name, str) or not isinstance(module, str):
+        return None
+    code = getattr(plain, "__code__", None)
+    if not isinstance(code, CodeType):
+        return Code(module=module, qualname=name)
+    return Code(
+        module=module,
+        qualname=name,
+        file=code.co_filename,
+        line=code.co_firstlineno,
+        hash=_code_hash(code, _archive_of(plain), module),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _code_hash(code: CodeType, archive: zipimporter | None, module: str) -> Hash | None:
+    """Return the hash of a function's syntax tree, or None where its source can't be read."""
+    try:
+        lines = lines_of(code.co_filename, archive, module)
+        source = _dedent("".join(_getblock(lines[code.co_firstlineno - 1 :])))
+        tree = _compile(source, "<source>", "exec", PyCF_ONLY_AST)
+    except BaseException as error:  # no source, or one that was changed in any way since it was loaded
+        let_through(error)
+        return None
+    node: AST = tree
+    if code.co_name == "<lambda>":
+        # the source is the whole statement around it, in which it may not be the only one
+        lambdas = [item for item in _nodes(tree) if isinstance(item, Lambda)]
+        if len(lambdas) != 1:
+            return None
+        node = lambdas[0]
+    return hash_record(hash_bytes(syntax(node).encode("utf-8", "backslashreplace")))
+
+
+def _nodes(tree: AST) -> list[AST]:
+    """Return all nodes of a syntax tree. `ast.walk` imports something in each call, which the program might see."""
+    found = [tree]
+    for node in found:
+        found.extend(iter_child_nodes(node))
+    return found
+
+
+def _archive_of(function: Any) -> zipimporter | None:
+    loader = getattr(function, "__globals__", {}).get("__loader__")
+    return loader if type(loader) is zipimporter else None
+
+
+def lines_of(file: str, archive: zipimporter | None, module: str) -> list[str]:
+    """Return the lines of a source file as it is now, or what a program has put into `linecache` for code without one.
+
+    `inspect` would look through all modules for the one that the code is from, and ask each of them.
+    """
+    if file in _read_before and len(entry := _read_before[file]) > 1 and entry[1] is None:
+        return list(entry[2])
+    if archive is not None:
+        return (archive.get_source(module) or "").splitlines(keepends=True)
+    if not S_ISREG(os.stat(file).st_mode):  # as `python /dev/stdin` names a pipe that the program may read
+        return []
+    # no file object: an error of a signal handler could leave it open, which Python warns of
+    descriptor = os.open(file, FILE_OR_LINK)
+    try:
+        data = read_up_to(MAX_TRACE_BYTES, descriptor)
+    finally:
+        os.close(descriptor)
+    encoding, _ = _tokenize.detect_encoding(BytesIO(data).readline)
+    return StringIO(data.decode(encoding), newline=None).readlines()

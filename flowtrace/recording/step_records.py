@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 from flowtrace.host.system import CLOCK, step_id
 from flowtrace.recording import call_values
 from flowtrace.recording.failure import Failure
-from flowtrace.recording.node import Node, Policy, locate
-from flowtrace.recording.program_texts import add_logs, seen_often
+from flowtrace.recording.node import Node, Policy
+from flowtrace.recording.program_texts import add_logs, locate, seen_often
 from flowtrace.recording.step import THREAD_NAMES, Step
 from flowtrace.trace import model
 from flowtrace.values.encoded import MAX_DEPTH, CutPart, Encoded, hash_bytes

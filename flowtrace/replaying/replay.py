@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from flowtrace.errors import RebuildError, ReplayError
 from flowtrace.recording.failure import describe
-from flowtrace.recording.node import locate
+from flowtrace.recording.program_texts import locate
 from flowtrace.recording.state import STATE
 from flowtrace.recording.to_records import scrubber_of
 from flowtrace.replaying.arguments import AnnotatedParameter, UnfitError, annotated_parameters, arguments_of

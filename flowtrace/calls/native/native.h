@@ -133,12 +133,21 @@ typedef struct {
     char is_simple;                     /* a node whose defaults can't change: its calls may take the fast path */
     char is_simple_unchecked;           /* the same for a node with checks of values, while nothing is checked */
     int64_t slow_after;                 /* nanoseconds after which a call is slow; 0 follows the recorder */
+    PyObject *function, *code, *defaults, *keyword_defaults;  /* a plain function, and what it had when it was looked at */
 } Subject;
 
 enum { REFUSED = -2 };                  /* the exception that is raised stands for the call, whose body must not go on */
 
 extern PyTypeObject *SubjectType;
 extern PyObject *switch_list;           /* not empty while calls are recorded */
+
+/* Was a function given other code or other defaults? Then Python looks at it again. */
+static inline int is_changed(Subject *subject)
+{
+    PyFunctionObject *f = (PyFunctionObject *)subject->function;
+    return f && (f->func_code != subject->code || f->func_defaults != subject->defaults
+        || f->func_kwdefaults != subject->keyword_defaults);
+}
 
 static inline int is_on(void) { return PyList_GET_SIZE(switch_list) != 0; }
 

@@ -24,7 +24,7 @@ static inline int is_set(PyObject *value) { return value && value != Py_None; }
 
 int takes_fast_path(Subject *subject)
 {
-    return core.is_open && (subject->is_simple || (subject->is_simple_unchecked && !core.checks));
+    return core.is_open && (subject->is_simple || (subject->is_simple_unchecked && !core.checks)) && !is_changed(subject);
 }
 
 /* A step that was started here is ended here, too, even if the fast path was closed meanwhile. */

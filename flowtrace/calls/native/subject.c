@@ -96,12 +96,14 @@ int subject_begin_packed(Subject *subject, int starts, PyObject *instance, PyObj
 /* --- the type: Python derives its class Subject from it ---------------------------------------------------------- */
 
 #define FUNCTIONS(DO) DO(begin) DO(prepare) DO(start) DO(suspend) DO(resume) DO(emit) DO(end) DO(end_stream) DO(fail) DO(target)
+#define WATCHED(DO) DO(function) DO(code) DO(defaults) DO(keyword_defaults)
 
 static int subject_traverse(Subject *subject, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(subject));
 #define VISIT(name) Py_VISIT(subject->name);
     FUNCTIONS(VISIT)
+    WATCHED(VISIT)
     return 0;
 }
 
@@ -109,6 +111,7 @@ static int subject_clear(Subject *subject)
 {
 #define CLEAR(name) Py_CLEAR(subject->name);
     FUNCTIONS(CLEAR)
+    WATCHED(CLEAR)
     return 0;
 }
 
@@ -121,6 +124,19 @@ static void subject_dealloc(Subject *subject)
     Py_DECREF(type);
 }
 
+/* Note what a function has now, so that a change of it is seen; of another callable nothing is noted. */
+static PyObject *subject_watch(PyObject *self, PyObject *function)
+{
+    Subject *subject = (Subject *)self;
+    PyFunctionObject *f = PyFunction_Check(function) ? (PyFunctionObject *)function : NULL;
+    Py_XSETREF(subject->function, Py_XNewRef((PyObject *)f));
+    Py_XSETREF(subject->code, f ? Py_NewRef(f->func_code) : NULL);
+    Py_XSETREF(subject->defaults, f ? Py_XNewRef(f->func_defaults) : NULL);
+    Py_XSETREF(subject->keyword_defaults, f ? Py_XNewRef(f->func_kwdefaults) : NULL);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef subject_methods[] = {{"watch", subject_watch, METH_O, NULL}, {NULL, NULL, 0, NULL}};
 #define MEMBER(name) {#name, T_OBJECT_EX, offsetof(Subject, name), 0, NULL},
 static PyMemberDef subject_members[] = {
     FUNCTIONS(MEMBER)
@@ -133,7 +149,7 @@ static PyMemberDef subject_members[] = {
 };
 static PyType_Slot subject_slots[] = {
     {Py_tp_dealloc, subject_dealloc}, {Py_tp_traverse, subject_traverse}, {Py_tp_clear, subject_clear},
-    {Py_tp_members, subject_members}, {Py_tp_new, PyType_GenericNew}, {0, NULL},
+    {Py_tp_members, subject_members}, {Py_tp_methods, subject_methods}, {Py_tp_new, PyType_GenericNew}, {0, NULL},
 };
 static PyType_Spec subject_spec = {
     "flowtrace.calls._native.SubjectBase", sizeof(Subject), 0,
