@@ -1,4 +1,4 @@
-"""What a trace says in the program's words: names of threads, errors, issues, logs, and lines and places of its code.
+"""The texts in a trace that come from the program: of threads, errors, issues and logs, and lines and places of code.
 
 The source round the lines that an error came through is there for a trace that is read where the program is not. It is
 read when a trace of a failure is written, and never in a call. Of a function's code, a trace says where it is, and a
