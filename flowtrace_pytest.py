@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -69,11 +69,25 @@ def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> Generator[None]:
     """Let ``--flowtrace tests/`` run the tests in tests/: only after an equals sign is it the folder of the traces."""
+    _load_as_elsewhere(early_config)
     end = args.index("--") if "--" in args else len(args)
     if FOLDER in args[:end]:
         args[:end] = [f"{FOLDER}=" if text == FOLDER else text for text in args[:end]]
         early_config.known_args_namespace = parser.parse_known_args(args, namespace=early_config.known_args_namespace)
     return (yield)
+
+
+def _load_as_elsewhere(config: pytest.Config) -> None:
+    """Let the modules of flowtrace be loaded as they are, compiled once for all.
+
+    pytest compiles all modules of a plugin's distribution itself, to change the asserts in them. Those of flowtrace are
+    none of a test's, and to load it would take five times as long.
+    """
+    hook: Any = getattr(config.pluginmanager, "rewrite_hook", None)
+    marked = getattr(hook, "_must_rewrite", None)  # there is no other way to take a name back
+    if isinstance(marked, set):
+        marked.discard("flowtrace")
+        hook.mark_rewrite()  # none more; what was found out of single modules is forgotten
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -146,7 +146,10 @@ FUNCTIONS: Final = ("begin", "emit", "end", "end_stream", "fail", "prepare", "re
 class _PureBase:
     """The attributes that the native core keeps in a struct of its own."""
 
-    __slots__ = (*FUNCTIONS, "is_bound", "is_simple", "is_simple_unchecked", "slow_after", "takes_receiver", "target")
+    __slots__ = (
+        *(*FUNCTIONS, "has_live_defaults", "is_bound", "is_simple", "is_simple_unchecked", "slow_after"),
+        *("takes_receiver", "target"),
+    )
 
     begin: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
     prepare: Callable[[Subject, tuple[Any, ...], dict[str, Any], bool], Any]
@@ -162,6 +165,7 @@ class _PureBase:
     is_bound: bool
     is_simple: bool
     is_simple_unchecked: bool
+    has_live_defaults: bool
     slow_after: int
 
     def watch(self, function: object) -> None:
@@ -196,6 +200,7 @@ class Subject(_Base):
             in ``Unbound.double(3)``.
         is_simple: the native core may record it on the fast path.
         is_simple_unchecked: it may do so while no values are checked.
+        has_live_defaults: some default is an object that may change; the native core leaves it to Python to take it.
         slow_after: nanoseconds after which a call is slow; 0 follows the configuration.
     """
 
@@ -205,7 +210,8 @@ class Subject(_Base):
 
     def __init__(self, target: Any = None, **functions: Callable[..., Any]) -> None:
         self.target = target
-        self.takes_receiver = self.is_bound = self.is_simple = self.is_simple_unchecked = False
+        self.takes_receiver = self.is_bound = False
+        self.is_simple = self.is_simple_unchecked = self.has_live_defaults = False
         self.slow_after = 0
         for name, function in functions.items():
             setattr(self, name, function)
@@ -226,7 +232,7 @@ class Subject(_Base):
         made = self._make()
         if made is None:
             return False
-        for name in ("target", "is_simple", "is_simple_unchecked", "slow_after", *FUNCTIONS):
+        for name in ("target", "is_simple", "is_simple_unchecked", "has_live_defaults", "slow_after", *FUNCTIONS):
             setattr(self, name, getattr(made, name))
         self.watch(getattr(made.target, "live", None))
         return True

@@ -136,11 +136,12 @@ def node_subject(node: Node) -> Subject:
     """Return a node as the wrappers see it: its calls become steps."""
     subject = Subject(node, **{name: getattr(hot_path, name) for name in FUNCTIONS})
     if node.checks is None:
-        subject.is_simple = not node.live_defaults
+        subject.is_simple = True
     else:
-        subject.is_simple_unchecked = not node.live_defaults
+        subject.is_simple_unchecked = True
         for name, function in checked.FUNCTIONS.items():
             setattr(subject, name, function)
+    subject.has_live_defaults = node.live_defaults
     subject.slow_after = node.slow_after
     subject.watch(node.live)
     return subject

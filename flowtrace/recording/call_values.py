@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from flowtrace.calls.core import StreamBase
 from flowtrace.recording.node import Node, Policy, bind
-from flowtrace.values.encode import encode, encode_items, restore, take_call, take_value
+from flowtrace.values.encode import encode, encode_items, has_object, restore, take_call, take_value
 from flowtrace.values.encoded import CutPart, Encoded, Hasher, cut_form
 from flowtrace.values.forms import Unprinted
 from flowtrace.values.redaction import NO_NAMES
@@ -41,7 +41,10 @@ def snapshot_with_defaults(
 ) -> Snapshot:
     """Return a snapshot of a call's arguments, and of the function's defaults, which may change."""
     function: Any = node.function
-    data = take_value((args, kwargs, function.__defaults__, function.__kwdefaults__), policy.max_value_bytes)
+    defaults, named = function.__defaults__, function.__kwdefaults__
+    if has_object((*args, *kwargs.values(), *(defaults or ()), *(named or {}).values())):
+        return encode_call(node, args, kwargs, bound, policy)
+    data = take_value((args, kwargs, defaults, named), policy.max_value_bytes)
     return data or encode_call(node, args, kwargs, bound, policy)
 
 

@@ -17,7 +17,7 @@ that of Rust's serde_json for its default ``Value``. `flowtrace.values.encoder` 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from gc import is_tracked
 from pickle import Pickler
 from pickle import dumps as pickled
@@ -78,6 +78,11 @@ def _new_pickler() -> _PicklerAndFile:
     return pickler.dump, memory
 
 
+def has_object(values: Iterable[object]) -> bool:
+    """Return True if one of some values is of a class that is not built in, which a pickler refuses with an error."""
+    return any(flags_of(type(value)) & ON_HEAP for value in values)
+
+
 def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> bytes | None:
     """Return the snapshot of a call's arguments; None where they are not small, or not of built-in types.
 
@@ -88,11 +93,11 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
         kwargs: keyword arguments.
         limit: the most bytes that the snapshot may have.
     """
+    if has_object(args) or (kwargs and has_object(kwargs.values())):
+        return None
     if _tracked(kwargs):
         return take_pickled((args, kwargs), limit)
     for value in args:
-        if flags_of(type(value)) & ON_HEAP:
-            return None
         if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW_ITEMS):
             return take_pickled((args, kwargs), limit)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import sys
 import pytest
 
 from flowtrace import load_trace, validate
-from tests.integrations.projects import ALL, SAMPLE, paths_in, project, run_pytest, traces_in
+from tests.integrations.projects import ALL, ROOT, SAMPLE, paths_in, project, run_pytest, traces_in
 
 pytestmark = pytest.mark.costly
 SHOP = (SAMPLE / "shop.py").read_text(encoding="utf-8").replace("import anyio", "import asyncio as anyio")
@@ -406,6 +407,28 @@ def test_with_assertions_of_plug_ins_rewritten_no_warning_says_that_flowtrace_wa
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "PytestAssertRewriteWarning" not in done.stdout + done.stderr
     assert done.returncode == 1
+
+
+REWRITTEN = """
+    import sys
+    import marking
+
+    def test_it():
+        import flowtrace.testing
+
+        modules = {module for name, module in sys.modules.items() if name.startswith("flowtrace.")}
+        by_pytest = type(marking.__spec__.loader)
+        assert by_pytest.__name__ == "AssertionRewritingHook"
+        assert modules and not [module for module in modules if isinstance(module.__spec__.loader, by_pytest)]
+"""
+
+
+def test_pytest_loads_the_modules_of_flowtrace_as_python_does_though_they_are_of_a_plugin(tmp_path):
+    # what pytest does with the files of each installed distribution that has a plugin
+    project(tmp_path, marking="import pytest\n\npytest.register_assert_rewrite('flowtrace')\n", test_it=REWRITTEN)
+    path = os.pathsep.join([str(ROOT), str(tmp_path)])
+    done = run_pytest(tmp_path, "-p", "no:cacheprovider", plugins=["marking"], PYTHONPATH=path)
+    assert done.returncode == 0, done.stdout
 
 
 # --- the fixtures

@@ -130,8 +130,9 @@ typedef struct {
     PyObject *begin, *prepare, *start, *suspend, *resume, *emit, *end, *end_stream, *fail;
     PyObject *target;
     char takes_receiver, is_bound;
-    char is_simple;                     /* a node whose defaults can't change: its calls may take the fast path */
+    char is_simple;                     /* a node: its calls may take the fast path */
     char is_simple_unchecked;           /* the same for a node with checks of values, while nothing is checked */
+    char has_live_defaults;             /* objects that may change: Python takes them, with the arguments */
     int64_t slow_after;                 /* nanoseconds after which a call is slow; 0 follows the recorder */
     PyObject *function, *code, *defaults, *keyword_defaults;  /* a plain function, and what it had when it was looked at */
 } Subject;
@@ -192,6 +193,8 @@ typedef struct Step {
     PyObject_HEAD
     PyObject *node, *input, *output, *run, *ended_run, *previous, *token, *stream, *slot, *rest;
     Kept *arguments, *result;           /* taken here; else input and output are what Python took, or NULL */
+    PyObject *outside, *inside;         /* context.c: the mappings without this step and with it, or NULL */
+    PyObject *around;                   /* what is current in the first of them, borrowed from it */
     PyObject *weakrefs;
     struct Step *before, *after;        /* in the list of steps in flight */
     int64_t number, parent, started, ended;
@@ -212,6 +215,14 @@ int leave_step(Step *step);             /* -1 with an exception of the host's */
 void suspend_step(Step *step);
 void use_step_type(PyTypeObject *type);
 int resume_step(Step *step);
+
+/* --- context.c -------------------------------------------------------------------------------------------------- */
+
+void learn_contexts(void);
+int enter(Step *step, PyObject *around);  /* -1 with an exception */
+int enter_again(Step *step);            /* 0 where it has to be entered, or left, otherwise */
+int leave_again(Step *step);
+void leave_pair(Step *step);
 
 /* --- ring.c ----------------------------------------------------------------------------------------------------- */
 

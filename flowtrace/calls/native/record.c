@@ -78,12 +78,12 @@ static int draft_arguments(PyObject *const *args, Py_ssize_t all, PyObject *name
     return draft_reference(names ? names : Py_None);
 }
 
-/* Take the arguments here, or, where one of them is not plain, in Python. */
-static int take_arguments(Step *step, PyObject *const *args, Py_ssize_t count, PyObject *names)
+/* Take the arguments here, or in Python, where one of them is not plain, or the defaults may change. */
+static int take_arguments(Subject *subject, Step *step, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     Py_ssize_t all = count + (names ? PyTuple_GET_SIZE(names) : 0);
     Budget budget = {core.max_value_bytes, CALL_HEAD + 8 * all};
-    if (draft_arguments(args, all, names, &budget) == 0 && keep_draft(&step->arguments) == 0) {
+    if (!subject->has_live_defaults && draft_arguments(args, all, names, &budget) == 0 && keep_draft(&step->arguments) == 0) {
         step->held = budget.held;
         return 0;
     }
@@ -107,7 +107,7 @@ int fast_prepare(Subject *subject, PyObject *const *args, Py_ssize_t count, PyOb
     if (!step) { PyErr_Clear(); return 0; }
     step->node = Py_NewRef(subject->target);
     step->bound = (char)bound;
-    int did = take_arguments(step, args, count, names);
+    int did = take_arguments(subject, step, args, count, names);
     if (did < 0) {
         Py_DECREF(step);
         return did == -1 ? -1 : 0;
@@ -386,6 +386,7 @@ static PyObject *connect_recorder(PyObject *Py_UNUSED(module), PyObject *args, P
     use_step_type((PyTypeObject *)given[0]);
     use_stream_type((PyTypeObject *)given[1]);
     for (int at = 2; at < PARTS; at++) Py_XSETREF(*places[at - 2], Py_NewRef(given[at]));
+    learn_contexts();
     Py_RETURN_NONE;
 }
 

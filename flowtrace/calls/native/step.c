@@ -176,8 +176,7 @@ int start_step(Step *step)
     list_step(step);
     if (box_is_open() && box_starts(step) < 0) goto done;
     if (!step->started && read_clock(&step->started) < 0) goto done;
-    step->token = PyContextVar_Set(current, (PyObject *)step);
-    if (step->token) did = 0;
+    did = enter(step, parent);
 done:
     if (did < 0) {
         unlist_step(step);
@@ -191,6 +190,7 @@ done:
  * context. */
 static void give_way(Step *step)
 {
+    if (leave_again(step)) { Py_CLEAR(step->token); return; }
     if (!step->token || PyContextVar_Reset(current, step->token) < 0) {
         PyErr_Clear();
         make_current(step->previous);
@@ -202,6 +202,7 @@ static void give_way(Step *step)
 int leave_step(Step *step)
 {
     give_way(step);
+    leave_pair(step);
     Py_CLEAR(step->previous);
     unlist_step(step);
     if (read_clock(&step->ended) == 0) return 0;
@@ -214,17 +215,17 @@ void suspend_step(Step *step) { give_way(step); }
 int resume_step(Step *step)
 {
     PyObject *here = NULL;
+    if (enter_again(step)) return 0;
     if (PyContextVar_Get(current, NULL, &here) < 0) return -1;
     Py_XSETREF(step->previous, here);
-    Py_XSETREF(step->token, PyContextVar_Set(current, (PyObject *)step));
-    if (!step->token) PyErr_Clear();
+    if (enter(step, here) < 0) PyErr_Clear();
     return 0;
 }
 
 /* --- the type ----------------------------------------------------------------------------------------------------- */
 
 #define MEMBERS(DO) DO(node) DO(run) DO(ended_run) DO(previous) DO(token) DO(stream) DO(slot) DO(rest)
-#define OBJECTS(DO) MEMBERS(DO) DO(input) DO(output)
+#define OBJECTS(DO) MEMBERS(DO) DO(input) DO(output) DO(outside) DO(inside)
 
 static Spare spare_steps;
 

@@ -144,6 +144,7 @@ static PyMemberDef subject_members[] = {
     {"is_bound", T_BOOL, offsetof(Subject, is_bound), 0, NULL},
     {"is_simple", T_BOOL, offsetof(Subject, is_simple), 0, NULL},
     {"is_simple_unchecked", T_BOOL, offsetof(Subject, is_simple_unchecked), 0, NULL},
+    {"has_live_defaults", T_BOOL, offsetof(Subject, has_live_defaults), 0, NULL},
     {"slow_after", T_LONGLONG, offsetof(Subject, slow_after), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
