@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import re
+import string
 from contextlib import suppress
 from inspect import getsource
 from signal import SIGKILL
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from flowtrace import traced_node
 from flowtrace.testing import recording
@@ -64,6 +67,19 @@ def test_a_private_key_is_hidden_to_its_end(block):
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_an_ordinary_text_stays_as_it_is(text):
+    assert without_lookalikes(text, NAMES) == text
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    begin=st.sampled_from(["", "sk", "AKIA", "ya29", "ghp", "password", "eyJ", "AIza", "EAAC", "dapi", "oy2", "gl"]),
+    rest=st.text(string.ascii_letters + string.digits, max_size=15),
+)
+def test_letters_and_digits_that_are_not_looked_at_are_no_secret(begin, rest, monkeypatch):
+    text = (begin + rest)[:15]
+    with monkeypatch.context() as changes:
+        changes.setattr("flowtrace.values.scrub._TOO_SHORT", -1)
+        assert without_lookalikes(text, NAMES) == text
     assert without_lookalikes(text, NAMES) == text
 
 

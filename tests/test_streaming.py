@@ -154,6 +154,32 @@ def test_the_text_of_a_finished_step_is_made_once_for_all_writes_of_a_run(monkey
     assert made == ["double"] * 6 + ["fail"]
 
 
+@pytest.mark.parametrize("kind", ["nothing", "a step", "the environment"])
+def test_the_texts_of_a_run_are_used_again_where_nothing_has_changed(kind, monkeypatch):
+    @traced_node(operation="refuse")
+    def refuse(order):
+        raise ValueError(f"{order} of opensesame99")
+
+    with override(mode="on", out_path="t.json"):
+        with pytest.raises(ValueError), flow("f"):
+            try:
+                refuse(1)
+            finally:
+                first = load_trace("t.json")
+                if kind == "a step":
+                    double(2)
+                elif kind == "the environment":
+                    monkeypatch.setenv("SHOP_PASSWORD", "opensesame99")
+    last = load_trace("t.json")
+    expected = "1 of __REDACTED__" if kind == "the environment" else "1 of opensesame99"
+    assert [step.error.message for step in last.steps if step.error] == [expected]
+    assert [step.operation for step in last.steps] == ["refuse", *(["double"] if kind == "a step" else [])]
+    assert (first.run.ended_at, first.source == last.source) == (None, kind != "the environment")
+    if kind == "nothing":
+        assert last.steps == first.steps
+        assert last.run.ended_at is not None
+
+
 def test_what_has_no_room_is_made_again_and_is_the_same(monkeypatch):
     made = steps_made(monkeypatch)
     monkeypatch.setattr(to_records, "_OF_A_RECORD", 1 << 30)

@@ -72,7 +72,7 @@ class Node:
         live_defaults: some default is an object that may change, so that each call takes a snapshot of them.
         slow_after: nanoseconds after which one of its steps is slow; 0 follows the configuration.
         entry: the step processor's notes about it.
-        shapes: what the texts of its steps have in common, as `flowtrace.recording.step_lines` keeps it.
+        shapes: the texts of its steps as far as they are alike; see `flowtrace.recording.step_lines`.
     """
 
     __slots__ = (

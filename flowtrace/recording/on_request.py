@@ -14,6 +14,7 @@ from flowtrace.recording.control import override
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import STATE, LastSteps
 from flowtrace.recording.step import Step
+from flowtrace.recording.step_records import Shared
 from flowtrace.settings.config import ConfigChanges, TraceConfig, TraceContext
 from flowtrace.trace.files import at_once
 from flowtrace.trace.model import Trace
@@ -46,8 +47,9 @@ def trace_of(recorder: TraceRecorder) -> Trace:
     """Return the trace that a recorder would write now; large values are left out of it, as there is no file."""
     steps, dropped, in_flight = recorder.shown_steps()
     facts = to_records.RunFacts(recorder.run_id, recorder.started, None, "snapshot", dropped, 0, 0)
-    pieces = to_records.trace_text(facts, recorder.context, steps, in_flight, recorder.policy, _nowhere, {})
-    return parse_trace(b"".join(pieces()))
+    shared = Shared(recorder.policy, _nowhere, {})
+    text = to_records.trace_text(facts, recorder.context, steps, in_flight, shared)
+    return parse_trace(b"".join(text.pieces()))
 
 
 def _nowhere(_digest: str, _data: bytes, _suffix: str) -> None:

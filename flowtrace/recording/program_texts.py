@@ -92,7 +92,12 @@ def _locations(step: Step) -> list[tuple[str, int]]:
 
 def _is_own(frame: dict[str, Any]) -> bool:
     file = frame.get("file")
-    if not isinstance(file, str) or file.startswith("<"):
+    return isinstance(file, str) and _is_own_file(file)
+
+
+@lru_cache(maxsize=256)
+def _is_own_file(file: str) -> bool:
+    if file.startswith("<"):
         return False
     return not file.startswith(_STANDARD_LIBRARY) and not any(part in file for part in _INSTALLED)
 
@@ -183,6 +188,13 @@ def scrubbed_error(error: model.StepError, scrubber: Scrubber) -> model.StepErro
     """Return an error without secrets in it."""
     message, details = scrubber.text(error.message), scrubber.scrubbed(error.details)
     return model.StepError(code=error.code, message=message, details=details)
+
+
+def log_issues(step: Step, scrubber: Scrubber) -> None:
+    """Log the validation issues of a step."""
+    for issue in [scrubbed_issue(issue, scrubber) for issue in step.issues or ()]:
+        about = {"code": issue.code, "path": issue.path, "message": issue.message}
+        log.warn("validation issue", node_id=step.node.node_id, **about)
 
 
 def scrubbed_issue(issue: model.ValidationIssue, scrubber: Scrubber) -> model.ValidationIssue:

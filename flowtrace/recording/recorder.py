@@ -13,10 +13,12 @@ from flowtrace.host.signals import let_through
 from flowtrace.host.switch import MUTED
 from flowtrace.host.system import CLOCK, NEVER, nanoseconds
 from flowtrace.recording import failure, program_texts, to_records
-from flowtrace.recording.call_values import Snapshot, canonical_input, snapshot_output, snapshot_payload
+from flowtrace.recording.call_values import canonical_input, snapshot_output, snapshot_payload
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.state import STATE, LastSteps, running
 from flowtrace.recording.step import THIS_THREAD, RunName, Step, flow_of, new_buffer, new_step, other_runs
+from flowtrace.recording.step_records import Shared
+from flowtrace.recording.to_records import StepTexts
 from flowtrace.settings.config import TraceConfig, TraceContext, TraceMode, ValidationMode, is_disabled
 from flowtrace.settings.kinds import TRACE_NAME, absolute, in_folder
 from flowtrace.trace import files
@@ -24,7 +26,6 @@ from flowtrace.trace.model import ValidationIssue
 from flowtrace.trace.payload_files import write_payload
 from flowtrace.trace.retention import Retention
 from flowtrace.trace.shared_paths import Target
-from flowtrace.values.encoded import Digest
 
 if TYPE_CHECKING:
     from flowtrace.recording.plugin import NodeEvent
@@ -50,8 +51,7 @@ class TraceRecorder:
         is_always: a trace is written on success too.
         is_over: the run has ended; late steps of it may still come.
         is_late: all of its steps began after the run that they belong to was over.
-        outcome: how it ended, once it has.
-        failed: something in the run has failed.
+        outcome: how it ended, once it has; ``failed``: something in it has failed.
         failed_step: number of the step in which the error began that ends the run, if that fails; 0 for none.
         slow_after: nanoseconds after which a step, or the flow itself, is slow.
         is_slow: it, or a step in it, was slow; ``slow_at`` is the time of the latest snapshot for that, in ns, or 0.
@@ -70,6 +70,7 @@ class TraceRecorder:
     failed_step = slow_at = overtaken = 0
     outcome = "ok"
     frozen: LastSteps | None = None
+    _texts: StepTexts | None = None  # of the last trace of it
 
     def __init__(self, config: TraceConfig, context: TraceContext) -> None:
         self.config = replace(config, mode=TraceMode.OFF) if is_disabled() else config
@@ -94,7 +95,7 @@ class TraceRecorder:
 
     def end_run(self) -> None:
         """Mark the run as over, and take it from its steps: they and it would keep each other alive."""
-        self.is_over, self.open_buffer = True, None
+        self.is_over, self.open_buffer, self._texts = True, None, None
         self.name.context = self.context
         for step in self.buffer.newest():
             step.run, step.ended_run = None, self.name
@@ -199,10 +200,7 @@ class TraceRecorder:
         """Return True if validation issues make a step count as failed; log them unless validation is off."""
         if not step.issues or self.config.validation is ValidationMode.OFF:
             return False
-        scrubber = to_records.scrubber_of([step, *self._in_flight()], self.policy)
-        for issue in [program_texts.scrubbed_issue(issue, scrubber) for issue in step.issues]:
-            about = {"code": issue.code, "path": issue.path, "message": issue.message}
-            log.warn("validation issue", node_id=step.node.node_id, **about)
+        program_texts.log_issues(step, to_records.scrubber_of([step, *self._in_flight()], self.policy))
         return self.config.validation is ValidationMode.ERROR
 
     def snapshot(self, path: str | None = None) -> str | None:
@@ -229,8 +227,9 @@ class TraceRecorder:
 
     def path(self, template: str = "") -> str:
         """Return the file that this run's trace goes to, in this process; the template is made where none is given."""
-        template, started = template or self.template(), CLOCK.timestamp(self.started)
-        return files.render_path(template, run_id=self.run_id, flow_id=flow_of(self), timestamp=started)
+        template = template or self.template()
+        names = (self.run_id, flow_of(self), CLOCK.timestamp(self.started)) if "{" in template else ()
+        return files.render_path(template, *names)
 
     def lane(self) -> str:
         """Return what stands for the path among the throttle's: no folder is looked at unless it has placeholders."""
@@ -340,11 +339,9 @@ class TraceRecorder:
         return None
 
     def _has_payload(self, step: Step, event: NodeEvent) -> bool:
-        def digest(payload: Snapshot) -> Digest:
-            return canonical_input(step.node, payload, False, self.policy).digest
-
         given = snapshot_payload(step.node, event.payload, self.policy)
-        return given == step.input or digest(given) == digest(step.input)
+        same = [canonical_input(step.node, payload, False, self.policy).digest for payload in (given, step.input)]
+        return given == step.input or same[0] == same[1]
 
     def _in_flight(self) -> list[Step]:
         reported = [step for _, step in self._events.values()]
@@ -410,7 +407,10 @@ class TraceRecorder:
                 stored[digest, suffix] = data
             return relative
 
-        return to_records.trace_text(facts, self.context, steps, in_flight, self.policy, store, others)
+        shared = Shared(self.policy, store, others)
+        text = to_records.trace_text(facts, self.context, steps, in_flight, shared, self._texts)
+        self._texts = None if ended or in_flight or self.is_process_wide else text.texts
+        return text.pieces
 
     def blame(self, number: int) -> None:
         """Note which step has failed, after it was added; a writer in another thread reads both the other way round."""

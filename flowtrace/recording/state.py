@@ -70,8 +70,8 @@ class Failure(NamedTuple):
     steps: LastSteps
 
     def bytes_kept(self) -> int:
-        """Return how many bytes of values its steps hold."""
-        return sum(step.size() for step in self.steps.finished)
+        """Return how many bytes its steps hold."""
+        return sum([step.held or step.size() for step in self.steps.finished])
 
 
 # --- the errors on their way out

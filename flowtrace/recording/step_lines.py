@@ -54,6 +54,7 @@ _OF_FIELDS: Final = {
     "error": Gap.ERROR,
 }
 _INSIDE_A_TEXT: Final = frozenset({Gap.INPUT_HASH, Gap.OUTPUT_HASH, Gap.STARTED, Gap.NUMBER, Gap.PARENT})
+_NONE: Final[dict[int, Any]] = {}
 _GAP: Final = re.compile(rb'<gap ([0-9])>|"<gap alone ([0-9])>"')
 # A step that has any other field is not like the others.
 _CONSTANT: Final = frozenset({"node_id", "component_id", "operation", "invocation_json", "thread", "code"})
@@ -66,13 +67,13 @@ class Shape(NamedTuple):
         pieces: the text, with gaps in it.
         names: the parameters.
         defaults: of the last of them.
-        secret: the test for secret names.
+        not_secret: keys that may be in the values.
     """
 
     pieces: tuple[bytes | Gap, ...]
     names: tuple[str, ...]
     defaults: tuple[Any, ...]
-    secret: SecretNames
+    not_secret: set[str]
 
 
 class StepLines:
@@ -90,6 +91,13 @@ class StepLines:
         self._mode = policy.secret(), policy.capture_inputs, policy.capture_outputs
         self._limit = min(policy.max_value_bytes, policy.max_value_work)  # a part takes at least a byte
 
+    def texts(self, steps: list[Step]) -> list[bytes | None]:
+        """Return what `text` does for many steps; None also for one of which that takes a second look."""
+        if not self._is_open:
+            return [None] * len(steps)
+        found: list[bytes | None] = NATIVE.all_lines(tuple(steps), self._mode, dumps, self._epoch, self._limit)
+        return found
+
     def text(self, step: Step, error: bytes = b"") -> bytes | None:
         """Return the text of a finished step that hides nothing; None where it is to be made in the ordinary way.
 
@@ -97,51 +105,54 @@ class StepLines:
             step: the step.
             error: the lines of its error, if it has one.
         """
-        if not self._is_open or not self._is_plain(step):
-            return None
-        shape: Shape | None = step.node.shapes.get(self._key(step))
+        shape = self._shapes(step).get(_kind(step)) if self._is_open and _is_plain(step) else None
         if shape is None:
             return None
-        pieces = shape.pieces
         if step.rest is not None:
-            pieces = tuple(error if piece is Gap.ERROR else piece for piece in pieces)
-        found = self._made(step, shape, pieces, is_checked=False)
-        if found is None and _learns_keys(step, shape.secret):
-            found = self._made(step, shape, pieces, is_checked=False)
+            shape = shape._replace(pieces=tuple(error if piece is Gap.ERROR else piece for piece in shape.pieces))
+        secret = self._policy.secret(step.node)
+        found = self._made(step, shape, is_checked=False)
+        if found is None and _learns_keys(step, secret):
+            found = self._made(step, shape, is_checked=False)
         if type(found) is list:
-            if any(may_hold_secrets(text, shape.secret) for text in found):
-                return None
-            found = self._made(step, shape, pieces, is_checked=True)
+            may_hide = any(may_hold_secrets(text, secret) for text in found)
+            found = None if may_hide else self._made(step, shape, is_checked=True)
         text: bytes | None = found
         return text
 
     def learn(self, step: Step, record: model.Step) -> None:
         """Keep what the record of a finished step has in common with others."""
         node = step.node
-        if not self._is_open or not self._is_plain(step) or (key := self._key(step)) in node.shapes:
+        if not self._is_open or not _is_plain(step) or _kind(step) in self._shapes(step):
             return
         names = names_of_calls(node)[step.bound]
         secret = self._policy.secret(node)
         has_secrets = any(map(secret, names or ())) or (step.rest is None and hides_result(node, self._policy))
-        if names is None or node.function is None or node.live_defaults or has_secrets:
-            return
-        pieces = _pieces_of(record)
-        if pieces is not None:
-            if len(node.shapes) >= _MOST_SHAPES:
+        pieces = None if names is None or node.live_defaults or has_secrets else _pieces_of(record)
+        if names is not None and node.function is not None and pieces is not None:
+            if sum(map(len, node.shapes.values())) >= _MOST_SHAPES:
                 node.shapes.clear()
-            node.shapes[key] = Shape(pieces, names, node.function.__defaults__ or (), secret)
+            shape = Shape(pieces, names, node.function.__defaults__ or (), secret.not_secret)
+            node.shapes.setdefault(self._mode, {})[_kind(step)] = shape
 
-    def _key(self, step: Step) -> tuple[object, ...]:
-        return self._mode, step.thread, step.bound, step.parent == 0, step.rest is None
+    def _shapes(self, step: Step) -> dict[int, Shape]:
+        found: dict[int, Shape] = step.node.shapes.get(self._mode, _NONE)
+        return found
 
-    def _is_plain(self, step: Step) -> bool:
-        """Return True for a step of which nothing is noted; or nothing but its error, which then there is."""
-        rest = step.rest
-        return rest is None or (rest.keys() <= _NOTES and rest.get("failure") is not None)
+    def _made(self, step: Step, shape: Shape, *, is_checked: bool) -> Any:
+        return NATIVE.step_lines(step, *shape, dumps, self._epoch, self._limit, is_checked)
 
-    def _made(self, step: Step, shape: Shape, pieces: tuple[bytes | Gap, ...], *, is_checked: bool) -> Any:
-        names = shape.names, shape.defaults, shape.secret.not_secret
-        return NATIVE.step_lines(step, pieces, *names, dumps, self._epoch, self._limit, is_checked)
+
+def _kind(step: Step) -> int:
+    """Return the kind of a step, as the native core counts it; it asks for those without an error only."""
+    kind = step.thread << 2 | step.bound << 1 | (step.parent != 0)
+    return kind if step.rest is None else -1 - kind
+
+
+def _is_plain(step: Step) -> bool:
+    """Return True for a step of which nothing is noted; or nothing but its error, which then there is."""
+    rest = step.rest
+    return rest is None or (rest.keys() <= _NOTES and rest.get("failure") is not None)
 
 
 def names_of_calls(node: Node) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:

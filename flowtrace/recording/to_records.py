@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain, repeat
 from typing import Final, NamedTuple
 
 from flowtrace.host import log
@@ -18,7 +19,6 @@ from flowtrace.recording.step_lines import StepLines
 from flowtrace.recording.step_records import (
     Shared,
     StepValues,
-    Store,
     error_of,
     names_a_file,
     record_of,
@@ -77,16 +77,27 @@ class RunFacts(NamedTuple):
     failed_step: int
 
 
+class TraceText(NamedTuple):
+    """The text of a trace file.
+
+    Attributes:
+        pieces: yields it in pieces.
+        texts: those of its steps, for the next trace of the run.
+    """
+
+    pieces: Callable[[], Iterator[bytes]]
+    texts: StepTexts
+
+
 def trace_text(
     facts: RunFacts,
     context: TraceContext,
-    steps: Iterable[Step],
-    in_flight: Iterable[Step],
-    policy: Policy,
-    store: Store,
-    other_runs: dict[int, str],
-) -> Callable[[], Iterator[bytes]]:
-    """Return a function that yields the text of a trace file in pieces.
+    steps: list[Step],
+    in_flight: list[Step],
+    shared: Shared,
+    earlier: StepTexts | None = None,
+) -> TraceText:
+    """Return the text of a trace file.
 
     All values are looked at before it returns, since the text of an error may quote what any step hides.
 
@@ -95,12 +106,12 @@ def trace_text(
         context: what the trace says about the program.
         steps: finished steps, oldest first.
         in_flight: running steps, outermost first.
-        policy: what to keep of their values.
-        store: writes payloads over the limit.
-        other_runs: the id of the run of each step that is not of this one, by its number.
+        shared: what to keep of their values, and where.
+        earlier: the texts of the last trace of the run, if there is one.
     """
-    steps, in_flight = list(steps), list(in_flight)
-    context = policy.shown(context)
+    context = shared.policy.shown(context)
+    is_same = earlier is not None and earlier.are_of(steps, in_flight, shared)
+    texts = earlier if earlier is not None and is_same else StepTexts(steps, in_flight, shared)
     envelope = model.Trace(
         trace_version=model.TRACE_VERSION,
         runner_version=own_version(),
@@ -110,11 +121,10 @@ def trace_text(
         steps=[],
         run=_run(facts),
         dropped_steps=facts.dropped,
+        source=texts.source(facts.failed_step),
     )
-    texts = _StepTexts(steps, in_flight, Shared(policy, store, other_runs))
-    envelope.source = source_of(facts.failed_step, [*steps, *in_flight], texts.scrubber)
     count = len(steps)
-    return lambda: layout.trace_text(envelope, texts.between(0, count), texts.between(count, None))
+    return TraceText(lambda: layout.trace_text(envelope, texts.between(0, count), texts.between(count, None)), texts)
 
 
 def _run(facts: RunFacts) -> model.Run:
@@ -166,15 +176,19 @@ def _hidden_texts(step: Step, policy: Policy) -> tuple[str, ...]:
 # --- the texts of the steps
 
 
+_BATCH: Final = 100  # steps that are looked at together
 _TOGETHER: Final = 1 << 16  # bytes of texts that are put together
+_KEPT: Final = frozenset({"text", "scrubbed"})
 _NOT_WRITTEN: Final = ((), b"")  # no scrubber hides so little
 
 
 def _bytes_of_text(step: Step) -> int:
+    if step.rest is None:
+        return 0
     return len(step.text or b"") + (0 if step.scrubbed is None else len(step.scrubbed[1]))
 
 
-class _StepTexts:
+class StepTexts:
     """Makes the texts of the steps of one trace: their values are looked at first, then they are written.
 
     What the first look made is kept for the second, and the text of a finished step also for later writes of the same
@@ -183,6 +197,11 @@ class _StepTexts:
 
     A step in flight may end in another thread meanwhile. It stays in flight in this trace, and its text is not kept:
     its clock may have stopped already while its error or result is still to come.
+
+    Args:
+        finished: finished steps, oldest first.
+        in_flight: running steps, outermost first.
+        shared: what to keep of their values, and where.
     """
 
     def __init__(self, finished: list[Step], in_flight: list[Step], shared: Shared) -> None:
@@ -190,11 +209,28 @@ class _StepTexts:
         self._running = frozenset(in_flight)
         self._shared = shared
         self._room = shared.policy.buffer_bytes - sum(map(_bytes_of_text, steps))
-        names = _secret_names(steps, shared.policy)
-        self._hidden = dict.fromkeys(texts_in_environment(os.environ, names))
+        self._names = names = _secret_names(steps, shared.policy)
+        self._environment = texts_in_environment(os.environ, names)
+        self._hidden = dict.fromkeys(self._environment)
         self._plain = StepLines(shared.policy)
-        self._made = [self._look(step) for step in steps]
-        self.scrubber = Scrubber(self._hidden, names)
+        together = chain(self._look_at_plain(finished), repeat(None, len(in_flight)))
+        self._made = [made or self._look(step) for step, made in zip(steps, together, strict=True)]
+        self._scrubber = Scrubber(self._hidden, names)
+        self._source: tuple[int, list[model.SourceLines]] = 0, []
+
+    def are_of(self, finished: list[Step], in_flight: list[Step], shared: Shared) -> bool:
+        """Return True if a later trace has the same texts: of the same steps, of which each keeps its own."""
+        if in_flight or self._running or self._steps != finished or self._shared.other_runs != shared.other_runs:
+            return False
+        if self._environment != texts_in_environment(os.environ, self._names):
+            return False
+        return all(step.rest is not None and not _KEPT.isdisjoint(step.rest) for step in finished)
+
+    def source(self, number: int) -> list[model.SourceLines]:
+        """Return the lines round the error that began in the step with a number; none for 0."""
+        if self._source[0] != number:
+            self._source = number, source_of(number, self._steps, self._scrubber)
+        return self._source[1]
 
     def between(self, start: int, end: int | None) -> Iterator[bytes]:
         """Yield the texts of some of the steps; those of small ones together."""
@@ -212,6 +248,21 @@ class _StepTexts:
             del text  # before the next one is made: it may be large
         if waiting:
             yield layout.together(waiting)
+
+    def _look_at_plain(self, finished: list[Step]) -> Iterator[bytes | None]:
+        """Yield the texts of plain steps, of many at a time, as far as there is room to keep them; None for others."""
+        for at in range(0, len(finished), _BATCH):
+            steps = finished[at : at + _BATCH]
+            texts = self._plain.texts(steps)
+            size = sum([len(text) for text in texts if text is not None])
+            if size >= self._room:
+                yield from repeat(None, len(steps))
+                continue
+            self._room -= size
+            for step, text in zip(steps, texts, strict=True):
+                if text is not None:
+                    step.rest = {"text": text}  # as `step.text = text` does, where nothing was noted before
+                yield text
 
     def _look(self, step: Step) -> bytes | model.Step | None:
         """Note what a step hides, and return its text or its record where there is room to keep that."""
@@ -268,21 +319,21 @@ class _StepTexts:
     def _text(self, step: Step, made: model.Step | None) -> bytes:
         """Return a step's text; a fault in one step costs only its values, and not the other steps their file."""
         scrubbed = None if step in self._running else step.scrubbed
-        if scrubbed is not None and scrubbed[0] == self.scrubber.hides:
+        if scrubbed is not None and scrubbed[0] == self._scrubber.hides:
             return scrubbed[1]
         try:
             text = (None if made or step in self._running else self._plain_text(step)) or layout.step_text(
-                scrubbed_step(made or self._record(step, self._values(step)), self.scrubber)
+                scrubbed_step(made or self._record(step, self._values(step)), self._scrubber)
             )
         except Exception as error:
             log.internal_fault("make the record of a step", error)
             unknown = StepValues(encode(Opaque("unknown")), None, ())
-            return layout.step_text(scrubbed_step(record_of(step, unknown, self._shared), self.scrubber))
+            return layout.step_text(scrubbed_step(record_of(step, unknown, self._shared), self._scrubber))
         if scrubbed is not None:
-            step.scrubbed = self.scrubber.hides, text
+            step.scrubbed = self._scrubber.hides, text
         return text
 
     def _plain_text(self, step: Step) -> bytes | None:
         if step.failure is None:
             return self._plain.text(step)
-        return self._plain.text(step, layout.field_text(scrubbed_error(error_of(step.failure), self.scrubber)))
+        return self._plain.text(step, layout.field_text(scrubbed_error(error_of(step.failure), self._scrubber)))

@@ -30,6 +30,7 @@ _NO_FSYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EROFS})
 # The process from which multiprocessing forks its workers: since 3.14 it loads the main module, too.
 _IS_FORK_SERVER: Final = any("from multiprocessing.forkserver import main" in part for part in sys.orig_argv)
 _LONGEST_NAME_KEPT: Final = 80  # in bytes, as file systems count
+_SHORT_NAME: Final = 20  # characters, which take no more bytes than that
 
 MAX_TRACE_BYTES: Final = 1 << 28  # 256 MiB: no recorder writes that much, and reading takes several times as much
 PLACEHOLDERS: Final = {
@@ -66,7 +67,7 @@ def is_child_process() -> bool:
     return named or _IS_FORK_SERVER or multiprocessing.parent_process() is not None
 
 
-def render_path(template: str, *, run_id: str = "", flow_id: str = "", timestamp: str = "") -> str:
+def render_path(template: str, run_id: str = "", flow_id: str = "", timestamp: str = "") -> str:
     """Return the path that a template gives in this process.
 
     A child process adds its pid before the suffix, unless ``{pid}`` is in the template: it must not write over the
@@ -78,8 +79,11 @@ def render_path(template: str, *, run_id: str = "", flow_id: str = "", timestamp
         flow_id: the flow's name; characters that are not safe in a file name become ``_``.
         timestamp: RFC 3339 text of the run's start.
     """
+    is_child = is_child_process()
+    if "{" not in template and not is_child:
+        return template
     of_parent, of_child = rendered_paths(template, pid=os.getpid(), run_id=run_id, flow_id=flow_id, timestamp=timestamp)
-    return of_child if is_child_process() else of_parent
+    return of_child if is_child else of_parent
 
 
 def rendered_paths(template: str, *, pid: int, run_id: str, flow_id: str, timestamp: str) -> tuple[str, str]:
@@ -112,6 +116,8 @@ def refuse_links(template: str, path: str) -> None:
     Raises:
         OSError: a folder in that part is a link.
     """
+    if "{" not in template:
+        return
     folder, pattern = os.path.dirname(path), os.path.dirname(template)
     while any(name in pattern for name in PLACEHOLDERS):
         if os.path.islink(folder):
@@ -248,7 +254,8 @@ def write_atomically(
 def temporary_beside(path: str) -> str:
     """Return an unused name in the folder of a path, for a file that is going to replace the one at that path."""
     folder, name = os.path.split(path)
-    name = os.fsdecode(os.fsencode(name)[:_LONGEST_NAME_KEPT])
+    if len(name) > _SHORT_NAME:
+        name = os.fsdecode(os.fsencode(name)[:_LONGEST_NAME_KEPT])
     return os.path.join(folder or ".", f".{name}.{os.getpid()}.{os.urandom(6).hex()}.tmp")
 
 
@@ -384,17 +391,21 @@ class _NewFile:
         if isinstance(self.content, bytes):
             yield self.content
             return
-        waiting = bytearray()
+        waiting: list[bytes] = []
+        size = 0
         for piece in self.content():
-            if len(waiting) + len(piece) > _AT_ONCE:
-                yield bytes(waiting)
+            size += len(piece)
+            if size > _AT_ONCE:
+                yield b"".join(waiting)
                 waiting.clear()
-            if len(piece) > _AT_ONCE:
+                size = len(piece)
+            if size > _AT_ONCE:
                 yield piece
+                size = 0
             else:
-                waiting += piece
+                waiting.append(piece)
             del piece  # before the next one is made: it may be large
-        yield bytes(waiting)
+        yield b"".join(waiting)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -145,7 +145,7 @@ class Retention:
                 if not self._is_busy:  # a signal handler may write a trace while this is at work in the same thread
                     self._is_busy = True
                     try:
-                        self._tidy(_as_listed(path), pack_ref, has_payloads)
+                        self._tidy(path if path == self._template else _as_listed(path), pack_ref, has_payloads)
                     finally:
                         self._is_busy = False
                 not_removed, self._not_removed = self._not_removed, []

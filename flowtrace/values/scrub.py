@@ -36,6 +36,7 @@ _MOST_TEXTS: Final = 1000
 _MOST_PARTS: Final = 20_000
 _MOST_WORK: Final = 1 << 28  # characters that one scrubber looks at, below a second; later texts are hidden as a whole
 _OF_A_SEARCH: Final = 200
+_TOO_SHORT: Final = 15  # characters, letters and digits alone: not even the shortest key is one
 _SHORT: Final = 200  # characters: the same such text is often there many times
 _OF_A_SPELLING: Final = 50
 _DEEPEST_OBJECT: Final = 3
@@ -51,6 +52,8 @@ def without_lookalikes(text: str, secret: SecretNames) -> str:
         text: any text.
         secret: the test for secret names.
     """
+    if len(text) <= _TOO_SHORT and text.isascii() and text.isalnum():
+        return text
     text = FIRST.hidden_in(text)
     if secret.may_be_named_in(text.encode("utf-8", "replace")):
         text = without_table_secrets(text, secret)

@@ -25,6 +25,7 @@ typedef struct {
     int64_t took, started;              /* nanoseconds, the latter since the Unix epoch */
 } Facts;
 
+static PyObject *str_shapes;
 static struct { char *bytes; size_t size, room; } lines;  /* what is being written; one for all, since the GIL is held */
 
 /* Each function here returns 1, or 0 where there is no memory. */
@@ -90,12 +91,20 @@ static int add_value(const Value *value)
 }
 
 /* Add a number of at least so many digits. */
-static int add_number(uint64_t number, unsigned base, int least)
+static int add_number(uint64_t number, int least)
 {
     char digits[20];
     int at = sizeof(digits);
-    for (; number || least > 0; number /= base, least--) digits[--at] = "0123456789abcdef"[number % base];
+    for (; number || least > 0; number /= 10, least--) digits[--at] = (char)('0' + number % 10);
     return add(digits + at, sizeof(digits) - (size_t)at);
+}
+
+/* Add the id of a step: its number in 16 hex digits. */
+static int add_id(uint64_t number)
+{
+    char digits[16];
+    for (int at = sizeof(digits) - 1; at >= 0; at--, number >>= 4) digits[at] = "0123456789abcdef"[number & 15];
+    return add(digits, sizeof(digits));
 }
 
 /* Add the year, month and day so many days after the first of 1970, by the proleptic Gregorian calendar. The year is
@@ -106,17 +115,17 @@ static int add_date(int64_t days)
     int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
     int64_t of_year = day - (365 * year + year / 4 - year / 100), month = (5 * of_year + 2) / 153;
     year += era * 400 + (month >= 10);
-    return add_number((uint64_t)year, 10, 4) && add("-", 1) && add_number((uint64_t)(month < 10 ? month + 3 : month - 9), 10, 2)
-        && add("-", 1) && add_number((uint64_t)(of_year - (153 * month + 2) / 5 + 1), 10, 2);
+    return add_number((uint64_t)year, 4) && add("-", 1) && add_number((uint64_t)(month < 10 ? month + 3 : month - 9), 2)
+        && add("-", 1) && add_number((uint64_t)(of_year - (153 * month + 2) / 5 + 1), 2);
 }
 
 /* RFC 3339 in UTC, with microseconds. */
 static int add_time(int64_t nanoseconds)
 {
     int64_t seconds = nanoseconds / SECOND, of_day = seconds % DAY;
-    return add_date(seconds / DAY) && add("T", 1) && add_number((uint64_t)(of_day / 3600), 10, 2) && add(":", 1)
-        && add_number((uint64_t)(of_day / 60 % 60), 10, 2) && add(":", 1) && add_number((uint64_t)(of_day % 60), 10, 2)
-        && add(".", 1) && add_number((uint64_t)(nanoseconds % SECOND / 1000), 10, 6) && add("Z", 1);
+    return add_date(seconds / DAY) && add("T", 1) && add_number((uint64_t)(of_day / 3600), 2) && add(":", 1)
+        && add_number((uint64_t)(of_day / 60 % 60), 2) && add(":", 1) && add_number((uint64_t)(of_day % 60), 2)
+        && add(".", 1) && add_number((uint64_t)(nanoseconds % SECOND / 1000), 6) && add("Z", 1);
 }
 
 static int add_gap(enum gap gap, const Facts *facts)
@@ -126,11 +135,11 @@ static int add_gap(enum gap gap, const Facts *facts)
         case PAYLOAD: return add_value(&facts->input);
         case OUTPUT_HASH: return add(facts->output.hash, 2 * DIGEST);
         case RESULT: return add_value(&facts->output);
-        case MILLISECONDS: return add_number((uint64_t)facts->took / 1000000, 10, 1);
-        case NANOSECONDS: return add_number((uint64_t)facts->took, 10, 1);
+        case MILLISECONDS: return add_number((uint64_t)facts->took / 1000000, 1);
+        case NANOSECONDS: return add_number((uint64_t)facts->took, 1);
         case STARTED: return add_time(facts->started);
-        case NUMBER: return add_number((uint64_t)facts->step->number, 16, 16);
-        case PARENT: return add_number((uint64_t)facts->step->parent, 16, 16);
+        case NUMBER: return add_id((uint64_t)facts->step->number);
+        case PARENT: return add_id((uint64_t)facts->step->parent);
         default: return 0;
     }
 }
@@ -200,6 +209,12 @@ static int find_facts(Step *step, int gaps, const Rules *rules, int64_t epoch, F
 }
 
 /* What may hold a secret, of what would be written: a list of texts, or None. */
+static int is_in_doubt(const Facts *facts, int gaps)
+{
+    return (has(gaps, PAYLOAD) && !holds_no_secret(facts->input.text, facts->input.size))
+        || (has(gaps, RESULT) && !holds_no_secret(facts->output.text, facts->output.size));
+}
+
 static PyObject *doubtful_texts(const Facts *facts, int gaps)
 {
     const Value *values[] = {has(gaps, PAYLOAD) ? &facts->input : NULL, has(gaps, RESULT) ? &facts->output : NULL};
@@ -215,6 +230,11 @@ static PyObject *doubtful_texts(const Facts *facts, int gaps)
     return found ? found : Py_NewRef(Py_None);
 }
 
+static PyObject *made_lines(PyObject *pieces, const Facts *facts)
+{
+    return add_pieces(pieces, facts) ? PyBytes_FromStringAndSize(lines.bytes, (Py_ssize_t)lines.size) : PyErr_NoMemory();
+}
+
 static PyObject *step_lines(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *step, *pieces, *doubtful;
@@ -228,14 +248,78 @@ static PyObject *step_lines(PyObject *Py_UNUSED(module), PyObject *args)
     if (rules.limit > SHORT_TEXT) rules.limit = SHORT_TEXT;
     if (!find_facts((Step *)step, gaps, &rules, epoch, &facts)) Py_RETURN_NONE;
     if (!is_checked && ((doubtful = doubtful_texts(&facts, gaps)) == NULL || doubtful != Py_None)) return doubtful;
-    return add_pieces(pieces, &facts) ? PyBytes_FromStringAndSize(lines.bytes, (Py_ssize_t)lines.size) : PyErr_NoMemory();
+    return made_lines(pieces, &facts);
+}
+
+/* --- many steps ----------------------------------------------------------------------------------------------------- */
+
+enum { PIECES, NAMES, DEFAULTS, NOT_SECRET, PARTS };  /* of a shape, as flowtrace/recording/step_lines.py has it */
+
+/* Return the shape that the step of a node has, a new reference; NULL, without an exception, where none is known. */
+static PyObject *shape_of(const Step *step, PyObject *mode)
+{
+    long long kind = (long long)step->thread << 2 | (step->bound ? 2 : 0) | (step->parent ? 1 : 0);
+    PyObject *by_mode = step->node ? PyObject_GetAttr(step->node, str_shapes) : NULL;
+    PyObject *by_kind = by_mode && PyDict_CheckExact(by_mode) ? PyDict_GetItemWithError(by_mode, mode) : NULL;
+    PyObject *key = by_kind && PyDict_CheckExact(by_kind) ? PyLong_FromLongLong(kind) : NULL;
+    PyObject *shape = key ? Py_XNewRef(PyDict_GetItemWithError(by_kind, key)) : NULL;
+    Py_XDECREF(key);
+    Py_XDECREF(by_mode);
+    if (!shape) PyErr_Clear();
+    return shape;
+}
+
+/* Return the text of a step in which nothing is in doubt, or None; NULL with an exception where there is no memory. */
+static PyObject *lines_or_none(Step *step, PyObject *shape, Rules *rules, int64_t epoch)
+{
+    Facts facts;
+    PyObject **parts = PySequence_Fast_ITEMS(shape), *pieces = parts[PIECES];
+    rules->names = parts[NAMES];
+    rules->defaults = parts[DEFAULTS];
+    rules->not_secret = parts[NOT_SECRET];
+    int gaps = gaps_in(pieces);
+    if (gaps < 0) return NULL;
+    if (!find_facts(step, gaps, rules, epoch, &facts) || is_in_doubt(&facts, gaps)) Py_RETURN_NONE;
+    return made_lines(pieces, &facts);
+}
+
+static int is_shape(PyObject *shape)
+{
+    return shape && PyTuple_Check(shape) && PyTuple_GET_SIZE(shape) == PARTS
+        && PyTuple_CheckExact(PyTuple_GET_ITEM(shape, PIECES)) && PyTuple_CheckExact(PyTuple_GET_ITEM(shape, NAMES))
+        && PyTuple_CheckExact(PyTuple_GET_ITEM(shape, DEFAULTS)) && PySet_CheckExact(PyTuple_GET_ITEM(shape, NOT_SECRET));
+}
+
+static PyObject *all_lines(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *steps, *mode;
+    Rules rules;
+    long long epoch;
+    if (!PyArg_ParseTuple(args, "O!OOLn:all_lines", &PyTuple_Type, &steps, &mode, &rules.dumps, &epoch, &rules.limit)) return NULL;
+    if (rules.limit > SHORT_TEXT) rules.limit = SHORT_TEXT;
+    PyObject *found = PyList_New(PyTuple_GET_SIZE(steps));
+    for (Py_ssize_t at = 0; found && at < PyTuple_GET_SIZE(steps); at++) {
+        Step *step = (Step *)PyTuple_GET_ITEM(steps, at);
+        int is_plain = PyObject_TypeCheck((PyObject *)step, StepBaseType) && (!step->rest || step->rest == Py_None);
+        PyObject *shape = is_plain ? shape_of(step, mode) : NULL;
+        PyObject *text = is_shape(shape) ? lines_or_none(step, shape, &rules, epoch) : Py_NewRef(Py_None);
+        Py_XDECREF(shape);
+        if (text) PyList_SET_ITEM(found, at, text);
+        else Py_CLEAR(found);
+    }
+    return found;
 }
 
 static PyMethodDef functions[] = {
     {"step_lines", step_lines, METH_VARARGS,
      "step_lines(step, pieces, names, defaults, not_secret, dumps, epoch, limit, is_checked)\n--\n\n"
      "Return the text of a step; None where it is for Python to make, or a list of the texts in it that may hold a secret."},
+    {"all_lines", all_lines, METH_VARARGS,
+     "all_lines(steps, mode, dumps, epoch, limit)\n--\n\nReturn the texts of steps whose shapes are known; None for any other."},
     {NULL, NULL, 0, NULL},
 };
 
-int add_lines(PyObject *module) { return PyModule_AddFunctions(module, functions); }
+int add_lines(PyObject *module)
+{
+    return (str_shapes = PyUnicode_InternFromString("shapes")) ? PyModule_AddFunctions(module, functions) : -1;
+}
