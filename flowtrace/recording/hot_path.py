@@ -47,10 +47,7 @@ def renew(subject: Subject) -> Node:
     """Look again at a function that was given other code or defaults; return the node of its calls from now on."""
     node: Node = subject.target.successor()
     subject.target = node
-    if node.checks is None:
-        subject.is_simple = not node.live_defaults
-    else:
-        subject.is_simple_unchecked = not node.live_defaults
+    subject.has_live_defaults = node.live_defaults
     subject.watch(node.live)
     return node
 
