@@ -98,6 +98,23 @@ def test_writes_that_take_long_take_no_more_than_a_tenth_of_the_time(path, monke
     assert state(path) == ("102", 1)
 
 
+def test_a_burst_of_writes_that_take_long_is_as_short_as_one_of_others_takes(path, monkeypatch):
+    def slowly(*args, write=TraceRecorder.write, **kwargs):
+        path_clock[0] += 100_000_000
+        write(*args, **kwargs)
+
+    monkeypatch.setattr(TraceRecorder, "write", slowly)
+    fail_often(BURST)
+    # of 40 tokens each takes 20, and 2 are earned meanwhile: then 16 are owed, and 2 of them are earned
+    assert state(path) == ("2", None)
+    path_clock[0] += 15 * 50_000_000 - 1
+    fail_often(1, start=100)
+    assert state(path) == ("2", None)
+    path_clock[0] += 1
+    fail_often(1, start=101)
+    assert state(path) == ("101", 38)
+
+
 def test_a_long_pause_earns_no_more_than_one_burst(path):
     fail_often(BURST)
     path_clock[0] += 3_600_000_000_000

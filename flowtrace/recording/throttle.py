@@ -1,9 +1,9 @@
 """Many runs, one file: traces are written at a bounded rate.
 
 The first ones are written at once, the rest of a burst at a bounded rate, the last one always. Each path has a token
-bucket (https://en.wikipedia.org/wiki/Token_bucket). A run that it holds back is written by the next traced call that
-finds a new token, or when the process ends. A run that a later one overtakes in the meantime is only counted, and the
-file says how many were. In mode ``always`` that may be each of a million calls: while a path has no token, the
+bucket (https://en.wikipedia.org/wiki/Token_bucket); a write that takes long takes more tokens. A run that it holds back
+is written by the next traced call that finds a new token, or when the process ends. A run that a later one overtakes in
+the meantime is only counted, and the file says how many were. In mode ``always`` that may be each of a million calls: while a path has no token, the
 outermost calls that end are kept as steps, of which no run is made but of the last. Slow runs have one more bucket, for
 all paths together: it lets through about one a second, and what it holds back is not written.
 """
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 BURST: Final = 40
 NANOSECONDS_A_TOKEN: Final = 50_000_000
-_TIMES_OF_A_WRITE: Final = 10  # that pass until the next: writes take no more than a tenth of the time
-_LONGEST_PAUSE: Final = 1_000_000_000
+_TIMES_OF_A_WRITE: Final = 10  # that it takes the tokens of: writes take no more than a tenth of the time
+_MOST_TOKENS: Final = 200  # that a single write takes: 10 seconds, however long the disk let it wait
 SLOW_BURST: Final = 10
 _NANOSECONDS_A_SLOW_TOKEN: Final = 1_000_000_000
 _MOST_PATHS: Final = 1000
@@ -42,6 +42,9 @@ class _Tokens:
     Args:
         burst: how many tokens it holds.
         pause: nanoseconds until it has one more.
+
+    Attributes:
+        left: tokens that it has; below 0 are those that it owes.
     """
 
     __slots__ = ("burst", "left", "pause", "refilled")
@@ -57,14 +60,18 @@ class _Tokens:
         if earned > 0:
             self.left = min(self.burst, self.left + earned)
             self.refilled = CLOCK.now() - rest
-        if self.left == 0:
+        if self.left <= 0:
             return False
         self.left -= 1
         return True
 
+    def take_for(self, took: int) -> None:
+        """Take the others for a write that took so many nanoseconds, whether they are there or not."""
+        self.left -= max(1, min(_MOST_TOKENS, _TIMES_OF_A_WRITE * took // self.pause)) - 1
+
     def next_one(self) -> int:
-        """Return when there is one more, as a reading of the clock in ns."""
-        return self.refilled + self.pause
+        """Return when there is one to take, as a reading of the clock in ns."""
+        return self.refilled + self.pause * (1 - self.left)
 
 
 class Postponed:
@@ -312,8 +319,9 @@ class Throttle:
         late: list[int] = []
         begun = CLOCK.now()
         run.write(outcome, ended=ended, in_turn=partial(bucket.in_turn, number, late))
-        bucket.tokens.pause = max(NANOSECONDS_A_TOKEN, min(_LONGEST_PAUSE, _TIMES_OF_A_WRITE * (CLOCK.now() - begun)))
+        took = CLOCK.now() - begun
         with self._lock:
+            bucket.tokens.take_for(took)
             if late:
                 run.written = was_written
                 bucket.overtaken += ended and not was_written
