@@ -54,7 +54,6 @@ _OF_FIELDS: Final = {
     "error": Gap.ERROR,
 }
 _INSIDE_A_TEXT: Final = frozenset({Gap.INPUT_HASH, Gap.OUTPUT_HASH, Gap.STARTED, Gap.NUMBER, Gap.PARENT})
-_NONE: Final[dict[int, Any]] = {}
 _GAP: Final = re.compile(rb'<gap ([0-9])>|"<gap alone ([0-9])>"')
 # A step that has any other field is not like the others.
 _CONSTANT: Final = frozenset({"node_id", "component_id", "operation", "invocation_json", "thread", "code"})
@@ -109,7 +108,7 @@ class StepLines:
         if shape is None:
             return None
         if step.rest is not None:
-            shape = shape._replace(pieces=tuple(error if piece is Gap.ERROR else piece for piece in shape.pieces))
+            shape = Shape(tuple([error if piece is Gap.ERROR else piece for piece in shape.pieces]), *shape[1:])
         secret = self._policy.secret(step.node)
         found = self._made(step, shape, is_checked=False)
         if found is None and _learns_keys(step, secret):
@@ -136,8 +135,8 @@ class StepLines:
             node.shapes.setdefault(self._mode, {})[_kind(step)] = shape
 
     def _shapes(self, step: Step) -> dict[int, Shape]:
-        found: dict[int, Shape] = step.node.shapes.get(self._mode, _NONE)
-        return found
+        found: dict[int, Shape] | None = step.node.shapes.get(self._mode)
+        return found or {}
 
     def _made(self, step: Step, shape: Shape, *, is_checked: bool) -> Any:
         return NATIVE.step_lines(step, *shape, dumps, self._epoch, self._limit, is_checked)

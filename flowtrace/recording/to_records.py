@@ -28,7 +28,7 @@ from flowtrace.settings.config import TraceContext
 from flowtrace.settings.variables import git_sha
 from flowtrace.trace import layout, model
 from flowtrace.values.encode import encode
-from flowtrace.values.environment_secrets import texts_in_environment
+from flowtrace.values.environment_secrets import look_again, texts_in_environment
 from flowtrace.values.forms import Opaque
 from flowtrace.values.redaction import SecretNames
 from flowtrace.values.scrub import EVERYTHING, Scrubber
@@ -115,7 +115,7 @@ def trace_text(
     envelope = model.Trace(
         trace_version=model.TRACE_VERSION,
         runner_version=own_version(),
-        git_sha=git_sha(environment()),
+        git_sha=look_again(environment(), git_sha, git_sha),
         pack=model.Pack(pack_ref=context.pack_ref, resolved_digest=context.resolved_digest),
         flow=model.Flow(id=context.flow_id, version=context.flow_version),
         steps=[],

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from enum import Enum
-from functools import cached_property, partial
+from functools import partial
 from stat import S_ISDIR, S_ISREG
 from typing import BinaryIO, Final, NamedTuple
 
@@ -330,10 +330,11 @@ def _write_unnamed(folder: str, new: _NewFile, in_turn: InTurn) -> str:
                 raise
         except OSError:
             pass
-        with suppress(OSError):
+        try:
             give_name(new.temporary)
-            return new.temporary
-        return ""
+        except OSError:
+            return ""
+        return new.temporary
 
     return new.write_and_close(descriptor, finish)
 
@@ -365,11 +366,13 @@ class _NewFile:
         self.flush = flush
         self.replaces = replaces
         self.is_there = replaces and is_file(path)  # where it must not be replaced, it will be found out
+        self._temporary = ""
 
-    @cached_property
+    @property
     def temporary(self) -> str:
         """Its name until it gets that of the path."""
-        return temporary_beside(self.path)
+        self._temporary = self._temporary or temporary_beside(self.path)
+        return self._temporary
 
     def write_and_close(self, descriptor: int, finish: Callable[[], str] = lambda: "") -> str:
         """Write to an open file, flush it, call ``finish``, close the file, and return what that returned."""
@@ -383,8 +386,10 @@ class _NewFile:
             with suppress(OSError):
                 os.close(descriptor)
             raise
-        with suppress(InterruptedError):  # the descriptor is closed all the same
+        try:
             os.close(descriptor)
+        except InterruptedError:  # it is closed all the same
+            pass
         return finished
 
     def _chunks(self) -> Iterable[bytes]:

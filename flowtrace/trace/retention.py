@@ -140,12 +140,14 @@ class Retention:
             pack_ref: the program that wrote it.
             has_payloads: payload files were written beside it.
         """
+        if path == self._template and not has_payloads:  # the only file
+            return
         try:
             with self._lock:
                 if not self._is_busy:  # a signal handler may write a trace while this is at work in the same thread
                     self._is_busy = True
                     try:
-                        self._tidy(path if path == self._template else _as_listed(path), pack_ref, has_payloads)
+                        self._tidy(_as_listed(path), pack_ref, has_payloads)
                     finally:
                         self._is_busy = False
                 not_removed, self._not_removed = self._not_removed, []

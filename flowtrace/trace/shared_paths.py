@@ -91,7 +91,7 @@ class SharedPaths:
 
     def _target_for(self, path: str, template: str, host: str) -> Target:
         """Return where a trace goes that is meant for a path; what another process left there is moved aside."""
-        if any(name in template for name in _ONE_PER_RUN):
+        if "{" in template and any(name in template for name in _ONE_PER_RUN):
             return Target(path)
         with self._lock:
             if len(self._instead) + len(self._written) > _MOST_PATHS:

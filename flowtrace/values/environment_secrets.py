@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 
 from flowtrace.host.system import os
 from flowtrace.values.redaction import SecretNames
 from flowtrace.values.scrub import SHORTEST_BESIDE
 
+T = TypeVar("T")
 
-class _Environment(NamedTuple):
+
+class _Seen(NamedTuple):
     """An environment that was looked at: its variables, as the mapping holds them, and what was found."""
 
     variables: dict[Any, Any]
-    secret: SecretNames
-    texts: tuple[str, ...]
+    found: Any
 
 
-_LAST_ENVIRONMENT: Final[list[_Environment]] = []
-"""Process-global: the one that was looked at last. To compare with it takes much less than to decode them all."""
+_SEEN: Final[dict[object, _Seen]] = {}
+"""Process-global: what was found last, by what was asked. To compare takes much less than to decode the variables."""
+_MOST_SEEN: Final = 64
+
+
+def look_again(environ: Mapping[str, str], about: Hashable, look: Callable[[Mapping[str, str]], T]) -> T:
+    """Return what a look at an environment finds; it is only looked at again where it has changed.
+
+    Args:
+        environ: the environment.
+        about: what is asked.
+        look: finds that out.
+    """
+    if type(environ) is not os._Environ:
+        return look(environ)
+    variables: dict[Any, Any] = vars(environ)["_data"]
+    last = _SEEN.get(about)
+    if last is None or last.variables != variables:
+        if len(_SEEN) >= _MOST_SEEN:
+            _SEEN.clear()
+        before = dict(variables)
+        _SEEN[about] = last = _Seen(before, look(environ))
+    found: T = last.found
+    return found
 
 
 def texts_in_environment(environ: Mapping[str, str], secret: SecretNames) -> tuple[str, ...]:
     """Return the values, of 8 characters and more, of the variables with secret names, and that of the hash key."""
-    if type(environ) is not os._Environ:
-        return _texts_in_environment(environ, secret)
-    variables: dict[Any, Any] = vars(environ)["_data"]
-    for last in _LAST_ENVIRONMENT:
-        if last.secret is secret and last.variables == variables:
-            return last.texts
-    before = dict(variables)
-    found = _texts_in_environment(environ, secret)
-    _LAST_ENVIRONMENT[:] = [_Environment(before, secret, found)]
-    return found
+    return look_again(environ, secret, lambda given: _texts_in_environment(given, secret))
 
 
 def _texts_in_environment(environ: Mapping[str, str], secret: SecretNames) -> tuple[str, ...]:
