@@ -41,8 +41,8 @@ CAUSES = {
     "dict-time": _AT_THE_EDGE,
     "failure": (
         "a run inside a flow is written twice, at the failure and at the end of the flow; the second time with the one "
-        "sync of the file, which is most of the bare write. The texts of the 20 steps are made in C, once for both; the "
-        "error, the lines round it, and two files in place of one take the rest, in Python"
+        "sync of the file, which is most of the bare write. The texts of the 20 steps are made in C, once for both; "
+        "the error, the lines round it, and two files in place of one take the rest, in Python"
     ),
     "readers-show": _AT_THE_EDGE,
     "readers-show-json": _AT_THE_EDGE,
