@@ -162,7 +162,7 @@ class TracedFunction(StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
     __slots__ = ()
     __annotations__ = ANNOTATIONS
     __bound_function_wrapper__ = _BoundTracedFunction
-    __dict__ = property(attrgetter("_self_target.__dict__"), _set_dict)  # wrapt's can't be set
+    __dict__ = property(attrgetter("_self_target.__dict__"), _set_dict)  # pyright: ignore[reportAssignmentType]  # wrapt's can't be set
     _self_target = _OWN_TARGET
     if _TARGET is not MISSING:
         __wrapped__ = _WRAPPED

@@ -10,6 +10,7 @@ from flowtrace.values.redaction import SecretNames
 from flowtrace.values.scrub import SHORTEST_BESIDE
 
 T = TypeVar("T")
+_ENVIRON: Final = type(os.environ)
 
 
 class _Seen(NamedTuple):
@@ -32,7 +33,7 @@ def look_again(environ: Mapping[str, str], about: Hashable, look: Callable[[Mapp
         about: what is asked.
         look: finds that out.
     """
-    if type(environ) is not os._Environ:
+    if type(environ) is not _ENVIRON:
         return look(environ)
     variables: dict[Any, Any] = vars(environ)["_data"]
     last = _SEEN.get(about)
