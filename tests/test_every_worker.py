@@ -147,8 +147,12 @@ def ask(url, is_done):
     """Ask a server until that is done; a connection may wait behind another one of the same worker."""
     end = time.monotonic() + PATIENCE
     while not is_done() and time.monotonic() < end:
-        with contextlib.suppress(OSError):  # an error 500 is one
-            urllib.request.urlopen(url, timeout=3)
+        try:
+            urllib.request.urlopen(url, timeout=3).close()
+        except urllib.error.HTTPError as error:  # an error 500, whose connection Python 3.14 wants closed
+            error.close()
+        except OSError:
+            pass
         time.sleep(0.1)
 
 
