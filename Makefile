@@ -71,6 +71,11 @@ test: $(TEST)/.groups ## build the wheel, install it, run pytest against it: a p
 	@$(PYTEST) $(ARGS)
 	@$(if $(ARGS),,FLOWTRACE_PURE=1 $(PYTEST) $(BOTH))
 
+.PHONY: test-each
+test-each: $(TEST)/.groups ## the same with a case of every test, also of those that take long
+	@$(PYTEST) --each $(ARGS)
+	@$(if $(ARGS),,FLOWTRACE_PURE=1 $(PYTEST) $(BOTH))
+
 .PHONY: test-all
 test-all: $(TEST)/.groups ## the same with every combinatorial case and all that takes long
 	@$(PYTEST) --all $(ARGS)

@@ -1,5 +1,7 @@
 """The pytest plugin that chooses what runs: `make test` a part that takes minutes, `make test-all` everything.
 
+In between, `make test-each` runs that part and, of every test that it would leave out, one case or one in ``SHARE``.
+
 Three markers say what may be left out:
 
 - ``cells``: a test with one case for each combination of its parameters, hundreds of them. One case in ``SHARE`` runs,
@@ -62,6 +64,7 @@ def values_of(item):
 def pytest_addoption(parser):
     group = parser.getgroup("selection of tests")
     group.addoption("--all", action="store_true", help="run the slow tests and every case of the combinatorial ones")
+    group.addoption("--each", action="store_true", help="run a case of every test, one in so many of those with many")
     group.addoption("--cells", metavar="COMMIT", help="run the cases that this commit runs (default: the current one)")
 
 
@@ -98,9 +101,9 @@ def _takes_all(config):
 def pytest_report_header(config):
     if _takes_all(config):
         return "selection: everything that was asked for"
+    slow = "slow ones too, and one of every test" if config.option.each else "and no slow tests"
     return (
-        f"selection: one in {SHARE} combinatorial or costly cases, those of --cells={config.option.cells}, and no slow "
-        "tests; "
+        f"selection: one in {SHARE} combinatorial or costly cases, those of --cells={config.option.cells}, {slow}; "
         "--all (make test-all) runs everything, a node id or -k whatever it names"
     )
 
@@ -109,29 +112,30 @@ def pytest_report_header(config):
 def pytest_collection_modifyitems(config, items):
     if _takes_all(config):
         return
+    each = config.option.each
     groups, costly = {}, {}
     for item in items:
-        if item.get_closest_marker("costly"):
-            costly[item.nodeid] = set()
+        test = item.nodeid.partition("[")[0]
+        if item.get_closest_marker("costly") or (each and item.get_closest_marker("slow")):
+            costly[item.nodeid] = {test} if each else set()
         elif item.get_closest_marker("cells"):
-            groups.setdefault(item.nodeid.partition("[")[0], {})[item.nodeid] = values_of(item)
+            groups.setdefault(test, {})[item.nodeid] = values_of(item)
     turn = int(_hash(config.option.cells).hex(), 16)
     picked = pick(costly, turn).union(*(pick(cases, turn) for cases in groups.values()))
     kept, left_out = [], []
     for item in items:
-        reason = _left_out_as(item, picked)
+        reason = _left_out_as(item, picked, each)
         (left_out if reason else kept).append(item)
         config.stash[LEFT_OUT][reason] += bool(reason)
     items[:] = kept
     config.hook.pytest_deselected(items=left_out)
 
 
-def _left_out_as(item, picked):
+def _left_out_as(item, picked, each):
     """Return the marker that leaves a test out, or nothing."""
-    if item.get_closest_marker("slow"):
-        return "slow"
-    reason = next((name for name in ("costly", "cells") if item.get_closest_marker(name)), "")
-    return reason if item.nodeid not in picked else ""
+    reason = next((name for name in ("slow", "costly", "cells") if item.get_closest_marker(name)), "")
+    is_picked = item.nodeid in picked and (each or reason != "slow")
+    return "" if is_picked else reason
 
 
 @pytest.hookimpl(trylast=True)

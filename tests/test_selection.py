@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,16 @@ def test_a_part_runs_and_what_is_left_out_is_said(run, workers):
     (header,) = [line for line in lines if line.startswith("selection: ")]
     assert "abc" in header
     assert "--all" in header
+
+
+@pytest.mark.costly
+def test_a_case_of_each_test_runs(run):
+    lines, names = run("--cells=abc", "--each")
+    counts = Counter(name.partition("::")[2].partition("[")[0] for name in names)
+    assert counts.keys() == {"test_slow", "test_costly", "test_always", "test_cell"}
+    assert 5 <= counts["test_costly"] <= 6
+    assert 25 <= counts["test_cell"] <= 35
+    assert not [line for line in lines if "slow test" in line and line.startswith("left out")]
 
 
 @pytest.mark.slow
