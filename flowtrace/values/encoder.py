@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 from math import isfinite
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -244,7 +245,7 @@ class Encoder:
 
     def _array(self, owner: object, values: list[object] | tuple[object, ...]) -> None:
         room = max(self._shared.left, 0) + 1  # each item takes work: no more are looked at
-        self._enter(owner, b"[", self._items(tuple(values[:room])), b"]")
+        self._enter(owner, b"[", self._items(tuple(islice(values, room))), b"]")
 
     def _items(self, values: tuple[object, ...]) -> Iterator[tuple[bytes, int, object]]:
         """Yield the items of an array, as many at once as can be written together."""

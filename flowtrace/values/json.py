@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from gc import is_tracked
+from itertools import islice
 from math import isfinite
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ SCALARS: Final = frozenset(map(id, (str, int, float, bool, type(None))))
 CONTAINERS: Final = frozenset(map(id, (dict, list, tuple)))
 _ATOMS: Final = frozenset(map(id, (int, float, bool, type(None))))  # without texts, which may be long
 _MANY: Final = 1000  # from so many items on, a quick look at all of them pays
+_FEW: Final = 10  # of them, at which one looks before
 _JSON_TYPES: Final = SCALARS | CONTAINERS
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
@@ -171,7 +173,7 @@ def _work_left(value: object, limit: int) -> int:
     while todo:
         items = todo.pop()
         limit -= len(items)
-        if limit < 0:
+        if limit < 0 or (len(items) > _MANY and not type_ids(islice(items, _FEW)) <= _JSON_TYPES):
             return -1
         kinds = type_ids(items)
         if not kinds <= _JSON_TYPES:

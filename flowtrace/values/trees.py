@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from flowtrace.values import codecs
 from flowtrace.values.encoded import Shared, pointer_to
@@ -68,6 +68,8 @@ _MAX_LEVELS: Final = 24
 _STR: Final = id(str)
 _KEYS: Final = {_STR}
 _first: Final = itemgetter(0)
+_Found: TypeAlias = "tuple[type, Record | None, bool]"
+"""A class, how to read its instances, and whether its module has it. While the class lives, no other has its id."""
 
 
 class Raw(bytes):
@@ -120,7 +122,7 @@ class Trees:
         self._lowest = max(shared.left - _MAX_WORK, 0)
         self._shared = shared
         self._open: dict[int, int] = {}
-        self._records: dict[int, tuple[type, Record | None]] = {}  # the class too: while it lives, no other has its id
+        self._records: dict[int, _Found] = {}
         self._path = path
         self._depth = depth
         self._deepest = depth + _MAX_LEVELS
@@ -247,10 +249,10 @@ class Trees:
             raise OddError
         if id(kind) not in FORMS:
             self.left -= FORM_WORK
-            record = (self._records.get(id(kind)) or self._found(kind))[1]
+            _, record, is_named = self._records.get(id(kind)) or self._found(kind)
             fields = None if record is None else record.fields(value)
             if record is not None and fields is not None:
-                return self._record(record, kind, fields, depth)
+                return self._record(record, fields, depth, is_named)
             form = codecs.describe(value)
         if type(form) is Tag:
             return self._tag(form, depth)
@@ -266,17 +268,18 @@ class Trees:
             raise OddError
         return Fragment(b"[%b]" % b",".join(sorted(self._each(form.items))))
 
-    def _found(self, cls: type) -> tuple[type, Record | None]:
+    def _found(self, cls: type) -> _Found:
         """Look a class up, once in each tree."""
-        found = self._records[id(cls)] = cls, codecs.record_of(cls)
+        record = codecs.record_of(cls)
+        found = self._records[id(cls)] = cls, record, record is not None and self._shared.is_named(cls)
         return found
 
-    def _record(self, record: Record, cls: type, fields: dict[str, Any], depth: int) -> dict[str, object]:
+    def _record(self, record: Record, fields: dict[str, Any], depth: int, is_named: bool) -> dict[str, object]:
         """Do what `_tag` does with the form of a record, in one step: there may be many of them."""
         if depth > self._deepest:
             raise OddError
         self.left -= 2  # the class and the fields
-        if not self._shared.is_named(cls):
+        if not is_named:
             self.opaque.append(pointer_to([*self._path, "class"]))
         self._path.append("fields")
         members = self._members(fields, depth + 1) if fields else fields
