@@ -80,6 +80,14 @@ def bytes_of_tree(tree: object) -> bytes | None:
         return None
 
 
+def kept_bytes_of_tree(tree: object) -> bytes | None:
+    """Return what `bytes_of_tree` does, for keeping: orjson's own text takes a kilobyte or more, however short it is."""
+    try:
+        return dumps(tree, None, _CANONICAL | orjson.OPT_APPEND_NEWLINE)[:-1]
+    except TypeError:
+        return None
+
+
 def loads(data: bytes) -> Any:
     """Return the JSON-like objects of canonical bytes, or of any JSON document.
 
