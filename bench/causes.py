@@ -47,10 +47,11 @@ CAUSES = {
     "readers-show": _AT_THE_EDGE,
     "readers-show-json": _AT_THE_EDGE,
     "readers-validate": _AT_THE_EDGE,
-    "readers-why-memory": "the hash of every part of every value is kept, to find where an equal one came from",
+    "readers-why-memory": _AT_THE_EDGE,
     "readers-replay": (
-        "each step is a call again: its arguments are rebuilt and hashed, the call and those inside it are recorded, "
-        "and its output is hashed and compared, in Python"
+        "each step is a call again: its arguments are rebuilt, the call is recorded, its input and output are made "
+        "canonical and hashed, and both hashes are compared, in Python; of a dataclass alone, making the form takes as "
+        "long as `orjson.loads` of five steps"
     ),
     "scale-threads": _AT_THE_EDGE,
     "scale-tasks": "ten thousand tasks hold ten thousand steps and contexts, more than the caches of the processor do",

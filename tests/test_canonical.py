@@ -20,7 +20,7 @@ from flowtrace import canonical_bytes, hash_value
 from flowtrace.values.encode import encode
 from flowtrace.values.encoded import CutPart, Encoded, derive_key, hash_bytes
 from flowtrace.values.encoder import MAX_POINTERS
-from flowtrace.values.json import loads, plain, pretty
+from flowtrace.values.json import bytes_of_tree, loads, plain, pretty, sized_bytes_of_tree
 
 VECTORS = [json.loads(line) for line in (Path(__file__).parent / "vectors/canonical.jsonl").read_text().splitlines()]
 JSON_VALUES = st.recursive(
@@ -336,3 +336,12 @@ def test_pretty_is_the_layout_of_the_trace_file():
     )
     with pytest.raises(ValueError):
         loads(b"{")
+
+
+def test_a_text_in_its_own_size_is_the_same_and_takes_no_more():
+    tree = {"b": [1, None, "ä"], "a": 0.5}
+    assert sized_bytes_of_tree(tree) == bytes_of_tree(tree) == '{"a":0.5,"b":[1,null,"ä"]}'.encode()
+    assert sys.getsizeof(sized_bytes_of_tree(tree)) == sys.getsizeof(b"") + 27
+    for _ in range(300):
+        tree = [tree]
+    assert sized_bytes_of_tree(tree) is bytes_of_tree(tree) is None

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from flowtrace.host.switch import MUTED
 from flowtrace.recording import call_values, process
+from flowtrace.recording.governor import Governor, Reading
 from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import CURRENT, STATE
@@ -77,16 +78,35 @@ def is_same_hash(one: Hash, other: Hash) -> bool:
     return (one.algorithm, one.value) == (other.algorithm, other.value)
 
 
+class _OwnValues(Governor):
+    """Leaves out the values of calls inside the replayed one: nobody asks for them, and making forms takes long."""
+
+    def begin(self, node: Node) -> Reading | None:
+        """Return None where the value of a node is to be left out."""
+        return None if self.leaves_out(node) else (0,)
+
+    def leaves_out(self, node: Node) -> bool:
+        """Return True if a value of this node would be that of an inner call."""
+        step = CURRENT.get()
+        return step is not None and not (isinstance(step, Step) and step.owns_run and step.node is node)
+
+    def end(self, node: Node, begun: Reading) -> None:
+        """Count nothing: what the values of the replayed call itself cost does not matter."""
+
+
 class ReplayRecorder:
     """Calls nodes under a recorder that keeps their steps in memory and writes nothing.
 
     Args:
         config: how the steps are recorded.
+        has_stubs: calls inside the replayed one are answered by their inputs, so that these are needed.
     """
 
-    def __init__(self, config: TraceConfig) -> None:
+    def __init__(self, config: TraceConfig, *, has_stubs: bool = False) -> None:
         self._keyed = Policy(config)
         self._unkeyed = Policy(config.changed({"hash_key": None}))
+        if not has_stubs:
+            self._keyed.governor = self._unkeyed.governor = _OwnValues(1)
         self.has_key = config.hash_key is not None
         self._recorder = TraceRecorder(config, TraceContext("replay", "replay"))
         self._recorder.is_process_wide = True
@@ -135,13 +155,14 @@ class ReplayRecorder:
 
 
 @contextmanager
-def replay_recorder(config: TraceConfig) -> Generator[ReplayRecorder]:
+def replay_recorder(config: TraceConfig, *, has_stubs: bool = False) -> Generator[ReplayRecorder]:
     """Record with a `ReplayRecorder` in a ``with`` block; afterwards restore the recorder from before.
 
     In the block, no recorder of this process writes anything.
 
     Args:
         config: what to redact, and the key of hashes; everything else is set here.
+        has_stubs: calls inside the replayed ones are answered from what was recorded.
     """
     STATE.throttle.write_all()
     before = STATE.recorder, STATE.throttle, STATE.reported, STATE.ended_runs
@@ -161,7 +182,8 @@ def replay_recorder(config: TraceConfig) -> Generator[ReplayRecorder]:
                     "capture_outputs": True,
                     "validation": ValidationMode.OFF,
                 }
-            )
+            ),
+            has_stubs=has_stubs,
         )
         recorder.activate()
         yield recorder

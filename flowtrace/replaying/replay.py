@@ -120,7 +120,8 @@ def replay(
     folder = None if payloads is None else os.fspath(payloads)
     if folder is None and not isinstance(trace, Trace):
         folder = os.path.dirname(os.path.abspath(name))
-    with replay_recorder(settings_for(loaded)) as recorder, resolver.working_folder_on_path():
+    stubs = tuple(stubs)
+    with replay_recorder(settings_for(loaded), has_stubs=bool(stubs)) as recorder, resolver.working_folder_on_path():
         replayer = _Replayer(loaded, folder, recorder, resolver, receiver)
         replayer.compare_hashes, replayer.on_error, replayer.is_explicit = compare_hashes, on_error, steps is not None
         replayer.stub(stubs)

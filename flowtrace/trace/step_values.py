@@ -11,7 +11,7 @@ from flowtrace.trace.model import INPUT, OUTPUT, UNSET, Step, is_within
 from flowtrace.trace.payload_files import PayloadValues
 from flowtrace.trace.value_parts import Tokens, pointer_of, resolve, short_path
 from flowtrace.values.encoded import KEYED_ALGORITHM, TAG
-from flowtrace.values.json import kept_bytes_of_tree
+from flowtrace.values.json import sized_bytes_of_tree
 
 if TYPE_CHECKING:
     from flowtrace.trace.model import Trace
@@ -189,7 +189,7 @@ class StepValues:
             self._texts = []
             for at, step in enumerate(self.steps):
                 value, reason = self.value(at, "output")
-                self._texts.append(None if reason else kept_bytes_of_tree(value))
+                self._texts.append(None if reason else sized_bytes_of_tree(value))
                 if step.output_hash is not None and step.output_hash.algorithm != KEYED_ALGORITHM:
                     self._complete.setdefault(step.output_hash.value, []).append(at)
         return self._texts

@@ -97,6 +97,7 @@ class Shape(NamedTuple):
     arguments: tuple[Any, ...]
 
 
+_MOST_KNOWN: Final = 1000
 ANYTHING: Final = Shape(Any, ())
 
 
@@ -192,6 +193,66 @@ def is_sure_of_tuples(content: list[Any], hint: Any) -> bool:
     fitting = found if len(found) == 1 else [member for member in found if _fits(content, member)]
     origins = {shape(member).origin for member in fitting}
     return origins == {tuple} or (bool(origins) and origins <= {list, abc.MutableSequence})
+
+
+class Array(NamedTuple):
+    """How arrays of an annotation are rebuilt: its shape, and whether it says if they were lists or tuples."""
+
+    shape: Shape
+    is_sure: bool
+
+
+class Annotations:
+    """Remembers what annotations say; of generic classes, each value makes some, so that only so many are kept."""
+
+    def __init__(self) -> None:
+        # with each annotation itself: while it lives, no other one has its id
+        self._arrays: dict[int, tuple[Any, Array | None]] = {}
+        self._classes: dict[tuple[str, int, type], tuple[Any, tuple[type, Bindings] | None]] = {}
+
+    def array(self, hint: Any) -> Array | None:
+        """Return how arrays of an annotation are rebuilt; None for a union, where that depends on the content."""
+        known = self._arrays.get(id(hint))
+        if known is None:
+            found = members(hint)
+            array = Array(shape(found[0]), is_sure_of_tuples([], hint)) if len(found) == 1 else None
+            if len(self._arrays) >= _MOST_KNOWN:
+                self._arrays.clear()
+            known = self._arrays[id(hint)] = (hint, array)
+        return known[1]
+
+    def class_named(self, name: str, hint: Any, base: type) -> tuple[type, Bindings] | None:
+        """Return the class of a name that an annotation allows, and what it binds its parameters to; None for none.
+
+        Args:
+            name: ``module:qualname``.
+            hint: the annotation.
+            base: what the class must derive from.
+        """
+        key = name, id(hint), base
+        known = self._classes.get(key)
+        if known is None or known[1] is None:  # a subclass may have been loaded since
+            if len(self._classes) >= _MOST_KNOWN:
+                self._classes.clear()
+            known = self._classes[key] = (hint, _class_named(name, hint, base))
+        return known[1]
+
+
+def _class_named(name: str, hint: Any, base: type) -> tuple[type, Bindings] | None:
+    for member in members(hint):
+        origin, arguments = shape(member)
+        if origin is typing.Literal:  # of enum members
+            origin = next((type(value) for value in arguments if class_name(type(value)) == name), Any)
+            arguments = ()
+        found = class_below(origin, name)
+        if found is not None and inherits(found, base):
+            return found, dict(zip(parameters_of(found), arguments, strict=False))
+    return None
+
+
+def parameters_of(cls: Any) -> tuple[Any, ...]:
+    """Return the type variables of a generic class."""
+    return getattr(cls, "__parameters__", ())
 
 
 def _fits(content: Any, hint: Any) -> bool:

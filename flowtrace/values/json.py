@@ -80,8 +80,8 @@ def bytes_of_tree(tree: object) -> bytes | None:
         return None
 
 
-def kept_bytes_of_tree(tree: object) -> bytes | None:
-    """Return what `bytes_of_tree` does, for keeping: orjson's own text takes a kilobyte or more, however short it is."""
+def sized_bytes_of_tree(tree: object) -> bytes | None:
+    """Return what `bytes_of_tree` does, in its own size: any text of orjson's own takes a kilobyte or more."""
     try:
         return dumps(tree, None, _CANONICAL | orjson.OPT_APPEND_NEWLINE)[:-1]
     except TypeError:

@@ -12,9 +12,9 @@ import builtins
 import collections
 import types
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice, repeat
-from typing import Any, ClassVar, Final, Generic, Literal
+from typing import Any, ClassVar, Final, Generic
 
 from flowtrace.errors import RebuildError
 from flowtrace.host.objects import MISSING, class_attribute, class_name, inherits, mro
@@ -25,6 +25,7 @@ from flowtrace.values.annotations import (
     CONTAINERS,
     MAPPINGS,
     ROWS,
+    Annotations,
     Bindings,
     class_below,
     fitting_member,
@@ -32,6 +33,7 @@ from flowtrace.values.annotations import (
     is_sure_of_tuples,
     is_typed_dict,
     members,
+    parameters_of,
     shape,
     substitute,
     takes_items_of,
@@ -58,6 +60,7 @@ _PLAIN_TYPES: Final = {
         *(list, tuple, dict, set, frozenset),
     )
 }
+_CONTAINERS: Final = frozenset({dict, list})
 _MUTABLE: Final = (list, set, deque, bytearray)
 
 
@@ -91,6 +94,11 @@ def _no_array(_digest: str) -> tuple[str, bytes] | None:
     return None
 
 
+def _has_atoms_alone(items: Collection[Any]) -> bool:
+    """Return True if all items are atoms, which are what they were."""
+    return _CONTAINERS.isdisjoint(map(type, items))
+
+
 class Rebuilder:
     """Rebuilds values, and remembers the annotations of their classes.
 
@@ -109,6 +117,7 @@ class Rebuilder:
         self._in_objects = 0
         self._find_class = find_class
         self._hints: dict[int, tuple[type, dict[str, Any]]] = {}
+        self._annotations = Annotations()
 
     def rebuild(self, content: Any, hint: Any = Any) -> Any:
         """Return the Python value of canonical JSON; see `flowtrace.values.rebuild.rebuild`."""
@@ -134,22 +143,30 @@ class Rebuilder:
     # --- plain JSON
 
     def _mapping(self, content: dict[str, Any], hint: Any) -> dict[str, Any]:
+        if _has_atoms_alone(content.values()):
+            return dict(content)
         hint = fitting_member(content, hint)
         origin, arguments = shape(hint)
         if is_typed_dict(origin):
-            hints = self._fields_of(origin, dict(zip(_parameters(origin), arguments, strict=False)))
+            hints = self._fields_of(origin, dict(zip(parameters_of(origin), arguments, strict=False)))
             return {key: self._inside(key, item, hints.get(key, Any)) for key, item in content.items()}
         inner = arguments[1] if origin in MAPPINGS and len(arguments) == 2 else Any
         return {key: self._inside(key, item, inner) for key, item in content.items()}
 
     def _array(self, content: list[Any], hint: Any) -> Any:
-        self.unsure_arrays += not is_sure_of_tuples(content, hint)
-        hint = fitting_member(content, hint)
-        origin, arguments = shape(hint)
+        array = self._annotations.array(hint)
+        if array is None:
+            self.unsure_arrays += not is_sure_of_tuples(content, hint)
+            origin, arguments = shape(fitting_member(content, hint))
+        else:
+            self.unsure_arrays += not array.is_sure
+            origin, arguments = array.shape
         items = self._items(content, origin, arguments)
         return tuple(items) if origin is tuple else items
 
     def _items(self, content: list[Any], origin: Any, arguments: tuple[Any, ...]) -> list[Any]:
+        if _has_atoms_alone(content):
+            return list(content)
         hints: Iterable[Any] = repeat(Any)
         if origin is tuple and len(arguments) == 2 and arguments[1] is ...:
             hints = repeat(arguments[0])
@@ -195,15 +212,10 @@ class Rebuilder:
         """
         if not isinstance(name, str):
             raise RebuildError("it does not name its class")
-        for member in members(hint):
-            origin, arguments = shape(member)
-            if origin is Literal:  # of enum members
-                origin = next((type(value) for value in arguments if class_name(type(value)) == name), Any)
-                arguments = ()
-            found = class_below(origin, name)
-            if found is not None and inherits(found, base):
-                _refuse_finalizer(found)
-                return found, dict(zip(_parameters(found), arguments, strict=False))
+        known = self._annotations.class_named(name, hint, base)
+        if known is not None:
+            _refuse_finalizer(known[0])
+            return known
         found = self._find_class(name)
         if found is not None and inherits(found, base):
             _refuse_finalizer(found)
@@ -410,10 +422,6 @@ class Rebuilder:
         "type": _type,
         "codec": _codec,
     }
-
-
-def _parameters(cls: Any) -> tuple[Any, ...]:
-    return getattr(cls, "__parameters__", ())
 
 
 def _parts_of(value: Any, base: type) -> tuple[Any, ...]:
