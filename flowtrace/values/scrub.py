@@ -275,7 +275,7 @@ _LOGIN_OPTIONS: Final = frozenset({"-u", "--user", "--proxy-user"})
 
 # A value whose texts are short words: not even the shortest key is one. In a list, a word may be the value of the last,
 # so that only a list of numbers counts. The form of an object has the name of its class, which is no text of the value.
-# Keys may be longer. flowtrace/calls/native/box.c has the rule for words.
+# Keys may be longer. flowtrace/calls/native/text.c has the rule for words.
 _PLAIN: Final = re.compile(
     rb'(?:[^"\[]|\[[^"\[\]{}]*+\]|"\$py":"[a-z_]{1,20}","class":"[\w.]{1,100}:[\w.]{1,100}"'
     rb'|"(?:[A-Za-z0-9_]{0,15}|[A-Za-z0-9_.-]{0,11}|[a-z_]{0,40}(?=":))")*+',
