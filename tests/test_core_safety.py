@@ -238,11 +238,34 @@ def test_a_second_copy_of_the_core_is_refused():
         lambda: NATIVE.Ring(1, 1).add(None),
         lambda: NATIVE.Postponed().add(None),
         lambda: NATIVE.open_fast_path(None, [], False, 1),
+        lambda: NATIVE.ids_of_types(1),
+        lambda: NATIVE.ids_of_types(1 / (1 - number) for number in range(2)),
     ],
 )
 def test_what_the_core_can_not_use_is_an_error(call):
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises((TypeError, ValueError, ZeroDivisionError)):
         call()
+
+
+class Texts(list):
+    def __iter__(self):
+        return map(str, super().__iter__())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [1, 2, "a", 3, None, True, 1.5, [], plain],
+        (1, "a", 1),
+        {"a": 1, "b": "x"}.values(),
+        {"a": 1},
+        Texts([1]),
+    ],
+    ids=lambda values: f"{type(values).__name__}-{len(values)}",
+)
+def test_the_core_finds_the_types_that_its_twin_finds(values):
+    assert NATIVE.ids_of_types(values) == set(map(id, map(type, values)))
 
 
 FORKS = """

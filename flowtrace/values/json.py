@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from flowtrace.host import objects
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import re
 
@@ -234,4 +235,4 @@ def keys_of(tree: object) -> set[str]:
 
 def type_ids(items: Iterable[object]) -> set[int]:
     """Return the ids of the types of some values."""
-    return set(map(id, map(type, items)))
+    return objects.ids_of_types(items)

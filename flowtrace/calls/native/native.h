@@ -309,6 +309,7 @@ int add_functions(PyObject *module);
 int add_bodies(PyObject *module);
 int add_subject(PyObject *module);
 int add_steps(PyObject *module);
+int add_snapshots(PyObject *module);
 int add_rings(PyObject *module);
 int add_postponed(PyObject *module);
 int add_runs(PyObject *module);

@@ -201,3 +201,49 @@ PyObject *values_of(const Kept *kept)
     let_go(&copy);
     return list;
 }
+
+/* --- the types of many values -------------------------------------------------------------------------------------- */
+
+static int add_type(PyObject *set, PyObject *value, PyTypeObject **last)
+{
+    PyTypeObject *type = Py_TYPE(value);
+    if (type == *last) return 0;
+    PyObject *number = PyLong_FromVoidPtr(type);
+    int did = number ? PySet_Add(set, number) : -1;
+    Py_XDECREF(number);
+    *last = type;
+    return did;
+}
+
+/* Of a list, the length is looked at each time: the garbage collector may run meanwhile, and that anything. */
+static int add_types(PyObject *set, PyObject *values)
+{
+    PyTypeObject *last = NULL;
+    int did = 0;
+    if (PyList_CheckExact(values)) {
+        for (Py_ssize_t at = 0; did == 0 && at < PyList_GET_SIZE(values); at++)
+            did = add_type(set, PyList_GET_ITEM(values, at), &last);
+        return did;
+    }
+    PyObject *iterator = PyObject_GetIter(values), *value;
+    while (iterator && did == 0 && (value = PyIter_Next(iterator))) {
+        did = add_type(set, value, &last);
+        Py_DECREF(value);
+    }
+    Py_XDECREF(iterator);
+    return PyErr_Occurred() ? -1 : did;
+}
+
+static PyObject *ids_of_types(PyObject *Py_UNUSED(module), PyObject *values)
+{
+    PyObject *set = PySet_New(NULL);
+    if (set && add_types(set, values) < 0) Py_CLEAR(set);
+    return set;
+}
+
+static PyMethodDef functions[] = {
+    {"ids_of_types", ids_of_types, METH_O, "ids_of_types(values)\n--\n\nReturn the ids of the types of some values."},
+    {NULL, NULL, 0, NULL},
+};
+
+int add_snapshots(PyObject *module) { return PyModule_AddFunctions(module, functions); }
