@@ -79,7 +79,7 @@ def is_same_hash(one: Hash, other: Hash) -> bool:
 
 
 class _OwnValues(Governor):
-    """Leaves out the values of calls inside the replayed one: nobody asks for them, and making forms takes long."""
+    """Leaves out the values of calls inside the replayed one: only stubs ask for them, and making forms takes long."""
 
     def begin(self, node: Node) -> Reading | None:
         """Return None where the value of a node is to be left out."""

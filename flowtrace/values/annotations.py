@@ -97,7 +97,7 @@ class Shape(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-_MOST_KNOWN: Final = 1000
+_MOST_KEPT: Final = 1000
 ANYTHING: Final = Shape(Any, ())
 
 
@@ -212,14 +212,14 @@ class Annotations:
 
     def array(self, hint: Any) -> Array | None:
         """Return how arrays of an annotation are rebuilt; None for a union, where that depends on the content."""
-        known = self._arrays.get(id(hint))
-        if known is None:
+        entry = self._arrays.get(id(hint))
+        if entry is None:
             found = members(hint)
             array = Array(shape(found[0]), is_sure_of_tuples([], hint)) if len(found) == 1 else None
-            if len(self._arrays) >= _MOST_KNOWN:
+            if len(self._arrays) >= _MOST_KEPT:
                 self._arrays.clear()
-            known = self._arrays[id(hint)] = (hint, array)
-        return known[1]
+            entry = self._arrays[id(hint)] = (hint, array)
+        return entry[1]
 
     def class_named(self, name: str, hint: Any, base: type) -> tuple[type, Bindings] | None:
         """Return the class of a name that an annotation allows, and what it binds its parameters to; None for none.
@@ -230,12 +230,12 @@ class Annotations:
             base: what the class must derive from.
         """
         key = name, id(hint), base
-        known = self._classes.get(key)
-        if known is None or known[1] is None:  # a subclass may have been loaded since
-            if len(self._classes) >= _MOST_KNOWN:
+        entry = self._classes.get(key)
+        if entry is None or entry[1] is None:  # a subclass may have been loaded since
+            if len(self._classes) >= _MOST_KEPT:
                 self._classes.clear()
-            known = self._classes[key] = (hint, _class_named(name, hint, base))
-        return known[1]
+            entry = self._classes[key] = (hint, _class_named(name, hint, base))
+        return entry[1]
 
 
 def _class_named(name: str, hint: Any, base: type) -> tuple[type, Bindings] | None:

@@ -212,10 +212,10 @@ class Rebuilder:
         """
         if not isinstance(name, str):
             raise RebuildError("it does not name its class")
-        known = self._annotations.class_named(name, hint, base)
-        if known is not None:
-            _refuse_finalizer(known[0])
-            return known
+        named = self._annotations.class_named(name, hint, base)
+        if named is not None:
+            _refuse_finalizer(named[0])
+            return named
         found = self._find_class(name)
         if found is not None and inherits(found, base):
             _refuse_finalizer(found)
