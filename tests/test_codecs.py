@@ -7,6 +7,7 @@ import collections
 import dataclasses
 import enum
 import fractions
+import gc
 import ipaddress
 import json
 import pathlib
@@ -15,6 +16,7 @@ import socket
 import threading
 import types
 import uuid
+import weakref
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from functools import cached_property, partial
@@ -393,3 +395,33 @@ def test_an_open_socket_is_opaque_and_untouched():
         encoded = encode([open_socket])
         assert encoded.opaque == ("/0",)
         assert open_socket.fileno() >= 0
+
+
+@pytest.mark.parametrize("slots", [False, True])
+@pytest.mark.parametrize("library", [dataclasses.dataclass, attrs.define], ids=["dataclass", "attrs"])
+def test_a_class_whose_instances_were_encoded_goes_when_the_program_lets_go_of_it(library, slots):
+    class Made:
+        value: int = 1
+
+    made = library(Made, slots=slots)
+    first, again = encode(made(1)), encode([made(1)] * 300)
+    assert b'"fields":{"value":1}' in first.data
+    assert again.data.count(b'"fields":{"value":1}') == 300
+    reference = weakref.ref(made)
+    del Made, made
+    gc.collect()
+    assert reference() is None
+
+
+def test_no_code_that_a_program_puts_into_a_class_later_runs():
+    asked = []
+
+    @dataclasses.dataclass(slots=True)
+    class Made:
+        value: int = 1
+
+    made = Made()
+    before = encode(made).data
+    Made.value = property(lambda self: asked.append("asked"))
+    assert encode(made).data != before
+    assert asked == []

@@ -107,16 +107,6 @@ def class_name(cls: type) -> str:
     return f"{module_name(cls)}:{_encodable(_qualname(cls))}"
 
 
-def getter_of(cls: type, name: str) -> Callable[[object], Any] | None:
-    """Return the function that reads an attribute which a class keeps in C or in a slot; None where it has none.
-
-    The function takes an instance, and raises AttributeError where the attribute was not set.
-    """
-    descriptor = class_attribute(cls, name)
-    get: Callable[[object], Any] | None = descriptor.__get__ if _is_native(descriptor) else None
-    return get
-
-
 def module_name(cls: type) -> str:
     """Return the name of the module that defines a class; ``?`` where the class has anything but text there."""
     try:

@@ -89,9 +89,13 @@ class Governor:
         self._credit = min(self._credit + (now - self._then) * self._share, GRACE)
         self._then = now
         if self.left_out and self._credit >= _ENOUGH:
-            self.left_out.clear()
-            self._forget(now)
+            self.forget()
         return now
+
+    def forget(self) -> None:
+        """Forget all nodes, whose functions would be held; the values of all are recorded again."""
+        self.left_out.clear()
+        self._forget(self._then)
 
     def _forget(self, now: int) -> None:
         self._costs.clear()

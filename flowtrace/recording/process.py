@@ -326,6 +326,8 @@ def _at_exit() -> None:
     STATE.in_flight.clear()
     forget_native_steps()
     recorder.buffer.clear()
+    if recorder.policy.governor is not None:
+        recorder.policy.governor.forget()
     STATE.ended_runs = EndedRuns()
 
 

@@ -9,14 +9,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field
 from enum import Enum
 from functools import partial
+from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
 from flowtrace.host.objects import (
     MISSING,
     class_attribute,
     class_name,
-    dict_getter,
-    getter_of,
     inherits,
     instance_dict,
     is_named,
@@ -158,24 +157,38 @@ class Record:
         return Tag(self.kind, [("class", ClassName(self.name, cls)), ("fields", fields)])
 
 
+def _index_of(cls: type, name: str, kind: type) -> int | None:
+    """Return which base of a class is the first with an attribute of a kind: 0 is the class itself; None for none."""
+    return next((at for at, base in enumerate(mro(cls)) if type(namespace_of(base).get(name)) is kind), None)
+
+
+def _read(base: type, name: str, kind: object, value: object) -> Any:
+    descriptor: Any = namespace_of(base)[name]
+    if type(descriptor) is not kind:  # the program has put something else there since
+        raise AttributeError(name)
+    return descriptor.__get__(value)
+
+
 def _quickly(kind: str, names: frozenset[str], cls: type, describe: Describe) -> Describe:
     """Return a quicker way to describe records that have nothing but their fields; others are left to `describe`."""
-    found = [(slot, getter_of(cls, slot)) for slot in slot_names(cls)]
-    in_slots = frozenset(slot for slot, _ in found)
-    in_dict = names - in_slots
-    attributes_of = dict_getter(cls)
-    slots = [(slot, get) for slot, get in found if get is not None]
-    if not in_slots <= names or len(slots) < len(found) or (attributes_of is None and in_dict) or TAG in names:
+    in_slots = slot_names(cls)
+    in_dict = names.difference(in_slots)
+    slots: list[tuple[str, Any]] = [(slot, _index_of(cls, slot, MemberDescriptorType)) for slot in in_slots]
+    dict_at = _index_of(cls, "__dict__", GetSetDescriptorType)
+    is_replaced = any(type(class_attribute(cls, slot)) is not MemberDescriptorType for slot in in_slots)
+    if is_replaced or not names.issuperset(in_slots) or (dict_at is None and in_dict) or TAG in names:
         return describe
 
+    # The class is found anew each time: what reads an attribute belongs to its class, and would keep it alive.
     def fields_of(value: object) -> dict[str, Any] | None:
-        fields = _copy(attributes_of(value)) if attributes_of is not None else {}
-        if len(fields) != len(in_dict) or (fields and (type_ids(fields) != _STR or fields.keys() != in_dict)):
-            return None
+        bases = mro(type(value))
         try:
-            for slot, get in slots:
-                fields[slot] = get(value)
-        except AttributeError:
+            fields = {} if dict_at is None else _copy(_read(bases[dict_at], "__dict__", GetSetDescriptorType, value))
+            if len(fields) != len(in_dict) or (fields and (type_ids(fields) != _STR or fields.keys() != in_dict)):
+                return None
+            for slot, at in slots:
+                fields[slot] = _read(bases[at], slot, MemberDescriptorType, value)
+        except (AttributeError, KeyError, IndexError):  # it was not set yet, or the class was changed
             return None
         return fields
 

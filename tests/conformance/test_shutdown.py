@@ -162,6 +162,28 @@ PROGRAMS = {
         kept = Late()
         plain("end")
         """,
+    "objects of the main module that were recorded": """
+        import dataclasses
+
+        class Kept:
+            def __del__(self):
+                print("del")
+
+            @traced_node
+            def method(self, value):
+                return [self, value]
+
+        @dataclasses.dataclass
+        class Record:
+            value: object
+
+            def __del__(self):
+                print("record")
+
+        kept, record = Kept(), Record(1)
+        kept.method({"of": record})
+        print("end")
+        """,
 }
 
 
