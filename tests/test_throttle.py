@@ -98,21 +98,19 @@ def test_writes_that_take_long_take_no_more_than_a_tenth_of_the_time(path, monke
     assert state(path) == ("102", 1)
 
 
-def test_a_burst_of_writes_that_take_long_is_as_short_as_one_of_others_takes(path, monkeypatch):
+def write_slowly(monkeypatch, nanoseconds):
     def slowly(*args, write=TraceRecorder.write, **kwargs):
-        path_clock[0] += 100_000_000
+        path_clock[0] += nanoseconds
         write(*args, **kwargs)
 
     monkeypatch.setattr(TraceRecorder, "write", slowly)
-    fail_often(BURST)
-    # of 40 tokens each takes 20, and 2 are earned meanwhile: then 16 are owed, and 2 of them are earned
-    assert state(path) == ("2", None)
-    path_clock[0] += 15 * 50_000_000 - 1
-    fail_often(1, start=100)
-    assert state(path) == ("2", None)
-    path_clock[0] += 1
-    fail_often(1, start=101)
-    assert state(path) == ("101", 38)
+
+
+def test_failures_of_a_burst_are_written_at_once_however_long_each_takes(path, monkeypatch):
+    write_slowly(monkeypatch, 100_000_000)
+    for number in range(BURST):
+        fail_often(1, start=number)
+        assert state(path) == (str(number), None)
 
 
 def test_a_long_pause_earns_no_more_than_one_burst(path):
@@ -195,6 +193,28 @@ def test_calls_that_end_well_wait_and_are_counted(always):
     path_clock[0] += 1_000_000
     succeed(101)
     assert ends(always) == (101, "succeed", "ok", 6)
+
+
+def test_a_burst_of_calls_whose_writes_take_long_is_as_short_as_one_of_others_takes(always, monkeypatch):
+    write_slowly(monkeypatch, 100_000_000)
+    for number in range(BURST):
+        succeed(number)
+    # of 40 tokens each takes 20, and 2 are earned meanwhile: then 16 are owed, and 2 of them are earned
+    assert ends(always) == (2, "succeed", "ok", None)
+    path_clock[0] += 15 * 50_000_000 - 1
+    succeed(100)
+    assert ends(always) == (2, "succeed", "ok", None)
+    path_clock[0] += 1
+    succeed(101)
+    assert ends(always) == (101, "succeed", "ok", 38)
+
+
+def test_a_failure_after_calls_whose_writes_took_long_is_written_at_once(always, monkeypatch):
+    write_slowly(monkeypatch, 900_000_000)
+    succeed(1)
+    succeed(2)
+    fail_often(1)
+    assert ends(always)[1:] == ("fail", "failed", 1)
 
 
 def test_the_last_call_that_waits_is_written_when_tracing_is_configured_anew(always):

@@ -1,9 +1,9 @@
 """Many runs, one file: traces are written at a bounded rate.
 
 The first ones are written at once, the rest of a burst at a bounded rate, the last one always. Each path has a token
-bucket (https://en.wikipedia.org/wiki/Token_bucket); a write that takes long takes more tokens. A run that it holds
-back is written by the next traced call that finds a new token, or when the process ends. A run that a later one
-overtakes in the meantime is only counted, and the file says how many were. In mode ``always`` that may be each of a
+bucket (https://en.wikipedia.org/wiki/Token_bucket); runs that ended well have one more, which a write that takes long
+takes more of. A run that is held back is written by the next traced call that finds a new token, or when the process
+ends. A run that a later one overtakes in the meantime is only counted, and the file says how many were. In mode ``always`` that may be each of a
 million calls: while a path has no token, the outermost calls that end are kept as steps, of which no run is made but
 of the last. Slow runs have one more bucket, for all paths together: it lets through about one a second, and what it
 holds back is not written.
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 BURST: Final = 40
 NANOSECONDS_A_TOKEN: Final = 50_000_000
-_TIMES_OF_A_WRITE: Final = 10  # that it takes the tokens of: writes take no more than a tenth of the time
+_TIMES_OF_A_WRITE: Final = 10  # that pass until the next: writes take no more than a tenth of the time
+_LONGEST_PAUSE: Final = 1_000_000_000  # after a failure: the next one may be the one that is looked for
 _MOST_TOKENS: Final = 200  # that a single write takes: 10 seconds, however long the disk let it wait
+_ENDED_WELL: Final = ("ok", "slow")
 SLOW_BURST: Final = 10
 _NANOSECONDS_A_SLOW_TOKEN: Final = 1_000_000_000
 _MOST_PATHS: Final = 1000
@@ -111,6 +113,7 @@ class _Bucket:
 
     Attributes:
         tokens: how many writes may happen at once.
+        time: how many more those of runs that ended well may take, by how long they take.
         has_failure: the latest run that was to be written there has failed.
         started: how many writes have begun.
         newest: number of the latest write whose file is in place; no earlier one may replace it.
@@ -119,10 +122,11 @@ class _Bucket:
         overtaken: how many runs never reached the disk, because a later one came.
     """
 
-    __slots__ = ("_placing", "has_failure", "latest", "newest", "overtaken", "started", "tokens", "waiting")
+    __slots__ = ("_placing", "has_failure", "latest", "newest", "overtaken", "started", "time", "tokens", "waiting")
 
     def __init__(self) -> None:
         self.tokens = _Tokens(BURST, NANOSECONDS_A_TOKEN)
+        self.time = _Tokens(BURST, NANOSECONDS_A_TOKEN)
         self.has_failure = False
         self.latest: RunName | None = None
         self.waiting: _Ending | None = None
@@ -130,6 +134,20 @@ class _Bucket:
         self.started = 0
         self.newest = 0
         self._placing = RLock()
+
+    def admits(self, outcome: str) -> bool:
+        """Take what a write of a run with such an outcome needs, if it is there."""
+        return (outcome not in _ENDED_WELL or self.time.take()) and self.tokens.take()
+
+    def next_turn(self) -> int:
+        """Return when a run that ended well may be written, as a reading of the clock in ns."""
+        return max(self.time.next_one(), self.tokens.next_one())
+
+    def slow_down(self, outcome: str, took: int) -> None:
+        """Let a write that took so many nanoseconds hold back later ones."""
+        self.tokens.pause = max(NANOSECONDS_A_TOKEN, min(_LONGEST_PAUSE, _TIMES_OF_A_WRITE * took))
+        if outcome in _ENDED_WELL:
+            self.time.take_for(took)
 
     def in_turn(self, number: int, late: list[int], move: Callable[[], None]) -> bool:
         """Move a new file to its path, unless that of a later write is there: then its number is noted as late."""
@@ -233,12 +251,12 @@ class Throttle:
                     path=run.path(),
                 )
                 return
-            bucket.has_failure = outcome not in ("ok", "slow")
+            bucket.has_failure = outcome not in _ENDED_WELL
             self._overtake(bucket, run)
-            if not bucket.tokens.take():
+            if not bucket.admits(outcome):
                 self._hold(lane, bucket, (run, outcome, ended))
                 if ended and run.is_always and "{" not in lane:
-                    self.postponed.until = bucket.tokens.next_one()
+                    self.postponed.until = bucket.next_turn()
                 return
             number = self._count_write(bucket, run)
         self._write_now(lane, bucket, number, (run, outcome, ended))
@@ -322,7 +340,7 @@ class Throttle:
         run.write(outcome, ended=ended, in_turn=partial(bucket.in_turn, number, late))
         took = CLOCK.now() - begun
         with self._lock:
-            bucket.tokens.take_for(took)
+            bucket.slow_down(outcome, took)
             if late:
                 run.written = was_written
                 bucket.overtaken += ended and not was_written
@@ -344,7 +362,7 @@ class Throttle:
         with self._lock:
             for lane in list(self.holds):
                 bucket = self._buckets[lane]
-                if only_due and bucket.waiting is not None and not bucket.tokens.take():
+                if only_due and bucket.waiting is not None and not bucket.admits(bucket.waiting[1]):
                     continue
                 self.holds.remove(lane)
                 if bucket.waiting is not None:
