@@ -3,10 +3,10 @@
 The first ones are written at once, the rest of a burst at a bounded rate, the last one always. Each path has a token
 bucket (https://en.wikipedia.org/wiki/Token_bucket); runs that ended well have one more, which a write that takes long
 takes more of. A run that is held back is written by the next traced call that finds a new token, or when the process
-ends. A run that a later one overtakes in the meantime is only counted, and the file says how many were. In mode ``always`` that may be each of a
-million calls: while a path has no token, the outermost calls that end are kept as steps, of which no run is made but
-of the last. Slow runs have one more bucket, for all paths together: it lets through about one a second, and what it
-holds back is not written.
+ends. A run that a later one overtakes in the meantime is only counted, and the file says how many were. In mode
+``always`` that may be each of a million calls: while a path has no token, the outermost calls that end are kept as
+steps, of which no run is made but of the last. Slow runs have one more bucket, for all paths together: it lets
+through about one a second, and what it holds back is not written.
 """
 
 from __future__ import annotations
