@@ -12,6 +12,7 @@ import pytest
 from flowtrace import traced_node
 from flowtrace.recording.program_texts import locate
 from flowtrace.values.encoded import hash_bytes, syntax
+from tests.programs import run_program
 
 # one text in all supported Pythons, so these hashes are the same on each
 FIXED = [
@@ -202,3 +203,35 @@ def test_deeply_nested_code_has_a_hash_or_none():
     exec(compile(text, "<deep>", "exec"), namespace)
     assert locate(namespace["f"]).hash is None
     assert len(hash_of(text)) == 64
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the garbage collector does not run within a call of C there")
+def test_no_tree_is_built_in_the_midst_of_one_that_the_program_builds(tmp_path):
+    program = """
+        import ast, gc, linecache
+        from flowtrace.recording.program_texts import locate
+
+        found = []
+
+        class Cyclic:
+            def __init__(self):
+                self.me = self
+
+            def __del__(self):
+                name = f"<made {len(found)}>"
+                text = f"def made(): return {len(found)}"
+                linecache.cache[name] = (len(text), None, [text], name)
+                space = {"__name__": "made"}
+                exec(compile(text, name, "exec"), space)
+                found.append(locate(space["made"]).qualname)
+
+        source = "x = (a + b) * [c, d, {'k': 1}]\\n" * 200
+        gc.set_threshold(20)
+        for _ in range(5):
+            garbage = [Cyclic() for _ in range(5)]
+            del garbage
+            ast.parse(source)
+        gc.collect()
+        assert found == ["made"] * 25, found
+    """
+    run_program(tmp_path, program)

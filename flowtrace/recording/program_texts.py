@@ -11,12 +11,13 @@ import inspect
 import linecache
 import textwrap
 import tokenize
-from ast import AST, Lambda, PyCF_ONLY_AST, iter_child_nodes
+from ast import AST, Lambda, PyCF_ONLY_AST, iter_child_nodes, parse
 from collections.abc import Iterable
 from functools import lru_cache
 from inspect import unwrap
 from io import BytesIO, StringIO
 from stat import S_ISREG
+from sys import _getframe, version_info  # pyright: ignore[reportPrivateUsage]
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 from zipimport import zipimporter
@@ -43,6 +44,7 @@ _WIDTH: Final = 200
 _MOST_BYTES: Final = 1 << 20  # of a source file
 _read_before: Final[dict[str, Any]] = linecache.cache
 _compile: Final = compile
+_PARSE: Final = parse.__code__
 _dedent: Final = copy_of(textwrap, re=re).dedent
 _tokenize: Final = copy_of(tokenize, re=re)
 _getblock: Final = copy_of(inspect, tokenize=_tokenize).getblock
@@ -240,8 +242,22 @@ def _locate(function: Any) -> Code | None:
         qualname=name,
         file=code.co_filename,
         line=code.co_firstlineno,
-        hash=_code_hash(code, _archive_of(plain), module),
+        hash=None if _is_parsing() else _code_hash(code, _archive_of(plain), module),
     )
+
+
+def _is_parsing() -> bool:
+    """Return True where the program is building a syntax tree, and we run in its midst: then we must build none.
+
+    Up to 3.11 the garbage collector, and with it traced code in a finalizer, runs while the nodes of a tree are made. A
+    tree that is built meanwhile makes the outer one fail: "AST constructor recursion depth mismatch".
+    """
+    if version_info >= (3, 12):
+        return False
+    frame = _getframe()
+    while frame.f_back is not None and frame.f_code is not _PARSE:
+        frame = frame.f_back
+    return frame.f_code is _PARSE
 
 
 @lru_cache(maxsize=1024)
