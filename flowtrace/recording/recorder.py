@@ -340,8 +340,8 @@ class TraceRecorder:
 
     def _has_payload(self, step: Step, event: NodeEvent) -> bool:
         given = snapshot_payload(step.node, event.payload, self.policy)
-        same = [canonical_input(step.node, payload, False, self.policy).digest for payload in (given, step.input)]
-        return given == step.input or same[0] == same[1]
+        digests = (canonical_input(step.node, payload, False, self.policy).digest for payload in (given, step.input))
+        return given == step.input or next(digests) == next(digests)  # most often they are not made
 
     def _in_flight(self) -> list[Step]:
         reported = [step for _, step in self._events.values()]

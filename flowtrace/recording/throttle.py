@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BURST: Final = 40
 NANOSECONDS_A_TOKEN: Final = 50_000_000
 _TIMES_OF_A_WRITE: Final = 10  # that pass until the next: writes take no more than a tenth of the time
-_LONGEST_PAUSE: Final = 1_000_000_000  # after a failure: the next one may be the one that is looked for
+_LONGEST_PAUSE: Final = 1_000_000_000  # between tokens: the next failure may be the one that is looked for
 _MOST_TOKENS: Final = 200  # that a single write takes: 10 seconds, however long the disk let it wait
 _ENDED_WELL: Final = ("ok", "slow")
 SLOW_BURST: Final = 10
