@@ -141,9 +141,8 @@ def node_subject(node: Node) -> Subject:
         subject.is_simple_unchecked = True
         for name, function in checked.FUNCTIONS.items():
             setattr(subject, name, function)
-    subject.has_live_defaults = node.live_defaults
     subject.slow_after = node.slow_after
-    subject.watch(node.live)
+    hot_path.note_function(subject, node)
     return subject
 
 

@@ -47,9 +47,14 @@ def renew(subject: Subject) -> Node:
     """Look again at a function that was given other code or defaults; return the node of its calls from now on."""
     node: Node = subject.target.successor()
     subject.target = node
+    note_function(subject, node)
+    return node
+
+
+def note_function(subject: Subject, node: Node) -> None:
+    """Note for a subject what the function of its node has now."""
     subject.has_live_defaults = node.live_defaults
     subject.watch(node.live)
-    return node
 
 
 def start(step: Step) -> None:
