@@ -24,7 +24,7 @@ TEXTS = st.sampled_from(
     ['"', "\\", "\n    },\n    {", '\n  "steps": [\n    {', "\n    }\n  ]", "ä\x00\x7f", "$py", "a:b"]
 )
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | TEXTS,
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
 )
