@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import signal
 import sys
@@ -15,6 +16,7 @@ from structlog.testing import capture_logs
 import flowtrace
 from flowtrace import configure, register_codec, traced_node
 from flowtrace.host.signals import is_from_handler
+from flowtrace.host.system import CLOCK
 from flowtrace.recording.state import CURRENT, running
 from flowtrace.values import codecs
 from flowtrace.values.encode import encode
@@ -228,6 +230,72 @@ def test_an_exit_that_a_handler_raises_arrives(tracing):
     finally:
         signal.signal(signal.SIGUSR1, before)
         del codecs.REGISTERED[id(Coded)]
+
+
+@traced_node
+def numbers():
+    yield from range(3)
+
+
+@traced_node
+async def waiting():
+    await asyncio.sleep(0)
+
+
+@traced_node
+async def async_numbers():
+    yield 1
+
+
+def begun(function):
+    """Return a body that has begun and is not over."""
+    body = function()
+    if function is async_numbers:
+        with pytest.raises(StopIteration):
+            body.asend(None).send(None)
+    else:
+        body.send(None)
+    return body
+
+
+class Alarm(TimeoutError):
+    """What the handler of an alarm raises."""
+
+
+@pytest.mark.parametrize("ends", ["dropped", "closed"])
+@pytest.mark.parametrize("function", [numbers, waiting, async_numbers])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Alarm])
+def test_ctrl_c_while_the_end_of_a_body_is_recorded_arrives(kind, function, ends, tracing, monkeypatch):
+    calls, swallowed, now = [], [], CLOCK.now
+
+    def handler(number, frame):
+        calls.append(number)
+        raise kind
+
+    def pressed():
+        press()
+        return now()
+
+    monkeypatch.setattr(sys, "unraisablehook", swallowed.append)
+    before = signal.signal(signal.SIGINT, handler)
+    body = begun(function)
+    CLOCK.now = pressed
+    try:
+        with pytest.raises(kind) as caught:
+            if ends == "closed" and function is not async_numbers:
+                body.close()
+            del body  # Python swallows what is raised while it drops a body
+            press_nothing()
+        assert (len(calls), signal.getsignal(signal.SIGINT)) == (1, handler)
+        assert is_from_handler(caught.value)
+    finally:
+        CLOCK.now = now
+        signal.signal(signal.SIGINT, before)
+    assert (swallowed, CURRENT.get(), running()) == ([], None, [])
+
+
+def press_nothing():
+    """Do something at which the interpreter looks for signals."""
 
 
 def thrown(*arguments):

@@ -6,7 +6,7 @@ wrapt's four arguments, and calls the functions of a `Subject`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from functools import partial
 from inspect import CO_ITERABLE_COROUTINE
 from sys import get_asyncgen_hooks, set_asyncgen_hooks
@@ -14,6 +14,7 @@ from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, Gen
 from typing import Any, Final
 
 from flowtrace.calls.core import Kind, Subject, leaves_out_first
+from flowtrace.host.signals import raise_later
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -72,7 +73,7 @@ def _driven(kind: type, drive: Callable[..., Any], subject: Subject) -> Wrapper:
             subject.end(step, body)
             return body
         if unstarted is not None:
-            unstarted.body = body
+            unstarted.body, unstarted.__del__ = body, body.close  # type: ignore[attr-defined]
         driver: Any = _driver_of(body, drive)(subject, step, unstarted or body)
         driver.__name__, driver.__qualname__ = body.__name__, body.__qualname__  # type: ignore[attr-defined]
         return driver
@@ -97,14 +98,9 @@ class _Unstarted:
     It is made before the coroutine: the garbage collector ends the older of the two first.
     """
 
-    __slots__ = ("body",)
+    # The finalizer is an attribute: the coroutine's own `close`. In one written in Python, Ctrl-C would be lost.
+    __slots__ = ("__del__", "body")
     body: Any
-
-    def __del__(self) -> None:
-        try:
-            self.body.close()
-        except AttributeError:  # there was no coroutine
-            pass
 
 
 def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
@@ -114,6 +110,7 @@ def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]
     """
     advance: Callable[..., Any] = body.send
     argument: Any = None
+    late: BaseException | None = None
     subject.start(step)
     while True:
         try:
@@ -122,7 +119,12 @@ def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]
             subject.end_stream(step, stop.value)
             return stop.value
         except BaseException as error:
-            _stop(subject, step, error)
+            try:
+                _stop(subject, step, error)
+            except BaseException as newer:
+                late = newer
+            if late is not None:
+                [*_late(error, late)]
             raise
         finally:
             argument = None
@@ -132,11 +134,17 @@ def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]
             body.close()
             raise
         try:
-            argument = yield given.pop()
-            advance = body.send
-        except BaseException as error:  # GeneratorExit too: the body may handle it
-            advance, argument = body.throw, error
-        subject.resume(step)
+            try:
+                argument = yield given.pop()
+                advance = body.send
+            except BaseException as error:  # GeneratorExit too: the body may handle it
+                advance, argument = body.throw, error
+            subject.resume(step)
+        except BaseException as newer:
+            if type(argument) is GeneratorExit:
+                late = newer
+            else:
+                advance, argument = body.throw, newer
 
 
 async def _drive_coroutine(subject: Subject, step: Any, unstarted: _Unstarted) -> Any:
@@ -144,6 +152,7 @@ async def _drive_coroutine(subject: Subject, step: Any, unstarted: _Unstarted) -
     body = unstarted.body
     advance: Callable[..., Any] = body.send
     argument: Any = None
+    late: BaseException | None = None
     subject.start(step)
     while True:
         try:
@@ -152,17 +161,28 @@ async def _drive_coroutine(subject: Subject, step: Any, unstarted: _Unstarted) -
             subject.end(step, stop.value)
             return stop.value
         except BaseException as error:
-            _stop(subject, step, error)
+            try:
+                _stop(subject, step, error)
+            except BaseException as newer:
+                late = newer
+            if late is not None:
+                [*_late(error, late)]
             raise
         finally:
             argument = None
         subject.suspend(step)
         try:
-            argument = await _pass_on(given)
-            advance = body.send
-        except BaseException as error:
-            advance, argument = body.throw, error
-        subject.resume(step)
+            try:
+                argument = await _pass_on(given)
+                advance = body.send
+            except BaseException as error:
+                advance, argument = body.throw, error
+            subject.resume(step)
+        except BaseException as newer:
+            if type(argument) is GeneratorExit:
+                late = newer
+            else:
+                advance, argument = body.throw, newer
 
 
 @coroutine
@@ -170,6 +190,7 @@ def _drive_iterable_coroutine(subject: Subject, step: Any, body: Generator[Any, 
     """Do the same for a generator that is a coroutine: it yields to the event loop, and none of that is an item."""
     advance: Callable[..., Any] = body.send
     argument: Any = None
+    late: BaseException | None = None
     subject.start(step)
     while True:
         try:
@@ -178,17 +199,28 @@ def _drive_iterable_coroutine(subject: Subject, step: Any, body: Generator[Any, 
             subject.end(step, stop.value)
             return stop.value
         except BaseException as error:
-            _stop(subject, step, error)
+            try:
+                _stop(subject, step, error)
+            except BaseException as newer:
+                late = newer
+            if late is not None:
+                [*_late(error, late)]
             raise
         finally:
             argument = None
         subject.suspend(step)
         try:
-            argument = yield given.pop()
-            advance = body.send
-        except BaseException as error:
-            advance, argument = body.throw, error
-        subject.resume(step)
+            try:
+                argument = yield given.pop()
+                advance = body.send
+            except BaseException as error:
+                advance, argument = body.throw, error
+            subject.resume(step)
+        except BaseException as newer:
+            if type(argument) is GeneratorExit:
+                late = newer
+            else:
+                advance, argument = body.throw, newer
 
 
 @coroutine
@@ -228,12 +260,24 @@ def _stop(subject: Subject, step: Any, error: BaseException) -> None:
         subject.fail(step, error)
 
 
+def _late(error: BaseException, late: BaseException) -> Iterator[object]:
+    """Raise what a signal handler raised while our functions were at a body that an error ends.
+
+    Where that is GeneratorExit, Python may be dropping the body, and would swallow what is raised now: it is raised
+    when the iterator is used up, in the program.
+    """
+    if type(error) is GeneratorExit:
+        return raise_later(late)
+    raise late
+
+
 async def _drive_async_generator(
     subject: Subject, step: Any, body: AsyncGenerator[Any, Any]
 ) -> AsyncGenerator[Any, Any]:
     """Forward everything between an async generator and its consumer."""
     advance: Callable[..., Any] = body.asend
     argument: Any = None
+    late: BaseException | None = None
     subject.start(step)
     pending = _first_step(body)
     while True:
@@ -243,7 +287,12 @@ async def _drive_async_generator(
             subject.end_stream(step, None)
             return
         except BaseException as error:
-            _stop(subject, step, error)
+            try:
+                _stop(subject, step, error)
+            except BaseException as newer:
+                late = newer
+            if late is not None:
+                [*_late(error, late)]
             raise
         finally:
             argument = pending = None
@@ -253,11 +302,17 @@ async def _drive_async_generator(
             await body.aclose()
             raise
         try:
-            argument = yield given.pop()
-            advance = body.asend
-        except BaseException as error:
-            advance, argument = body.athrow, error
-        subject.resume(step)
+            try:
+                argument = yield given.pop()
+                advance = body.asend
+            except BaseException as error:
+                advance, argument = body.athrow, error
+            subject.resume(step)
+        except BaseException as newer:
+            if type(argument) is GeneratorExit:
+                late = newer
+            else:
+                advance, argument = body.athrow, newer
 
 
 def _first_step(body: AsyncGenerator[Any, Any]) -> Any:
@@ -266,15 +321,11 @@ def _first_step(body: AsyncGenerator[Any, Any]) -> Any:
     Where the driver is never closed, the body is not either: one without a finalizer would close itself.
     """
     hooks = get_asyncgen_hooks()
-    set_asyncgen_hooks(None, _leave)
+    set_asyncgen_hooks(None, id)  # type: ignore[arg-type]  # which does nothing; in a function in Python, Ctrl-C would be lost
     try:
         return body.asend(None)
     finally:
         set_asyncgen_hooks(*hooks)
-
-
-def _leave(body: AsyncGenerator[Any, Any]) -> None:
-    pass
 
 
 _BY_KIND: Final[dict[Kind, Callable[[Subject], Wrapper]]] = {

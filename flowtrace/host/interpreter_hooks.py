@@ -6,9 +6,10 @@ import sys
 import threading
 from atexit import register, unregister
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from typing import Any, Final, NamedTuple
 
+from flowtrace.host.signals import hook, let_through
 from flowtrace.host.system import os
 
 
@@ -80,42 +81,43 @@ def listen_to_forks(after_fork: Callable[[], None]) -> None:
     A call that began while tracing was on may hold a lock for long after tracing was turned off.
     """
     if hasattr(os, "register_at_fork") and _STATE.after_fork is None:
-        os.register_at_fork(after_in_child=_after_fork)
+        os.register_at_fork(after_in_child=hook(_after_fork, is_vital=True))
         _STATE.after_fork = after_fork
 
 
 def _uncaught(error: BaseException | None, ends_program: bool) -> None:
     if _STATE.listeners is not None and error is not None:
-        with suppress(Exception):
-            _STATE.listeners.uncaught(error, ends_program)
+        _call(partial(_STATE.listeners.uncaught, error, ends_program))
 
 
 def _main_hook(previous: Callable[..., Any]) -> Callable[..., Any]:
     def excepthook(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
-        _uncaught(error, not hasattr(sys, "ps1"))  # an interactive session goes on
-        previous(kind, error, traceback)
+        try:
+            _uncaught(error, not hasattr(sys, "ps1"))  # an interactive session goes on
+        finally:  # Ctrl-C may have ended the writing of a trace
+            previous(kind, error, traceback)
 
     return excepthook
 
 
 def _thread_hook(previous: Callable[..., Any]) -> Callable[..., Any]:
     def excepthook(args: threading.ExceptHookArgs) -> None:
-        _uncaught(args.exc_value, False)
-        previous(args)
+        try:
+            _uncaught(args.exc_value, False)
+        finally:
+            previous(args)
 
     return excepthook
 
 
 def _at_exit() -> None:
     if _STATE.listeners is not None:
-        with suppress(Exception):
-            _STATE.listeners.at_exit()
+        _call(_STATE.listeners.at_exit)  # Ctrl-C is printed: the program is over, and its other functions still run
 
 
 def _at_worker_end(**_of_celery: object) -> None:
     if _STATE.listeners is not None:
-        with suppress(Exception):
-            _STATE.listeners.at_worker_end()
+        _call(_STATE.listeners.at_worker_end)
 
 
 def _listen_to_worker_end() -> None:
@@ -143,8 +145,10 @@ def _finish_worker() -> None:
 
 
 def _call(function: Callable[[], None]) -> None:
-    with suppress(Exception):
+    try:
         function()
+    except Exception as error:
+        let_through(error)
 
 
 def _is_worker() -> bool:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import builtins
 import sys
-from _thread import interrupt_main
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from importlib import import_module
-from threading import Lock, Timer, get_ident
+from threading import Lock, get_ident
 from typing import Any, Final
 
+from flowtrace.host.signals import hook
 from flowtrace.host.system import os, time
 
 with suppress(RuntimeError):  # the interpreter is about to exit, and registers nothing more
@@ -39,6 +39,7 @@ class _State:
         loaded: the functions that `load_once` has called.
         is_registered: our fork hooks are registered.
         is_cut_off: this process was forked in the middle of an import, so that another one might wait for ever.
+        interruption: what a signal handler raised while a fork waited; it is raised when the fork is over.
     """
 
     def __init__(self) -> None:
@@ -46,6 +47,7 @@ class _State:
         self.loaded: set[Callable[[], object]] = set()
         self.is_registered = False
         self.is_cut_off = False
+        self.interruption: BaseException | None = None
 
     def others_import(self) -> bool:
         """Return True if another thread imports."""
@@ -99,7 +101,11 @@ def no_fork() -> AbstractContextManager[Any]:
     """
     if not _STATE.is_registered and hasattr(os, "register_at_fork"):
         # in this order: two threads that come here at once register twice, which does no harm
-        os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+        os.register_at_fork(
+            before=hook(_wait, _keep),
+            after_in_parent=hook(_interrupt),
+            after_in_child=hook(_look_around, is_vital=True),
+        )
         _STATE.is_registered = True
     lock = _STATE.importing.setdefault(get_ident(), Lock())
     return nullcontext() if lock.locked() else lock
@@ -141,16 +147,26 @@ def _real_imports() -> Generator[None]:
             builtins.__import__ = theirs
 
 
-def _before_fork() -> None:
+def _wait() -> None:
     deadline = time.monotonic() + MAX_WAIT
-    try:
-        while _STATE.others_import() and time.monotonic() < deadline:
-            time.sleep(_PAUSE)
-    except KeyboardInterrupt:  # the interpreter would only print an error of this hook: interrupt the program later
-        Timer(_PAUSE, interrupt_main).start()
+    while _STATE.others_import() and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
 
 
-def _after_fork() -> None:
+def _keep(interruption: BaseException) -> Iterator[object]:
+    """Let the fork go on at once. The hooks of others follow, and Python would swallow in them what is raised now."""
+    _STATE.interruption = interruption
+    return iter(())
+
+
+def _interrupt() -> None:
+    interruption, _STATE.interruption = _STATE.interruption, None
+    if interruption is not None:
+        raise interruption
+
+
+def _look_around() -> None:
+    _STATE.interruption = None  # it was meant for the parent
     if _STATE.others_import():
         _STATE.is_cut_off = True
     _STATE.importing.clear()

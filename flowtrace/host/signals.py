@@ -11,8 +11,8 @@ which they ask it for its hash, its equality and its number: code of the program
 from __future__ import annotations
 
 import sys
-from _thread import start_new_thread
-from collections.abc import Callable
+from _thread import interrupt_main, start_new_thread
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -32,6 +32,7 @@ traceback_of: Final = BaseException.__dict__["__traceback__"].__get__
 _RAISING: Final = {opmap[name] for name in ("RAISE_VARARGS", "RERAISE", "RETURN_GENERATOR", "YIELD_VALUE", "POP_TOP")}
 _MAX_LAYERS: Final = 20  # a handler may be a method of a partial of a method ...
 _MAX_WAIT: Final = 2.0  # at exit, in seconds
+_INTERRUPT: Final = _signal.SIGINT
 
 
 def let_through(error: BaseException) -> None:
@@ -75,6 +76,8 @@ def _passed_handler(error: BaseException) -> bool:
 
 
 def _is_in_handler(codes: list[CodeType]) -> bool:
+    if _raise_late.__code__ in codes:
+        return True
     if all(code.co_filename.startswith(OWN_FOLDER) for code in codes):
         return False
     handlers = [_code_of(_signal.getsignal(number)) for number in _signal.valid_signals()]
@@ -104,6 +107,87 @@ def _code_of(handler: Any) -> CodeType | None:
         else:
             handler = class_attribute(cls, "__call__")
     return None
+
+
+# --- where Python swallows errors
+
+
+class _Late:
+    """Process-global: an error on its way to the program, and the handler of Ctrl-C that it is raised in place of."""
+
+    error: BaseException | None = None
+    handler: Any = None
+
+
+def hook(
+    work: Callable[[], object],
+    later: Callable[[BaseException], Iterator[object]] | None = None,
+    *,
+    is_vital: bool = False,
+) -> Any:
+    """Return a function for a hook whose errors Python only prints, as at a fork.
+
+    Nothing is raised in it. Ctrl-C that comes meanwhile is raised in the program, as soon as the hook is left.
+
+    It is the method of a generator that waits inside its ``try``: a handler may run before the first instruction of a
+    function, and no ``try`` of the function would reach that.
+
+    Args:
+        work: what the hook does.
+        later: takes what is raised in it, and returns what the hook ends with; None means `raise_later`.
+        is_vital: work that was interrupted is done once more.
+    """
+    running = _run(work, later or raise_later, work if is_vital else None)
+    next(running)
+    return running.__next__
+
+
+def _run(
+    work: Callable[[], object],
+    later: Callable[[BaseException], Iterator[object]],
+    again: Callable[[], object] | None,
+) -> Generator[None]:
+    last: Iterator[object] = iter(())
+    while True:
+        try:
+            while True:
+                _ = [*last]
+                yield
+                last = iter(())
+                work()
+        except GeneratorExit:  # the interpreter ends
+            return
+        except BaseException as error:
+            last = later(error)
+            if again is not None:
+                again()
+
+
+def raise_later(error: BaseException) -> Iterator[object]:
+    """Raise an error of a signal handler in the program, since it would be swallowed here.
+
+    Args:
+        error: what was raised here; one that comes from no handler is dropped.
+
+    Returns:
+        An iterator, for ``[*raise_later(error)]``: the error is raised at the first instruction after it at which
+        Python looks for signals. That is after a call or a jump; ``yield``, ``raise`` and ``return`` are none.
+    """
+    if not is_from_handler(error) or _signal.getsignal(_INTERRUPT) is None:  # a handler in C could not be put back
+        return iter(())
+    if _Late.error is None:
+        _Late.handler = _signal.signal(_INTERRUPT, _raise_late)
+    _Late.error = error
+    return map(interrupt_main, (_INTERRUPT,))
+
+
+def _raise_late(*_of_signal: object) -> None:
+    error, _Late.error = _Late.error, None
+    _signal.signal(_INTERRUPT, _Late.handler)
+    if error is None:  # the program has put this function back: the handler is called after all
+        interrupt_main(_INTERRUPT)
+    else:
+        raise error
 
 
 class SnapshotSignal:
@@ -173,8 +257,9 @@ class SnapshotSignal:
             try:
                 # not threading.Thread: the signal may have interrupted code that holds a lock of that module
                 start_new_thread(self._serve, ())
-            except Exception:  # no thread can be started: the next signal tries again
+            except Exception as error:  # no thread can be started: the next signal tries again
                 self._is_pending = False
+                let_through(error)
         return self._previous(number, frame) if callable(self._previous) else None
 
     def _serve(self) -> None:

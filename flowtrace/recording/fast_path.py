@@ -14,6 +14,7 @@ from typing import Any
 
 from flowtrace.calls.core import NATIVE
 from flowtrace.host import system
+from flowtrace.host.signals import is_from_handler, raise_later
 from flowtrace.host.system import CLOCK, time
 from flowtrace.recording import hot_path
 from flowtrace.recording.call_values import NativeStream, of_native_call, snapshot_call, snapshot_output
@@ -50,6 +51,8 @@ def connect() -> None:
         end_processed=_guarded("record the end of a call", _end_processed),
         finish_processed=_guarded("record the end of a generator", _finish_processed),
         thread_number=_guarded("record the start of a call", lambda: THIS_THREAD.number),
+        is_from_handler=is_from_handler,
+        raise_later=raise_later,
     )
     system.FOLLOWERS.append(_follow_clock)
     _follow_clock()

@@ -40,7 +40,7 @@ static void refuse(Body *b)
         Py_XDECREF(closing);
     }
     Py_XDECREF(ignored);
-    if (PyErr_Occurred()) PyErr_WriteUnraisable(b->inner);
+    if (PyErr_Occurred()) raise_in_program(b->inner);
     raise_again(error);
 }
 
@@ -69,9 +69,7 @@ static void end_stream_raised(Body *b)
 {
     PyObject *error = take_raised();
     if (end_stream(b, NULL) == 0) { raise_again(error); return; }
-    PyObject *newer = take_raised();
-    PyException_SetContext(newer, error);
-    raise_again(newer);
+    raise_newer(error);
 }
 
 /* Suspend while an exception is raised, which stays raised. */
@@ -79,7 +77,7 @@ static void suspend_raised(Body *b)
 {
     PyObject *error = take_raised();
     if (suspend(b) == 0) raise_again(error);
-    else Py_XDECREF(error);
+    else raise_newer(error);
 }
 
 /* After an error: is the body over? It is not where it was asked for what can't be: to run while it runs, or to take a
@@ -233,8 +231,8 @@ static void body_finalize(PyObject *self)
     PyObject *error = take_raised();
     if (resume(b) == 0) {
         if (Py_REFCNT(b->inner) == 1) Py_SETREF(b->inner, Py_NewRef(Py_None));
-        if (end_stream(b, NULL) < 0) PyErr_WriteUnraisable(self);
-    } else PyErr_WriteUnraisable(self);
+        if (end_stream(b, NULL) < 0) raise_in_program(self);
+    } else raise_in_program(self);
     b->running = 0;
     b->done = 1;
     raise_again(error);
@@ -358,7 +356,7 @@ static int resume_for(Awaiter *a)
     int did = resume(a->body);
     if (did != REFUSED) return did;
     PyObject *error = take_raised(), *ignored = PyObject_CallMethodNoArgs(a->asked, str_close);
-    if (!ignored) PyErr_WriteUnraisable(a->asked);
+    if (!ignored) raise_in_program(a->asked);
     Py_XDECREF(ignored);
     raise_again(error);
     return did;

@@ -183,9 +183,9 @@ void box_erases(Step *step)
     PyThreadState *thread = hide_calls();
     PyObject *done = PyObject_CallMethodOneArg(step->slot, str_erase, (PyObject *)step);
     show_calls(thread);
-    if (!done) PyErr_Clear();
     Py_XDECREF(done);
-    raise_again(error);
+    if (!done && raised_by_handler() < 0) raise_newer(error);
+    else raise_again(error);
 }
 
 /* --- a step ends -------------------------------------------------------------------------------------------------- */

@@ -51,6 +51,42 @@ PyObject *take_stop_value(void)
     return value;
 }
 
+/* What is raised came while another exception was being looked at. */
+void raise_newer(PyObject *older)
+{
+    PyObject *newer = take_raised();
+    if (older) PyException_SetContext(newer, older);
+    raise_again(newer);
+}
+
+/* After a fault, without which the call goes on: -1 if a signal handler of the host's raised it, who must not lose it. */
+int raised_by_handler(void)
+{
+    PyObject *error = take_raised();
+    PyObject *answer = error && callouts.is_from_handler ? call_unseen(callouts.is_from_handler, &error, 1) : NULL;
+    int is_theirs = answer == Py_True;
+    Py_XDECREF(answer);
+    if (PyErr_Occurred()) { Py_XDECREF(error); return host_raised() ? -1 : 0; }
+    if (is_theirs) raise_again(error);
+    else Py_XDECREF(error);
+    return is_theirs ? -1 : 0;
+}
+
+/* Nothing can be raised here: what a signal handler raised is raised in the program, as soon as it goes on. */
+void raise_in_program(PyObject *where)
+{
+    PyObject *error = take_raised();
+    if (!error) return;
+    PyObject *raising = callouts.raise_later ? call_unseen(callouts.raise_later, &error, 1) : NULL;
+    PyObject *raised = raising ? PySequence_List(raising) : NULL;
+    int is_kept = raised && PyList_GET_SIZE(raised);
+    Py_XDECREF(raised);
+    Py_XDECREF(raising);
+    if (is_kept) { Py_DECREF(error); return; }
+    raise_again(error);
+    PyErr_WriteUnraisable(where);
+}
+
 int failed_for_host(void) { return PyErr_Occurred() && host_raised() ? -1 : 0; }
 
 int host_raised(void)

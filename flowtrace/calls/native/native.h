@@ -38,6 +38,10 @@ PyObject *take_stop_value(void);        /* clears a raised StopIteration and ret
 int host_raised(void);                  /* after a callout failed: 1 if the exception is the host's, which stays raised */
 int failed_for_host(void);              /* the same, with or without an exception: -1 if it is the host's, else 0 */
 
+void raise_newer(PyObject *older);      /* takes the reference: the context of what is raised now */
+int raised_by_handler(void);            /* after a fault: -1 if it is a signal handler's, which stays raised, else 0 */
+void raise_in_program(PyObject *where); /* takes what is raised, where nothing can be raised */
+
 /* --- stack.c ---------------------------------------------------------------------------------------------------- */
 
 #if defined(_WIN32)
@@ -260,7 +264,7 @@ int close_own_run(Step *step, PyObject *postponed);
 
 extern struct callouts {
     PyObject *open_run, *add_to_run, *write_due, *slow_input, *slow_output, *hash_items, *finish_hashed, *ended,
-        *stream_ended, *failed, *start_processed, *end_processed, *finish_processed, *thread_number;
+        *stream_ended, *failed, *start_processed, *end_processed, *finish_processed, *thread_number, *is_from_handler, *raise_later;
 } callouts;
 
 int call_out(PyObject *function, PyObject *first, PyObject *second);

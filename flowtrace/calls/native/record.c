@@ -149,7 +149,7 @@ static int settle(Subject *subject, Step *step)
     PyObject *ring = Py_XNewRef(core.ring);  /* a step that it lets go of may run code that exchanges it */
     int failed = ring && ring_add(ring, step) < 0;
     Py_XDECREF(ring);
-    if (failed) { PyErr_Clear(); return 0; }
+    if (failed) return raised_by_handler();
     if (is_ordinary && !core.is_always && (!is_set(step->run) || (step->owns_run && close_own_run(step, NULL))))
         return PyList_GET_SIZE(core.holds) ? call_out(callouts.write_due, NULL, NULL) : 0;
     if (is_ordinary && core.is_always && step->owns_run && postpones(step)) return 0;
@@ -159,8 +159,7 @@ static int settle(Subject *subject, Step *step)
         if (Py_TYPE(buffer) == RingType) {
             int did = ring_add(buffer, step);
             Py_DECREF(buffer);
-            if (did < 0) PyErr_Clear();
-            return 0;
+            return did < 0 ? raised_by_handler() : 0;
         }
         Py_DECREF(buffer);
     }
@@ -357,9 +356,7 @@ void step_fails(Subject *subject, PyObject *step)
         function = callouts.failed;
     }
     if (did == 0 && in_python(function, step, error) == 0) { raise_again(error); return; }
-    PyObject *newer = take_raised();  /* a signal handler of the host's raised while we looked at the error */
-    PyException_SetContext(newer, error);
-    raise_again(newer);
+    raise_newer(error);  /* a signal handler of the host's raised while we looked at the error */
 }
 
 /* --- what Python gives -------------------------------------------------------------------------------------------- */
@@ -369,19 +366,19 @@ static PyObject *connect_recorder(PyObject *Py_UNUSED(module), PyObject *args, P
     static char *names[] = {
         "step_type", "stream_type", "current", "open_run", "add_to_run", "write_due", "slow_input", "slow_output",
         "hash_items", "finish_hashed", "ended", "stream_ended", "failed", "start_processed", "end_processed",
-        "finish_processed", "thread_number", NULL,
+        "finish_processed", "thread_number", "is_from_handler", "raise_later", NULL,
     };
-    enum { PARTS = 17 };
+    enum { PARTS = 19 };
     PyObject *given[PARTS];
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OOOOOOOOOOOOOOO:connect_recorder", names, &PyType_Type, &given[0],
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OOOOOOOOOOOOOOOOO:connect_recorder", names, &PyType_Type, &given[0],
                                      &PyType_Type, &given[1], &given[2], &given[3], &given[4], &given[5], &given[6],
                                      &given[7], &given[8], &given[9], &given[10], &given[11], &given[12], &given[13],
-                                     &given[14], &given[15], &given[16])) return NULL;
+                                     &given[14], &given[15], &given[16], &given[17], &given[18])) return NULL;
     PyObject **places[PARTS - 2] = {
         &current, &callouts.open_run, &callouts.add_to_run,
         &callouts.write_due, &callouts.slow_input, &callouts.slow_output, &callouts.hash_items, &callouts.finish_hashed,
         &callouts.ended, &callouts.stream_ended, &callouts.failed, &callouts.start_processed, &callouts.end_processed,
-        &callouts.finish_processed, &callouts.thread_number,
+        &callouts.finish_processed, &callouts.thread_number, &callouts.is_from_handler, &callouts.raise_later,
     };
     use_step_type((PyTypeObject *)given[0]);
     use_stream_type((PyTypeObject *)given[1]);

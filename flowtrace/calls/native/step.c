@@ -152,15 +152,14 @@ static int join(Step *step, PyObject *parent)
 }
 
 /* The number of this thread, which Python gives once for each: the system gives identifiers to later threads again. */
-static unsigned long number_of_thread(void)
+static int number_thread(Step *step)
 {
     static THREAD_LOCAL unsigned long number;
-    if (number) return number;
-    PyObject *given = call_unseen(callouts.thread_number, NULL, 0);
+    PyObject *given = number ? NULL : call_unseen(callouts.thread_number, NULL, 0);
     if (given && PyLong_Check(given)) number = PyLong_AsUnsignedLong(given);
-    if (PyErr_Occurred()) { PyErr_Clear(); number = 0; }
     Py_XDECREF(given);
-    return number;
+    step->thread = number;
+    return failed_for_host();
 }
 
 /* Make a step current, as the child of the one that was. Between that and the call of the host's function no code of
@@ -172,7 +171,7 @@ int start_step(Step *step)
     if (PyContextVar_Get(current, NULL, &parent) < 0) return -1;
     step->owns_run = !parent || parent == Py_None;
     if ((!step->owns_run && join(step, parent) < 0) || next_number(&step->number) < 0) goto done;
-    step->thread = number_of_thread();
+    if (number_thread(step) < 0) goto done;
     list_step(step);
     if (box_is_open() && box_starts(step) < 0) goto done;
     if (!step->started && read_clock(&step->started) < 0) goto done;
