@@ -294,6 +294,23 @@ def test_ctrl_c_while_the_end_of_a_body_is_recorded_arrives(kind, function, ends
     assert (swallowed, CURRENT.get(), running()) == ([], None, [])
 
 
+def test_ctrl_c_while_a_flow_begins_leaves_none(tracing, monkeypatch):
+    make_current = CURRENT.set
+
+    def pressed(step):
+        make_current(step)
+        press()
+
+    monkeypatch.setattr("flowtrace.recording.hot_path.make_current", pressed)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), flowtrace.flow("f"):
+            pytest.fail("the flow has begun")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (CURRENT.get(), running()) == (None, [])
+
+
 def press_nothing():
     """Do something at which the interpreter looks for signals."""
 

@@ -6,7 +6,7 @@ wrapt's four arguments, and calls the functions of a `Subject`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from functools import partial
 from inspect import CO_ITERABLE_COROUTINE
 from sys import get_asyncgen_hooks, set_asyncgen_hooks
@@ -110,7 +110,6 @@ def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]
     """
     advance: Callable[..., Any] = body.send
     argument: Any = None
-    late: BaseException | None = None
     subject.start(step)
     while True:
         try:
@@ -119,12 +118,7 @@ def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]
             subject.end_stream(step, stop.value)
             return stop.value
         except BaseException as error:
-            try:
-                _stop(subject, step, error)
-            except BaseException as newer:
-                late = newer
-            if late is not None:
-                [*_late(error, late)]
+            _stop(subject, step, error)
             raise
         finally:
             argument = None
@@ -134,17 +128,25 @@ def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]
             body.close()
             raise
         try:
+            argument = yield given.pop()
+            advance = body.send
+        except GeneratorExit as error:
             try:
-                argument = yield given.pop()
-                advance = body.send
-            except BaseException as error:  # GeneratorExit too: the body may handle it
-                advance, argument = body.throw, error
+                advance, argument = _same, _close(subject, step, body, error)
+                continue
+            except StopIteration as stop:
+                subject.end_stream(step, stop.value)
+                return stop.value
+            except BaseException as ended:
+                if ended is not error and [*raise_later(ended)]:  # else lost where Python drops the body
+                    raise error from None
+                raise
+        except BaseException as error:
+            advance, argument = body.throw, error
+        try:
             subject.resume(step)
-        except BaseException as newer:
-            if type(argument) is GeneratorExit:
-                late = newer
-            else:
-                advance, argument = body.throw, newer
+        except BaseException as error:  # of a signal handler: it is raised where the program goes on
+            advance, argument = body.throw, error
 
 
 async def _drive_coroutine(subject: Subject, step: Any, unstarted: _Unstarted) -> Any:
@@ -152,7 +154,6 @@ async def _drive_coroutine(subject: Subject, step: Any, unstarted: _Unstarted) -
     body = unstarted.body
     advance: Callable[..., Any] = body.send
     argument: Any = None
-    late: BaseException | None = None
     subject.start(step)
     while True:
         try:
@@ -161,28 +162,31 @@ async def _drive_coroutine(subject: Subject, step: Any, unstarted: _Unstarted) -
             subject.end(step, stop.value)
             return stop.value
         except BaseException as error:
-            try:
-                _stop(subject, step, error)
-            except BaseException as newer:
-                late = newer
-            if late is not None:
-                [*_late(error, late)]
+            _stop(subject, step, error)
             raise
         finally:
             argument = None
         subject.suspend(step)
         try:
+            argument = await _pass_on(given)
+            advance = body.send
+        except GeneratorExit as error:
             try:
-                argument = await _pass_on(given)
-                advance = body.send
-            except BaseException as error:
-                advance, argument = body.throw, error
+                advance, argument = _same, _close(subject, step, body, error)
+                continue
+            except StopIteration as stop:
+                subject.end(step, stop.value)
+                return stop.value
+            except BaseException as ended:
+                if ended is not error and [*raise_later(ended)]:  # else lost where Python drops the body
+                    raise error from None
+                raise
+        except BaseException as error:
+            advance, argument = body.throw, error
+        try:
             subject.resume(step)
-        except BaseException as newer:
-            if type(argument) is GeneratorExit:
-                late = newer
-            else:
-                advance, argument = body.throw, newer
+        except BaseException as error:  # of a signal handler: it is raised where the program goes on
+            advance, argument = body.throw, error
 
 
 @coroutine
@@ -190,7 +194,6 @@ def _drive_iterable_coroutine(subject: Subject, step: Any, body: Generator[Any, 
     """Do the same for a generator that is a coroutine: it yields to the event loop, and none of that is an item."""
     advance: Callable[..., Any] = body.send
     argument: Any = None
-    late: BaseException | None = None
     subject.start(step)
     while True:
         try:
@@ -199,28 +202,31 @@ def _drive_iterable_coroutine(subject: Subject, step: Any, body: Generator[Any, 
             subject.end(step, stop.value)
             return stop.value
         except BaseException as error:
-            try:
-                _stop(subject, step, error)
-            except BaseException as newer:
-                late = newer
-            if late is not None:
-                [*_late(error, late)]
+            _stop(subject, step, error)
             raise
         finally:
             argument = None
         subject.suspend(step)
         try:
+            argument = yield given.pop()
+            advance = body.send
+        except GeneratorExit as error:
             try:
-                argument = yield given.pop()
-                advance = body.send
-            except BaseException as error:
-                advance, argument = body.throw, error
+                advance, argument = _same, _close(subject, step, body, error)
+                continue
+            except StopIteration as stop:
+                subject.end(step, stop.value)
+                return stop.value
+            except BaseException as ended:
+                if ended is not error and [*raise_later(ended)]:  # else lost where Python drops the body
+                    raise error from None
+                raise
+        except BaseException as error:
+            advance, argument = body.throw, error
+        try:
             subject.resume(step)
-        except BaseException as newer:
-            if type(argument) is GeneratorExit:
-                late = newer
-            else:
-                advance, argument = body.throw, newer
+        except BaseException as error:  # of a signal handler: it is raised where the program goes on
+            advance, argument = body.throw, error
 
 
 @coroutine
@@ -260,15 +266,42 @@ def _stop(subject: Subject, step: Any, error: BaseException) -> None:
         subject.fail(step, error)
 
 
-def _late(error: BaseException, late: BaseException) -> Iterator[object]:
-    """Raise what a signal handler raised while our functions were at a body that an error ends.
+def _close(subject: Subject, step: Any, body: Any, error: BaseException) -> Any:
+    """Raise GeneratorExit in a body, and record the error that ends it; return what it yields where it goes on."""
+    try:
+        subject.resume(step)
+    except BaseException as newer:
+        error = newer
+    try:
+        return body.throw(error)
+    except StopIteration:
+        raise
+    except BaseException as ended:
+        _stop(subject, step, ended)
+        raise
 
-    Where that is GeneratorExit, Python may be dropping the body, and would swallow what is raised now: it is raised
-    when the iterator is used up, in the program.
-    """
-    if type(error) is GeneratorExit:
-        return raise_later(late)
-    raise late
+
+def _same(value: Any) -> Any:
+    return value
+
+
+async def _close_async(subject: Subject, step: Any, body: Any, error: BaseException) -> Any:
+    """Do the same to the body of an async generator."""
+    try:
+        subject.resume(step)
+    except BaseException as newer:
+        error = newer
+    try:
+        return await _advance(subject, step, body.athrow(error))
+    except StopAsyncIteration:
+        raise
+    except BaseException as ended:
+        _stop(subject, step, ended)
+        raise
+
+
+async def _same_awaited(value: Any) -> Any:
+    return value
 
 
 async def _drive_async_generator(
@@ -277,7 +310,6 @@ async def _drive_async_generator(
     """Forward everything between an async generator and its consumer."""
     advance: Callable[..., Any] = body.asend
     argument: Any = None
-    late: BaseException | None = None
     subject.start(step)
     pending = _first_step(body)
     while True:
@@ -287,12 +319,7 @@ async def _drive_async_generator(
             subject.end_stream(step, None)
             return
         except BaseException as error:
-            try:
-                _stop(subject, step, error)
-            except BaseException as newer:
-                late = newer
-            if late is not None:
-                [*_late(error, late)]
+            _stop(subject, step, error)
             raise
         finally:
             argument = pending = None
@@ -302,17 +329,25 @@ async def _drive_async_generator(
             await body.aclose()
             raise
         try:
+            argument = yield given.pop()
+            advance = body.asend
+        except GeneratorExit as error:
             try:
-                argument = yield given.pop()
-                advance = body.asend
-            except BaseException as error:
-                advance, argument = body.athrow, error
+                advance, argument = _same_awaited, await _close_async(subject, step, body, error)
+                continue
+            except StopAsyncIteration:
+                subject.end_stream(step, None)
+                return
+            except BaseException as ended:
+                if ended is not error and [*raise_later(ended)]:  # as for a generator
+                    raise error from None
+                raise
+        except BaseException as error:
+            advance, argument = body.athrow, error
+        try:
             subject.resume(step)
-        except BaseException as newer:
-            if type(argument) is GeneratorExit:
-                late = newer
-            else:
-                advance, argument = body.athrow, newer
+        except BaseException as error:  # of a signal handler
+            advance, argument = body.athrow, error
 
 
 def _first_step(body: AsyncGenerator[Any, Any]) -> Any:
@@ -321,13 +356,15 @@ def _first_step(body: AsyncGenerator[Any, Any]) -> Any:
     Where the driver is never closed, the body is not either: one without a finalizer would close itself.
     """
     hooks = get_asyncgen_hooks()
-    set_asyncgen_hooks(None, id)  # type: ignore[arg-type]  # which does nothing; in a function in Python, Ctrl-C would be lost
+    set_asyncgen_hooks(None, _LEAVE)
     try:
         return body.asend(None)
     finally:
         set_asyncgen_hooks(*hooks)
 
 
+_LEAVE: Final[Any] = id
+"""It does nothing. Ctrl-C would be lost in a function in Python: it runs where the garbage collector ends a body."""
 _BY_KIND: Final[dict[Kind, Callable[[Subject], Wrapper]]] = {
     Kind.PLAIN: plain,
     Kind.COROUTINE: partial(_driven, CoroutineType, _drive_coroutine),

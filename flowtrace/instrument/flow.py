@@ -68,9 +68,14 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
 
     def __enter__(self) -> flow:
         scope = self._make_scope()
-        if scope is not None:
-            subjects.hot_path.resume(scope)
         self._entered.append((get_ident(), scope))
+        if scope is not None:
+            before = subjects.state.current()
+            try:
+                subjects.hot_path.resume(scope)
+            except BaseException:  # a signal handler's: nothing will leave this flow
+                subjects.state.make_current(before)
+                raise
         return self
 
     def __exit__(
