@@ -17,8 +17,8 @@ from flowtrace.host import system
 from flowtrace.host.signals import is_from_handler, raise_later
 from flowtrace.host.system import CLOCK, time
 from flowtrace.recording import hot_path
-from flowtrace.recording.call_values import NativeStream, of_native_call, snapshot_call, snapshot_output
-from flowtrace.recording.node import Policy
+from flowtrace.recording.call_values import NativeStream, hides_result, of_native_call, snapshot_call, snapshot_output
+from flowtrace.recording.node import Node, Policy, parameters_of
 from flowtrace.recording.process import global_recorder, open_run, report_fault
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import CURRENT, STATE
@@ -53,6 +53,7 @@ def connect() -> None:
         thread_number=_guarded("record the start of a call", lambda: THIS_THREAD.number),
         is_from_handler=is_from_handler,
         raise_later=raise_later,
+        open_values=_guarded("find out what a call may hide", _open_values),
     )
     system.FOLLOWERS.append(_follow_clock)
     _follow_clock()
@@ -114,6 +115,16 @@ def _run_guarded(doing: str, function: Callable[..., Any], *args: Any) -> Any:
     except Exception as error:
         report_fault(doing, error)
         return None
+
+
+def _open_values(node: Node) -> tuple[frozenset[str] | None, bool]:
+    """Return the names of a node's parameters, None if one of them is secret, and whether its result is none."""
+    policy = global_recorder().policy
+    if policy.redactor is not None or policy.processor is not None:  # which look at the objects themselves
+        return None, False
+    names = parameters_of(node)
+    is_open = names is not None and not any(map(policy.secret(node), names))
+    return names if is_open else None, not hides_result(node, policy)
 
 
 def _slow_input(step: Step, call: tuple[tuple[Any, ...], dict[str, Any]]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flowtrace.recording.node import Node
 
 
-GRACE: Final = 1_000_000_000
+GRACE: Final = 500_000_000
 """Nanoseconds that values may take before the share counts; after a quiet time as much is free again."""
 _ENOUGH: Final = 50_000_000  # ns of credit with which values are recorded again
 _LONG: Final = 100_000  # ns; what takes less has not waited for other threads
@@ -128,11 +128,11 @@ class Governor:
         others = {node: cost for node, cost in list(self._costs.items()) if node not in self.left_out}
         rest, allowed = sum(others.values()), (self._then - self._since) * self._share
         for node in sorted(others, key=others.__getitem__, reverse=True):
+            if rest <= allowed:  # the credit may be used up, by those that are left out
+                return
             self.left_out.add(node)
             self._warn(node)
             rest -= others[node]
-            if rest <= allowed:
-                return
 
     def _warn(self, node: Node) -> None:
         if not self._has_warned:

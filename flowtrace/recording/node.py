@@ -271,6 +271,15 @@ def bind(
     return {item.name: arguments.get(item.name, before.get(item.name, _default(item))) for item in parameters}
 
 
+def parameters_of(node: Node) -> frozenset[str] | None:
+    """Return the names of a function's parameters; None where they can't be found out."""
+    try:
+        return frozenset(_signature(node).parameters)
+    except BaseException as error:  # an object with a signature of its own failed
+        let_through(error)
+        return None
+
+
 def misfit(node: Node, args: Sequence[Any], kwargs: Mapping[str, Any], bound: bool) -> tuple[list[str], str]:
     """Return why arguments do not fit a function's signature: the parameters that have none, and what else is wrong.
 

@@ -13,7 +13,7 @@ from flowtrace.host import objects
 from flowtrace.host.objects import class_name, mro, namespace_of, root_package
 from flowtrace.host.signals import let_through
 from flowtrace.values import forms_arrays, forms_builtin, forms_records
-from flowtrace.values.forms import Form, Opaque, Tag
+from flowtrace.values.forms import Form, Opaque, Settled, Tag
 from flowtrace.values.forms_records import Record
 
 T = TypeVar("T")
@@ -75,6 +75,7 @@ def register_codec(cls: type[T], encode: Callable[[T], object], decode: Callable
             raise CodecError(f"{name} of {cls.__name__} must be callable, not {function!r:.80}")
     REGISTERED[id(cls)] = Codec(cls, encode, decode)
     _PLANS.clear()
+    objects.unsettle()
 
 
 def describe(value: object) -> Form:
@@ -102,6 +103,8 @@ def record_of(cls: type) -> Record | None:
 def _describe(value: Any, cls: type) -> Form:
     exact = forms_builtin.EXACT.get(id(cls))
     if exact is not None:
+        if id(cls) in forms_builtin.UNCHANGING:
+            objects.settle(cls, None)
         return exact(value, cls)
     plan = _PLANS.get(id(cls))
     if plan is not None and plan.size == len(namespace_of(cls)):
@@ -121,7 +124,9 @@ def _forget(key: int, _cls: ref[type]) -> None:
 
 
 def _opaque(_value: object, cls: type) -> Form:
-    return Opaque(class_name(cls))
+    form = Opaque(class_name(cls))
+    objects.settle(cls, Settled(form))
+    return form
 
 
 def _codec_of(cls: type) -> Callable[[Any, type], Form] | None:

@@ -137,6 +137,9 @@ typedef struct {
     char is_simple;                     /* a node: its calls may take the fast path */
     char is_simple_unchecked;           /* the same for a node with checks of values, while nothing is checked */
     char has_live_defaults;             /* objects that may change: Python takes them, with the arguments */
+    PyObject *open_names;               /* parameters, none of whose values is hidden; else NULL */
+    char has_open_result;
+    unsigned long asked;                /* when Python was asked for these two, as record.c counts; 0 where it was not */
     int64_t slow_after;                 /* nanoseconds after which a call is slow; 0 follows the recorder */
     PyObject *function, *code, *defaults, *keyword_defaults;  /* a plain function, and what it had when it was looked at */
 } Subject;
@@ -182,6 +185,7 @@ typedef struct {
 typedef struct {
     Py_ssize_t left;                    /* of what a small value may have, about as JSON counts */
     Py_ssize_t held;                    /* bytes of memory that a snapshot keeps */
+    int settles;                        /* an object may be kept as the form of its class, where that is known */
 } Budget;
 
 void begin_draft(void);
@@ -264,7 +268,8 @@ int close_own_run(Step *step, PyObject *postponed);
 
 extern struct callouts {
     PyObject *open_run, *add_to_run, *write_due, *slow_input, *slow_output, *hash_items, *finish_hashed, *ended,
-        *stream_ended, *failed, *start_processed, *end_processed, *finish_processed, *thread_number, *is_from_handler, *raise_later;
+        *stream_ended, *failed, *start_processed, *end_processed, *finish_processed, *thread_number, *is_from_handler, *raise_later,
+        *open_values;
 } callouts;
 
 int call_out(PyObject *function, PyObject *first, PyObject *second);

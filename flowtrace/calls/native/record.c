@@ -18,6 +18,7 @@ static struct {
     PyObject *cut;              /* stands for a value that is left out */
     Py_ssize_t cut_size;
     int64_t asked;              /* when Python was asked last whether it is still so */
+    unsigned long opened;       /* how often the fast path was opened: each time, what is secret may be other */
 } core;
 
 static inline int is_set(PyObject *value) { return value && value != Py_None; }
@@ -55,6 +56,37 @@ static int is_left_out(Step *step)
     return 0;
 }
 
+/* --- what is hidden ------------------------------------------------------------------------------------------------ */
+
+/* Ask Python for the parameters of a node, if none of their values is hidden, and whether its result is none that is; with
+ * the first value that the core does not take. Return -1 with an exception of the host's. */
+static int learn_names(Subject *subject, Step *step)
+{
+    if (subject->asked == core.opened) return 0;
+    unsigned long opened = core.opened;
+    PyObject *answer = call_unseen(callouts.open_values, &step->node, 1);
+    if (!answer) return host_raised() ? -1 : 0;
+    int is_pair = PyTuple_CheckExact(answer) && PyTuple_GET_SIZE(answer) == 2;
+    PyObject *names = is_pair ? PyTuple_GET_ITEM(answer, 0) : Py_None;
+    Py_XSETREF(subject->open_names, PyFrozenSet_CheckExact(names) ? Py_NewRef(names) : NULL);
+    subject->has_open_result = is_pair && PyTuple_GET_ITEM(answer, 1) == Py_True;
+    subject->asked = opened;
+    Py_DECREF(answer);
+    return 0;
+}
+
+/* May objects among the arguments be kept as the forms of their classes? A hidden one is searched for in texts, as it is;
+ * and so is one that was given under a name that is no parameter. */
+static int are_open(const Subject *subject, PyObject *names)
+{
+    if (subject->asked != core.opened || !subject->open_names) return 0;
+    for (Py_ssize_t at = 0; names && at < PyTuple_GET_SIZE(names); at++)
+        if (PySet_Contains(subject->open_names, PyTuple_GET_ITEM(names, at)) != 1) { PyErr_Clear(); return 0; }
+    return 1;
+}
+
+static int is_open_result(const Subject *subject) { return subject->asked == core.opened && subject->has_open_result; }
+
 /* --- begin -------------------------------------------------------------------------------------------------------- */
 
 static PyObject *slow_arguments(PyObject *const *args, Py_ssize_t count, PyObject *names)
@@ -82,11 +114,12 @@ static int draft_arguments(PyObject *const *args, Py_ssize_t all, PyObject *name
 static int take_arguments(Subject *subject, Step *step, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     Py_ssize_t all = count + (names ? PyTuple_GET_SIZE(names) : 0);
-    Budget budget = {core.max_value_bytes, CALL_HEAD + 8 * all};
+    Budget budget = {core.max_value_bytes, CALL_HEAD + 8 * all, are_open(subject, names)};
     if (!subject->has_live_defaults && draft_arguments(args, all, names, &budget) == 0 && keep_draft(&step->arguments) == 0) {
         step->held = budget.held;
         return 0;
     }
+    if (learn_names(subject, step) < 0) return -1;
     if (is_left_out(step)) {
         step->input = Py_NewRef(core.cut);
         step->held = CALL_HEAD + core.cut_size;
@@ -173,15 +206,16 @@ static int keep_value(Kept **kept, PyObject *value, Budget *budget)
     return draft_value(value, budget) < 0 ? -1 : keep_draft(kept);
 }
 
-static int take_output(Step *step, PyObject *value)
+static int take_output(Subject *subject, Step *step, PyObject *value)
 {
-    Budget budget = {core.max_value_bytes, 0};
+    Budget budget = {core.max_value_bytes, 0, is_open_result(subject)};
     Kept *kept = NULL;
     int is_plain = keep_value(&kept, value, &budget) == 0;
     if (box_is_open()) {
         int did = box_ends(step, value, kept);  /* 0 if Python has taken the result */
         if (did <= 0) { let_go(&kept); return did; }
     }
+    if (!is_plain && learn_names(subject, step) < 0) return -1;
     if (!is_plain && is_left_out(step)) {
         Py_XSETREF(step->output, Py_NewRef(core.cut));
         step->held += core.cut_size;
@@ -196,7 +230,7 @@ static int take_output(Step *step, PyObject *value)
 
 static int fast_end(Subject *subject, Step *step, PyObject *value)
 {
-    return leave_step(step) < 0 || take_output(step, value) < 0 || settle(subject, step) < 0 ? -1 : 0;
+    return leave_step(step) < 0 || take_output(subject, step, value) < 0 || settle(subject, step) < 0 ? -1 : 0;
 }
 
 /* --- generators --------------------------------------------------------------------------------------------------- */
@@ -227,7 +261,7 @@ static int take_item(Step *step, Stream *stream, PyObject *value)
 {
     if (stream->is_stopped) return 0;
     for (int has_room = 0; has_room < 2; has_room++) {
-        Budget budget = {core.max_value_bytes - stream->spent, 16};
+        Budget budget = {core.max_value_bytes - stream->spent, 16, 0};
         if (keep_value(&stream->items, value, &budget) == 0) {
             stream->spent = core.max_value_bytes - budget.left + 48;
             stream->held += budget.held;
@@ -284,7 +318,7 @@ static int fast_end_stream(Subject *subject, Step *step, PyObject *returned)
         Py_CLEAR(step->stream);
         return settle_stream(subject, step);
     }
-    Budget budget = {core.max_value_bytes - stream->spent, 64};
+    Budget budget = {core.max_value_bytes - stream->spent, 64, 0};
     if (is_set(stream->hashed) || (returned && keep_value(&stream->returned, returned, &budget) < 0))
         return finish_hashed(step, returned) < 0 || settle_stream(subject, step) < 0 ? -1 : 0;
     step->held += budget.held;
@@ -366,19 +400,20 @@ static PyObject *connect_recorder(PyObject *Py_UNUSED(module), PyObject *args, P
     static char *names[] = {
         "step_type", "stream_type", "current", "open_run", "add_to_run", "write_due", "slow_input", "slow_output",
         "hash_items", "finish_hashed", "ended", "stream_ended", "failed", "start_processed", "end_processed",
-        "finish_processed", "thread_number", "is_from_handler", "raise_later", NULL,
+        "finish_processed", "thread_number", "is_from_handler", "raise_later", "open_values", NULL,
     };
-    enum { PARTS = 19 };
+    enum { PARTS = 20 };
     PyObject *given[PARTS];
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OOOOOOOOOOOOOOOOO:connect_recorder", names, &PyType_Type, &given[0],
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OOOOOOOOOOOOOOOOOO:connect_recorder", names, &PyType_Type, &given[0],
                                      &PyType_Type, &given[1], &given[2], &given[3], &given[4], &given[5], &given[6],
                                      &given[7], &given[8], &given[9], &given[10], &given[11], &given[12], &given[13],
-                                     &given[14], &given[15], &given[16], &given[17], &given[18])) return NULL;
+                                     &given[14], &given[15], &given[16], &given[17], &given[18], &given[19])) return NULL;
     PyObject **places[PARTS - 2] = {
         &current, &callouts.open_run, &callouts.add_to_run,
         &callouts.write_due, &callouts.slow_input, &callouts.slow_output, &callouts.hash_items, &callouts.finish_hashed,
         &callouts.ended, &callouts.stream_ended, &callouts.failed, &callouts.start_processed, &callouts.end_processed,
         &callouts.finish_processed, &callouts.thread_number, &callouts.is_from_handler, &callouts.raise_later,
+        &callouts.open_values,
     };
     use_step_type((PyTypeObject *)given[0]);
     use_stream_type((PyTypeObject *)given[1]);
@@ -407,6 +442,7 @@ static PyObject *open_fast_path(PyObject *Py_UNUSED(module), PyObject *args)
     Py_XSETREF(core.left_out, PySet_CheckExact(left_out) ? Py_NewRef(left_out) : NULL);
     Py_XSETREF(core.cut, Py_NewRef(cut));
     core.cut_size = cut_size;
+    core.opened++;
     core.is_open = 1;
     Py_RETURN_NONE;
 }

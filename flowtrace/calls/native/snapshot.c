@@ -3,15 +3,16 @@
  * What can't change is kept by reference: numbers, texts, bytes, None, and tuples of them. Of a plain list, dict or tuple
  * the contents are kept, flat, as words: a word is a reference, or the head of a container, whose contents follow it. One
  * block of memory holds all values of a call, and the garbage collector need not know it: nothing in it can form a cycle.
- * Containers are made of it when somebody reads the step, which few steps ever see. Any other value is for the slow
- * snapshot, in Python.
+ * Containers are made of it when somebody reads the step, which few steps ever see. Of many objects nothing but the class
+ * is written, always: in the place of such an object stands the form that Python has made for its class. Any other value
+ * is for the slow snapshot, in Python.
  *
  * No code of Python runs while a value is taken, so that nobody changes it meanwhile. */
 #include "native.h"
 #include <string.h>
 
 /* About what is held in memory, with the heads of objects. */
-enum { HEAD = 32, TEXT_HEAD = 56, CONTAINER_HEAD = 16, DEEPEST = 8 };
+enum { HEAD = 32, TEXT_HEAD = 56, CONTAINER_HEAD = 16, FORM_SIZE = 64, DEEPEST = 8 };
 
 static struct { Word *words; size_t count, room; } draft;  /* what is being taken; one for all, since the GIL is held */
 
@@ -64,19 +65,95 @@ static inline int is_atom(PyObject *value, Budget *budget)
     return 0;
 }
 
+/* --- forms of classes ---------------------------------------------------------------------------------------------- */
+
+/* A class, as it was when its form was made. Its version is no other class's, and changes with its attributes; but not with
+ * its name. One that can't be changed has none. */
+typedef struct {
+    PyTypeObject *type;                 /* borrowed: a later class at its address has another version */
+    unsigned int version;
+    PyObject *name;
+    PyObject *form;                     /* NULL: its instances can't change, and are kept by reference */
+} Settled;
+
+enum { CLASSES = 512 };
+static Settled classes[CLASSES];        /* a later class takes the place of an earlier one */
+
+static inline Settled *place_of(PyTypeObject *type) { return &classes[((uintptr_t)type >> 5) % CLASSES]; }
+static inline int is_fixed(PyTypeObject *type) { return !(type->tp_flags & Py_TPFLAGS_HEAPTYPE); }
+static inline unsigned int version_of(PyTypeObject *type) { return is_fixed(type) ? 0 : type->tp_version_tag; }
+static inline PyObject *name_of(PyTypeObject *type)
+{
+    return is_fixed(type) ? NULL : ((PyHeapTypeObject *)type)->ht_qualname;
+}
+
+/* A class has no version before something of it is looked up. */
+static void give_version(PyTypeObject *type)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    (void)PyUnstable_Type_AssignVersionTag(type);
+#else
+    (void)_PyType_Lookup(type, str_value);  /* whatever it finds */
+#endif
+}
+
+static void put_class(Settled *place, Settled found)
+{
+    Settled earlier = *place;
+    *place = found;
+    Py_XDECREF(earlier.name);
+    Py_XDECREF(earlier.form);
+}
+
+static PyObject *settle(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyTypeObject *type;
+    PyObject *form;
+    if (!PyArg_ParseTuple(args, "O!O:settle", &PyType_Type, &type, &form)) return NULL;
+    if (form == Py_None) form = NULL;
+    if (!is_fixed(type)) give_version(type);
+    if (is_fixed(type) || version_of(type))
+        put_class(place_of(type), (Settled){type, version_of(type), Py_XNewRef(name_of(type)), Py_XNewRef(form)});
+    Py_RETURN_NONE;
+}
+
+static PyObject *unsettle(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    for (int at = 0; at < CLASSES; at++) put_class(&classes[at], (Settled){NULL, 0, NULL, NULL});
+    Py_RETURN_NONE;
+}
+
 enum { NOT_TAKEN, COPIED, SAME };       /* what became of a value; SAME: it can't change, and is a single word */
+
+/* What holds a form is a copy. */
+static int take_form(PyObject *value, Budget *budget)
+{
+    PyTypeObject *type = Py_TYPE(value);
+    Settled *place = place_of(type);
+    if (place->type != type || place->version != version_of(type) || place->name != name_of(type)) return NOT_TAKEN;
+    budget->left -= FORM_SIZE;
+    budget->held += (Py_ssize_t)sizeof(Word);
+    if (budget->left < 0 || put((Word)(place->form ? place->form : value)) < 0) return NOT_TAKEN;
+    return place->form ? COPIED : SAME;
+}
+
+/* --- values --------------------------------------------------------------------------------------------------------- */
+
 static int take(PyObject *value, Budget *budget, int depth);
 
 static int take_dict(PyObject *value, Budget *budget, int depth)
 {
     Py_ssize_t at = 0, count = PyDict_GET_SIZE(value);
     PyObject *key, *item;
+    int settles = budget->settles;
+    budget->settles = 0;                /* a key may be a secret name, and then the object itself is looked at */
     budget->held += CONTAINER_HEAD + 2 * (Py_ssize_t)sizeof(Word) * count;
     if (put_head(DICT, count) < 0) return NOT_TAKEN;
     while (PyDict_Next(value, &at, &key, &item)) {
         budget->left -= 2;
         if (!is_atom(key, budget) || put((Word)key) < 0 || !take(item, budget, depth + 1)) return NOT_TAKEN;
     }
+    budget->settles = settles;
     return budget->left < 0 ? NOT_TAKEN : COPIED;
 }
 
@@ -106,7 +183,7 @@ static int take(PyObject *value, Budget *budget, int depth)
         return take_sequence(value, PySequence_Fast_ITEMS(value), PyList_GET_SIZE(value), LIST, budget, depth);
     if (type == &PyTuple_Type)
         return take_sequence(value, PySequence_Fast_ITEMS(value), PyTuple_GET_SIZE(value), TUPLE, budget, depth);
-    return NOT_TAKEN;
+    return budget->settles ? take_form(value, budget) : NOT_TAKEN;
 }
 
 void begin_draft(void) { draft.count = 0; }
@@ -242,6 +319,9 @@ static PyObject *ids_of_types(PyObject *Py_UNUSED(module), PyObject *values)
 }
 
 static PyMethodDef functions[] = {
+    {"settle", settle, METH_VARARGS,
+     "settle(cls, form)\n--\n\nKeep a form for all instances of a class; None where each is kept by reference."},
+    {"unsettle", unsettle, METH_NOARGS, "unsettle()\n--\n\nForget the forms of all classes."},
     {"ids_of_types", ids_of_types, METH_O, "ids_of_types(values)\n--\n\nReturn the ids of the types of some values."},
     {NULL, NULL, 0, NULL},
 };

@@ -104,6 +104,7 @@ static int subject_traverse(Subject *subject, visitproc visit, void *arg)
 #define VISIT(name) Py_VISIT(subject->name);
     FUNCTIONS(VISIT)
     WATCHED(VISIT)
+    VISIT(open_names)
     return 0;
 }
 
@@ -112,6 +113,7 @@ static int subject_clear(Subject *subject)
 #define CLEAR(name) Py_CLEAR(subject->name);
     FUNCTIONS(CLEAR)
     WATCHED(CLEAR)
+    CLEAR(open_names)
     return 0;
 }
 
