@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import flowtrace
 from flowtrace import flow, load_trace, traced_node, validate
+from flowtrace.recording.failure import describe
 from flowtrace.recording.state import MOST_ERRORS, STATE, ErrorsPassed
 from flowtrace.testing import recording
 
@@ -345,7 +346,7 @@ def test_no_error_is_kept_alive_and_few_are_remembered():
     passed = ErrorsPassed()
     step = type("Step", (), {"number": 1, "parent": 0, "failure": None})
     for number in range(MOST_ERRORS + 5):
-        passed.note(ValueError(number), step, "", False)
+        passed.note(ValueError(number), step, describe(ValueError(number)), "", False)
     assert len(passed._noted) <= MOST_ERRORS
     gc.collect()
     assert not any(isinstance(item, BaseException) for item in gc.get_referents(*STATE.passed._noted.values()))

@@ -12,15 +12,19 @@ import trio
 
 import flowtrace
 from flowtrace import traced_node
+from flowtrace.recording import failure
 from flowtrace.recording.failure import (
     MAX_CAUSES,
     MAX_FRAMES,
     MAX_INNER_FRAMES,
     MAX_MESSAGE,
+    Inner,
     code_of,
     describe,
     frames,
+    head_of,
     message_of,
+    origins_of,
     type_of,
 )
 from flowtrace.values.json import loads, pretty
@@ -235,6 +239,77 @@ def test_of_1000_frames_the_first_and_last_are_told():
     assert found[MAX_FRAMES // 2] == {"left_out": 1002 - MAX_FRAMES}
     assert found[0]["function"] == "test_of_1000_frames_the_first_and_last_are_told"
     assert found[-1]["line"] == descend.__code__.co_firstlineno + 2
+
+
+def error_from(depth):
+    def descend(number):
+        if number:
+            descend(number - 1)
+        raise ValueError
+
+    return raised_by(descend, depth)
+
+
+def raised_by(function, *args):
+    try:
+        function(*args)
+    except ValueError as error:
+        return error
+
+
+def entries_of(traceback):
+    found = []
+    while traceback is not None:
+        found.append(traceback)
+        traceback = traceback.tb_next
+    return found
+
+
+@pytest.mark.parametrize("depth", [0, 1, MAX_FRAMES - 2, MAX_FRAMES - 1, 3 * MAX_FRAMES])
+def test_frames_that_a_step_inside_has_told_are_not_looked_at_again_and_are_the_same(depth):
+    entries = entries_of(error_from(depth).__traceback__)
+    assert len(entries) == depth + 2
+    for start in range(len(entries)):
+        inner = None
+        for at in (*range(len(entries) - 1, start, -7), start):  # some entries more each time
+            known = inner
+            found = frames(entries[at], inner=known)
+            assert found == frames(entries[at])
+            inner = Inner(head_of(entries[at]), found)
+
+
+def test_another_error_with_the_same_code_has_its_own_frames():
+    first, second = (entries_of(error_from(depth).__traceback__) for depth in (5, 6))
+    known = Inner(head_of(first[1]), frames(first[1]))
+    assert frames(second[0], inner=known) == frames(second[0])
+
+
+def test_of_an_error_that_comes_through_many_steps_each_looks_at_a_few_frames(tmp_path, monkeypatch):
+    flowtrace.configure(mode="on", out_path=tmp_path / "t.json")
+    looked_at = []
+
+    def counted(traceback, most=MAX_FRAMES, inner=None):
+        entries = [head_of(entry) for entry in entries_of(traceback)]
+        looked_at.append(len(entries) if inner is None else entries.index(inner.head))
+        return frames(traceback, most, inner)
+
+    def origins(traceback):
+        looked_at.append(len(entries_of(traceback)))
+        return origins_of(traceback)
+
+    monkeypatch.setattr(failure, "frames", counted)
+    monkeypatch.setattr(failure, "origins_of", origins)
+
+    @traced_node
+    def descend(number):
+        if number:
+            descend(number - 1)
+        raise ValueError
+
+    depth = 150
+    told = frames(raised_by(descend, depth).__traceback__.tb_next)
+    assert depth < len(looked_at) <= sum(looked_at) <= 5 * depth
+    assert flowtrace.load_trace(tmp_path / "t.json").steps[-1].error.details["frames"] == told
 
 
 def test_a_recursion_error_is_described():

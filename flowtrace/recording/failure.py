@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple
 
 from flowtrace.errors import pointer_token
-from flowtrace.host.objects import class_name, inherits, instance_dict, mro
+from flowtrace.host.objects import class_name, inherits, mro
 from flowtrace.host.signals import OWN_FOLDER, let_through, traceback_of
 from flowtrace.host.system import re
 from flowtrace.trace.model import ValidationError, ValidationIssue
@@ -29,6 +29,7 @@ _cause_of: Final = _ATTRIBUTES["__cause__"].__get__
 _context_of: Final = _ATTRIBUTES["__context__"].__get__
 _suppresses_context: Final = _ATTRIBUTES["__suppress_context__"].__get__
 _parts_of: Final = BaseExceptionGroup.__dict__["exceptions"].__get__
+_attributes_of: Final = _ATTRIBUTES["__dict__"].__get__
 _exit_code_of: Final = SystemExit.__dict__["code"].__get__
 
 
@@ -46,12 +47,25 @@ class Failure(NamedTuple):
     details: dict[str, Any] | None
 
 
-def describe(error: BaseException | str, code: str = "node_error") -> Failure:
+class Inner(NamedTuple):
+    """The part of a traceback that was looked at already, in a step inside.
+
+    Attributes:
+        head: its outermost entry, as `head_of` says.
+        frames: what `frames` has made of it.
+    """
+
+    head: tuple[int, ...]
+    frames: list[dict[str, Any]]
+
+
+def describe(error: BaseException | str, code: str = "node_error", inner: Inner | None = None) -> Failure:
     """Return an error as it is written. Never raises an Exception.
 
     Args:
         error: what was raised; or its text alone, where an engine has nothing else.
         code: the error code.
+        inner: the part of its traceback that is known already.
 
     Returns:
         The failure; without details where the error was never raised and carries neither cause nor notes.
@@ -60,7 +74,7 @@ def describe(error: BaseException | str, code: str = "node_error") -> Failure:
         return Failure(code, shortened(str(error)), None)
     raised: Any = error
     try:
-        details = _details(raised)
+        details = _details(raised, inner)
     except BaseException as fault:
         let_through(fault)
         details = {"type": type_of(raised)}
@@ -94,9 +108,14 @@ def code_of(error: BaseException) -> str:
     return "node_cancelled" if names & {"CancelledError", "Cancelled"} else "node_interrupted"
 
 
-def outcome_of(error: BaseException) -> str:
-    """Return the outcome of a run that an exception ends; "stopped" is no failure, but no success either."""
-    code = code_of(error)
+def outcome_of(error: BaseException, code: str = "") -> str:
+    """Return the outcome of a run that an exception ends; "stopped" is no failure, but no success either.
+
+    Args:
+        error: the exception.
+        code: its error code, where that was found out already.
+    """
+    code = code or code_of(error)
     if code == "node_error":
         return "failed"
     if is_clean_exit(error):
@@ -135,7 +154,7 @@ def shortened(text: str, longest: int = MAX_MESSAGE) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def _details(error: BaseException) -> dict[str, Any] | None:
+def _details(error: BaseException, inner: Inner | None) -> dict[str, Any] | None:
     causes = _causes(error)
     notes = _notes(error)
     traceback = traceback_of(error)
@@ -151,7 +170,7 @@ def _details(error: BaseException) -> dict[str, Any] | None:
     task = _task_name()
     if task:
         details["task"] = task
-    details["frames"] = frames(traceback)
+    details["frames"] = frames(traceback, inner=inner)
     return details
 
 
@@ -179,7 +198,7 @@ def _causes(error: BaseException) -> list[dict[str, Any]]:
 
 
 def _notes(error: BaseException) -> list[str]:
-    notes = instance_dict(error).get("__notes__")
+    notes = _attributes_of(error).get("__notes__")
     if type(notes) is not list:
         return []
     return [shortened(str.__str__(note)) for note in notes[:MAX_CAUSES] if inherits(type(note), str)]
@@ -202,10 +221,13 @@ def _task_name() -> str:
         return ""
 
 
-def frames(traceback: TracebackType | None, most: int = MAX_FRAMES) -> list[dict[str, Any]]:
+def frames(traceback: TracebackType | None, most: int = MAX_FRAMES, inner: Inner | None = None) -> list[dict[str, Any]]:
     """Return a traceback's frames, outermost first, without our own and without any value; of many, both ends."""
     found: list[dict[str, Any]] = []
     while traceback is not None:
+        if inner is not None and id(traceback) == inner.head[0] and head_of(traceback) == inner.head:
+            found += inner.frames
+            break
         code = traceback.tb_frame.f_code
         if not code.co_filename.startswith(OWN_FOLDER):
             line = traceback.tb_lineno
@@ -214,8 +236,8 @@ def frames(traceback: TracebackType | None, most: int = MAX_FRAMES) -> list[dict
     if len(found) <= most:
         return found
     half = most // 2
-    left_out = {"left_out": len(found) - 2 * half}
-    return [*islice(found, half), left_out, *found[-half:]]
+    left_out = sum([frame.get("left_out", 1) for frame in found]) - 2 * half
+    return [*islice(found, half), {"left_out": left_out}, *found[-half:]]
 
 
 # --- where an error comes from
@@ -247,6 +269,11 @@ def origins_of(traceback: TracebackType | None) -> Iterator[tuple[int, int | Non
         traceback = traceback.tb_next
 
 
+def head_of(traceback: TracebackType | None) -> tuple[int, ...]:
+    """Return a mark of the outermost entry of a traceback, by which it is known again further in; zeros for none."""
+    return (0, 0, 0) if traceback is None else (id(traceback), id(traceback.tb_frame.f_code), traceback.tb_lineno or 0)
+
+
 # --- what a validator's error says of a value
 
 
@@ -256,7 +283,7 @@ SCHEMA: Final = "schema_validation"
 MOST_ISSUES: Final = 20
 """Of one value: the first ones say enough, and a long list with one mistake in each item has thousands."""
 _LONGEST_MESSAGE: Final = 500
-_PYDANTIC: Final = "pydantic_core._pydantic_core:ValidationError"
+_PYDANTIC: Final = "pydantic_core._pydantic_core"
 # as in: Expected `int`, got `str` - at `$.items[0].count`
 _LOCATION: Final = re.compile(r" - at (?:`key` in )?`\$(.*)`$", re.DOTALL)
 _AT_KEY: Final = " - at `key` in "
@@ -268,7 +295,13 @@ LOST_KEY: Final = "..."
 
 def is_validation_error(error: BaseException) -> bool:
     """Return True if msgspec or pydantic raised an error because a value is not valid; no code of its class is run."""
-    return is_a(error, ValidationError) or class_name(type(error)) == _PYDANTIC
+    return is_a(error, ValidationError) or _is_of(error, _PYDANTIC)
+
+
+def _is_of(error: BaseException, module: str) -> bool:
+    """Return True for the ``ValidationError`` of a module, if that is loaded."""
+    cls = getattr(sys.modules.get(module), "ValidationError", None)
+    return isinstance(cls, type) and inherits(type(error), cls)
 
 
 def issues_of(error: BaseException, pointer: str = "") -> list[ValidationIssue]:
@@ -282,9 +315,9 @@ def issues_of(error: BaseException, pointer: str = "") -> list[ValidationIssue]:
         if is_a(error, ValidationError):
             code, tokens, message = of_msgspec(error)
             return [issue(code, pointer_to(pointer, before_lost_key(tokens)), message)]
-        if class_name(type(error)) == _PYDANTIC:
+        if _is_of(error, _PYDANTIC):
             return list(islice(_of_pydantic(error, pointer), MOST_ISSUES))
-        if _is_of_jsonschema(error):
+        if _is_of(error, "jsonschema.exceptions"):
             return of_jsonschema([error], pointer)
     except BaseException as fault:  # a text that the program's own code makes
         let_through(fault)
@@ -345,12 +378,6 @@ def _of_pydantic(error: Any, pointer: str) -> Iterator[ValidationIssue]:
 
 
 # --- jsonschema
-
-
-def _is_of_jsonschema(error: BaseException) -> bool:
-    exceptions = sys.modules.get("jsonschema.exceptions")
-    cls = getattr(exceptions, "ValidationError", None)
-    return isinstance(cls, type) and inherits(type(error), cls)
 
 
 def of_jsonschema(errors: Iterable[Any], pointer: str) -> list[ValidationIssue]:

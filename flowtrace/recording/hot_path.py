@@ -176,10 +176,11 @@ def fail(step: Step, error: BaseException, code: str | None = None) -> None:
 def record_failure(step: Step, error: BaseException, code: str | None = None) -> None:
     """Record the error of a call that has left its context, and whose clock has stopped."""
     try:
-        step.failure = failure.describe(error, code or failure.code_of(error))
-        step.expected = code is None and failure.is_a(error, step.node.expected_errors)
-        STATE.passed.note(error, step, "" if step.run is None else step.run.run_id, step.expected)
-        if failure.is_validation_error(error) and not step.expected and _began_in(step, error):
+        own_code = failure.code_of(error)
+        step.failure = found = failure.describe(error, code or own_code, STATE.passed.inside(error, step))
+        step.expected = expected = code is None and failure.is_a(error, step.node.expected_errors)
+        STATE.passed.note(error, step, found, "" if step.run is None else step.run.run_id, expected)
+        if failure.is_validation_error(error) and not expected and _began_in(step, error):
             for issue in failure.issues_of(error):
                 step.note(issue)
         recorder = STATE.recorder or global_recorder()
@@ -191,7 +192,7 @@ def record_failure(step: Step, error: BaseException, code: str | None = None) ->
         step.stream = None
         recorder.buffer.add(step)
         # A recursion that went too deep leaves no room to write: the end of the run does it, further up.
-        outcome = "ok" if step.expected else outcome_of(error)
+        outcome = "ok" if expected else outcome_of(error, own_code)
         add_to_run(step, outcome, error, at_once=not failure.is_a(error, RecursionError))
     except Exception as fault:
         forget(step)

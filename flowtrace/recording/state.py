@@ -49,9 +49,9 @@ class LastSteps(NamedTuple):
 
     def beside(self, running: list[Step]) -> tuple[list[Step], int, list[Step]]:
         """Return the same with steps that ran a moment before; what has ended since is in both lists."""
-        listed = frozenset(self.finished)
-        kept = self.in_flight
-        return self.finished, self.dropped, [step for step in (running if kept is None else kept) if step not in listed]
+        kept = running if self.in_flight is None else self.in_flight
+        listed = frozenset(self.finished if kept else ())
+        return self.finished, self.dropped, [step for step in kept if step not in listed]
 
 
 class Failure(NamedTuple):
@@ -104,6 +104,7 @@ class _Noted(NamedTuple):
         head: the outermost entry when it was last seen.
         around: number of the step around the last one that it came through.
         text: the hash of its text there.
+        frames: what was written of its traceback there, or None.
         passed: the steps.
     """
 
@@ -112,6 +113,7 @@ class _Noted(NamedTuple):
     head: tuple[int, ...]
     around: int
     text: int
+    frames: list[dict[str, Any]] | None
     passed: Passed
 
 
@@ -127,11 +129,18 @@ class ErrorsPassed:
     def __init__(self) -> None:
         self._noted: dict[tuple[int, int], _Noted] = {}
 
-    def note(self, error: BaseException, step: Step, run_id: str, expected: bool) -> None:
-        """Note that an error comes through a step of some run."""
+    def inside(self, error: BaseException, step: Step) -> failure.Inner | None:
+        """Return what is known of an error's traceback from the step inside this one that it came through just now."""
+        before = self._noted.get((id(error), id(type(error))))
+        if before is None or before.around != step.number or before.frames is None:
+            return None
+        return failure.Inner(before.head, before.frames) if _stands_in(before.head, traceback_of(error)) else None
+
+    def note(self, error: BaseException, step: Step, found: failure.Failure, run_id: str, expected: bool) -> None:
+        """Note that an error comes through a step of some run, where it was found to be such a failure."""
         key = (id(error), id(type(error)))
         before = self._noted.pop(key, None)
-        traceback, text = traceback_of(error), hash(step.failure.message) if step.failure is not None else 0
+        traceback, text = traceback_of(error), hash(found.message)
         began: tuple[tuple[str, int], ...] = ((run_id, step.number),)
         if before is not None and _goes_on(before, traceback, step.number, text):
             depth, origins = before.depth, before.origins
@@ -140,7 +149,8 @@ class ErrorsPassed:
             entries = tuple(failure.origins_of(traceback))
             depth, origins = len(entries), hash(entries)
         passed = Passed(run_id, expected, began)
-        self._noted[key] = _Noted(depth, origins, _head(traceback), step.parent, text, passed)
+        frames = (found.details or {}).get("frames")
+        self._noted[key] = _Noted(depth, origins, failure.head_of(traceback), step.parent, text, frames, passed)
         while len(self._noted) > MOST_ERRORS:
             self._noted.pop(next(iter(self._noted)), None)
 
@@ -149,8 +159,9 @@ class ErrorsPassed:
         noted = self._noted.get((id(error), id(type(error))))
         if noted is None:
             return None
-        entries = tuple(failure.origins_of(traceback_of(error)))
-        return noted.passed if _ends_as(entries, noted) else None
+        traceback = traceback_of(error)
+        is_same = _stands_in(noted.head, traceback) or _ends_as(tuple(failure.origins_of(traceback)), noted)
+        return noted.passed if is_same else None
 
     def began(self, error: BaseException, run_id: str | None = None) -> int:
         """Return the number of the step in which an error began.
@@ -171,24 +182,15 @@ class ErrorsPassed:
             return 0
         seen.add(id(error))
         # the members of a group, and what it was raised from, are older than the group
-        older = (
-            self._began(other, run_id, seen)
-            for other in (*failure.parts_of(error), failure.cause_of(error))
-            if other is not None
-        )
-        found = next(filter(None, older), 0)
-        if found:
-            return found
+        for other in (*failure.parts_of(error), failure.cause_of(error)):
+            if other is not None and (found := self._began(other, run_id, seen)):
+                return found
         passed = self.steps_of(error)
         own = 0 if passed is None else passed.first_in(run_id)
         handled = failure.context_of(error)
         inner = 0 if handled is None else self._began(handled, run_id, seen)
         # what failed before the own step began, such as an earlier attempt, was only being handled around it
         return inner if inner > own else own
-
-
-def _head(traceback: Any) -> tuple[int, ...]:
-    return () if traceback is None else (id(traceback), id(traceback.tb_frame.f_code), traceback.tb_lineno or 0)
 
 
 def _goes_on(before: _Noted, traceback: Any, number: int, text: int) -> bool:
@@ -211,7 +213,7 @@ def _stands_in(head: tuple[int, ...], traceback: Any) -> bool:
     for _ in range(_HOPS):
         if traceback is None:
             return False
-        if _head(traceback) == head:
+        if id(traceback) == head[0] and failure.head_of(traceback) == head:
             return True
         traceback = traceback.tb_next
     return False
@@ -275,10 +277,12 @@ class _State:
         ended_runs: what is kept of the runs that have ended.
         dump_signal: the signal that asks for a snapshot, while its handler is installed.
         reported: mark of the last error that left a flow, which the uncaught-exception hook will see again.
+        addition: stands for the last time that something was added to a step whose text may be kept: another object
+            for each.
     """
 
     __slots__ = (
-        *("buffer_lock", "dump_signal", "ended_runs", "in_flight", "keeper", "lock", "open_fast_path"),
+        *("addition", "buffer_lock", "dump_signal", "ended_runs", "in_flight", "keeper", "lock", "open_fast_path"),
         *("passed", "recorder", "reported", "shared_paths", "slots", "throttle", "use_logs"),
     )
 
@@ -293,6 +297,7 @@ class _State:
         self.ended_runs = EndedRuns()
         self.dump_signal: SnapshotSignal | None = None
         self.reported: tuple[Any, ...] = ()
+        self.addition = object()
         self.renew_locks()
 
     def renew_locks(self) -> None:
