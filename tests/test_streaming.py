@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowtrace import TraceConfig, TraceContext, TraceRecorder, flow, load_trace, traced_node
+from flowtrace import TraceConfig, TraceContext, TraceRecorder, current_step, flow, load_trace, traced_node
 from flowtrace.recording import step_lines, to_records
 from flowtrace.recording.control import override
 from flowtrace.recording.plugin import NodeEvent
@@ -178,6 +178,31 @@ def test_the_texts_of_a_run_are_used_again_where_nothing_has_changed(kind, monke
     if kind == "nothing":
         assert last.steps == first.steps
         assert last.run.ended_at is not None
+
+
+def test_what_is_added_to_a_step_after_a_write_is_in_the_next():
+    kept = []
+
+    @traced_node
+    def work(number):
+        kept.append(current_step())
+        return number
+
+    with override(mode="on", out_path="t.json"):
+        with pytest.raises(ValueError), flow("f"):
+            for number in range(3):
+                work(number)
+            try:
+                fail(1)
+            finally:
+                before = load_trace("t.json").steps
+                kept[0].add_validation_issue("late", "/number", "came late")
+                kept[1].record_state_delta({"stock": 1})
+    after = load_trace("t.json").steps
+    issue = ValidationIssue("late", "/number", "came late")
+    assert [step.validation_issues for step in (*before, *after)] == [[]] * 5 + [[issue]] + [[]] * 4
+    assert [step.state_delta_hash is None for step in (*before, *after)] == [True] * 6 + [False] + [True] * 3
+    assert after[2:] == before[2:]
 
 
 def test_what_has_no_room_is_made_again_and_is_the_same(monkeypatch):

@@ -371,7 +371,7 @@ class TraceRecorder:
         """Write to a path, and return True if there are payload files beside it."""
         stored: dict[tuple[str, str], bytes] = {}
         content = self._content(to.path, outcome, ended, stored)
-        write = partial(files.write_atomically, to.path, content, in_turn, self._flush(ended), replaces=not to.is_free)
+        write = partial(files.write_atomically, to.path, content, in_turn, self._flush(ended), to.is_there)
         try:
             write()
         except FileNotFoundError:  # another process removed the folder when it was empty: it is made again

@@ -76,6 +76,7 @@ class CurrentStep(Protocol):
 
 
 T = TypeVar("T")
+TEXTS: Final = frozenset({"text", "scrubbed"})  # the attributes of a step that hold its text, once that was written
 _MOST_THREADS: Final = 1000
 THREAD_NAMES: Final[dict[int, str]] = {}
 """Process-global: the names of threads in which a step has started, by number; no more than the last thousand."""
@@ -266,7 +267,7 @@ class Step(StepBase):
         if issues is None:
             self.issues = issues = []
         issues.append(issue)
-        self.text = self.scrubbed = None
+        self._forget_texts()
 
     def record_state_delta(self, value: object) -> None:
         """See `CurrentStep`."""
@@ -274,8 +275,14 @@ class Step(StepBase):
             recorder = self.run or STATE.recorder
             if recorder is not None:  # else none is left that could write it
                 self.state_delta = encode_state_delta(self.node, value, recorder.policy)
+                self._forget_texts()
         except Exception as error:
             log.internal_fault("record a state delta", error)
+
+    def _forget_texts(self) -> None:
+        for name in TEXTS:
+            (self.rest or {}).pop(name, None)
+        STATE.addition = object()
 
 
 def new_step(node: Node, bound: bool = False) -> Step:

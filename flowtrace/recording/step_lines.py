@@ -39,9 +39,11 @@ class Gap(IntEnum):
     NUMBER = 7
     PARENT = 8
     ERROR = 9
-    """This one is filled in before the native core sees it."""
+    """In its place stands `ERROR_GAP`: the text of an error is known only when all that the steps hide is."""
 
 
+ERROR_GAP: Final = b"\0"
+"""Stands where the lines of a step's error belong; no JSON text holds this character."""
 _OF_FIELDS: Final = {
     "input_hash": Gap.INPUT_HASH,
     "output_hash": Gap.OUTPUT_HASH,
@@ -97,18 +99,15 @@ class StepLines:
         found: list[bytes | None] = NATIVE.all_lines(tuple(steps), self._mode, dumps, self._epoch, self._limit)
         return found
 
-    def text(self, step: Step, error: bytes = b"") -> bytes | None:
-        """Return the text of a finished step that hides nothing; None where it is to be made in the ordinary way.
+    def text(self, step: Step) -> bytes | None:
+        """Return the text of a finished step that hides nothing, with an `ERROR_GAP` where it has an error.
 
-        Args:
-            step: the step.
-            error: the lines of its error, if it has one.
+        Returns:
+            None where the text is to be made in the ordinary way.
         """
         shape = self._shapes(step).get(_kind(step)) if self._is_open and _is_plain(step) else None
         if shape is None:
             return None
-        if step.rest is not None:
-            shape = Shape(tuple([error if piece is Gap.ERROR else piece for piece in shape.pieces]), *shape[1:])
         secret = self._policy.secret(step.node)
         found = self._made(step, shape, is_checked=False)
         if found is None and _learns_keys(step, secret):
@@ -180,7 +179,9 @@ def _pieces_of(record: model.Step) -> tuple[bytes | Gap, ...] | None:
         gaps["invocation_json"] = Gap.PAYLOAD
     found = _GAP.split(layout.step_text(model.changed(record, **changes)))
     pieces = [Gap(int(part)) if at % 3 else part for at, part in enumerate(found) if part is not None]
-    return tuple(pieces) if sorted(piece for piece in pieces if type(piece) is Gap) == sorted(gaps.values()) else None
+    if sorted(piece for piece in pieces if type(piece) is Gap) != sorted(gaps.values()):
+        return None
+    return tuple(ERROR_GAP if piece is Gap.ERROR else piece for piece in pieces)
 
 
 def _is_written(record: model.Step, name: str) -> bool:

@@ -6,16 +6,17 @@ import platform
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from itertools import chain, repeat
-from typing import Final, NamedTuple
+from operator import attrgetter
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from flowtrace.host import log
 from flowtrace.host.switch import environment
 from flowtrace.host.system import CLOCK, copy_of, os, step_id
-from flowtrace.recording.node import Policy
+from flowtrace.recording.node import Node, Policy
 from flowtrace.recording.program_texts import scrubbed_error, scrubbed_step, source_of
-from flowtrace.recording.step import Step
-from flowtrace.recording.step_lines import StepLines
+from flowtrace.recording.state import STATE
+from flowtrace.recording.step import TEXTS, Step
+from flowtrace.recording.step_lines import ERROR_GAP, StepLines
 from flowtrace.recording.step_records import (
     Shared,
     StepValues,
@@ -34,8 +35,8 @@ from flowtrace.values.redaction import SecretNames
 from flowtrace.values.scrub import EVERYTHING, Scrubber
 
 _platform: Final = copy_of(platform)
-host_name: Final[Callable[[], str]] = _platform.node
-python_version: Final[Callable[[], str]] = _platform.python_version
+host_name: Final[Callable[[], str]] = lru_cache(maxsize=1)(_platform.node)
+python_version: Final[Callable[[], str]] = lru_cache(maxsize=1)(_platform.python_version)
 _OF_A_RECORD: Final = 1000  # bytes of a step's text or record, beside its values
 
 
@@ -124,7 +125,12 @@ def trace_text(
         source=texts.source(facts.failed_step),
     )
     count = len(steps)
-    return TraceText(lambda: layout.trace_text(envelope, texts.between(0, count), texts.between(count, None)), texts)
+
+    def pieces() -> Iterator[bytes]:
+        running = texts.between(count, count + len(in_flight)) if in_flight else ()
+        return layout.trace_text(envelope, texts.between(0, count), running)
+
+    return TraceText(pieces, texts)
 
 
 def _run(facts: RunFacts) -> model.Run:
@@ -160,7 +166,7 @@ def scrubber_of(steps: Iterable[Step], policy: Policy) -> Scrubber:
 
 
 def _secret_names(steps: Iterable[Step], policy: Policy) -> SecretNames:
-    return policy.secret(*dict.fromkeys(step.node for step in steps if step.node.redact))
+    return policy.secret(*dict.fromkeys(map(_node_of, steps)))
 
 
 def _hidden_texts(step: Step, policy: Policy) -> tuple[str, ...]:
@@ -176,15 +182,15 @@ def _hidden_texts(step: Step, policy: Policy) -> tuple[str, ...]:
 # --- the texts of the steps
 
 
+_node_of: Final[Callable[[Step], Node]] = attrgetter("node")
+_noted_about: Final[Callable[[Step], object]] = attrgetter("rest")
 _BATCH: Final = 100  # steps that are looked at together
-_TOGETHER: Final = 1 << 16  # bytes of texts that are put together
-_KEPT: Final = frozenset({"text", "scrubbed"})
 _NOT_WRITTEN: Final = ((), b"")  # no scrubber hides so little
+_Made: TypeAlias = bytes | list[bytes] | model.Step | None
+"""What is there of a step's text: all, the parts before and after its error, its record, or nothing."""
 
 
 def _bytes_of_text(step: Step) -> int:
-    if step.rest is None:
-        return 0
     return len(step.text or b"") + (0 if step.scrubbed is None else len(step.scrubbed[1]))
 
 
@@ -208,13 +214,17 @@ class StepTexts:
         self._steps = steps = [*finished, *in_flight]
         self._running = frozenset(in_flight)
         self._shared = shared
-        self._room = shared.policy.buffer_bytes - sum(map(_bytes_of_text, steps))
+        self._addition = STATE.addition
+        self._room = shared.policy.buffer_bytes - sum(map(_bytes_of_text, filter(_noted_about, steps)))
         self._names = names = _secret_names(steps, shared.policy)
         self._environment = texts_in_environment(os.environ, names)
         self._hidden = dict.fromkeys(self._environment)
         self._plain = StepLines(shared.policy)
-        together = chain(self._look_at_plain(finished), repeat(None, len(in_flight)))
-        self._made = [made or self._look(step) for step, made in zip(steps, together, strict=True)]
+        self._made: list[_Made] = []
+        self._others = [*self._look_at_plain(len(finished)), *range(len(finished), len(steps))]
+        self._made += [None] * len(in_flight)
+        for at in self._others:
+            self._made[at] = self._look(steps[at])
         self._scrubber = Scrubber(self._hidden, names)
         self._source: tuple[int, list[model.SourceLines]] = 0, []
 
@@ -222,50 +232,50 @@ class StepTexts:
         """Return True if a later trace has the same texts: of the same steps, of which each keeps its own."""
         if in_flight or self._running or self._steps != finished or self._shared.other_runs != shared.other_runs:
             return False
-        if self._environment != texts_in_environment(os.environ, self._names):
+        if self._addition is not STATE.addition or self._environment != texts_in_environment(os.environ, self._names):
             return False
-        return all(step.rest is not None and not _KEPT.isdisjoint(step.rest) for step in finished)
+        return all(TEXTS & (self._steps[at].rest or {}).keys() for at in self._others)
 
     def source(self, number: int) -> list[model.SourceLines]:
         """Return the lines round the error that began in the step with a number; none for 0."""
         if self._source[0] != number:
-            self._source = number, source_of(number, self._steps, self._scrubber)
+            failed = [self._steps[at] for at in self._others]  # among others: a step with an error is not plain
+            self._source = number, source_of(number, failed, self._scrubber)
         return self._source[1]
 
-    def between(self, start: int, end: int | None) -> Iterator[bytes]:
-        """Yield the texts of some of the steps; those of small ones together."""
-        others = self._shared.other_runs
-        waiting: list[bytes] = []
-        size = 0
-        for step, made in zip(self._steps[start:end], self._made[start:end], strict=True):
-            text = made if isinstance(made, bytes) else self._text(step, made)
-            waiting.append(layout.with_run(text, others[step.number]) if step.number in others else text)
-            size += len(text)
-            if size > _TOGETHER:
-                yield layout.together(waiting)
-                size = 0
-                waiting.clear()
-            del text  # before the next one is made: it may be large
-        if waiting:
-            yield layout.together(waiting)
+    def between(self, start: int, end: int) -> Iterator[bytes]:
+        """Yield the texts of some of the steps; those of plain ones together."""
+        runs = self._shared.other_runs
+        others = range(start, end) if runs else [at for at in self._others if start <= at < end]
+        for at in (*others, end):
+            for first in range(start, at, _BATCH):
+                yield layout.together(cast("list[bytes]", self._made[first : min(first + _BATCH, at)]))
+            if at < end:
+                step = self._steps[at]
+                text = self._text(step, self._made[at])
+                yield layout.with_run(text, runs[step.number]) if step.number in runs else text
+                del text  # before the next one is made: it may be large
+            start = at + 1
 
-    def _look_at_plain(self, finished: list[Step]) -> Iterator[bytes | None]:
-        """Yield the texts of plain steps, of many at a time, as far as there is room to keep them; None for others."""
-        for at in range(0, len(finished), _BATCH):
-            steps = finished[at : at + _BATCH]
+    def _look_at_plain(self, count: int) -> Iterator[int]:
+        """Make the texts of plain steps, as far as there is room to keep them; yield the places of the other steps."""
+        for first in range(0, count, _BATCH):
+            steps = self._steps[first : min(first + _BATCH, count)]
             texts = self._plain.texts(steps)
-            size = sum([len(text) for text in texts if text is not None])
-            if size >= self._room:
-                yield from repeat(None, len(steps))
-                continue
-            self._room -= size
-            for step, text in zip(steps, texts, strict=True):
-                if text is not None:
-                    step.rest = {"text": text}  # as `step.text = text` does, where nothing was noted before
-                yield text
+            size = sum(map(len, filter(None, texts)))
+            if size < self._room:
+                self._room -= size
+            else:
+                texts = [None] * len(steps)
+            self._made += texts
+            for at, text in enumerate(texts, first):
+                if text is None:
+                    yield at
+                else:
+                    self._steps[at].rest = {"text": text}  # as `step.text = text` does, where nothing was noted before
 
-    def _look(self, step: Step) -> bytes | model.Step | None:
-        """Note what a step hides, and return its text or its record where there is room to keep that."""
+    def _look(self, step: Step) -> _Made:
+        """Note what a step hides, and return what was made of it where there is room to keep that."""
         is_running, rest = step in self._running, step.rest
         if rest is not None and not is_running and ((text := step.text) is not None or step.scrubbed is not None):
             self._hide(step.secrets)
@@ -282,12 +292,13 @@ class StepTexts:
             self._hide((EVERYTHING,))
             return None
 
-    def _kept_plain(self, step: Step, text: bytes) -> bytes | None:
-        """Keep a text that hides nothing; one with an error gets that later."""
+    def _kept_plain(self, step: Step, text: bytes) -> _Made:
+        """Keep a text that hides nothing; one with an error is kept when it has got that."""
         self._room -= len(text)
         if step.rest is not None and step.failure is not None:
             step.scrubbed = _NOT_WRITTEN
-        elif self._room > 0:
+            return text.split(ERROR_GAP) if self._room > 0 else None
+        if self._room > 0:
             step.text = text
             return text
         return None
@@ -316,15 +327,15 @@ class StepTexts:
         step.text = layout.step_text(record)
         return step.text
 
-    def _text(self, step: Step, made: model.Step | None) -> bytes:
+    def _text(self, step: Step, made: _Made) -> bytes:
         """Return a step's text; a fault in one step costs only its values, and not the other steps their file."""
+        if isinstance(made, bytes):
+            return made
         scrubbed = None if step in self._running else step.scrubbed
         if scrubbed is not None and scrubbed[0] == self._scrubber.hides:
             return scrubbed[1]
         try:
-            text = (None if made or step in self._running else self._plain_text(step)) or layout.step_text(
-                scrubbed_step(made or self._record(step, self._values(step)), self._scrubber)
-            )
+            text = self._finished_text(step, made)
         except Exception as error:
             log.internal_fault("make the record of a step", error)
             unknown = StepValues(encode(Opaque("unknown")), None, ())
@@ -333,7 +344,11 @@ class StepTexts:
             step.scrubbed = self._scrubber.hides, text
         return text
 
-    def _plain_text(self, step: Step) -> bytes | None:
+    def _finished_text(self, step: Step, made: list[bytes] | model.Step | None) -> bytes:
+        if made is None and step not in self._running and (text := self._plain.text(step)) is not None:
+            made = text.split(ERROR_GAP)
+        if not isinstance(made, list):
+            return layout.step_text(scrubbed_step(made or self._record(step, self._values(step)), self._scrubber))
         if step.failure is None:
-            return self._plain.text(step)
-        return self._plain.text(step, layout.field_text(scrubbed_error(error_of(step.failure), self._scrubber)))
+            return made[0]
+        return layout.field_text(scrubbed_error(error_of(step.failure), self._scrubber)).join(made)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypedDict
 
 from flowtrace.errors import ConfigError
@@ -60,14 +60,14 @@ def _check_fields(settings: Any) -> None:
     Raises:
         ConfigError: a field holds something that its setting does not accept.
     """
-    for item in fields(settings):
-        value = getattr(settings, item.name)
-        kind = _KINDS[item.name]
+    for name in settings.__dataclass_fields__:
+        value = getattr(settings, name)
+        kind = _KINDS[name]
         try:
-            object.__setattr__(settings, item.name, kind.check(value))
+            object.__setattr__(settings, name, kind.check(value))
         except ValueError:
-            shown = "this value" if item.name == "hash_key" else _safe_repr(value)
-            raise ConfigError(f"{item.name}={shown} is not usable: it takes {kind.accepts}") from None
+            shown = "this value" if name == "hash_key" else _safe_repr(value)
+            raise ConfigError(f"{name}={shown} is not usable: it takes {kind.accepts}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from flowtrace.host.switch import FALSE, TRUE
@@ -149,8 +150,12 @@ def in_folder(path: str, name: str) -> str:
         path: a path, which may hold placeholders.
         name: the name of the file in a folder.
     """
-    is_folder = os.path.basename(path) in ("", ".", "..") or os.path.isdir(path)
-    return os.path.join(path, name) if is_folder else path
+    return os.path.join(path, name) if _names_a_folder(path) or os.path.isdir(path) else path
+
+
+@lru_cache(maxsize=64)
+def _names_a_folder(path: str) -> bool:
+    return os.path.basename(path) in ("", ".", "..")
 
 
 def absolute(path: str) -> str:

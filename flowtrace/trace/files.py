@@ -208,8 +208,7 @@ def write_atomically(
     content: Content,
     in_turn: InTurn = at_once,
     flush: Flush = Flush.FILE,
-    *,
-    replaces: bool = True,
+    is_there: bool | None = None,
 ) -> None:
     """Replace a file's content in one step: a reader sees all of the old content or all of the new one.
 
@@ -224,21 +223,21 @@ def write_atomically(
         in_turn: is given a function that puts the new file in its place; it either calls it and returns True, or
             returns False, and the new file is dropped.
         flush: what has to be on the disk before this returns: nothing, the file's content, or also its name.
-        replaces: a file that is there is replaced.
+        is_there: there is a file, which may be replaced; False where there is none, and one that comes meanwhile must
+            not be replaced; None where that is to be found out.
 
     Raises:
         FileExistsError: there is a file, and it must not be replaced.
         OSError: the file can't be written, or the path belongs to something other than a file.
     """
-    folder = os.path.dirname(path) or "."
-    new = _NewFile(path, content, flush, replaces)
+    new = _NewFile(path, content, flush, is_there)
     try:
-        written = _write_unnamed(folder, new, in_turn)
+        written = _write_unnamed(new, in_turn)
         if not written:
-            make_folders(folder)
+            make_folders(new.folder)
             written = new.temporary
             new.write_and_close(os.open(written, _CREATE, 0o600))
-        put = os.replace if replaces else put_new
+        put = os.replace if new.replaces else put_new
         if written != path and not in_turn(partial(put, written, path)):
             os.unlink(written)
     except FileExistsError:  # what has the temporary name is not ours to remove
@@ -248,15 +247,18 @@ def write_atomically(
             os.unlink(new.temporary)
         raise
     if flush is Flush.FOLDER:
-        _flush_folder(folder)
+        _flush_folder(new.folder)
 
 
 def temporary_beside(path: str) -> str:
     """Return an unused name in the folder of a path, for a file that is going to replace the one at that path."""
-    folder, name = os.path.split(path)
+    return _temporary_in(*os.path.split(path))
+
+
+def _temporary_in(folder: str, name: str) -> str:
     if len(name) > _SHORT_NAME:
         name = os.fsdecode(os.fsencode(name)[:_LONGEST_NAME_KEPT])
-    return os.path.join(folder or ".", f".{name}.{os.getpid()}.{os.urandom(6).hex()}.tmp")
+    return f"{folder or '.'}{os.sep}.{name}.{os.getpid()}.{os.urandom(6).hex()}.tmp"
 
 
 def make_folders(folder: str) -> None:
@@ -307,14 +309,14 @@ def put_new(temporary: str, path: str) -> None:
         os.unlink(temporary)
 
 
-def _write_unnamed(folder: str, new: _NewFile, in_turn: InTurn) -> str:
+def _write_unnamed(new: _NewFile, in_turn: InTurn) -> str:
     """Write a file that gets a name when it is complete: that of the path if it is free, else the temporary one.
 
     Returns:
         That name, or that of the path where the file was dropped; ``""`` where the system or the file system has no
         files without a name.
     """
-    descriptor = _open_unnamed(folder)
+    descriptor = _open_unnamed(new.folder)
     if descriptor is None:
         return ""
     # with a descriptor, Python calls linkat(), which follows the link in /proc as open(2) advises
@@ -360,18 +362,20 @@ class _NewFile:
         OSError: there is something other than a file at this path.
     """
 
-    def __init__(self, path: str, content: Content, flush: Flush, replaces: bool) -> None:
+    def __init__(self, path: str, content: Content, flush: Flush, is_there: bool | None) -> None:
         self.path = path
+        folder, self._name = os.path.split(path)
+        self.folder = folder or "."
         self.content = content
         self.flush = flush
-        self.replaces = replaces
-        self.is_there = replaces and is_file(path)  # where it must not be replaced, it will be found out
+        self.replaces = is_there is not False
+        self.is_there = is_file(path) if is_there is None else is_there
         self._temporary = ""
 
     @property
     def temporary(self) -> str:
         """Its name until it gets that of the path."""
-        self._temporary = self._temporary or temporary_beside(self.path)
+        self._temporary = self._temporary or _temporary_in(self.folder, self._name)
         return self._temporary
 
     def write_and_close(self, descriptor: int, finish: Callable[[], str] = lambda: "") -> str:
@@ -414,12 +418,11 @@ class _NewFile:
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        written = os.write(descriptor, rest)
+    while data:
+        written = os.write(descriptor, data)
         if not written:  # or this would go on forever
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        rest = rest[written:]
+        data = data[written:]  # nothing, most often
 
 
 def _flush_to_disk(descriptor: int) -> None:

@@ -57,19 +57,14 @@ def trace_text(envelope: Trace, steps: Iterable[bytes], in_flight: Iterable[byte
     first = next(waiting, None)
     envelope = changed(envelope, steps=gap, in_flight=[] if first is None else gap)
     start, *rest = in_lines(_compact(envelope)).split(_GAP)
-    yield start
-    yield from _list_of(steps)
+    yield from _list_of(steps, start, rest[0])
     if first is not None:
-        yield rest.pop(0)
-        yield from _list_of(chain([first], waiting))
-    yield rest[0]
+        yield from _list_of(chain([first], waiting), b"", rest[1])
 
 
 def with_list(text: bytes, items: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the text of a document in pieces, with these items in the place of the list ``[null]`` at its end."""
-    yield text[: text.rindex(b"[")]
-    yield from _list_of(items)
-    yield text[text.rindex(b"]") + 1 :]
+    yield from _list_of(items, text[: text.rindex(b"[")], text[text.rindex(b"]") + 1 :])
 
 
 def item_text(lists: bytes) -> bytes:
@@ -77,14 +72,15 @@ def item_text(lists: bytes) -> bytes:
     return lists[len(_BEFORE) : -len(_AFTER)] if lists.startswith(_BEFORE) else lists[2:-2]
 
 
-def _list_of(items: Iterable[bytes]) -> Iterator[bytes]:
-    before = b"[\n    "
+def _list_of(items: Iterable[bytes], before: bytes, after: bytes) -> Iterator[bytes]:
+    """Yield the text of a list in pieces, the first and the last with what stands before and after it."""
+    start = before + b"[\n    "
     for item in items:
-        yield before
+        yield start
         yield item
         del item  # before the next one is made: it may be large
-        before = _BETWEEN
-    yield b"[]" if before.startswith(b"[") else b"\n  ]"
+        start = _BETWEEN
+    yield (b"\n  ]" if start is _BETWEEN else before + b"[]") + after
 
 
 def _compact(record: Record) -> bytes:

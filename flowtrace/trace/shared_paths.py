@@ -38,11 +38,12 @@ class Target(NamedTuple):
 
     Attributes:
         path: the file.
-        is_free: there is no file yet, and if another process makes one now, that must not be replaced.
+        is_there: a file of ours is there, which may be replaced; False where there is none yet, and if another process
+            makes one now, that must not be replaced; None where that is to be found out.
     """
 
     path: str
-    is_free: bool = False
+    is_there: bool | None = None
 
 
 class Writer(NamedTuple):
@@ -118,10 +119,10 @@ class SharedPaths:
         try:
             status = os.lstat(path)
         except FileNotFoundError:
-            return Target(path, is_free=True)
-        stamp = stamp_of(status)
-        if not (is_ours(status) and status.st_size) or self._written.get(path) == stamp:
-            return Target(path)
+            return Target(path, is_there=False)
+        stamp, is_there = stamp_of(status), is_ours(status) or None
+        if not (is_there and status.st_size) or self._written.get(path) == stamp:
+            return Target(path, is_there)
         writer = writer_of(path)
         if writer == me and path in self._written:
             return Target(path)
@@ -130,7 +131,7 @@ class SharedPaths:
             return Target(path_with_pid(path))
         if path != template or any(name in template for name in PLACEHOLDERS):
             return Target(path)
-        return Target(path, is_free=True) if keep_as_predecessor(path, stamp) else Target(path_with_pid(path))
+        return Target(path, is_there=False) if keep_as_predecessor(path, stamp) else Target(path_with_pid(path))
 
     def _runs_beside(self, writer: Writer, written: int, host: str) -> bool:
         return written > self._started or (writer.host == host and is_running(writer.pid, written))

@@ -42,6 +42,7 @@ _OF_A_SPELLING: Final = 50
 _DEEPEST_OBJECT: Final = 3
 _ORDINARY: Final = frozenset({"none", "null", "true", "false", "yes", "no", "on", "off", MARKER.lower()})
 _NAMES_OF_ERRORS: Final = frozenset({"frames", "type", "relation"})
+_LETTERS: Final = re.compile("[A-Za-z0-9]+")  # each spelling of a text has these as they are
 _CUT_OFF: Final = re.compile(r"\.\.\. \(\d+ characters\)\Z")
 
 
@@ -216,7 +217,7 @@ class Scrubber:
         for secret in self._texts:
             if len(secret) <= longest:  # no spelling is shorter than the secret
                 self._work -= longest + _OF_A_SEARCH
-                present |= {form: _pattern_of(form) for form in self._forms_of(secret) if form in text}
+                present |= {form: _pattern_of(form) for form in self._forms_of(secret, text) if form in text}
         if self._work < 0:
             return MARKER
         if not present:
@@ -224,8 +225,11 @@ class Scrubber:
         longest_first = sorted(present, key=len, reverse=True)
         return re.sub("|".join(present[form] for form in longest_first), MARKER, text)
 
-    def _forms_of(self, secret: str) -> set[str]:
+    def _forms_of(self, secret: str, text: str) -> set[str]:
+        """Return the spellings of a secret; none where the text has not even the letters that all of them have."""
         if secret not in self._forms:
+            if max(_LETTERS.findall(secret), key=len, default="") not in text:
+                return set()
             self._work -= _OF_A_SPELLING * len(secret)
             self._forms[secret] = _spellings(secret)
         return self._forms[secret]
