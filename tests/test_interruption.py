@@ -6,6 +6,7 @@ Handlers are only looked at: nothing of what they are made of is run for that.
 from __future__ import annotations
 
 import _signal
+import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 import flowtrace
 from flowtrace import configure, register_codec, traced_node
-from flowtrace.host import signals
+from flowtrace.host import signals, system
 from flowtrace.host.signals import OWN_FOLDER, SnapshotSignal, is_from_handler, let_through
 from flowtrace.recording.failure import frames
 from flowtrace.recording.state import CURRENT, running
@@ -135,6 +136,50 @@ def test_a_step_that_an_alarm_ends_is_no_longer_alive(alarm):
     with pytest.raises(Late):
         make()
     assert running() == []
+
+
+@pytest.mark.parametrize("there", ["nothing", "trace", "other process's trace"])
+@pytest.mark.parametrize("name", ["getcwd", "stat", "lstat", "open", "write", "fsync", "link", "close", "replace"])
+def test_a_timeout_that_an_alarm_raises_in_a_system_call_of_a_write_arrives(name, there, tmp_path, monkeypatch):
+    def ring(number, frame):
+        raise TimeoutError("from the alarm")  # an OSError, as those that a write expects
+
+    def interrupted(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            signal.raise_signal(signal.SIGALRM)
+        return call(*args, **kwargs)
+
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "out" / "trace.json"
+    if there != "nothing":
+        configure(mode="always", out_path=str(file))
+        give(1)
+        if there != "trace":
+            file.write_bytes(file.read_bytes().replace(f'"pid": {os.getpid()}'.encode(), b'"pid": 1'))
+    call, calls, at = getattr(system.os, name), 0, 0
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        for at in range(1, 30):
+            calls = 0
+            with monkeypatch.context() as patched:
+                patched.setattr(system.os, name, interrupted)
+                try:
+                    configure(mode="always", out_path="out/trace.json", durable=True)
+                    give(1)
+                    arrived = False
+                except TimeoutError:
+                    arrived = True
+            assert arrived is (calls >= at)
+            if not arrived:
+                break
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert at < 29
+    assert CURRENT.get() is None
+    give(1)
+    assert flowtrace.load_trace(file).steps
 
 
 def test_an_error_of_a_codec_itself_stays_inside(alarm):

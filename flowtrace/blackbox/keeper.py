@@ -13,7 +13,7 @@ from flowtrace.blackbox.box import BlackBox
 from flowtrace.blackbox.ring_file import RingFile
 from flowtrace.errors import RingFileError
 from flowtrace.host import log, switch
-from flowtrace.host.signals import let_through
+from flowtrace.host.signals import is_taken, let_through
 from flowtrace.host.switch import environment
 from flowtrace.host.system import CLOCK, os
 from flowtrace.recording.call_values import Snapshot, snapshot_call, snapshot_output
@@ -226,7 +226,7 @@ def try_ring(recorder: TraceRecorder) -> str:
 def _make(recorder: TraceRecorder, path: str, template: str) -> RingFile:
     others = [] if files.is_child_process() else [other for other in _found(template) if other != path]
     waiting = sum(_waits(other, recorder) for other in others)
-    if os.path.lexists(path):
+    if is_taken(path):
         try:
             is_gone = _is_gone(path, recorder)
         except _NotWrittenError:
@@ -256,7 +256,8 @@ def _found(template: str) -> list[str]:
     folder, name = os.path.split(template)
     try:
         names = sorted(filter(recover.names_of(name, r"(\.[0-9]+)?").fullmatch, os.listdir(folder or ".")))
-    except OSError:
+    except OSError as error:
+        let_through(error)
         return []
     return [os.path.join(folder, name) for name in names[:_MOST_FOUND]]
 

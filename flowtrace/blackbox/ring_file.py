@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from mmap import mmap
 from stat import S_ISREG
 from struct import Struct
@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 from zlib import adler32
 
 from flowtrace.errors import RingFileError
+from flowtrace.host.signals import Tolerating, is_taken, let_through
 from flowtrace.host.system import open_file, os
 from flowtrace.trace.files import is_ours, temporary_beside
 from flowtrace.values.json import dumps, loads
@@ -166,13 +167,13 @@ class RingFile:
             os.close(self._descriptor)
             raise
         finally:
-            with suppress(OSError):
+            with Tolerating(OSError):
                 os.unlink(temporary)
 
     def finish(self) -> None:
         """Mark the process as ended in order, and remove the file; steps may still be written, into no file."""
         self.map[_STATE : _STATE + len(_CLEAN)] = _CLEAN
-        with suppress(OSError):
+        with Tolerating(OSError):
             if os.path.samestat(os.fstat(self._descriptor), os.lstat(self.path)):
                 os.unlink(self.path)
         self._close()
@@ -183,9 +184,9 @@ class RingFile:
         self._close()
 
     def _close(self) -> None:
-        with suppress(OSError):
-            os.close(self._descriptor)
-        self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        with Tolerating(OSError):
+            os.close(descriptor)
 
 
 def _allocate(descriptor: int, size: int) -> None:
@@ -208,7 +209,7 @@ def _link(temporary: str, path: str) -> None:
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
-        if os.path.lexists(path):
+        if is_taken(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
         os.rename(temporary, path)
 
@@ -221,8 +222,8 @@ def _lock(descriptor: int) -> bool:
         _fcntl.flock(descriptor, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks
-        return True
+    except OSError as error:  # a file system without locks
+        let_through(error)
     return True
 
 
@@ -236,7 +237,8 @@ def identity(pid: int) -> str:
             boot = file.read().strip()
         with open_file(f"/proc/{pid}/stat", "rb") as file:
             return f"{boot}:{file.read().rpartition(b')')[2].split()[19].decode('ascii')}"
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError, IndexError) as error:
+        let_through(error)
         return ""
 
 
@@ -249,8 +251,8 @@ def is_alive(header: dict[str, Any]) -> bool:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:
-        pass  # it runs, and belongs to another user
+    except OSError as error:  # it runs, and belongs to another user
+        let_through(error)
     return identity(pid) == header.get("identity")
 
 

@@ -17,6 +17,7 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from opcode import opmap
+from stat import S_ISDIR, S_ISLNK
 from threading import Lock
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
@@ -107,6 +108,40 @@ def _code_of(handler: Any) -> CodeType | None:
         else:
             handler = class_attribute(cls, "__call__")
     return None
+
+
+class Tolerating(suppress):
+    """A context that swallows errors of some classes, as `contextlib.suppress`, but none of a signal handler."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
+        return error is not None and bool(super().__exit__(kind, error, traceback)) and not is_from_handler(error)
+
+
+# --- what is at a path: for `os.path`, an alarm's TimeoutError means that there is nothing
+
+
+def is_folder(path: str) -> bool:
+    """Return True if there is a folder, or a link to one."""
+    return S_ISDIR(_mode_of(path, follows=True))
+
+
+def is_link(path: str) -> bool:
+    """Return True if there is a link, wherever it leads."""
+    return S_ISLNK(_mode_of(path, follows=False))
+
+
+def is_taken(path: str) -> bool:
+    """Return True if there is something: also a link that leads nowhere."""
+    return _mode_of(path, follows=False) != 0
+
+
+def _mode_of(path: str, *, follows: bool) -> int:
+    """Return the mode that `os.stat` gives, which is not 0; 0 where there is nothing, or it can't be looked at."""
+    try:
+        return os.stat(path, follow_symlinks=follows).st_mode
+    except (OSError, ValueError) as error:
+        let_through(error)
+        return 0
 
 
 # --- where Python swallows errors

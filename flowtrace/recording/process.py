@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, cast
 from flowtrace.calls.core import forget_native_steps
 from flowtrace.host import interpreter_hooks, log, switch
 from flowtrace.host.safe_loading import load_once
-from flowtrace.host.signals import SnapshotSignal, let_through
-from flowtrace.host.system import CLOCK, NEVER, os
+from flowtrace.host.signals import SnapshotSignal, is_taken, let_through
+from flowtrace.host.system import CLOCK, NEVER
 from flowtrace.recording import failure, state, to_records
 from flowtrace.recording.failure import mark_of, outcome_of
 from flowtrace.recording.recorder import TraceRecorder
@@ -363,7 +363,7 @@ def _would_only_empty(recorder: TraceRecorder) -> bool:
     """Return True if there is no step to write, in a worker, or with a file in its place, which may hold some."""
     steps, dropped = recorder.buffer.contents()
     has_steps = steps or dropped or running()
-    return not has_steps and (is_child_process() or os.path.lexists(recorder.path()))
+    return not has_steps and (is_child_process() or is_taken(recorder.path()))
 
 
 def _after_fork() -> None:

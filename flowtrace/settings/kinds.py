@@ -9,6 +9,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
 
+from flowtrace.host.signals import is_folder, let_through
 from flowtrace.host.switch import FALSE, TRUE
 from flowtrace.host.system import NEVER, nanoseconds, os, re
 
@@ -150,7 +151,7 @@ def in_folder(path: str, name: str) -> str:
         path: a path, which may hold placeholders.
         name: the name of the file in a folder.
     """
-    return os.path.join(path, name) if _names_a_folder(path) or os.path.isdir(path) else path
+    return os.path.join(path, name) if _names_a_folder(path) or is_folder(path) else path
 
 
 @lru_cache(maxsize=64)
@@ -162,7 +163,8 @@ def absolute(path: str) -> str:
     """Return a path that holds even if the working folder changes."""
     try:
         return os.path.join(os.getcwd(), path)
-    except OSError:  # the folder was removed: writing to a relative path will fail, with a warning
+    except OSError as error:  # the folder was removed: writing to a relative path will fail, with a warning
+        let_through(error)
         return path
 
 

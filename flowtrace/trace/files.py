@@ -16,6 +16,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import BinaryIO, Final, NamedTuple
 
 from flowtrace.errors import TraceFileError
+from flowtrace.host.signals import Tolerating, is_folder, is_link, let_through
 from flowtrace.host.switch import HOME_PID
 from flowtrace.host.system import os, re
 
@@ -120,7 +121,7 @@ def refuse_links(template: str, path: str) -> None:
         return
     folder, pattern = os.path.dirname(path), os.path.dirname(template)
     while any(name in pattern for name in PLACEHOLDERS):
-        if os.path.islink(folder):
+        if is_link(folder):
             raise OSError(errno.ELOOP, f"the folder {os.path.basename(folder)} is a link, and is not followed", folder)
         folder, pattern = os.path.dirname(folder), os.path.dirname(pattern)
 
@@ -243,7 +244,7 @@ def write_atomically(
     except FileExistsError:  # what has the temporary name is not ours to remove
         raise
     except BaseException:
-        with suppress(OSError):
+        with Tolerating(OSError):
             os.unlink(new.temporary)
         raise
     if flush is Flush.FOLDER:
@@ -263,7 +264,7 @@ def _temporary_in(folder: str, name: str) -> str:
 
 def make_folders(folder: str) -> None:
     """Make a folder, and those above it that are missing, with mode 0700."""
-    if os.path.isdir(folder):
+    if is_folder(folder):
         return
     parent = os.path.dirname(folder)
     if parent and parent != folder:
@@ -283,6 +284,7 @@ def is_file(path: str) -> bool:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise
+        let_through(error)
         return False
     if S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", path)
@@ -303,7 +305,8 @@ def put_new(temporary: str, path: str) -> None:
     except FileExistsError:
         os.unlink(temporary)
         raise
-    except OSError:  # a file system without hard links
+    except OSError as error:  # a file system without hard links
+        let_through(error)
         os.replace(temporary, path)
     else:
         os.unlink(temporary)
@@ -330,11 +333,12 @@ def _write_unnamed(new: _NewFile, in_turn: InTurn) -> str:
         except FileExistsError:
             if not new.replaces:
                 raise
-        except OSError:
-            pass
+        except OSError as error:
+            let_through(error)
         try:
             give_name(new.temporary)
-        except OSError:
+        except OSError as error:
+            let_through(error)
             return ""
         return new.temporary
 
@@ -351,7 +355,8 @@ def _open_unnamed(folder: str) -> int | None:
         except FileNotFoundError:  # to look first would take longer
             make_folders(folder)
             return os.open(folder, _UNNAMED, 0o600)
-    except OSError:
+    except OSError as error:
+        let_through(error)
         return None
 
 
@@ -387,7 +392,7 @@ class _NewFile:
                 _flush_to_disk(descriptor)
             finished = finish()
         except BaseException:
-            with suppress(OSError):
+            with Tolerating(OSError):
                 os.close(descriptor)
             raise
         try:
@@ -435,7 +440,7 @@ def _flush_to_disk(descriptor: int) -> None:
 
 def _flush_folder(folder: str) -> None:
     """Flush the new name to the disk too. The file is in place already, so a folder without fsync is no failure."""
-    with suppress(OSError):
+    with Tolerating(OSError):
         descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
             os.fsync(descriptor)

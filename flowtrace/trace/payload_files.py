@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from flowtrace.errors import PayloadFileError, RebuildError
-from flowtrace.host.signals import let_through
+from flowtrace.host.signals import is_link, let_through
 from flowtrace.host.system import os, re
 from flowtrace.trace.files import (
     FILE,
@@ -89,7 +89,8 @@ def _is_written(path: str, data: bytes) -> bool:
     """Return True if a file holds these bytes, is not a link, and can be read and written by its owner alone."""
     try:
         descriptor = os.open(path, FILE)
-    except OSError:
+    except OSError as error:
+        let_through(error)
         return False
     try:
         status = os.fstat(descriptor)
@@ -397,7 +398,7 @@ class Folder:
     def open(self, name: str) -> int:
         """Open a file in it for reading, and return the descriptor; a link is an error."""
         path = self._locate(name)
-        if self._descriptor is None and os.path.islink(path):
+        if self._descriptor is None and is_link(path):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
         return os.open(path, FILE, dir_fd=self._descriptor)
 

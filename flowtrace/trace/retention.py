@@ -19,7 +19,7 @@ from threading import RLock
 from typing import Final, Literal
 
 from flowtrace.host import log
-from flowtrace.host.signals import let_through
+from flowtrace.host.signals import is_taken, let_through
 from flowtrace.host.system import os, re
 from flowtrace.trace.files import PLACEHOLDERS, Stamp, is_ours, pattern_of, rendered_paths, stamp_of
 from flowtrace.trace.model import Struct, decoder_of
@@ -176,6 +176,7 @@ class Retention:
     def _count(self, path: str, pack_ref: str) -> None:
         with suppress(FileNotFoundError):
             stamp = stamp_of(os.lstat(path))
+            self._counted.pop(path, None)  # it becomes the latest
             self._counted[path] = stamp
             self._checked[path, stamp] = pack_ref
         self._writes += 1
@@ -192,7 +193,7 @@ class Retention:
             for path, stamp in list(unchecked)[:_MOST_OPENED]:
                 self._checked[path, stamp] = self._program_of(path)
             found = {path: stamp for path, stamp in found.items() if self._checked.get((path, stamp)) in self._packs}
-        self._counted = found
+        self._counted = {path: found[path] for path in self._counted if path in found} | found
 
     def _program_of(self, path: str) -> str | None:
         *parts, name = self._paths.parts(path)
@@ -208,8 +209,10 @@ class Retention:
 
     def _remove_oldest(self, but: str) -> None:
         surplus = max(len(self._counted) - self._max_files, 0)
-        oldest = sorted((stamp, path) for path, stamp in self._counted.items() if path != but)
-        for stamp, path in oldest[:surplus]:
+        others = [(path, stamp) for path, stamp in self._counted.items() if path != but]
+        # in the order of their writes where the file system's clock gave several the same time
+        oldest = sorted(others, key=lambda other: other[1].changed)
+        for path, stamp in oldest[:surplus]:
             del self._counted[path]
             try:
                 if self._remove_trace(path):
@@ -238,7 +241,7 @@ class Retention:
         *parts, _ = self._paths.parts(path)
         with Folder(self._paths.base, parts) as folder:
             try:
-                self._remove_payloads(folder, path, kept=self._max_files if os.path.lexists(path) else 0)
+                self._remove_payloads(folder, path, kept=self._max_files if is_taken(path) else 0)
             except OSError as error:  # there are none, or their folder is a link
                 let_through(error)
             folder.remove_if_empty(payload_folder(path))

@@ -216,7 +216,8 @@ def is_running(pid: int, since: int) -> bool:
         os.kill(pid, 0)
     except PermissionError:  # it is another user's
         pass
-    except (OSError, OverflowError):
+    except (OSError, OverflowError) as error:
+        let_through(error)
         return False
     status = _status_of(pid)
     if status is not None and status.has_ended:  # and its parent has not waited for it yet
