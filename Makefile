@@ -64,7 +64,7 @@ web: ## build the script and the style of the page that `view` writes (needs Nod
 PYTEST = $(TEST)/bin/pytest -n auto --dist worksteal
 
 # What a call goes through, once more by the pure twin of the native core.
-BOTH := tests/test_core.py tests/test_core_box.py tests/test_blackbox.py tests/test_runs.py tests/test_traced_node.py tests/test_traced_classes.py tests/test_guards.py tests/test_overhead.py tests/test_wrapt_compositions.py tests/conformance
+BOTH := tests/test_core.py tests/test_core_box.py tests/test_copies.py tests/test_opaque_objects.py tests/test_blackbox.py tests/test_runs.py tests/test_traced_node.py tests/test_traced_classes.py tests/test_guards.py tests/test_overhead.py tests/test_wrapt_compositions.py tests/conformance
 
 .PHONY: test
 test: $(TEST)/.groups ## build the wheel, install it, run pytest against it: a part that takes minutes

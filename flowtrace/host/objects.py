@@ -52,20 +52,6 @@ ids_of_types: Callable[[Iterable[object]], set[int]] = _ids_of_types
 """Process-global: return the ids of the types of some values. The native core puts a quicker one in its place."""
 
 
-def _settle(_cls: type, _form: object | None) -> None:
-    pass
-
-
-def _unsettle() -> None:
-    pass
-
-
-settle: Callable[[type, object | None], None] = _settle
-"""Process-global: tell the native core the form of all instances of a class; None where none of them ever changes."""
-unsettle: Callable[[], None] = _unsettle
-"""Process-global: let the native core forget all those forms."""
-
-
 def inherits(cls: type, base: Any) -> bool:
     """Return True if a class is, or derives from, another; no `__subclasscheck__` or `__eq__` is run."""
     return type.__subclasscheck__(base, cls)

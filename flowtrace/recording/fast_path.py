@@ -24,6 +24,7 @@ from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import CURRENT, STATE
 from flowtrace.recording.step import THIS_THREAD, RunName, Step
 from flowtrace.settings.config import ValidationMode
+from flowtrace.values import codecs
 
 _LOCK = type(RLock())  # its maker is a function of Python's, which a debugger would see
 _HEAD = 480  # bytes of memory of a step and its tuples, as the native core counts them
@@ -55,6 +56,7 @@ def connect() -> None:
         raise_later=raise_later,
         open_values=_guarded("find out what a call may hide", _open_values),
     )
+    NATIVE.use_copiers(_guarded("learn how to copy a value", codecs.copier_of), codecs.REGISTERED)
     system.FOLLOWERS.append(_follow_clock)
     _follow_clock()
     STATE.open_fast_path = open_for
@@ -76,7 +78,7 @@ def open_for(recorder: TraceRecorder | None) -> None:
         sizes = recorder.config.buffer_size, recorder.config.buffer_bytes
         NATIVE.use_runs(TraceRecorder, RunName, _LOCK, recorder.of_a_call(), *sizes)
         modes = recorder.is_always, recorder.config.validation is not ValidationMode.OFF
-        NATIVE.open_fast_path(recorder.buffer, *held_back, *modes, *limits, *cut)
+        NATIVE.open_fast_path(recorder.buffer, *held_back, *modes, *limits, *cut, policy.redactor is None)
 
 
 def _follow_clock() -> None:

@@ -12,8 +12,9 @@ from flowtrace.errors import CodecError
 from flowtrace.host import objects
 from flowtrace.host.objects import class_name, mro, namespace_of, root_package
 from flowtrace.host.signals import let_through
-from flowtrace.values import forms_arrays, forms_builtin, forms_records
-from flowtrace.values.forms import Form, Opaque, Settled, Tag
+from flowtrace.values import copies, forms_arrays, forms_builtin, forms_records
+from flowtrace.values.copies import Copier, Copy
+from flowtrace.values.forms import Form, Opaque, Tag
 from flowtrace.values.forms_records import Record
 
 T = TypeVar("T")
@@ -75,7 +76,6 @@ def register_codec(cls: type[T], encode: Callable[[T], object], decode: Callable
             raise CodecError(f"{name} of {cls.__name__} must be callable, not {function!r:.80}")
     REGISTERED[id(cls)] = Codec(cls, encode, decode)
     _PLANS.clear()
-    objects.unsettle()
 
 
 def describe(value: object) -> Form:
@@ -100,15 +100,29 @@ def record_of(cls: type) -> Record | None:
     return plan.describe if isinstance(plan.describe, Record) else None
 
 
+def copier_of(cls: type) -> Copier | None:
+    """Return how the native core takes the instances of a class; None while none of them was described."""
+    if id(cls) in forms_builtin.EXACT:
+        return copies.fixed_copier(cls)
+    plan = _PLANS.get(id(cls))
+    if plan is None or plan.size != len(namespace_of(cls)):
+        return None
+    if isinstance(plan.describe, Record):
+        return copies.record_copier(plan.describe, cls)
+    if plan.describe is forms_records.describe_enum:
+        return copies.enum_copier(cls)
+    return copies.opaque_copier(cls) if plan.describe is _opaque else copies.NO_COPIER
+
+
 def _describe(value: Any, cls: type) -> Form:
     exact = forms_builtin.EXACT.get(id(cls))
     if exact is not None:
-        if id(cls) in forms_builtin.UNCHANGING:
-            objects.settle(cls, None)
         return exact(value, cls)
     plan = _PLANS.get(id(cls))
     if plan is not None and plan.size == len(namespace_of(cls)):
         return plan.describe(value, cls)
+    if cls is Copy:
+        return value.form()  # type: ignore[no-any-return]
     describe = _codec_of(cls) or forms_records.plan_of(value, cls)
     if describe is None:
         form = _from_library(value, cls)
@@ -124,9 +138,7 @@ def _forget(key: int, _cls: ref[type]) -> None:
 
 
 def _opaque(_value: object, cls: type) -> Form:
-    form = Opaque(class_name(cls))
-    objects.settle(cls, Settled(form))
-    return form
+    return Opaque(class_name(cls))
 
 
 def _codec_of(cls: type) -> Callable[[Any, type], Form] | None:

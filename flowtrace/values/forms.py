@@ -144,19 +144,6 @@ class Unprinted:
     value: object
 
 
-class Settled:
-    """An object of which only the class is written, as the native core keeps it.
-
-    Attributes:
-        form: of all instances of that class.
-    """
-
-    __slots__ = ("form",)
-
-    def __init__(self, form: Opaque) -> None:
-        self.form = form
-
-
 Large = LargeArray | LargeTexts
 Form = Tag | Opaque | ClassName | Unordered | Pairs | HashOf | Large | Labelled | WrittenAs | NamedParts | Unprinted
 

@@ -25,7 +25,7 @@ from flowtrace.host.objects import class_attribute, class_name, inherits, instan
 from flowtrace.host.system import datetime, re
 from flowtrace.values.encoded import hash_buffer
 from flowtrace.values.forms import INLINE_BYTES as INLINE_BYTES
-from flowtrace.values.forms import Form, Opaque, Pairs, Settled, Tag, Unordered, class_of, data_field, state, stored
+from flowtrace.values.forms import Form, Opaque, Pairs, Tag, Unordered, class_of, data_field, state, stored
 
 _ALL: Final = slice(None)
 _UTC: Final = datetime.UTC
@@ -303,7 +303,6 @@ _EXACT_TYPES: Final[dict[type, Describe]] = {
     PureWindowsPath: _path,
     type(Path()): _path,
     **dict.fromkeys(ADDRESSES, lambda value, cls: Tag("ip", [("class", class_name(cls)), ("value", str(value))])),
-    Settled: lambda value, _: value.form,
 }
 _BASES: Final[tuple[tuple[type, Describe], ...]] = (
     (str, _string),
@@ -330,8 +329,6 @@ _BASES: Final[tuple[tuple[type, Describe], ...]] = (
 )
 # by id, since a metaclass may have an __eq__ and a __hash__ of its own
 EXACT: Final = {id(cls): describe for cls, describe in (*_BASES, *_EXACT_TYPES.items())}
-UNCHANGING: Final = frozenset(map(id, (complex, Decimal, Fraction, datetime.date, datetime.timedelta, UUID)))
-"""Ids of types whose instances hold nothing that may change."""
 
 
 def describe_base(value: Any, cls: type) -> Form | None:

@@ -10,7 +10,7 @@ from dataclasses import Field
 from enum import Enum
 from functools import partial
 from types import GetSetDescriptorType, MemberDescriptorType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from flowtrace.host.objects import (
     MISSING,
@@ -39,6 +39,8 @@ from flowtrace.values.forms import (
 from flowtrace.values.forms_builtin import Describe, base_plan, describe_base
 from flowtrace.values.json import type_ids
 
+ENUM_NAMES: Final = ("_name_", "_value_")
+"""The attributes of an enum member in which its name and its value are."""
 _STR: Final = {id(str)}
 _copy: Final = dict.copy
 _POINTER: Final = tuple.__itemsize__  # a pointer
@@ -61,16 +63,18 @@ def plan_of(value: object, cls: type) -> Describe | None:
         cls: the class.
     """
     if inherits(cls, Enum):
-        return _enum
+        return describe_enum
     for kind, mark in MARKS.items():
         if class_attribute(cls, mark) is not MISSING:
             return _PLANS[kind](value, cls)
     return None
 
 
-def _enum(value: object, cls: type) -> Form:
+def describe_enum(value: object, cls: type) -> Form:
+    """Return the form of an enum member."""
     attributes = instance_dict(value)
-    fields = [("class", class_of(cls)), ("name", attributes.get("_name_")), ("value", attributes["_value_"])]
+    name, content = ENUM_NAMES
+    fields = [("class", class_of(cls)), ("name", attributes.get(name)), ("value", attributes[content])]
     return Tag("enum", fields)
 
 
@@ -119,9 +123,22 @@ def _with_fields(kind: str, names: Sequence[str], cls: type, left_out: Collectio
         return _record(kind, value, _printed(stored(value, names), left_out), state(value, names), hidden)
 
     hidden = _hidden_base(cls)
-    if left_out or base_plan(cls) is not None or hidden:
-        return describe
-    return _quickly(kind, frozenset(names), cls, describe)
+    layout = None if left_out or base_plan(cls) is not None or hidden else layout_of(names, cls)
+    return describe if layout is None else Record(kind, cls, layout, describe)
+
+
+class Layout(NamedTuple):
+    """Where the instances of a class have their attributes.
+
+    Attributes:
+        in_dict: the names of those in an instance's dictionary.
+        dict_at: which base of the class has the descriptor of that dictionary; None for none.
+        in_slots: the names of those in slots, each with the base that has the slot.
+    """
+
+    in_dict: frozenset[str]
+    dict_at: int | None
+    in_slots: tuple[tuple[str, int], ...]
 
 
 class Record:
@@ -129,24 +146,22 @@ class Record:
 
     Args:
         kind: of the form.
-        name: of the class.
-        fields: takes an instance; returns a new dictionary of its fields by name, or None where it has others.
-        describe: describes those others.
+        cls: their class, which is not held.
+        layout: where their fields are.
+        describe: describes those that have other attributes.
 
     Attributes:
         kind: see above.
-        name: see above.
-        fields: see above.
+        name: of the class.
+        layout: see above.
     """
 
-    __slots__ = ("_describe", "fields", "kind", "name")
+    __slots__ = ("_describe", "kind", "layout", "name")
 
-    def __init__(
-        self, kind: str, name: str, fields: Callable[[object], dict[str, Any] | None], describe: Describe
-    ) -> None:
+    def __init__(self, kind: str, cls: type, layout: Layout, describe: Describe) -> None:
         self.kind = kind
-        self.name = name
-        self.fields = fields
+        self.name = class_name(cls)
+        self.layout = layout
         self._describe = describe
 
     def __call__(self, value: object, cls: type) -> Form:
@@ -155,6 +170,34 @@ class Record:
         if fields is None:
             return self._describe(value, cls)
         return Tag(self.kind, [("class", ClassName(self.name, cls)), ("fields", fields)])
+
+    def fields(self, value: object) -> dict[str, Any] | None:
+        """Return a new dictionary of an instance's fields by name; None where it has others.
+
+        The class is found anew each time: what reads an attribute belongs to its class, and would keep it alive.
+        """
+        in_dict, dict_at, in_slots = self.layout
+        bases = mro(type(value))
+        try:
+            fields = {} if dict_at is None else _copy(_read(bases[dict_at], "__dict__", GetSetDescriptorType, value))
+            if len(fields) != len(in_dict) or (fields and (type_ids(fields) != _STR or fields.keys() != in_dict)):
+                return None
+            for slot, at in in_slots:
+                fields[slot] = _read(bases[at], slot, MemberDescriptorType, value)
+        except (AttributeError, KeyError, IndexError):  # it was not set yet, or the class was changed
+            return None
+        return fields
+
+
+def layout_of(names: Collection[str], cls: type) -> Layout | None:
+    """Return where the instances of a class have attributes of these names; None where they may have others."""
+    slots = list(dict.fromkeys(slot_names(cls)))
+    in_dict = frozenset(names).difference(slots)
+    dict_at = _index_of(cls, "__dict__", GetSetDescriptorType)
+    is_replaced = any(type(class_attribute(cls, slot)) is not MemberDescriptorType for slot in slots)
+    if is_replaced or not set(names).issuperset(slots) or (dict_at is None and in_dict) or TAG in names:
+        return None
+    return Layout(in_dict, dict_at, tuple((slot, _index_of(cls, slot, MemberDescriptorType) or 0) for slot in slots))
 
 
 def _index_of(cls: type, name: str, kind: type) -> int | None:
@@ -167,32 +210,6 @@ def _read(base: type, name: str, kind: object, value: object) -> Any:
     if type(descriptor) is not kind:  # the program has put something else there since
         raise AttributeError(name)
     return descriptor.__get__(value)
-
-
-def _quickly(kind: str, names: frozenset[str], cls: type, describe: Describe) -> Describe:
-    """Return a quicker way to describe records that have nothing but their fields; others are left to `describe`."""
-    in_slots = slot_names(cls)
-    in_dict = names.difference(in_slots)
-    slots: list[tuple[str, Any]] = [(slot, _index_of(cls, slot, MemberDescriptorType)) for slot in in_slots]
-    dict_at = _index_of(cls, "__dict__", GetSetDescriptorType)
-    is_replaced = any(type(class_attribute(cls, slot)) is not MemberDescriptorType for slot in in_slots)
-    if is_replaced or not names.issuperset(in_slots) or (dict_at is None and in_dict) or TAG in names:
-        return describe
-
-    # The class is found anew each time: what reads an attribute belongs to its class, and would keep it alive.
-    def fields_of(value: object) -> dict[str, Any] | None:
-        bases = mro(type(value))
-        try:
-            fields = {} if dict_at is None else _copy(_read(bases[dict_at], "__dict__", GetSetDescriptorType, value))
-            if len(fields) != len(in_dict) or (fields and (type_ids(fields) != _STR or fields.keys() != in_dict)):
-                return None
-            for slot, at in slots:
-                fields[slot] = _read(bases[at], slot, MemberDescriptorType, value)
-        except (AttributeError, KeyError, IndexError):  # it was not set yet, or the class was changed
-            return None
-        return fields
-
-    return Record(kind, class_name(cls), fields_of, describe)
 
 
 def _dataclass(_value: object, cls: type) -> Describe:

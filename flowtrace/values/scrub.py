@@ -18,6 +18,7 @@ from flowtrace.errors import pointer_token
 from flowtrace.host.objects import inherits, pairs_of
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import re
+from flowtrace.values.copies import Copy
 from flowtrace.values.encoded import Digest, Encoded
 from flowtrace.values.forms import TAG, state
 from flowtrace.values.forms_arrays import first_items
@@ -133,7 +134,7 @@ def _children(value: Any, kind: type, depth: int, shortest: int, secret: SecretN
     if depth >= _DEEPEST_OBJECT:
         return []
     inner = [(item, depth + 1, shortest) for item in _items_of(value, kind)]
-    for name, item in state(value).items():
+    for name, item in (value.fields if kind is Copy else state(value)).items():
         named = type(name) is str and secret(name)
         inner.append((item, depth + 1, _SHORTEST if named else SHORTEST_BESIDE))
     return inner
@@ -147,6 +148,8 @@ def _items_of(value: Any, kind: type) -> list[object]:
         return items
     if inherits(kind, BaseException):
         return [BaseException.__dict__["args"].__get__(value)]
+    if kind is Copy:
+        return value.content()  # type: ignore[no-any-return]
     return [int.__int__(value)] if inherits(kind, int) else []
 
 

@@ -9,6 +9,7 @@ the same lines with the native core and with its pure twin, which `run.py` compa
 from __future__ import annotations
 
 import argparse
+import enum
 import gc
 import hashlib
 import random
@@ -17,6 +18,8 @@ import tempfile
 import time
 import weakref
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import count
 
 import flowtrace
@@ -39,10 +42,23 @@ class Interruption(BaseException):
 
 @dataclass
 class Record:
-    """A value that only the slow snapshot can take."""
+    """A value of which the native core copies the attributes; those of some are changed later, or are too many."""
 
     name: str
     items: list
+
+
+@dataclass(slots=True)
+class Slotted:
+    """Such a value, with its attributes in slots."""
+
+    item: object
+
+
+class Color(enum.Enum):
+    """A value that is its name."""
+
+    RED = 1
 
 
 ERRORS = (Expected, Interruption, StopIteration, GeneratorExit, KeyError, RecursionError)
@@ -73,17 +89,26 @@ def value_of(chance, depth=0):
         2j,
         range(3),
         ...,
+        Color.RED,
+        Decimal("1.5"),
+        datetime(2024, 2, 29, tzinfo=UTC),
+        object(),
     )
     if depth > 3 or chance.random() < 0.6:
         return chance.choice(atoms)
     parts = [value_of(chance, depth + 1) for _ in range(chance.choice((0, 1, 2, 3, 9)))]
-    kind = chance.randrange(6)
+    kind = chance.randrange(8)
     if kind == 0:
         return {f"key{number}": part for number, part in enumerate(parts)}
     if kind == 1:
         return {chance.choice(atoms[:7]): part for part in parts}
     if kind == 2:
-        return Record("record", parts)
+        record = Record("record", parts)
+        if chance.random() < 0.2:
+            record.more = parts[:1]
+        return record
+    if kind == 6:
+        return Slotted(parts[0] if parts else None)
     if kind == 3:
         parts.append(parts)  # a cycle
         return parts

@@ -25,8 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FUZZ = ROOT / "tests" / "native" / "fuzz.py"
 NAMES = (
-    "core core_box core_safety current_step last_steps runs step_lines streaming traced_classes traced_node value_work"
-    " wrapt_compositions"
+    "copies core core_box core_safety current_step last_steps runs step_lines streaming traced_classes traced_node"
+    " value_work wrapt_compositions"
 )
 TESTS = [f"tests/test_{name}.py" for name in NAMES.split()]
 PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"

@@ -171,7 +171,7 @@ PyObject *as_dict(PyObject *const *values, PyObject *names);
 
 typedef uintptr_t Word;                 /* a reference, or the head of a container: what is in that follows */
 
-enum form { DICT = 1, LIST = 3, TUPLE = 5, FORM = 7, COUNT_SHIFT = 3 };  /* the addresses of objects are even */
+enum form { DICT = 1, LIST = 3, TUPLE = 5, OBJECT = 7, FORM = 7, COUNT_SHIFT = 3 };  /* the addresses of objects are even */
 static inline int is_reference(Word word) { return !(word & 1); }
 static inline PyObject *as_object(Word word) { return (PyObject *)word; }
 static inline enum form form_of(Word word) { return (enum form)(word & FORM); }
@@ -185,15 +185,38 @@ typedef struct {
 typedef struct {
     Py_ssize_t left;                    /* of what a small value may have, about as JSON counts */
     Py_ssize_t held;                    /* bytes of memory that a snapshot keeps */
-    int settles;                        /* an object may be kept as the form of its class, where that is known */
+    int takes;                          /* of `enum takes` */
 } Budget;
 
+/* Which objects may be taken: none that can change; those with attributes; those of which only the class is written, too. */
+enum takes { CONSTANTS, RECORDS, ALL_OBJECTS };
+
 void begin_draft(void);
+PyTypeObject *unfamiliar_class(void);   /* of which no copier is known: why there is no draft; a reference, or NULL */
 int draft_value(PyObject *value, Budget *budget);  /* -1, without an exception, where it is not plain, or too large */
 int draft_reference(PyObject *value);
 int keep_draft(Kept **kept);            /* -1, without an exception, where there is no memory */
 void let_go(Kept **kept);
 PyObject *values_of(const Kept *kept);  /* a new list */
+
+/* --- copiers.c --------------------------------------------------------------------------------------------------- */
+
+/* How an instance is taken. The numbers are those of flowtrace/values/copies.py. */
+enum copy_mode { NEVER, BY_REFERENCE, ZONED, NAMED, FIELDS, MEMBER };
+
+typedef struct {
+    PyTypeObject *type;                 /* borrowed: a later class at its address has another version */
+    unsigned int version;
+    char mode;
+    PyObject *name, *make, *names, *slots;  /* the qualified name; a function; a frozenset, or NULL; a tuple */
+} Copier;
+
+const Copier *copier_of(PyTypeObject *type);
+int learn_copier(PyTypeObject *type);
+PyObject *dictionary_of(PyObject *value);
+PyObject *slot_of(PyObject *value, PyObject *name);
+PyObject *zone_of(PyObject *value);
+Py_ssize_t size_of(PyObject *value);
 
 /* --- step.c ----------------------------------------------------------------------------------------------------- */
 
@@ -319,6 +342,7 @@ int add_bodies(PyObject *module);
 int add_subject(PyObject *module);
 int add_steps(PyObject *module);
 int add_snapshots(PyObject *module);
+int add_copiers(PyObject *module);
 int add_rings(PyObject *module);
 int add_postponed(PyObject *module);
 int add_runs(PyObject *module);

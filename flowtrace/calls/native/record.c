@@ -18,6 +18,7 @@ static struct {
     PyObject *cut;              /* stands for a value that is left out */
     Py_ssize_t cut_size;
     int64_t asked;              /* when Python was asked last whether it is still so */
+    char copies;                /* objects are copied; a redactor is given them as they are */
     unsigned long opened;       /* how often the fast path was opened: each time, what is secret may be other */
 } core;
 
@@ -75,7 +76,7 @@ static int learn_names(Subject *subject, Step *step)
     return 0;
 }
 
-/* May objects among the arguments be kept as the forms of their classes? A hidden one is searched for in texts, as it is;
+/* May objects among the arguments be kept as the names of their classes? A hidden one is searched for in texts, as it is;
  * and so is one that was given under a name that is no parameter. */
 static int are_open(const Subject *subject, PyObject *names)
 {
@@ -87,6 +88,8 @@ static int are_open(const Subject *subject, PyObject *names)
 
 static int is_open_result(const Subject *subject) { return subject->asked == core.opened && subject->has_open_result; }
 
+static inline int takes_what(int is_open) { return !core.copies ? CONSTANTS : is_open ? ALL_OBJECTS : RECORDS; }
+
 /* --- begin -------------------------------------------------------------------------------------------------------- */
 
 static PyObject *slow_arguments(PyObject *const *args, Py_ssize_t count, PyObject *names)
@@ -97,6 +100,15 @@ static PyObject *slow_arguments(PyObject *const *args, Py_ssize_t count, PyObjec
     Py_XDECREF(positional);
     Py_XDECREF(named);
     return both;
+}
+
+/* Let Python take a value, and then learn how to copy instances of a class: a reference that goes, or NULL. */
+static int take_slowly(PyObject *function, Step *step, PyObject *value, PyTypeObject *unfamiliar)
+{
+    int did = call_out(function, (PyObject *)step, value);
+    if (did == 0 && unfamiliar) did = learn_copier(unfamiliar);
+    Py_XDECREF(unfamiliar);
+    return did;
 }
 
 enum { CALL_HEAD = 480 };  /* bytes of memory of a step and its tuples */
@@ -114,20 +126,22 @@ static int draft_arguments(PyObject *const *args, Py_ssize_t all, PyObject *name
 static int take_arguments(Subject *subject, Step *step, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     Py_ssize_t all = count + (names ? PyTuple_GET_SIZE(names) : 0);
-    Budget budget = {core.max_value_bytes, CALL_HEAD + 8 * all, are_open(subject, names)};
+    Budget budget = {core.max_value_bytes, CALL_HEAD + 8 * all, takes_what(are_open(subject, names))};
     if (!subject->has_live_defaults && draft_arguments(args, all, names, &budget) == 0 && keep_draft(&step->arguments) == 0) {
         step->held = budget.held;
         return 0;
     }
-    if (learn_names(subject, step) < 0) return -1;
+    PyTypeObject *unfamiliar = subject->has_live_defaults ? NULL : unfamiliar_class();
+    if (learn_names(subject, step) < 0) { Py_XDECREF(unfamiliar); return -1; }
     if (is_left_out(step)) {
+        Py_XDECREF(unfamiliar);
         step->input = Py_NewRef(core.cut);
         step->held = CALL_HEAD + core.cut_size;
         return 0;
     }
     PyObject *both = slow_arguments(args, count, names);
-    if (!both) { PyErr_Clear(); return -2; }
-    int did = call_out(callouts.slow_input, (PyObject *)step, both);
+    if (!both) { PyErr_Clear(); Py_XDECREF(unfamiliar); return -2; }
+    int did = take_slowly(callouts.slow_input, step, both, unfamiliar);
     Py_DECREF(both);
     return did < 0 ? -1 : step->input ? 0 : -2;
 }
@@ -208,20 +222,22 @@ static int keep_value(Kept **kept, PyObject *value, Budget *budget)
 
 static int take_output(Subject *subject, Step *step, PyObject *value)
 {
-    Budget budget = {core.max_value_bytes, 0, is_open_result(subject)};
+    Budget budget = {core.max_value_bytes, 0, takes_what(is_open_result(subject))};
     Kept *kept = NULL;
     int is_plain = keep_value(&kept, value, &budget) == 0;
+    PyTypeObject *unfamiliar = is_plain || box_is_open() ? NULL : unfamiliar_class();
     if (box_is_open()) {
         int did = box_ends(step, value, kept);  /* 0 if Python has taken the result */
         if (did <= 0) { let_go(&kept); return did; }
     }
-    if (!is_plain && learn_names(subject, step) < 0) return -1;
+    if (!is_plain && learn_names(subject, step) < 0) { Py_XDECREF(unfamiliar); return -1; }
     if (!is_plain && is_left_out(step)) {
+        Py_XDECREF(unfamiliar);
         Py_XSETREF(step->output, Py_NewRef(core.cut));
         step->held += core.cut_size;
         return 0;
     }
-    if (!is_plain) return call_out(callouts.slow_output, (PyObject *)step, value);
+    if (!is_plain) return take_slowly(callouts.slow_output, step, value, unfamiliar);
     let_go(&step->result);
     step->result = kept;
     step->held += budget.held;
@@ -247,12 +263,12 @@ static int hash_items(Step *step, Stream *stream)
     return did;
 }
 
-static int hash_one(Step *step, PyObject *value)
+static int hash_one(Step *step, PyObject *value, PyTypeObject *unfamiliar)
 {
     PyObject *items = PyList_New(1);
-    if (!items) { PyErr_Clear(); return 0; }
+    if (!items) { PyErr_Clear(); Py_XDECREF(unfamiliar); return 0; }
     PyList_SET_ITEM(items, 0, Py_NewRef(value));
-    int did = call_out(callouts.hash_items, (PyObject *)step, items);
+    int did = take_slowly(callouts.hash_items, step, items, unfamiliar);
     Py_DECREF(items);
     return did;
 }
@@ -261,7 +277,7 @@ static int take_item(Step *step, Stream *stream, PyObject *value)
 {
     if (stream->is_stopped) return 0;
     for (int has_room = 0; has_room < 2; has_room++) {
-        Budget budget = {core.max_value_bytes - stream->spent, 16, 0};
+        Budget budget = {core.max_value_bytes - stream->spent, 16, takes_what(0)};
         if (keep_value(&stream->items, value, &budget) == 0) {
             stream->spent = core.max_value_bytes - budget.left + 48;
             stream->held += budget.held;
@@ -272,9 +288,10 @@ static int take_item(Step *step, Stream *stream, PyObject *value)
             stream->is_stopped = stream->is_left_out = 1;
             return 0;
         }
-        if (stream->spent && hash_items(step, stream) < 0) return -1;
+        if (has_room || !stream->spent) break;
+        if (hash_items(step, stream) < 0) return -1;
     }
-    return hash_one(step, value);  /* not plain, or too large on its own */
+    return hash_one(step, value, unfamiliar_class());  /* not plain, or too large on its own */
 }
 
 static Stream *stream_of(Step *step)
@@ -318,7 +335,7 @@ static int fast_end_stream(Subject *subject, Step *step, PyObject *returned)
         Py_CLEAR(step->stream);
         return settle_stream(subject, step);
     }
-    Budget budget = {core.max_value_bytes - stream->spent, 64, 0};
+    Budget budget = {core.max_value_bytes - stream->spent, 64, takes_what(0)};
     if (is_set(stream->hashed) || (returned && keep_value(&stream->returned, returned, &budget) < 0))
         return finish_hashed(step, returned) < 0 || settle_stream(subject, step) < 0 ? -1 : 0;
     step->held += budget.held;
@@ -425,12 +442,12 @@ static PyObject *connect_recorder(PyObject *Py_UNUSED(module), PyObject *args, P
 static PyObject *open_fast_path(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *ring, *holds, *postponed, *left_out, *cut;
-    int is_always, checks;
+    int is_always, checks, copies;
     Py_ssize_t max_value_bytes, cut_size;
     long long slow_after;
-    if (!PyArg_ParseTuple(args, "O!O!O!ppnLOOn:open_fast_path", RingType, &ring, &PyList_Type, &holds, PostponedType,
+    if (!PyArg_ParseTuple(args, "O!O!O!ppnLOOnp:open_fast_path", RingType, &ring, &PyList_Type, &holds, PostponedType,
                           &postponed, &is_always, &checks, &max_value_bytes, &slow_after, &left_out, &cut,
-                          &cut_size)) return NULL;
+                          &cut_size, &copies)) return NULL;
     if (!StepType || !StreamType) { PyErr_SetString(PyExc_RuntimeError, "connect_recorder comes first"); return NULL; }
     Py_XSETREF(core.ring, Py_NewRef(ring));
     Py_XSETREF(core.holds, Py_NewRef(holds));
@@ -442,6 +459,7 @@ static PyObject *open_fast_path(PyObject *Py_UNUSED(module), PyObject *args)
     Py_XSETREF(core.left_out, PySet_CheckExact(left_out) ? Py_NewRef(left_out) : NULL);
     Py_XSETREF(core.cut, Py_NewRef(cut));
     core.cut_size = cut_size;
+    core.copies = (char)copies;
     core.opened++;
     core.is_open = 1;
     Py_RETURN_NONE;
@@ -458,7 +476,7 @@ static PyMethodDef functions[] = {
     {"connect_recorder", (PyCFunction)(void (*)(void))connect_recorder, METH_VARARGS | METH_KEYWORDS,
      "connect_recorder(**parts)\n--\n\nGive the core the types and functions of the recorder."},
     {"open_fast_path", open_fast_path, METH_VARARGS,
-     "open_fast_path(ring, holds, postponed, is_always, checks, max_value_bytes, slow_after, left_out, cut, cut_size)\n--\n\nRecord calls without a call of Python from now on."},
+     "open_fast_path(ring, holds, postponed, is_always, checks, max_value_bytes, slow_after, left_out, cut, cut_size, copies)\n--\n\nRecord calls without a call of Python from now on."},
     {"close_fast_path", close_fast_path, METH_NOARGS, "close_fast_path()\n--\n\nLet every step be recorded in Python."},
     {NULL, NULL, 0, NULL},
 };

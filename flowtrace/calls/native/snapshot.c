@@ -1,20 +1,23 @@
 /* Snapshots: what a value is at this moment, so that it can be written later, whatever the program does to it.
  *
- * What can't change is kept by reference: numbers, texts, bytes, None, and tuples of them. Of a plain list, dict or tuple
- * the contents are kept, flat, as words: a word is a reference, or the head of a container, whose contents follow it. One
- * block of memory holds all values of a call, and the garbage collector need not know it: nothing in it can form a cycle.
- * Containers are made of it when somebody reads the step, which few steps ever see. Of many objects nothing but the class
- * is written, always: in the place of such an object stands the form that Python has made for its class. Any other value
- * is for the slow snapshot, in Python.
+ * What can't change is kept by reference: numbers, texts, bytes, None, tuples of them, moments. Of a plain list, dict or
+ * tuple the contents are kept, flat, as words: a word is a reference, or the head of a container, whose contents follow it.
+ * So are the attributes of an object whose copier is known (copiers.c). One block of memory holds all values of a call, and
+ * the garbage collector need not know it: nothing in it can form a cycle. Containers, and what stands for an object, are
+ * made of it when somebody reads the step, which few steps ever see. Any other value is for the slow snapshot, in Python.
  *
  * No code of Python runs while a value is taken, so that nobody changes it meanwhile. */
 #include "native.h"
 #include <string.h>
 
 /* About what is held in memory, with the heads of objects. */
-enum { HEAD = 32, TEXT_HEAD = 56, CONTAINER_HEAD = 16, FORM_SIZE = 64, DEEPEST = 8 };
+enum { HEAD = 32, TEXT_HEAD = 56, CONTAINER_HEAD = 16, DEEPEST = 8 };
 
-static struct { Word *words; size_t count, room; } draft;  /* what is being taken; one for all, since the GIL is held */
+static struct {
+    Word *words;
+    size_t count, room;
+    PyTypeObject *unfamiliar;           /* borrowed */
+} draft;                                /* what is being taken; one for all, since the GIL is held */
 
 static int make_room(void)
 {
@@ -36,124 +39,60 @@ static inline int put(Word word)
 static inline int put_head(enum form form, Py_ssize_t count) { return put((Word)count << COUNT_SHIFT | (Word)form); }
 
 /* What it takes from the budget: about what orjson would write. */
+static inline int is_paid(Budget *budget, Py_ssize_t size, Py_ssize_t held)
+{
+    budget->left -= size;
+    budget->held += held;
+    return 1;
+}
+
+static int is_paid_as_held(Budget *budget, PyObject *value)
+{
+    Py_ssize_t size = size_of(value);
+    return size >= 0 && is_paid(budget, size, size);
+}
+
 static inline int is_atom(PyObject *value, Budget *budget)
 {
     PyTypeObject *type = Py_TYPE(value);
     if (type == &PyUnicode_Type) {
         Py_ssize_t size = PyUnicode_GET_LENGTH(value) * PyUnicode_KIND(value);
-        budget->left -= size + 2;
-        budget->held += size + TEXT_HEAD;
-        return 1;
+        return is_paid(budget, size + 2, size + TEXT_HEAD);
     }
     if (type == &PyLong_Type) {
         int is_large;
         (void)PyLong_AsLongLongAndOverflow(value, &is_large);  /* can't fail for an exact int */
-        budget->left -= 8;
-        budget->held += HEAD;
-        return !is_large;
+        return is_large ? is_paid_as_held(budget, value) : is_paid(budget, 8, HEAD);
     }
-    if (type == &PyFloat_Type || value == Py_None || type == &PyBool_Type) {
-        budget->left -= 8;
-        budget->held += HEAD;
-        return 1;
-    }
-    if (type == &PyBytes_Type) {
-        budget->left -= PyBytes_GET_SIZE(value);
-        budget->held += PyBytes_GET_SIZE(value) + HEAD;
-        return 1;
-    }
+    if (type == &PyFloat_Type || value == Py_None || type == &PyBool_Type) return is_paid(budget, 8, HEAD);
+    if (type == &PyBytes_Type) return is_paid(budget, PyBytes_GET_SIZE(value), PyBytes_GET_SIZE(value) + HEAD);
     return 0;
 }
 
-/* --- forms of classes ---------------------------------------------------------------------------------------------- */
-
-/* A class, as it was when its form was made. Its version is no other class's, and changes with its attributes; but not with
- * its name. One that can't be changed has none. */
-typedef struct {
-    PyTypeObject *type;                 /* borrowed: a later class at its address has another version */
-    unsigned int version;
-    PyObject *name;
-    PyObject *form;                     /* NULL: its instances can't change, and are kept by reference */
-} Settled;
-
-enum { CLASSES = 512 };
-static Settled classes[CLASSES];        /* a later class takes the place of an earlier one */
-
-static inline Settled *place_of(PyTypeObject *type) { return &classes[((uintptr_t)type >> 5) % CLASSES]; }
-static inline int is_fixed(PyTypeObject *type) { return !(type->tp_flags & Py_TPFLAGS_HEAPTYPE); }
-static inline unsigned int version_of(PyTypeObject *type) { return is_fixed(type) ? 0 : type->tp_version_tag; }
-static inline PyObject *name_of(PyTypeObject *type)
-{
-    return is_fixed(type) ? NULL : ((PyHeapTypeObject *)type)->ht_qualname;
-}
-
-/* A class has no version before something of it is looked up. */
-static void give_version(PyTypeObject *type)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    (void)PyUnstable_Type_AssignVersionTag(type);
-#else
-    (void)_PyType_Lookup(type, str_value);  /* whatever it finds */
-#endif
-}
-
-static void put_class(Settled *place, Settled found)
-{
-    Settled earlier = *place;
-    *place = found;
-    Py_XDECREF(earlier.name);
-    Py_XDECREF(earlier.form);
-}
-
-static PyObject *settle(PyObject *Py_UNUSED(module), PyObject *args)
-{
-    PyTypeObject *type;
-    PyObject *form;
-    if (!PyArg_ParseTuple(args, "O!O:settle", &PyType_Type, &type, &form)) return NULL;
-    if (form == Py_None) form = NULL;
-    if (!is_fixed(type)) give_version(type);
-    if (is_fixed(type) || version_of(type))
-        put_class(place_of(type), (Settled){type, version_of(type), Py_XNewRef(name_of(type)), Py_XNewRef(form)});
-    Py_RETURN_NONE;
-}
-
-static PyObject *unsettle(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
-{
-    for (int at = 0; at < CLASSES; at++) put_class(&classes[at], (Settled){NULL, 0, NULL, NULL});
-    Py_RETURN_NONE;
-}
-
 enum { NOT_TAKEN, COPIED, SAME };       /* what became of a value; SAME: it can't change, and is a single word */
-
-/* What holds a form is a copy. */
-static int take_form(PyObject *value, Budget *budget)
-{
-    PyTypeObject *type = Py_TYPE(value);
-    Settled *place = place_of(type);
-    if (place->type != type || place->version != version_of(type) || place->name != name_of(type)) return NOT_TAKEN;
-    budget->left -= FORM_SIZE;
-    budget->held += (Py_ssize_t)sizeof(Word);
-    if (budget->left < 0 || put((Word)(place->form ? place->form : value)) < 0) return NOT_TAKEN;
-    return place->form ? COPIED : SAME;
-}
-
-/* --- values --------------------------------------------------------------------------------------------------------- */
-
 static int take(PyObject *value, Budget *budget, int depth);
+static int take_object(PyObject *value, Budget *budget, int depth);
+
+/* Where values have names of the program's, one may be a secret; then texts are searched for what the object itself holds. */
+static int hide_names(Budget *budget)
+{
+    int before = budget->takes;
+    if (before == ALL_OBJECTS) budget->takes = RECORDS;
+    return before;
+}
 
 static int take_dict(PyObject *value, Budget *budget, int depth)
 {
     Py_ssize_t at = 0, count = PyDict_GET_SIZE(value);
     PyObject *key, *item;
-    int settles = budget->settles;
-    budget->settles = 0;                /* a key may be a secret name, and then the object itself is looked at */
+    int before = hide_names(budget);
     budget->held += CONTAINER_HEAD + 2 * (Py_ssize_t)sizeof(Word) * count;
     if (put_head(DICT, count) < 0) return NOT_TAKEN;
     while (PyDict_Next(value, &at, &key, &item)) {
         budget->left -= 2;
         if (!is_atom(key, budget) || put((Word)key) < 0 || !take(item, budget, depth + 1)) return NOT_TAKEN;
     }
-    budget->settles = settles;
+    budget->takes = before;
     return budget->left < 0 ? NOT_TAKEN : COPIED;
 }
 
@@ -173,6 +112,64 @@ static int take_sequence(PyObject *value, PyObject *const *items, Py_ssize_t cou
     return put((Word)value) < 0 ? NOT_TAKEN : SAME;
 }
 
+static int take_named(PyObject *name, PyObject *value, Budget *budget, int depth)
+{
+    return put((Word)name) == 0 && value && take(value, budget, depth + 1);
+}
+
+/* Take the attributes of an object that have these names; with `all`, it has no others. Return how many they are, or -1. */
+static Py_ssize_t take_dictionary(PyObject *value, PyObject *names, int all, Budget *budget, int depth)
+{
+    PyObject *dict = dictionary_of(value), *key, *item;
+    Py_ssize_t at = 0, count = 0;
+    if (!dict || (all && PyDict_GET_SIZE(dict) != PySet_GET_SIZE(names))) return -1;
+    while (PyDict_Next(dict, &at, &key, &item)) {
+        int is_one = PyUnicode_CheckExact(key) ? PySet_Contains(names, key) : -1;
+        if (is_one < 0) PyErr_Clear();
+        if (is_one < all) return -1;
+        if (!is_one) continue;
+        if (!take_named(key, item, budget, depth)) return -1;
+        count++;
+    }
+    return count;
+}
+
+/* An object that has these attributes, and whose class says all else. */
+static int take_attributes(PyObject *value, const Copier *copier, Budget *budget, int depth)
+{
+    Py_ssize_t named = copier->names ? PySet_GET_SIZE(copier->names) : 0, slots = PyTuple_GET_SIZE(copier->slots);
+    int before = hide_names(budget);
+    is_paid(budget, 64, CONTAINER_HEAD + 2 * (Py_ssize_t)sizeof(Word) * (named + slots));
+    if (put_head(OBJECT, named + slots) < 0 || put((Word)copier->make) < 0) return NOT_TAKEN;
+    if (copier->names && take_dictionary(value, copier->names, copier->mode == FIELDS, budget, depth) != named) return NOT_TAKEN;
+    for (Py_ssize_t at = 0; at < slots; at++) {
+        PyObject *name = PyTuple_GET_ITEM(copier->slots, at);
+        if (!take_named(name, slot_of(value, name), budget, depth)) return NOT_TAKEN;
+    }
+    budget->takes = before;
+    return budget->left < 0 ? NOT_TAKEN : COPIED;
+}
+
+static int take_constant(PyObject *value, const Copier *copier, Budget *budget, int depth)
+{
+    PyObject *zone = copier->mode == ZONED ? zone_of(value) : Py_None;
+    if (!zone || (zone != Py_None && take_object(zone, budget, depth + 1) != SAME)) return NOT_TAKEN;
+    if (zone != Py_None) draft.count--;
+    return is_paid_as_held(budget, value) && budget->left >= 0 && put((Word)value) == 0 ? SAME : NOT_TAKEN;
+}
+
+static int take_object(PyObject *value, Budget *budget, int depth)
+{
+    const Copier *copier = copier_of(Py_TYPE(value));
+    if (!copier) {
+        draft.unfamiliar = Py_TYPE(value);
+        return NOT_TAKEN;
+    }
+    if (copier->mode == BY_REFERENCE || copier->mode == ZONED) return take_constant(value, copier, budget, depth);
+    int is_known = copier->mode == NAMED ? budget->takes == ALL_OBJECTS : copier->mode != NEVER && budget->takes != CONSTANTS;
+    return is_known ? take_attributes(value, copier, budget, depth) : NOT_TAKEN;
+}
+
 static int take(PyObject *value, Budget *budget, int depth)
 {
     if (is_atom(value, budget)) return budget->left < 0 || put((Word)value) < 0 ? NOT_TAKEN : SAME;
@@ -183,10 +180,16 @@ static int take(PyObject *value, Budget *budget, int depth)
         return take_sequence(value, PySequence_Fast_ITEMS(value), PyList_GET_SIZE(value), LIST, budget, depth);
     if (type == &PyTuple_Type)
         return take_sequence(value, PySequence_Fast_ITEMS(value), PyTuple_GET_SIZE(value), TUPLE, budget, depth);
-    return budget->settles ? take_form(value, budget) : NOT_TAKEN;
+    return take_object(value, budget, depth);
 }
 
-void begin_draft(void) { draft.count = 0; }
+void begin_draft(void)
+{
+    draft.count = 0;
+    draft.unfamiliar = NULL;
+}
+
+PyTypeObject *unfamiliar_class(void) { return (PyTypeObject *)Py_XNewRef((PyObject *)draft.unfamiliar); }
 int draft_value(PyObject *value, Budget *budget) { return take(value, budget, 0) ? 0 : -1; }
 int draft_reference(PyObject *value) { return put((Word)value); }
 
@@ -235,12 +238,22 @@ static PyObject *dict_at(const Word **at, Py_ssize_t count)
     return dict;
 }
 
+/* What Python makes of the attributes of an object. */
+static PyObject *stand_in_at(const Word **at, Py_ssize_t count)
+{
+    PyObject *make = as_object(*(*at)++), *attributes = dict_at(at, count);
+    PyObject *made = attributes ? PyObject_CallOneArg(make, attributes) : NULL;
+    Py_XDECREF(attributes);
+    return made;
+}
+
 static PyObject *value_at(const Word **at)
 {
     Word word = *(*at)++;
     if (is_reference(word)) return Py_NewRef(as_object(word));
     Py_ssize_t count = count_of(word);
     if (form_of(word) == DICT) return dict_at(at, count);
+    if (form_of(word) == OBJECT) return stand_in_at(at, count);
     int is_list = form_of(word) == LIST;
     PyObject *made = is_list ? PyList_New(count) : PyTuple_New(count);
     for (Py_ssize_t place = 0; made && place < count; place++) {
@@ -255,7 +268,7 @@ static PyObject *value_at(const Word **at)
 static Kept *copy_of(const Kept *kept)
 {
     Kept *copy = NULL;
-    draft.count = 0;
+    begin_draft();
     while (draft.count < kept->count)
         if (put(kept->words[draft.count]) < 0) return NULL;
     return keep_draft(&copy) < 0 ? NULL : copy;
@@ -319,9 +332,6 @@ static PyObject *ids_of_types(PyObject *Py_UNUSED(module), PyObject *values)
 }
 
 static PyMethodDef functions[] = {
-    {"settle", settle, METH_VARARGS,
-     "settle(cls, form)\n--\n\nKeep a form for all instances of a class; None where each is kept by reference."},
-    {"unsettle", unsettle, METH_NOARGS, "unsettle()\n--\n\nForget the forms of all classes."},
     {"ids_of_types", ids_of_types, METH_O, "ids_of_types(values)\n--\n\nReturn the ids of the types of some values."},
     {NULL, NULL, 0, NULL},
 };

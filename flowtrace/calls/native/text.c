@@ -166,6 +166,7 @@ static const Word *add_value(Text *text, const Word *at)
 {
     Word word = *at++;
     if (is_reference(word)) return add_object(text, as_object(word)) ? at : NULL;
+    if (form_of(word) == OBJECT) return NULL;
     return form_of(word) == DICT ? add_dict(text, at, count_of(word)) : add_list(text, at, count_of(word));
 }
 
@@ -173,8 +174,9 @@ static const Word *after_word(const Word *at)
 {
     Word word = *at++;
     if (is_reference(word)) return at;
-    int is_dict = form_of(word) == DICT;
-    for (Py_ssize_t left = count_of(word); left; left--) at = after_word(is_dict ? at + 1 : at);
+    int has_names = form_of(word) == DICT || form_of(word) == OBJECT;
+    if (form_of(word) == OBJECT) at++;
+    for (Py_ssize_t left = count_of(word); left; left--) at = after_word(has_names ? at + 1 : at);
     return at;
 }
 
