@@ -5,9 +5,11 @@
  * attribute of it or of one of its bases is changed, and no version to two classes: so none need be kept alive. */
 #include "native.h"
 
-enum { PLACES = 512 };
+/* Each class has a row for all whose addresses are alike; where that is full, a later one takes the place of an earlier. */
+enum { ROWS = 256, PLACES = 8 };
 
-static Copier known[PLACES];
+static Copier known[ROWS][PLACES];
+static unsigned int turn;               /* whose place is taken next */
 static PyObject *codecs;                /* the dict of those that the program registered: with each, other forms */
 static Py_ssize_t codecs_seen;
 static PyObject *learn;                 /* takes a class; returns a copier, or None where it is not known yet */
@@ -38,7 +40,23 @@ static void give_version(PyTypeObject *type)
 
 static PyObject *name_of(PyTypeObject *type) { return is_fixed(type) ? NULL : ((PyHeapTypeObject *)type)->ht_qualname; }
 
-static Copier *place_of(PyTypeObject *type) { return &known[((uintptr_t)type >> 4) % PLACES]; }
+static Copier *row_of(PyTypeObject *type) { return known[((uintptr_t)type >> 5) % ROWS]; }
+
+static Copier *place_of(PyTypeObject *type)
+{
+    Copier *row = row_of(type);
+    for (int at = 0; at < PLACES; at++)
+        if (row[at].type == type) return &row[at];
+    return NULL;
+}
+
+static Copier *new_place(PyTypeObject *type)
+{
+    Copier *row = row_of(type), *place = place_of(type);
+    for (int at = 0; at < PLACES && !place; at++)
+        if (!row[at].type) place = &row[at];
+    return place ? place : &row[turn++ % PLACES];
+}
 
 static void forget(Copier *copier)
 {
@@ -53,7 +71,7 @@ static void forget(Copier *copier)
 const Copier *copier_of(PyTypeObject *type)
 {
     Copier *copier = place_of(type);
-    if (copier->type != type || copier->version != version_of(type) || copier->name != name_of(type)) return NULL;
+    if (!copier || copier->version != version_of(type) || copier->name != name_of(type)) return NULL;
     return PyDict_GET_SIZE(codecs) == codecs_seen ? copier : NULL;
 }
 
@@ -123,7 +141,7 @@ static int note(PyTypeObject *type, unsigned int version, PyObject *answer)
     PyObject *make, *names, *slots;
     if (!PyArg_ParseTuple(answer, "iOOO!", &mode, &make, &names, &PyTuple_Type, &slots)) return -1;
     if (!PyFrozenSet_CheckExact(names)) names = NULL;
-    Copier *place = place_of(type), before = *place;
+    Copier *place = new_place(type), before = *place;
     *place = (Copier){type, version, (char)mode, Py_XNewRef(name_of(type)), Py_NewRef(make), Py_XNewRef(names), Py_NewRef(slots)};
     forget(&before);
     return 0;
@@ -134,7 +152,7 @@ int learn_copier(PyTypeObject *type)
 {
     if (!learn) return 0;
     if (PyDict_GET_SIZE(codecs) != codecs_seen) {
-        for (int at = 0; at < PLACES; at++) forget(&known[at]);
+        for (int at = 0; at < ROWS * PLACES; at++) forget(&known[at / PLACES][at % PLACES]);
         codecs_seen = PyDict_GET_SIZE(codecs);
     }
     give_version(type);
