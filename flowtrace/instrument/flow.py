@@ -131,7 +131,7 @@ class flow:  # noqa: N801  # context managers and decorators have lower case nam
 
     def _context_in(self, outer: TraceContext) -> TraceContext:
         flow_id, version, pack_ref, resolved_digest = self._context
-        return subjects.config.TraceContext(
+        return subjects.config.context_of(
             pack_ref=pack_ref or outer.pack_ref,
             flow_id=flow_id,
             flow_version=version,

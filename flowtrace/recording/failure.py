@@ -83,9 +83,9 @@ def describe(error: BaseException | str, code: str = "node_error", inner: Inner 
 
 def is_a(error: BaseException, classes: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
     """Return True if an error is of a class, by its real type: no code of its class is run."""
-    if not isinstance(classes, tuple):
-        return inherits(type(error), classes)
-    return any([inherits(type(error), base) for base in classes])  # noqa: C419  # a generator takes longer
+    if isinstance(classes, tuple):
+        return any([inherits(type(error), base) for base in classes])  # noqa: C419  # a generator takes longer
+    return type.__subclasscheck__(classes, type(error))  # as `inherits` does
 
 
 def is_clean_exit(error: BaseException) -> bool:
@@ -243,23 +243,18 @@ def frames(traceback: TracebackType | None, most: int = MAX_FRAMES, inner: Inner
 # --- where an error comes from
 
 
-def parts_of(error: BaseException) -> tuple[BaseException, ...]:
-    """Return the members of an exception group; none for any other error."""
-    found: tuple[BaseException, ...] = _parts_of(error) if is_a(error, BaseExceptionGroup) else ()
-    return found
+def links_of(error: BaseException) -> tuple[tuple[BaseException, ...], BaseException | None]:
+    """Return what an error comes from.
 
-
-def cause_of(error: BaseException) -> BaseException | None:
-    """Return the error that another one was raised from."""
-    cause: BaseException | None = _cause_of(error)
-    return cause
-
-
-def context_of(error: BaseException) -> BaseException | None:
-    """Return the error that was being handled when another one was raised, where a traceback would show it."""
-    hidden = _cause_of(error) is not None or _suppresses_context(error)
-    context: BaseException | None = None if hidden else _context_of(error)
-    return context
+    Returns:
+        The errors that are older than it: the members of a group, and what it was raised from. And the one that was
+        being handled when it was raised, where a traceback would show that; else None.
+    """
+    older: tuple[BaseException, ...] = _parts_of(error) if is_a(error, BaseExceptionGroup) else ()
+    cause = _cause_of(error)
+    if cause is not None:
+        return (*older, cause), None
+    return older, None if _suppresses_context(error) else _context_of(error)
 
 
 def origins_of(traceback: TracebackType | None) -> Iterator[tuple[int, int | None]]:

@@ -275,13 +275,13 @@ def _flow_outcome(run: TraceRecorder, error: BaseException | None) -> str:
     outcome = outcome_of(error)
     STATE.reported = mark_of(error)
     if outcome in ("failed", "interrupted"):
-        passed = STATE.passed.steps_of(error)
+        passed, run_id = STATE.passed.steps_of(error), run.run_id
         outside = 0
-        if passed is None or passed.run_id != run.run_id:
+        if passed is None or passed.run_id != run_id:
             outside = run.add_flow_error(error)
         elif passed.expected:
             return "ok"
-        run.failed_step = STATE.passed.began(error, run.run_id) or outside
+        run.failed_step = STATE.passed.began(error, run_id) or outside
     return outcome
 
 

@@ -72,9 +72,10 @@ def source_of(number: int, steps: Iterable[Step], scrubber: Scrubber) -> list[So
         locations: dict[tuple[str, int], None] = {}
         step = by_number.get(number)
         for _ in range(MOST_CALLERS):
-            if step is None or step.failure is None:
+            failure = None if step is None else step.failure
+            if step is None or failure is None:
                 break
-            locations.update(dict.fromkeys(_locations(step)))
+            locations.update(dict.fromkeys(_locations(failure.details or {})))
             step = by_number.get(step.parent)
         return _excerpts(list(locations), scrubber)
     except Exception as error:
@@ -82,9 +83,8 @@ def source_of(number: int, steps: Iterable[Step], scrubber: Scrubber) -> list[So
         return []
 
 
-def _locations(step: Step) -> list[tuple[str, int]]:
+def _locations(details: dict[str, Any]) -> list[tuple[str, int]]:
     """Return file and line of the program's own frames, innermost first, and of the last one of each cause."""
-    details = (step.failure.details if step.failure is not None else None) or {}
     own = [frame for frame in details.get("frames", ()) if _is_own(frame)]
     found = list(reversed(own))
     for item in (*details.get("causes", ()), *details.get("exceptions", ())):
@@ -123,7 +123,7 @@ def _excerpt(file: str, line: int, scrubber: Scrubber) -> SourceLines | None:
     if wanted is None:
         return None
     shown = seen_often(scrubber.without_secrets(wanted), scrubber.secret)
-    if shown.count("\n") != wanted.count("\n"):
+    if shown != wanted and shown.count("\n") != wanted.count("\n"):
         return None
     start = max(line - _BEFORE, 1)
     return SourceLines(file=file, line=start, lines=shown.split("\n"))  # a frame has the same name

@@ -236,8 +236,8 @@ class TraceRecorder:
         return self.path() if "{" in self._out else self._out
 
     def template(self) -> str:
-        """Return the template of that path, which is absolute."""
-        return in_folder(self._out, TRACE_NAME)  # the folder may have been made since
+        """Return the template of that path, which is absolute; a folder that it names may have been made just now."""
+        return self._out if STATE.shared_paths.has_written(self._out) else in_folder(self._out, TRACE_NAME)
 
     # --- inside
 
@@ -397,9 +397,9 @@ class TraceRecorder:
     def _content(self, target: str, outcome: str, ended: bool, stored: dict[tuple[str, str], bytes]) -> files.Content:
         failed = self.failed_step if outcome in ("failed", "interrupted") else 0
         steps, dropped, in_flight = self.shown_steps()
-        others = other_runs(steps, self.run_id) if self.shows_process else {}
-        end = CLOCK.now() if ended else None
-        facts = to_records.RunFacts(self.run_id, self.started, end, outcome, dropped, self.overtaken, failed)
+        run_id, end = self.run_id, CLOCK.now() if ended else None
+        others = other_runs(steps, run_id) if self.shows_process else {}
+        facts = to_records.RunFacts(run_id, self.started, end, outcome, dropped, self.overtaken, failed)
 
         def store(digest: str, data: bytes, suffix: str) -> str | None:
             relative = self._store(target, digest, data, suffix)

@@ -92,7 +92,10 @@ class Passed(NamedTuple):
 
     def first_in(self, run_id: str | None) -> int:
         """Return the number of the first step, of a run or of all (None); 0 for none."""
-        return next((number for run, number in self.began if run_id in (None, run)), 0)
+        for run, number in self.began:
+            if run_id is None or run_id == run:
+                return number
+        return 0
 
 
 class _Noted(NamedTuple):
@@ -181,13 +184,12 @@ class ErrorsPassed:
         if id(error) in seen or len(seen) >= _MOST_LINKS or failure.code_of(error) == "node_cancelled":
             return 0
         seen.add(id(error))
-        # the members of a group, and what it was raised from, are older than the group
-        for other in (*failure.parts_of(error), failure.cause_of(error)):
-            if other is not None and (found := self._began(other, run_id, seen)):
+        older, handled = failure.links_of(error)
+        for other in older:
+            if found := self._began(other, run_id, seen):
                 return found
         passed = self.steps_of(error)
         own = 0 if passed is None else passed.first_in(run_id)
-        handled = failure.context_of(error)
         inner = 0 if handled is None else self._began(handled, run_id, seen)
         # what failed before the own step began, such as an earlier attempt, was only being handled around it
         return inner if inner > own else own
@@ -249,6 +251,8 @@ class EndedRuns:
     def note_failure(self, failure: Failure) -> None:
         """Keep one of the latest runs that ended badly, as far as their values fit into the bytes of a buffer."""
         self._failures.append(failure)
+        if len(self._failures) == 1:
+            return
         spare = failure.run.config.buffer_bytes - sum(kept.bytes_kept() for kept in self._failures.copy())
         while spare < 0 and len(self._failures) > 1:
             spare += self._failures.popleft().bytes_kept()
@@ -320,6 +324,8 @@ def running() -> list[Step]:
     """Return the steps that run at this moment in this process, in the order of their starts."""
     held = [step for slots in STATE.slots.copy() for slot in slots if (step := slot.step) is not None]
     listed = *IN_FLIGHT.copy().values(), *native_steps(), *held
+    if not listed:
+        return []
     found = {step.number: step for step in listed}  # one may be on its way from its slot to `in_flight`
     return [found[number] for number in sorted(found)]
 

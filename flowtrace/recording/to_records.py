@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from operator import attrgetter
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias
 
 from flowtrace.host import log
 from flowtrace.host.switch import environment
@@ -110,20 +110,14 @@ def trace_text(
         shared: what to keep of their values, and where.
         earlier: the texts of the last trace of the run, if there is one.
     """
-    context = shared.policy.shown(context)
-    is_same = earlier is not None and earlier.are_of(steps, in_flight, shared)
-    texts = earlier if earlier is not None and is_same else StepTexts(steps, in_flight, shared)
-    envelope = model.Trace(
-        trace_version=model.TRACE_VERSION,
-        runner_version=own_version(),
-        git_sha=look_again(environment(), git_sha, git_sha),
-        pack=model.Pack(pack_ref=context.pack_ref, resolved_digest=context.resolved_digest),
-        flow=model.Flow(id=context.flow_id, version=context.flow_version),
-        steps=[],
-        run=_run(facts),
-        dropped_steps=facts.dropped,
-        source=texts.source(facts.failed_step),
+    texts = (
+        earlier
+        if earlier is not None and earlier.are_of(steps, in_flight, shared)
+        else StepTexts(steps, in_flight, shared)
     )
+    texts.envelope = texts.envelope or _envelope(shared.policy.shown(context))
+    changes = {"run": _run(facts), "dropped_steps": facts.dropped, "source": texts.source(facts.failed_step)}
+    envelope = model.changed(texts.envelope, **changes)
     count = len(steps)
 
     def pieces() -> Iterator[bytes]:
@@ -131,6 +125,18 @@ def trace_text(
         return layout.trace_text(envelope, texts.between(0, count), running)
 
     return TraceText(pieces, texts)
+
+
+def _envelope(context: TraceContext) -> model.Trace:
+    """Return what stays the same in all traces of a run."""
+    return model.Trace(
+        trace_version=model.TRACE_VERSION,
+        runner_version=own_version(),
+        git_sha=look_again(environment(), git_sha, git_sha),
+        pack=model.Pack(pack_ref=context.pack_ref, resolved_digest=context.resolved_digest),
+        flow=model.Flow(id=context.flow_id, version=context.flow_version),
+        steps=[],
+    )
 
 
 def _run(facts: RunFacts) -> model.Run:
@@ -208,7 +214,12 @@ class StepTexts:
         finished: finished steps, oldest first.
         in_flight: running steps, outermost first.
         shared: what to keep of their values, and where.
+
+    Attributes:
+        envelope: the part of the trace that is the same in each of the run; None until it is made.
     """
+
+    envelope: model.Trace | None = None
 
     def __init__(self, finished: list[Step], in_flight: list[Step], shared: Shared) -> None:
         self._steps = steps = [*finished, *in_flight]
@@ -249,7 +260,7 @@ class StepTexts:
         others = range(start, end) if runs else [at for at in self._others if start <= at < end]
         for at in (*others, end):
             for first in range(start, at, _BATCH):
-                yield layout.together(cast("list[bytes]", self._made[first : min(first + _BATCH, at)]))
+                yield layout.together(self._made[first : min(first + _BATCH, at)])  # type: ignore[arg-type]  # plain
             if at < end:
                 step = self._steps[at]
                 text = self._text(step, self._made[at])
@@ -269,10 +280,11 @@ class StepTexts:
                 texts = [None] * len(steps)
             self._made += texts
             for at, text in enumerate(texts, first):
-                if text is None:
+                step = self._steps[at]
+                if text is None or step.rest is not None:  # another thread has noted something meanwhile
                     yield at
                 else:
-                    self._steps[at].rest = {"text": text}  # as `step.text = text` does, where nothing was noted before
+                    step.rest = {"text": text}  # as `step.text = text` does
 
     def _look(self, step: Step) -> _Made:
         """Note what a step hides, and return what was made of it where there is room to keep that."""

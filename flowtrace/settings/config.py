@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final, TypedDict
 
 from flowtrace.errors import ConfigError
@@ -193,6 +194,10 @@ class TraceContext:
         parsed = variables.parse(environment() if environ is None else environ)
         defaults = {"pack_ref": variables.program_name(), "flow_id": "process"}
         return cls(**(defaults | parsed.context))
+
+
+context_of: Final = lru_cache(maxsize=256)(TraceContext)
+"""Return the context with such fields: most flows run often, and theirs need be checked but once."""
 
 
 def is_disabled(environ: Mapping[str, str] | None = None) -> bool:

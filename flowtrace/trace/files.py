@@ -409,10 +409,12 @@ class _NewFile:
         size = 0
         for piece in self.content():
             size += len(piece)
-            if size > _AT_ONCE:
-                yield b"".join(waiting)
-                waiting.clear()
-                size = len(piece)
+            if size <= _AT_ONCE:
+                waiting.append(piece)
+                continue
+            yield b"".join(waiting)
+            waiting.clear()
+            size = len(piece)
             if size > _AT_ONCE:
                 yield piece
                 size = 0

@@ -65,6 +65,10 @@ class SharedPaths:
     def _started(self) -> int:
         return started_at(_program_of(os.getpid())) or _LOADED
 
+    def has_written(self, path: str) -> bool:
+        """Return True if this process has written a file to a path."""
+        return self._written.get(path) is not None
+
     def write(self, path: str, template: str, host: str, write: Callable[[Target], T]) -> tuple[str, T]:
         """Write to a path, or to one beside it that is for this process alone.
 
@@ -98,8 +102,7 @@ class SharedPaths:
             if len(self._instead) + len(self._written) > _MOST_PATHS:
                 self._instead.clear()
                 self._written.clear()
-            me = Writer(os.getpid(), host)
-            target = Target(self._instead[path]) if path in self._instead else self._target_at(path, template, me)
+            target = Target(self._instead[path]) if path in self._instead else self._target_at(path, template, host)
             self._written.setdefault(target.path, None)
         if target.path != path and path not in self._instead:
             self._instead[path] = target.path
@@ -115,7 +118,7 @@ class SharedPaths:
             except OSError as error:
                 let_through(error)
 
-    def _target_at(self, path: str, template: str, me: Writer) -> Target:
+    def _target_at(self, path: str, template: str, host: str) -> Target:
         try:
             status = os.lstat(path)
         except FileNotFoundError:
@@ -123,11 +126,11 @@ class SharedPaths:
         stamp, is_there = stamp_of(status), is_ours(status) or None
         if not (is_there and status.st_size) or self._written.get(path) == stamp:
             return Target(path, is_there)
-        writer = writer_of(path)
+        writer, me = writer_of(path), Writer(os.getpid(), host)
         if writer == me and path in self._written:
             return Target(path)
         # an earlier process may have had the pid that this one has
-        if writer is not None and writer != me and self._runs_beside(writer, stamp.changed, me.host):
+        if writer is not None and writer != me and self._runs_beside(writer, stamp.changed, host):
             return Target(path_with_pid(path))
         if path != template or any(name in template for name in PLACEHOLDERS):
             return Target(path)
