@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import structlog
 
 from flowtrace import testing
+from flowtrace.host import standard_error
 from flowtrace.recording import governor
 from tests import secrets_scan
 
@@ -67,6 +69,13 @@ def tmp_path(tmp_path_factory, disk_folder, request):
     folder = base / request.path.stem / f"{next(_NUMBERS)}-{request.function.__name__[:40]}"
     folder.mkdir(parents=True)
     return folder
+
+
+@pytest.fixture
+def stderr(capsys, monkeypatch):
+    """Let what pytest puts in the place of standard error be the program's own; return what reads it."""
+    monkeypatch.setattr(standard_error, "_stream", lambda: sys.stderr)  # another object in each phase of a test
+    return capsys
 
 
 @pytest.fixture(autouse=True)

@@ -472,7 +472,7 @@ def test_the_hook_is_installed_once_and_before_the_others():
     assert hook not in sys.meta_path
 
 
-def test_a_function_that_can_not_be_decorated_stays_as_it_is(packages, monkeypatch, tmp_path, capfd):
+def test_a_function_that_can_not_be_decorated_stays_as_it_is(packages, monkeypatch, tmp_path, stderr):
     packages({"stubborn.py": "def f(): return 1\n"})
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("flowtrace.instrument.autotrace.traced_node", lambda _: 1 / 0)
@@ -482,4 +482,4 @@ def test_a_function_that_can_not_be_decorated_stays_as_it_is(packages, monkeypat
     sys.modules.pop("stubborn")
     assert stubborn.f() == 1
     assert type(stubborn.f).__name__ == "function"
-    assert "trace a function of an imported module" in capfd.readouterr().err
+    assert "trace a function of an imported module" in stderr.readouterr().err

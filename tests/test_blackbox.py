@@ -519,7 +519,7 @@ def test_an_error_that_has_no_room_is_cut_and_harms_no_other_step(tmp_path):
     assert messages == ["", "x" * 1000, "short", "é" * 1000]
 
 
-def test_more_steps_in_flight_than_slots_cost_no_result(tmp_path, capsys):
+def test_more_steps_in_flight_than_slots_cost_no_result(tmp_path, stderr):
     @traced_node
     def items():
         yield 1
@@ -535,7 +535,7 @@ def test_more_steps_in_flight_than_slots_cost_no_result(tmp_path, capsys):
     trace = recover(path)
     assert operations(trace.steps) == ["double"] * 20
     assert trace.in_flight == []
-    assert capsys.readouterr().err.count("no room for more steps in flight") == 1
+    assert stderr.readouterr().err.count("no room for more steps in flight") == 1
 
 
 def test_configuring_anew_takes_the_steps_along(tmp_path):
@@ -620,7 +620,7 @@ def test_an_engine_is_recorded_too(tmp_path):
     "path",
     ["missing/app.ring", "missing/", "link.ring", "dangling.ring", "folder.ring/", "mine.ring", "pipe.ring", "x" * 300],
 )
-def test_an_unusable_path_is_one_warning(path, tmp_path, capsys):
+def test_an_unusable_path_is_one_warning(path, tmp_path, stderr):
     (tmp_path / "folder.ring/blackbox.ring").mkdir(parents=True)
     (tmp_path / "mine.ring").write_text("my file")
     (tmp_path / "link.ring").symlink_to("mine.ring")
@@ -630,19 +630,19 @@ def test_an_unusable_path_is_one_warning(path, tmp_path, capsys):
     for _ in range(3):
         flowtrace.configure(mode="on", out_path="t.json", blackbox=path)
         assert double(2) == {"twice": 2}
-    assert capsys.readouterr().err.count("black box can't be used") == 1
+    assert stderr.readouterr().err.count("black box can't be used") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert (tmp_path / "mine.ring").read_text() == "my file"
 
 
-def test_a_full_disk_is_found_out_at_the_start(tmp_path, monkeypatch, capsys):
+def test_a_full_disk_is_found_out_at_the_start(tmp_path, monkeypatch, stderr):
     def full(*_arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(system.os, "posix_fallocate", full)
     box(tmp_path)
     assert double(2) == {"twice": 2}
-    assert "No space left on device" in capsys.readouterr().err
+    assert "No space left on device" in stderr.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -830,7 +830,7 @@ def test_a_folder_means_the_ring_file_in_it(tmp_path):
 
 
 @pytest.mark.costly
-def test_a_thread_that_switches_it_on_and_off_breaks_no_call(tmp_path, capsys):
+def test_a_thread_that_switches_it_on_and_off_breaks_no_call(tmp_path, stderr):
     stop = threading.Event()
 
     def work():
@@ -848,7 +848,7 @@ def test_a_thread_that_switches_it_on_and_off_breaks_no_call(tmp_path, capsys):
     for thread in threads:
         thread.join()
     assert STATE.recorder.policy.processor is None
-    assert capsys.readouterr().err == ""
+    assert stderr.readouterr().err == ""
 
 
 class Odd:

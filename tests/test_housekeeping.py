@@ -484,22 +484,22 @@ def test_a_file_that_cannot_be_removed_is_reported_once_and_stays():
     assert done.stderr.count("failed to remove an old trace") == 2  # when it happened, and their number at the end
 
 
-def test_a_fault_in_the_retention_is_reported_once_and_costs_no_trace(tmp_path, monkeypatch, capsys):
+def test_a_fault_in_the_retention_is_reported_once_and_costs_no_trace(tmp_path, monkeypatch, stderr):
     monkeypatch.setattr(TemplatePaths, "files", lambda self: 1 / 0)
     with flowtrace.override(mode="on", out_path=tmp_path / "{run_id}.json", max_files=2):
         fail_often(3)
     assert numbers(tmp_path) == [0, 1, 2]
-    assert capsys.readouterr().err.count("remove old traces") == 1
+    assert stderr.readouterr().err.count("remove old traces") == 1
 
 
-def test_a_file_that_vanishes_is_no_error(tmp_path, capsys):
+def test_a_file_that_vanishes_is_no_error(tmp_path, stderr):
     with flowtrace.override(mode="on", out_path=tmp_path / "{run_id}.json", max_files=2):
         fail_often(2)
         for path in tmp_path.iterdir():
             path.unlink()
         fail_often(3, start=2)
     assert numbers(tmp_path) == [3, 4]
-    assert capsys.readouterr().err == ""
+    assert stderr.readouterr().err == ""
 
 
 def test_a_trace_that_is_written_while_another_one_is_removed_is_left_alone(tmp_path):

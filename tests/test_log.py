@@ -207,12 +207,12 @@ def test_a_fault_of_our_own_is_told_once_for_each_place_and_kind(said):
 def test_a_child_that_is_forked_during_a_warning_can_warn(tmp_path):
     program = """
 import fcntl, os, signal, struct, sys, termios, threading, time, warnings
-from flowtrace.host import log
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of forks in a process with threads
 reader, writer = os.pipe()
 capacity = fcntl.fcntl(reader, 1032)  # F_GETPIPE_SZ
 os.dup2(writer, 2)
+from flowtrace.host import log
 threading.Thread(target=log.warn, args=("x" * 2 * capacity,), daemon=True).start()
 while struct.unpack("i", fcntl.ioctl(reader, termios.FIONREAD, bytes(4)))[0] < capacity:
     time.sleep(0.01)

@@ -73,21 +73,21 @@ def test_a_whole_result_a_yield_and_a_state_delta_can_be_hidden():
 
 
 @pytest.mark.parametrize("answer", [None, 0, 1, "", numpy.bool_(False), NotImplemented])
-def test_an_answer_that_is_no_boolean_hides(answer, capsys):
+def test_an_answer_that_is_no_boolean_hides(answer, stderr):
     step = record(lambda name, value: answer, 1)
     assert step.invocation_json["payload"] == {"value": MARKER, "other": MARKER}
     assert step.output_json == MARKER
-    err = capsys.readouterr().err
+    err = stderr.readouterr().err
     assert (err.count("could not do its work"), err.count("TypeError")) == (1, 1)
     assert "ask the redactor" in err
 
 
-def test_a_hook_that_raises_hides_and_is_told_once(capsys):
+def test_a_hook_that_raises_hides_and_is_told_once(stderr):
     def redactor(name, value):
         raise LookupError("planted text that must not be logged")
 
     assert record(redactor, "x").output_json == MARKER
-    err = capsys.readouterr().err
+    err = stderr.readouterr().err
     assert "LookupError" in err
     assert "planted text" not in err
 
@@ -108,7 +108,7 @@ def test_an_interrupt_inside_the_hook_reaches_the_program():
     assert record(never, 1).output_json == 1  # it is not in use any more
 
 
-def test_a_hook_that_calls_a_traced_function_is_asked_nothing_inside_it(capsys):
+def test_a_hook_that_calls_a_traced_function_is_asked_nothing_inside_it(stderr):
     class Opened:
         def __init__(self):
             self.part = 1
@@ -124,7 +124,7 @@ def test_a_hook_that_calls_a_traced_function_is_asked_nothing_inside_it(capsys):
     inner = [step.output_json for step in steps if step.output_json != 1]
     assert inner
     assert all(output == MARKER for output in inner)
-    assert "RecursionError" in capsys.readouterr().err
+    assert "RecursionError" in stderr.readouterr().err
 
 
 def test_a_hook_that_hides_nothing_changes_no_hash():

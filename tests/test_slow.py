@@ -192,7 +192,7 @@ def test_a_handled_failure_of_the_same_run_counts_for_more(slow):
     assert slow() == [("recovered", ["fail", "work"], [])]
 
 
-def test_a_slow_run_takes_no_failure_s_place(slow, capsys):
+def test_a_slow_run_takes_no_failure_s_place(slow, stderr):
     with pytest.raises(ValueError, match="no"):
         fail(ValueError, 0)
     pass_time(1000)
@@ -200,7 +200,7 @@ def test_a_slow_run_takes_no_failure_s_place(slow, capsys):
     work(101)
     assert slow()[0] == ("failed", ["fail"], [])
     assert len(slow()) in (1, 3)  # in files of their own, or in none
-    assert capsys.readouterr().err.count("a slow run was not written") == (len(slow()) == 1)
+    assert stderr.readouterr().err.count("a slow run was not written") == (len(slow()) == 1)
 
 
 def test_no_more_than_a_burst_and_then_one_a_second(tmp_path):

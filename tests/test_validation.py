@@ -609,7 +609,7 @@ def test_a_validator_has_the_step_of_its_call():
         ({"$ref": "https://example.invalid/schema.json"}, "_WrappedReferencingError"),
     ],
 )
-def test_a_validator_of_ours_that_fails_is_logged_once(asked, reason, capsys):
+def test_a_validator_of_ours_that_fails_is_logged_once(asked, reason, stderr):
     @traced_node(validate=asked)
     def node(value):
         return value
@@ -617,13 +617,13 @@ def test_a_validator_of_ours_that_fails_is_logged_once(asked, reason, capsys):
     with recording(validation="error") as traces:
         assert [node(1), node(2)] == [1, 2]
     log.forget()
-    lines = capsys.readouterr().err.splitlines()
+    lines = stderr.readouterr().err.splitlines()
     assert len(lines) == 1
     assert reason in lines[0]
     assert [issues(trace.steps[-1]) for trace in traces.traces] == [[], []]
 
 
-def test_secrets_are_in_no_text(capsys):
+def test_secrets_are_in_no_text(stderr):
     secret = "ghp_" + "a1B2c3D4e5F6g7H8i9J0" + "k1L2m3N4o5P6q7R8"
 
     def validator(payload):
@@ -638,7 +638,7 @@ def test_secrets_are_in_no_text(capsys):
         pytest.raises(InvocationValidationError) as caught,
     ):
         node("correct horse battery")
-    texts = [str(caught.value), repr(caught.value), capsys.readouterr().err, *map(str, caught.value.issues)]
+    texts = [str(caught.value), repr(caught.value), stderr.readouterr().err, *map(str, caught.value.issues)]
     texts += [str(issues(traces.traces[0].steps[0])), traces.traces[0].steps[0].error.message]
     assert not [text for text in texts if "horse" in text or secret in text]
     assert "are not good" in str(caught.value)
@@ -686,7 +686,7 @@ REFUSING = [refused_by_annotation, refused_by_callable, refused_item, refused_an
 
 @pytest.mark.parametrize("mode", ["warn", "error"])
 @pytest.mark.parametrize("node", REFUSING, ids=lambda node: node.__name__)
-def test_secrets_of_what_is_refused_are_in_no_text(node, mode, tmp_path, capsys):
+def test_secrets_of_what_is_refused_are_in_no_text(node, mode, tmp_path, stderr):
     text = ""
     with recording(validation=mode, blackbox=str(tmp_path / "ring")) as traces:
         try:
@@ -697,7 +697,7 @@ def test_secrets_of_what_is_refused_are_in_no_text(node, mode, tmp_path, capsys)
         texts += [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
     log.forget()
     assert len(issues(traces.traces[0].steps[0])) == 1
-    assert not [found for found in (text, *texts, capsys.readouterr().err) if "corr" in found]
+    assert not [found for found in (text, *texts, stderr.readouterr().err) if "corr" in found]
 
 
 def test_the_error_is_pickled():

@@ -147,14 +147,14 @@ def test_without_room_the_failing_step_is_still_told(tmp_path, room):
     assert step["input_hash"]["value"] == flowtrace.hash_value({"value": "x" * 200}).value
 
 
-def test_a_value_that_finds_no_file_is_cut_with_that_reason(tmp_path, capsys):
+def test_a_value_that_finds_no_file_is_cut_with_that_reason(tmp_path, stderr):
     (tmp_path / "trace.payloads").write_text("somebody's file")
     step = one_step(tmp_path / "trace.json", LARGE)
     reason = "larger than FLOWTRACE_MAX_VALUE_BYTES, and no payload file could be written"
     assert step["invocation_json"]["payload"] == cut(reason, size_of({"value": LARGE}))
     assert step["output_json"] == cut(reason, size_of(LARGE))
     assert (tmp_path / "trace.payloads").read_text() == "somebody's file"
-    assert capsys.readouterr().err.count("failed to write trace") == 1
+    assert stderr.readouterr().err.count("failed to write trace") == 1
     assert validate(tmp_path / "trace.json") == []
 
 

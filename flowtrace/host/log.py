@@ -7,10 +7,10 @@ comes in the middle of a call, or where something has failed.
 
 from __future__ import annotations
 
-import sys
 from threading import Lock, local
 from typing import Any, Final
 
+from flowtrace.host import standard_error
 from flowtrace.host.safe_loading import load_once
 from flowtrace.host.signals import let_through
 from flowtrace.host.system import re, rfc3339, time
@@ -136,12 +136,16 @@ def warn_once(event: str, cause: tuple[object, ...], **fields: object) -> None:
 
 
 def summarise() -> None:
-    """Log each cause that occurred again after its warning once more, with its final count; then forget them all."""
+    """Log each cause that occurred again once more, with its final count, and forget them all; write what had to wait."""
     with _STATE.lock:
         repeated = [cause for cause in _STATE.causes.values() if cause.times > 1]
         _STATE.causes.clear()
     for cause in repeated:
         warn(cause.event, **cause.fields, count=cause.times)
+    try:
+        standard_error.write_waiting()
+    except BaseException as error:
+        let_through(error)
 
 
 def forget() -> None:
@@ -189,10 +193,9 @@ def _log(event: str, fields: dict[str, object]) -> None:
         return
     if _STATE.structlog.is_configured():
         _STATE.structlog.get_logger("flowtrace").warning(event, **{name: _printable(fields[name]) for name in fields})
-    elif sys.stderr is not None:  # pythonw has none
+    else:
         entry = {"timestamp": rfc3339(time.time_ns()), "level": "warning", "event": event, **fields}
-        sys.stderr.write(f"{printable(_STATE.render(None, 'warning', entry))}\n")
-        sys.stderr.flush()
+        standard_error.write(printable(_STATE.render(None, "warning", entry)))
 
 
 def _printable(value: object) -> object:
