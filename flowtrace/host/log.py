@@ -136,7 +136,7 @@ def warn_once(event: str, cause: tuple[object, ...], **fields: object) -> None:
 
 
 def summarise() -> None:
-    """Log each cause that occurred again once more, with its final count, and forget them all; write what had to wait."""
+    """Log each cause that occurred again once more, with its count, and forget them all; write what had to wait."""
     with _STATE.lock:
         repeated = [cause for cause in _STATE.causes.values() if cause.times > 1]
         _STATE.causes.clear()
