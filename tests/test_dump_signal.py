@@ -21,7 +21,7 @@ START = """
     import flowtrace
     from flowtrace import load_trace, traced_node
 
-    def snapshot(path, seconds=10):
+    def snapshot(path, seconds=60):
         "Wait for a file that is written by another thread, or never."
         end = time.monotonic() + seconds
         while not Path(path).exists() and time.monotonic() < end:
@@ -48,7 +48,7 @@ def as_before():
     signal.signal(USR1, before)
 
 
-def written(path, seconds=10):
+def written(path, seconds=60):
     end = time.monotonic() + seconds
     while not path.exists() and time.monotonic() < end:
         time.sleep(0.005)
@@ -95,7 +95,9 @@ def test_the_first_decorated_function_installs_it(tmp_path):
 @pytest.mark.parametrize("mode", [{}, {"FLOWTRACE_OUT": "trace.json", "FLOWTRACE_MODE": "off"}])
 def test_where_tracing_is_off_the_signal_kills_nobody(mode, tmp_path):
     program = """
+        from flowtrace.host import signals
         from flowtrace.recording.state import STATE
+        signals._MAX_WAIT = 60  # seconds: a busy machine may be slow to start a thread
         me()
         STATE.dump_signal.wait()  # for the thread that answers
         half(2)
@@ -218,7 +220,7 @@ def test_asyncio_programs(tmp_path):
             got = asyncio.Event()
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, got.set)
             me()
-            await asyncio.wait_for(got.wait(), 5)
+            await asyncio.wait_for(got.wait(), 60)
 
         asyncio.run(own())
         assert os.listdir() == ["program.py"]
@@ -243,7 +245,13 @@ def test_a_forked_child_answers_for_itself(tmp_path):
 
 
 def test_a_snapshot_asked_for_at_the_very_end_is_written(tmp_path):
-    assert run_program(tmp_path, PARTS, "half(2); me()", **ENVIRONMENT).stderr == ""
+    program = """
+        from flowtrace.host import signals
+        signals._MAX_WAIT = 60  # as above
+        half(2)
+        me()
+    """
+    assert run_program(tmp_path, PARTS, program, **ENVIRONMENT).stderr == ""
     assert [step.operation for step in load_trace(tmp_path / "trace.json").steps] == ["half"]
 
 

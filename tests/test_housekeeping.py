@@ -634,7 +634,7 @@ def test_warnings_are_logged_without_the_lock(tmp_path, monkeypatch):
     free = []
 
     def warn_once(event, cause, **fields):
-        other = Thread(target=lambda: free.append(keeping._lock.acquire(timeout=10)))
+        other = Thread(target=lambda: free.append(keeping._lock.acquire(timeout=60)))
         other.start()
         other.join()
 

@@ -116,12 +116,12 @@ def test_steps_of_other_threads_belong_to_their_runs(tmp_path):
     def long(number):
         half(number)
         at.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     def program():
         other = threading.Thread(target=long, args=(1,))
         other.start()
-        at.wait(10)
+        at.wait(60)
         try:
             fail("x")
         finally:

@@ -218,7 +218,7 @@ while struct.unpack("i", fcntl.ioctl(reader, termios.FIONREAD, bytes(4)))[0] < c
     time.sleep(0.01)
 child = os.fork()
 if child == 0:
-    signal.alarm(20)
+    signal.alarm(60)
     os.dup2(os.open("child.txt", os.O_CREAT | os.O_WRONLY), 2)
     log.warn("said by the child")
     os._exit(0)

@@ -272,7 +272,7 @@ LOADING = """
     def in_a_child(call):
         child = os.fork()
         if child == 0:
-            signal.alarm(20)
+            signal.alarm(60)
             try:
                 call()
             except ValueError:
@@ -661,7 +661,7 @@ LOCK = STATE.LOCK_NAME
     goes_on = """
 child = os.fork()
 if not child:
-    signal.alarm(10)
+    signal.alarm(60)
     flowtrace.configure(mode="always", out_path="{pid}.json")
     os._exit(flowtrace.dump() is None)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -289,13 +289,13 @@ def test_the_lock_of_a_synchronized_method_is_that_of_the_instance(tracing, orde
         @ORDERS[order](wrapt.synchronized, traced_node)
         def hold(self, started, free):
             started.set()
-            return free.wait(10)
+            return free.wait(60)
 
     started, free, ended = threading.Event(), threading.Event(), threading.Event()
     ended.set()
     thread = threading.Thread(target=Account().hold, args=(started, free))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     other = threading.Thread(target=Account().hold, args=(threading.Event(), ended))
     other.start()
     other.join(10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,7 +13,6 @@ from pathlib import Path
 import anyio
 import pytest
 
-from flowtrace.cli import mcp
 from flowtrace.cli.mcp import RefusedError, Tools
 from tests import traces
 from tests.cli.commands import SCRIPT, call, flowtrace
@@ -149,14 +149,22 @@ def test_a_module_of_the_folder_does_not_stand_for_one_of_ours(shop):
 @pytest.mark.costly
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 def test_a_replay_that_does_not_end_is_ended_with_what_it_started(shop, monkeypatch):
-    start = "open('pid', 'w').write(str(subprocess.Popen(['sleep', '100']).pid))"
-    text = PROGRAM.replace('print("asked for", item)', f"import subprocess, time; {start}; time.sleep(100)")
+    start = "open('new', 'w').write(str(subprocess.Popen(['sleep', '900']).pid)); os.replace('new', 'pid')"
+    text = PROGRAM.replace('print("asked for", item)', f"import os, subprocess, time; {start}; time.sleep(900)")
     (shop / "shop.py").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(mcp, "_LONGEST_RUN", 5)
-    with pytest.raises(RefusedError, match="it took more than 5 seconds, and was ended"):
+    plainly = subprocess.Popen.wait
+
+    def wait(process, timeout=None):
+        """End the time once the function has started what it starts, however long that takes."""
+        while timeout is not None and process.poll() is None and not (shop / "pid").exists():
+            time.sleep(0.01)
+        return plainly(process, timeout and 0.1)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", wait)
+    with pytest.raises(RefusedError, match="it took more than 300 seconds, and was ended"):
         Tools(str(shop), ()).replay_step("artifacts/trace.json", "1")
     pid = int((shop / "pid").read_text(encoding="utf-8"))
-    for _ in range(100):  # it is gone once its new parent has noticed
+    for _ in range(600):  # it is gone once its new parent has noticed
         if not Path(f"/proc/{pid}").exists() or "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text():
             break
         time.sleep(0.1)
