@@ -88,6 +88,16 @@ def test_the_costliest_nodes_are_left_out_until_it_falls(cost, warnings):
     ]
 
 
+def test_without_credit_other_nodes_take_little_before_they_are_left_out(warnings):
+    clocks, costly, others = Clocks(), node("costly"), [node(str(number)) for number in range(5)]
+    while clocks.value(costly, SECOND // 10, pause=SECOND // 10):
+        pass
+    before = clocks.work
+    for number in range(1000):
+        clocks.value(others[number % 5], SECOND // 1000)
+    assert 0 < clocks.work - before <= 0.03 * clocks.wall
+
+
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
 def test_values_take_no_more_than_their_share(share, warnings):
     clocks, nodes = Clocks(share), [node(str(number)) for number in range(5)]

@@ -21,6 +21,7 @@ GRACE: Final = 500_000_000
 """Nanoseconds that values may take before the share counts; after a quiet time as much is free again."""
 _ENOUGH: Final = 50_000_000  # ns of credit with which values are recorded again
 _LONG: Final = 100_000  # ns; what takes less has not waited for other threads
+_LITTLE: Final = 10  # so many times less than the share is recorded even where there is no credit
 _MOST_NODES: Final = 1000  # functions that a program makes again and again have a node each
 Reading: TypeAlias = "tuple[int] | tuple[int, int, int]"
 """Of the clocks: of the wall, and sometimes of the work of this thread and of all."""
@@ -128,11 +129,13 @@ class Governor:
         others = {node: cost for node, cost in list(self._costs.items()) if node not in self.left_out}
         rest, allowed = sum(others.values()), (self._then - self._since) * self._share
         for node in sorted(others, key=others.__getitem__, reverse=True):
-            if rest <= allowed:  # the credit may be used up, by those that are left out
+            if rest * _LITTLE <= allowed:  # others have used up the credit
                 return
             self.left_out.add(node)
             self._warn(node)
             rest -= others[node]
+            if rest <= allowed:
+                return
 
     def _warn(self, node: Node) -> None:
         if not self._has_warned:
