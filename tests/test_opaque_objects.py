@@ -192,4 +192,4 @@ def test_the_native_core_asks_once_for_each_class(monkeypatch):
         for _ in range(50):
             one(Asked())
             many(Asked(), [Asked()], option=Asked())
-    assert 2 <= len(asked) <= 4  # the payload of each node's first call; again if the path was opened anew
+    assert 2 <= len(asked) <= 4  # the payload of each node's first call; once more where the path was opened anew
