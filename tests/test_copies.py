@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
+import functools
 import gc
 import ipaddress
 import json
+import time as clock
+import typing
 import weakref
 from collections import namedtuple
 from dataclasses import dataclass
@@ -19,6 +22,8 @@ from zoneinfo import ZoneInfo
 
 import attrs
 import msgspec
+import numpy as np
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +34,7 @@ from flowtrace.recording import fast_path
 from flowtrace.recording.call_values import canonical_input, canonical_output
 from flowtrace.recording.process import global_recorder
 from flowtrace.values.codecs import REGISTERED
+from flowtrace.values.redaction import MARKER
 
 ran: list[str] = []
 
@@ -84,6 +90,10 @@ class Flags(enum.Flag):
     B = 2
 
 
+Pair = namedtuple("Pair", "left right")
+T = typing.TypeVar("T")
+
+
 class Plain:
     def __init__(self):
         self.text = "unseen"
@@ -94,7 +104,44 @@ class Zone(tzinfo):
         return timedelta(hours=1)
 
 
-Pair = namedtuple("Pair", "left right")
+class Model(pydantic.BaseModel):
+    name: str
+    items: list[Any] = []
+    _private: int = pydantic.PrivateAttr(default=5)
+
+
+class OpenModel(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+    a: int = 1
+
+
+class ShyModel(pydantic.BaseModel):
+    a: int = pydantic.Field(repr=False)
+
+
+class CachingModel(pydantic.BaseModel):
+    a: int
+
+    @functools.cached_property
+    def twice(self):
+        return self.a * 2
+
+
+class Generic(pydantic.BaseModel, typing.Generic[T]):
+    a: T
+
+
+class Row(Pair):
+    pass
+
+
+class Named(typing.NamedTuple):
+    a: Any
+    b: Any = ()
+
+
+used = CachingModel(a=1)
+assert used.twice == 2
 MOMENT = datetime(2024, 2, 29, 12, 30, 1, 5)
 CONSTANT = [
     *(MOMENT, MOMENT.replace(tzinfo=UTC), MOMENT.replace(tzinfo=ZoneInfo("Europe/Paris"), fold=1)),
@@ -108,11 +155,20 @@ COPIED = [
     *(Point(1, "two"), Point([1, {"a": Point(None, 2.5)}], ()), Slotted("s"), Slotted("s", Slotted("t", [1]))),
     *(SlottedBelow(1, 2, 3), Attrs({"k": 1}), AttrsInDict(Attrs(1)), Struct(1), Struct([Struct(2, 3)])),
     *(Color.RED, Color.GREEN, Level.LOW, Word.HELLO, Flags.A | Flags.B, Plain(), iter(()), object()),
+    *({1, "a"}, frozenset({(1, MOMENT), Color.RED}), set(), frozenset(), {float("nan")}, Point({1, 2}), {Decimal(1)}),
+    *(
+        Model(name="a"),
+        Model(name="b", items=[Model(name="c"), {1}]),
+        OpenModel(),
+        OpenModel(a=2, z=[3]),
+        CachingModel(a=1),
+    ),
+    *(Pair(1, [2]), Named(Pair(1, 2)), np.float64(1.5), np.int8(3), np.bool_(True), np.datetime64("2024-01-01")),
     *([Point(1, Color.RED), MOMENT, None], {"at": MOMENT, "who": Slotted("x")}, (Decimal(1), Level.LOW), Point(MOMENT)),
 ]
 LEFT_TO_PYTHON = [
-    *(MOMENT.replace(tzinfo=Zone()), [{"a": Plain()}], Pair(1, 2), Point, len, range(3), {Point}, Point(Plain())),
-    *({Decimal(1): 2}, Point({1, 2}), ValueError("x")),
+    *(MOMENT.replace(tzinfo=Zone()), [{"a": Plain()}], Row(1, 2), Point, len, range(3), {Point}, Point(Plain())),
+    *({Decimal(1): 2}, ValueError("x"), used, np.arange(2), clock.struct_time(range(9))),
 ]
 
 
@@ -198,6 +254,12 @@ def test_an_object_with_more_or_fewer_attributes_than_its_class_says(recorded):
     assert json.loads(canonical_bytes(point))["state"] == {"__x__": 3, "more": 2}
 
 
+def test_a_field_of_a_model_that_is_left_out_of_its_repr(recorded):
+    _, result, _ = recorded(lambda: same(ShyModel(a=1)))
+    assert json.loads(result.data)["fields"] == {"a": MARKER}
+    assert result.redacted == ("/fields/a",)
+
+
 def test_a_slot_that_is_not_set(recorded):
     slotted = SlottedBelow(1)
     recorded(lambda: same(slotted))
@@ -275,7 +337,17 @@ class Secrets(enum.StrEnum):
     ONE = "enum-secret"
 
 
-@pytest.mark.parametrize("secret", [Key("planted-text"), Holder("planted-text"), Secrets.ONE, [Key("planted-text")]])
+class KeyPair(typing.NamedTuple):
+    first: str = "planted-text"
+
+
+class KeyModel(pydantic.BaseModel):
+    key: str = "planted-text"
+
+
+@pytest.mark.parametrize(
+    "secret", [Key("planted-text"), Holder("planted-text"), Secrets.ONE, [Key("planted-text")], KeyPair(), KeyModel()]
+)
 def test_an_error_does_not_quote_an_object_under_a_secret_name(tmp_path, secret):
     @traced_node(component="c", operation="fail")
     def fail(password):
@@ -450,6 +522,9 @@ values = st.recursive(
         st.builds(Slotted, st.text(max_size=3), inner),
         st.builds(Attrs, inner),
         st.builds(Struct, inner),
+        st.builds(Named, inner, inner),
+        st.builds(lambda item: Model(name="m", items=[item]), inner),
+        st.sets(st.integers() | st.text(max_size=3), max_size=3),
     ),
     max_leaves=12,
 )

@@ -102,16 +102,16 @@ def record_of(cls: type) -> Record | None:
 
 def copier_of(cls: type) -> Copier | None:
     """Return how the native core takes the instances of a class; None while none of them was described."""
-    if id(cls) in forms_builtin.EXACT:
+    if id(cls) in forms_builtin.EXACT or copies.is_scalar(cls):
         return copies.fixed_copier(cls)
     plan = _PLANS.get(id(cls))
     if plan is None or plan.size != len(namespace_of(cls)):
         return None
     if isinstance(plan.describe, Record):
         return copies.record_copier(plan.describe, cls)
-    if plan.describe is forms_records.describe_enum:
-        return copies.enum_copier(cls)
-    return copies.opaque_copier(cls) if plan.describe is _opaque else copies.NO_COPIER
+    function = plan.describe.func if isinstance(plan.describe, partial) else plan.describe
+    make = _COPIERS.get(function)
+    return copies.NO_COPIER if make is None else make(cls)
 
 
 def _describe(value: Any, cls: type) -> Form:
@@ -139,6 +139,14 @@ def _forget(key: int, _cls: ref[type]) -> None:
 
 def _opaque(_value: object, cls: type) -> Form:
     return Opaque(class_name(cls))
+
+
+_COPIERS: Final[dict[Callable[..., Form], Callable[[type], Copier]]] = {
+    _opaque: copies.opaque_copier,
+    forms_builtin.describe_tuple: copies.tuple_copier,
+    forms_records.describe_enum: copies.enum_copier,
+    forms_records.describe_pydantic: copies.pydantic_copier,
+}
 
 
 def _codec_of(cls: type) -> Callable[[Any, type], Form] | None:

@@ -8,7 +8,8 @@ encoded in Python, and again when the class was changed. What it has copied come
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import IntEnum
 from fractions import Fraction
@@ -18,11 +19,20 @@ from uuid import UUID
 from weakref import ref
 from zoneinfo import ZoneInfo
 
-from flowtrace.host.objects import class_name
+from flowtrace.host.objects import class_attribute, class_name, dict_getter
 from flowtrace.host.system import datetime
-from flowtrace.values.forms import ClassName, Form, Opaque, Tag
+from flowtrace.values.forms import ClassName, Form, Opaque, Tag, is_cache, slot_names
 from flowtrace.values.forms_builtin import base_plan
-from flowtrace.values.forms_records import ENUM_NAMES, Record, layout_of
+from flowtrace.values.forms_records import (
+    ENUM_NAMES,
+    PYDANTIC_SLOTS,
+    Record,
+    generic_arguments,
+    hidden_base,
+    layout_of,
+    pydantic_fields,
+    pydantic_parts,
+)
 
 
 class CopyMode(IntEnum):
@@ -34,6 +44,7 @@ class CopyMode(IntEnum):
     NAMED = 3  # its class is all that is written
     FIELDS = 4  # it has these attributes, and no others
     MEMBER = 5  # an enum member: of its attributes, these
+    ITEMS = 6  # a named tuple
 
 
 class Copier(NamedTuple):
@@ -43,7 +54,7 @@ class Copier(NamedTuple):
         mode: which of the modes.
         make: takes the attributes that were copied, by name; returns what is encoded in place of the instance.
         names: of the attributes that are in the instance's dictionary; None where it has none.
-        slots: the names of those that are in slots.
+        slots: the names of those that are in slots, or of a tuple's items.
     """
 
     mode: CopyMode
@@ -65,6 +76,10 @@ _FIXED: Final[dict[int, Copier]] = {
     **{id(cls): Copier(CopyMode.ZONED) for cls in (datetime.datetime, datetime.time)},
 }
 """The copiers of the standard library's values, by the id of the class. A subclass may add attributes."""
+_SCALARS: Final = (
+    *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "complex64", "complex128", "datetime64", "timedelta64"),
+)
 _GONE: Final = type("Gone", (), {})
 """Stands for a class that is gone. No module has it under its name."""
 
@@ -92,7 +107,7 @@ class Copy:
 
     def content(self) -> list[object]:
         """Return what the object was beside its attributes: a member of an enum of texts is a text."""
-        return [self.fields[ENUM_NAMES[1]]] if self._source.is_value else []
+        return [self.fields[name] for name in self._source.content]
 
 
 class _Source:
@@ -103,16 +118,16 @@ class _Source:
         cls: the class.
 
     Attributes:
-        is_value: it is an enum, whose members are their values.
+        content: the attributes that an instance is: the value of an enum of texts, the items of a named tuple.
     """
 
-    __slots__ = ("_cls", "_kind", "_name", "is_value")
+    __slots__ = ("_cls", "_kind", "_name", "content")
 
-    def __init__(self, kind: str, cls: type) -> None:
+    def __init__(self, kind: str, cls: type, content: Iterable[str] = ()) -> None:
         self._kind = kind
         self._name = class_name(cls)
         self._cls = ref(cls)
-        self.is_value = kind == "enum" and base_plan(cls) is not None
+        self.content = tuple(content)
 
     def __call__(self, fields: dict[str, Any]) -> Copy:
         return Copy(self, fields)
@@ -124,12 +139,20 @@ class _Source:
         named = ClassName(self._name, self._cls() or _GONE)
         if self._kind == "enum":
             return Tag("enum", [("class", named), *zip(("name", "value"), map(fields.get, ENUM_NAMES), strict=True)])
+        if self._kind == "pydantic":
+            return _form_of_model(named, fields)
         return Tag(self._kind, [("class", named), ("fields", fields)])
 
 
+def is_scalar(cls: type) -> bool:
+    """Return True for the types of NumPy's numbers, which can't change."""
+    numpy: Any = sys.modules.get("numpy")
+    return numpy is not None and any(cls is getattr(numpy, name, None) for name in _SCALARS)
+
+
 def fixed_copier(cls: type) -> Copier:
-    """Return the copier of a type that is built in, or of the standard library."""
-    return _FIXED.get(id(cls), NO_COPIER)
+    """Return the copier of a type that is built in, of the standard library, or of NumPy's numbers."""
+    return Copier(CopyMode.BY_REFERENCE) if is_scalar(cls) else _FIXED.get(id(cls), NO_COPIER)
 
 
 def record_copier(record: Record, cls: type) -> Copier:
@@ -143,7 +166,41 @@ def record_copier(record: Record, cls: type) -> Copier:
 
 def enum_copier(cls: type) -> Copier:
     """Return the copier of the members of an enum."""
-    return Copier(CopyMode.MEMBER, _Source("enum", cls), frozenset(ENUM_NAMES))
+    is_value = base_plan(cls) is not None
+    return Copier(CopyMode.MEMBER, _Source("enum", cls, ENUM_NAMES[1:] if is_value else ()), frozenset(ENUM_NAMES))
+
+
+def tuple_copier(cls: type) -> Copier:
+    """Return the copier of named tuples that have nothing but their items."""
+    names = class_attribute(cls, "_fields")
+    is_named = type(names) is tuple and all(type(name) is str for name in names) and len(set(names)) == len(names)
+    if not is_named or dict_getter(cls) is not None or slot_names(cls, caches=True):
+        return NO_COPIER
+    return Copier(CopyMode.ITEMS, _Source("namedtuple", cls, names), None, names)
+
+
+def pydantic_copier(cls: type) -> Copier:
+    """Return the copier of models that have nothing but what pydantic gives them."""
+    fields = pydantic_fields(cls)
+    layout = layout_of([*fields, *PYDANTIC_SLOTS], cls)
+    is_plain = (
+        layout is not None and layout.in_dict == fields.keys() and base_plan(cls) is None and not hidden_base(cls)
+    )
+    if (
+        not is_plain
+        or not all(fields.values())
+        or generic_arguments(cls)
+        or any(is_cache(cls, name) for name in fields)
+    ):
+        return NO_COPIER
+    return Copier(CopyMode.FIELDS, _Source("pydantic", cls), frozenset(fields), PYDANTIC_SLOTS)
+
+
+def _form_of_model(named: ClassName, attributes: dict[str, Any]) -> Form:
+    own = {name: item for name, item in attributes.items() if name not in PYDANTIC_SLOTS}
+    fields, unset, private = pydantic_parts(own, **{name: attributes[name] for name in PYDANTIC_SLOTS})
+    state = {"state": private} if private else {}
+    return Tag("pydantic", list({"class": named, "fields": fields, **state, **unset}.items()))
 
 
 def opaque_copier(cls: type) -> Copier:

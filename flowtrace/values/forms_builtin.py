@@ -122,7 +122,8 @@ def _list(value: list[Any], cls: type) -> Form:
     return _with_class("list", value, {"items": list(list.__iter__(value))}, list)
 
 
-def _tuple(value: tuple[Any, ...], cls: type) -> Form:
+def describe_tuple(value: tuple[Any, ...], cls: type) -> Form:
+    """Return the form of an instance of a subclass of tuple; the fields of a named one."""
     items = list(tuple.__iter__(value))
     names = class_attribute(cls, "_fields")
     if type(names) is tuple and len(names) == len(items) and all(type(n) is str for n in names):
@@ -313,7 +314,7 @@ _BASES: Final[tuple[tuple[type, Describe], ...]] = (
     (bytearray, _bytearray),
     (dict, _dict),
     (list, _list),
-    (tuple, _tuple),
+    (tuple, describe_tuple),
     (set, _set),
     (frozenset, _frozenset),
     (deque, _deque),

@@ -39,6 +39,8 @@ from flowtrace.values.forms import (
 from flowtrace.values.forms_builtin import Describe, base_plan, describe_base
 from flowtrace.values.json import type_ids
 
+PYDANTIC_SLOTS: Final = ("__pydantic_extra__", "__pydantic_private__", "__pydantic_fields_set__")
+"""The attributes in which a model has what is not in its dictionary."""
 ENUM_NAMES: Final = ("_name_", "_value_")
 """The attributes of an enum member in which its name and its value are."""
 _STR: Final = {id(str)}
@@ -102,7 +104,7 @@ def _record(
     return Tag(kind, sorted(found.items()))
 
 
-def _hidden_base(cls: type) -> str:
+def hidden_base(cls: type) -> str:
     """Return the name of the base, written in C, whose instances hold more than attributes and slots; "" for none.
 
     The sizes are those that `object.__reduce_ex__` looks at.
@@ -122,7 +124,7 @@ def _with_fields(kind: str, names: Sequence[str], cls: type, left_out: Collectio
     def describe(value: object, _cls: type) -> Form:
         return _record(kind, value, _printed(stored(value, names), left_out), state(value, names), hidden)
 
-    hidden = _hidden_base(cls)
+    hidden = hidden_base(cls)
     layout = None if left_out or base_plan(cls) is not None or hidden else layout_of(names, cls)
     return describe if layout is None else Record(kind, cls, layout, describe)
 
@@ -250,24 +252,42 @@ def _struct(value: object, cls: type) -> Describe:
 
 
 def _pydantic(_value: object, cls: type) -> Describe:
-    return partial(_describe_pydantic, _hidden_base(cls))
+    return partial(describe_pydantic, hidden_base(cls))
 
 
-def _describe_pydantic(hidden: str, value: object, cls: type) -> Form:
-    inner = stored(value, ("__pydantic_extra__", "__pydantic_private__", "__pydantic_fields_set__"))
-    extra, private, were_set = inner.values()
-    fields = {name: item for name, item in pairs_of(instance_dict(value)) if not is_cache(cls, name)}
-    fields |= extra if type(extra) is dict else {}
+def describe_pydantic(hidden: str, value: object, cls: type) -> Form:
+    """Return the form of a model; `hidden` is the name of a base that holds more than can be read, or ""."""
+    own = {name: item for name, item in pairs_of(instance_dict(value)) if not is_cache(cls, name)}
+    fields, unset, private = pydantic_parts(own, **stored(value, PYDANTIC_SLOTS))
+    printed = _printed(fields, _left_out(pydantic_fields(cls)))
+    return _record("pydantic", value, printed, private, hidden, **generic_arguments(cls), **unset)
+
+
+def pydantic_parts(
+    own: dict[str, Any], *, __pydantic_extra__: object, __pydantic_private__: object, __pydantic_fields_set__: object
+) -> tuple[dict[str, Any], dict[str, list[str]], dict[str, Any]]:
+    """Return a model's fields, the part of its form with the names of those that were not set, and what is private.
+
+    Args:
+        own: what is in its dictionary.
+        __pydantic_extra__: fields that its class does not declare, if these are allowed.
+        __pydantic_private__: its private attributes, if it has any.
+        __pydantic_fields_set__: the names of the fields that were set.
+    """
+    extra, private, were_set = __pydantic_extra__, __pydantic_private__, __pydantic_fields_set__
+    fields = own | extra if type(extra) is dict else own
+    unset = sorted(fields.keys() - were_set) if type(were_set) is set and type_ids(fields) <= _STR else []
+    return fields, {"unset": unset} if unset else {}, private if type(private) is dict else {}
+
+
+def pydantic_fields(cls: type) -> dict[str, object]:
+    """Return whether each field that a class of models declares is in its repr."""
     definitions = class_attribute(cls, "__pydantic_fields__")  # model_fields before pydantic 2.10
     definitions = class_attribute(cls, "model_fields") if definitions is MISSING else definitions
-    shown = {name: _attribute(item, "repr") for name, item in definitions.items()} if type(definitions) is dict else {}
-    unset = sorted(fields.keys() - were_set) if type(were_set) is set and type_ids(fields) <= _STR else []
-    also = _generic_arguments(cls) | ({"unset": unset} if unset else {})
-    more = private if type(private) is dict else {}
-    return _record("pydantic", value, _printed(fields, _left_out(shown)), more, hidden, **also)
+    return {name: _attribute(item, "repr") for name, item in definitions.items()} if type(definitions) is dict else {}
 
 
-def _generic_arguments(cls: type) -> dict[str, object]:
+def generic_arguments(cls: type) -> dict[str, object]:
     """Return what tells a class such as `Page[Item]`, which pydantic makes at run time: the class and the arguments."""
     generic = namespace_of(cls).get("__pydantic_generic_metadata__")
     if type(generic) is not dict or not generic.get("origin") or is_named(cls):

@@ -112,6 +112,16 @@ PyObject *slot_of(PyObject *value, PyObject *name)
     return found;
 }
 
+/* The items of a set, which hold for as long as it is not changed: a new tuple, or NULL without an exception. */
+PyObject *items_of(PyObject *set)
+{
+    STOP_COLLECTING
+    PyObject *items = PySequence_Tuple(set);
+    GO_ON_COLLECTING
+    if (!items) PyErr_Clear();
+    return items;
+}
+
 /* No code of the host's can have come into a type that can't be changed. */
 static int is_immutable(PyTypeObject *type) { return PyType_HasFeature(type, Py_TPFLAGS_IMMUTABLETYPE); }
 

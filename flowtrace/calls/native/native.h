@@ -169,9 +169,9 @@ PyObject *as_dict(PyObject *const *values, PyObject *names);
 
 /* --- snapshot.c ------------------------------------------------------------------------------------------------- */
 
-typedef uintptr_t Word;                 /* a reference, or the head of a container: what is in that follows */
+typedef uintptr_t Word;                 /* a reference, which is even, or the head of a container: what is in that follows */
 
-enum form { DICT = 1, LIST = 3, TUPLE = 5, OBJECT = 7, FORM = 7, COUNT_SHIFT = 3 };  /* the addresses of objects are even */
+enum form { DICT = 1, LIST = 3, TUPLE = 5, OBJECT = 7, SET = 9, FROZEN_SET = 11, FORM = 15, COUNT_SHIFT = 4 };  /* all odd */
 static inline int is_reference(Word word) { return !(word & 1); }
 static inline PyObject *as_object(Word word) { return (PyObject *)word; }
 static inline enum form form_of(Word word) { return (enum form)(word & FORM); }
@@ -202,7 +202,7 @@ PyObject *values_of(const Kept *kept);  /* a new list */
 /* --- copiers.c --------------------------------------------------------------------------------------------------- */
 
 /* How an instance is taken. The numbers are those of flowtrace/values/copies.py. */
-enum copy_mode { NEVER, BY_REFERENCE, ZONED, NAMED, FIELDS, MEMBER };
+enum copy_mode { NEVER, BY_REFERENCE, ZONED, NAMED, FIELDS, MEMBER, ITEMS };
 
 typedef struct {
     PyTypeObject *type;                 /* borrowed: a later class at its address has another version */
@@ -216,6 +216,7 @@ int learn_copier(PyTypeObject *type);
 PyObject *dictionary_of(PyObject *value);
 PyObject *slot_of(PyObject *value, PyObject *name);
 PyObject *zone_of(PyObject *value);
+PyObject *items_of(PyObject *set);
 Py_ssize_t size_of(PyObject *value);
 
 /* --- step.c ----------------------------------------------------------------------------------------------------- */

@@ -112,6 +112,20 @@ static int take_sequence(PyObject *value, PyObject *const *items, Py_ssize_t cou
     return put((Word)value) < 0 ? NOT_TAKEN : SAME;
 }
 
+/* A set holds its items, too: what is taken of the tuple stays when that goes. */
+static int take_set(PyObject *set, Budget *budget, int depth)
+{
+    Py_ssize_t count = PySet_GET_SIZE(set);
+    if ((budget->left -= 2 * count) < 0) return NOT_TAKEN;
+    PyObject *items = items_of(set);
+    if (!items || put_head(PyFrozenSet_CheckExact(set) ? FROZEN_SET : SET, count) < 0) { Py_XDECREF(items); return NOT_TAKEN; }
+    budget->held += CONTAINER_HEAD + (Py_ssize_t)sizeof(Word) * count;
+    int taken = COPIED;
+    for (Py_ssize_t at = 0; taken && at < count; at++) taken = take(PyTuple_GET_ITEM(items, at), budget, depth + 1);
+    Py_DECREF(items);
+    return taken ? COPIED : NOT_TAKEN;
+}
+
 static int take_named(PyObject *name, PyObject *value, Budget *budget, int depth)
 {
     return put((Word)name) == 0 && value && take(value, budget, depth + 1);
@@ -142,9 +156,11 @@ static int take_attributes(PyObject *value, const Copier *copier, Budget *budget
     is_paid(budget, 64, CONTAINER_HEAD + 2 * (Py_ssize_t)sizeof(Word) * (named + slots));
     if (put_head(OBJECT, named + slots) < 0 || put((Word)copier->make) < 0) return NOT_TAKEN;
     if (copier->names && take_dictionary(value, copier->names, copier->mode == FIELDS, budget, depth) != named) return NOT_TAKEN;
+    if (copier->mode == ITEMS && PyTuple_GET_SIZE(value) != slots) return NOT_TAKEN;
     for (Py_ssize_t at = 0; at < slots; at++) {
         PyObject *name = PyTuple_GET_ITEM(copier->slots, at);
-        if (!take_named(name, slot_of(value, name), budget, depth)) return NOT_TAKEN;
+        PyObject *item = copier->mode == ITEMS ? PyTuple_GET_ITEM(value, at) : slot_of(value, name);
+        if (!take_named(name, item, budget, depth)) return NOT_TAKEN;
     }
     budget->takes = before;
     return budget->left < 0 ? NOT_TAKEN : COPIED;
@@ -180,7 +196,7 @@ static int take(PyObject *value, Budget *budget, int depth)
         return take_sequence(value, PySequence_Fast_ITEMS(value), PyList_GET_SIZE(value), LIST, budget, depth);
     if (type == &PyTuple_Type)
         return take_sequence(value, PySequence_Fast_ITEMS(value), PyTuple_GET_SIZE(value), TUPLE, budget, depth);
-    return take_object(value, budget, depth);
+    return PyAnySet_CheckExact(value) ? take_set(value, budget, depth) : take_object(value, budget, depth);
 }
 
 void begin_draft(void)
@@ -238,6 +254,19 @@ static PyObject *dict_at(const Word **at, Py_ssize_t count)
     return dict;
 }
 
+static PyObject *set_at(const Word **at, Py_ssize_t count, int is_frozen)
+{
+    PyObject *set = PySet_New(NULL);
+    while (set && count--) {
+        PyObject *item = value_at(at);
+        if (!item || PySet_Add(set, item) < 0) Py_CLEAR(set);
+        Py_XDECREF(item);
+    }
+    PyObject *made = set && is_frozen ? PyFrozenSet_New(set) : Py_XNewRef(set);
+    Py_XDECREF(set);
+    return made;
+}
+
 /* What Python makes of the attributes of an object. */
 static PyObject *stand_in_at(const Word **at, Py_ssize_t count)
 {
@@ -254,6 +283,7 @@ static PyObject *value_at(const Word **at)
     Py_ssize_t count = count_of(word);
     if (form_of(word) == DICT) return dict_at(at, count);
     if (form_of(word) == OBJECT) return stand_in_at(at, count);
+    if (form_of(word) == SET || form_of(word) == FROZEN_SET) return set_at(at, count, form_of(word) == FROZEN_SET);
     int is_list = form_of(word) == LIST;
     PyObject *made = is_list ? PyList_New(count) : PyTuple_New(count);
     for (Py_ssize_t place = 0; made && place < count; place++) {

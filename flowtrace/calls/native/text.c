@@ -166,7 +166,7 @@ static const Word *add_value(Text *text, const Word *at)
 {
     Word word = *at++;
     if (is_reference(word)) return add_object(text, as_object(word)) ? at : NULL;
-    if (form_of(word) == OBJECT) return NULL;
+    if (form_of(word) >= OBJECT) return NULL;  /* or a set */
     return form_of(word) == DICT ? add_dict(text, at, count_of(word)) : add_list(text, at, count_of(word));
 }
 
