@@ -429,6 +429,6 @@ def test_values_are_read_as_they_were_taken_and_each_time_anew():
 def test_bytes_of_values_that_are_not_plain_are_counted_once():
     with recording(mode="on", capture_inputs=True, capture_outputs=True):
         plain("the first call of a node is recorded in Python")
-        plain({1, 2, 3})
+        plain(bytearray(b"123"))
         step = flowtrace.get_recorder().buffer.newest()[-1]
         assert step.held == 480 + step.size() > 480
