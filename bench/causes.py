@@ -41,7 +41,7 @@ CAUSES = {
     "dict-time": _AT_THE_EDGE,
     "failure": (
         "a run inside a flow is written twice, at the failure and at the end of the flow; the second time with the one "
-        "sync of the file, which is most of the bare write. The system calls for two files in place of one take a fifth "
+        "sync of the file, which is most of the bare write. The system calls for two files, not one, take a fifth "
         "of the bare write, the 20 calls and their texts, made in C and once for both, a tenth; the rest is 400 short "
         "functions in Python: the error, the lines round it, whose the path is, and the texts of both traces"
     ),

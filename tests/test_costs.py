@@ -102,10 +102,8 @@ heavy = {"structlog", "msgspec", "blake3", "orjson", "pickle", "dataclasses"} & 
 print(sorted(heavy), sorted(name for name in sys.modules if name.startswith("flowtrace")))
 """
     done = run_program(tmp_path, program)
-    host = [
-        "host",
-        *(f"host.{name}" for name in ("log", "objects", "safe_loading", "signals", "switch", "system")),
-    ]
+    files = ("log", "objects", "safe_loading", "signals", "standard_error", "switch", "system")
+    host = ["host", *(f"host.{name}" for name in files)]
     own = ("_native", "core") if NATIVE is not None else ("core", "pure")
     calls = ["calls", *(f"calls.{name}" for name in own)]
     instrument = [

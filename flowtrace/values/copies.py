@@ -90,24 +90,21 @@ class Copy:
     Args:
         source: says what its class was.
         fields: its attributes by name.
-
-    Attributes:
-        fields: the same.
     """
 
-    __slots__ = ("_source", "fields")
+    __slots__ = ("_fields", "_source")
 
     def __init__(self, source: _Source, fields: dict[str, Any]) -> None:
         self._source = source
-        self.fields = fields
+        self._fields = fields
 
     def form(self) -> Form:
         """Return the form that the object had."""
-        return self._source.form(self.fields)
+        return self._source.form(self._fields)
 
-    def content(self) -> list[object]:
-        """Return what the object was beside its attributes: a member of an enum of texts is a text."""
-        return [self.fields[name] for name in self._source.content]
+    def parts(self) -> tuple[list[object], dict[str, Any]]:
+        """Return what the object was, as a member of an enum of texts is a text, and its attributes."""
+        return [self._fields[name] for name in self._source.content], self._fields
 
 
 class _Source:

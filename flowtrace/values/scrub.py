@@ -133,11 +133,10 @@ def _children(value: Any, kind: type, depth: int, shortest: int, secret: SecretN
         return [(item, depth, shortest) for item in tuple(value)]
     if depth >= _DEEPEST_OBJECT:
         return []
-    inner = [(item, depth + 1, shortest) for item in _items_of(value, kind)]
-    for name, item in (value.fields if kind is Copy else state(value)).items():
-        named = type(name) is str and secret(name)
-        inner.append((item, depth + 1, _SHORTEST if named else SHORTEST_BESIDE))
-    return inner
+    items, attributes = value.parts() if kind is Copy else (_items_of(value, kind), state(value))
+    least = {name: _SHORTEST if type(name) is str and secret(name) else SHORTEST_BESIDE for name in attributes}
+    inside = [(item, depth + 1, least[name]) for name, item in attributes.items()]
+    return [(item, depth + 1, shortest) for item in items] + inside
 
 
 def _items_of(value: Any, kind: type) -> list[object]:
@@ -148,8 +147,6 @@ def _items_of(value: Any, kind: type) -> list[object]:
         return items
     if inherits(kind, BaseException):
         return [BaseException.__dict__["args"].__get__(value)]
-    if kind is Copy:
-        return value.content()  # type: ignore[no-any-return]
     return [int.__int__(value)] if inherits(kind, int) else []
 
 
