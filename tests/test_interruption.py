@@ -6,8 +6,11 @@ Handlers are only looked at: nothing of what they are made of is run for that.
 from __future__ import annotations
 
 import _signal
+import ctypes
 import os
 import signal
+import sys
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import pytest
 
 import flowtrace
 from flowtrace import configure, register_codec, traced_node
+from flowtrace.calls.core import implementation
 from flowtrace.host import signals, system
 from flowtrace.host.signals import OWN_FOLDER, SnapshotSignal, is_from_handler, let_through
 from flowtrace.recording.failure import frames
@@ -180,6 +184,75 @@ def test_a_timeout_that_an_alarm_raises_in_a_system_call_of_a_write_arrives(name
     assert CURRENT.get() is None
     give(1)
     assert flowtrace.load_trace(file).steps
+
+
+class Sent(Exception):
+    """What a timeout of threads sends."""
+
+
+SENT = (Sent, TimeoutError, SystemExit, KeyboardInterrupt)
+
+
+def send_after(calls, kind):
+    """Send an error to this thread once so many functions and methods in C have been called from our code.
+
+    Returns:
+        A profiler that counts them; its attribute tells whether it was sent.
+    """
+
+    def profile(frame, event, argument):
+        nonlocal calls
+        if event in ("c_call", "call") and frame.f_code.co_filename.startswith(OWN_FOLDER):
+            calls -= 1
+            if calls == 0:
+                profile.was_sent = True
+                send = ctypes.pythonapi.PyThreadState_SetAsyncExc
+                me, what = [ctypes.c_ulong(threading.get_ident())], [ctypes.py_object(kind)]
+                _ = [*map(send, me, what)]  # no call of this function's: after one, the error would come up here
+
+    profile.was_sent = False
+    return profile
+
+
+@pytest.mark.skipif(implementation() == "native", reason="profilers do not see the native core's calls of Python")
+@pytest.mark.parametrize("kind", SENT)
+def test_an_error_that_another_thread_sends_arrives(kind, tmp_path):
+    @traced_node
+    def fail(value):
+        raise ValueError(value)
+
+    configure(mode="on", out_path=tmp_path / "trace.json")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="1"):
+            fail(1)
+    at, lost = 1, []
+    while True:
+        profile = send_after(at, kind)
+        sys.setprofile(profile)
+        try:
+            fail(1)
+        except kind:
+            pass
+        except ValueError:
+            lost.append(at)
+        finally:
+            sys.setprofile(None)
+        if not profile.was_sent:
+            break
+        at += 1
+    assert at > 100
+    assert lost == [at]
+
+
+@pytest.mark.parametrize("kind", SENT)
+def test_an_error_that_code_raises_was_not_sent(kind):
+    def raises(*_):
+        raise kind
+
+    for call in (lambda: raises(), lambda: max([1, 2], key=raises), lambda: next(raises(at) for at in range(2))):
+        with pytest.raises(kind) as raised:
+            call()
+        assert not is_from_handler(raised.value)
 
 
 def test_an_error_of_a_codec_itself_stays_inside(alarm):

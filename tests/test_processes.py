@@ -372,7 +372,7 @@ PRESSES = {
 @pytest.mark.parametrize("handler", ["signal.default_int_handler", "alarm"])
 def test_ctrl_c_at_our_hooks_of_a_fork_is_raised_after_it(where, handler, tmp_path):
     program = """
-        import concurrent.futures.thread, logging, os, random, signal, threading
+        import asyncio, concurrent.futures.thread, logging, os, random, signal, threading
         from _thread import interrupt_main
 
         class Alarm(Exception):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from opcode import opmap
 from stat import S_ISDIR, S_ISLNK
 from threading import Lock
@@ -31,6 +32,12 @@ OWN_FOLDER: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
 traceback_of: Final = BaseException.__dict__["__traceback__"].__get__
 # what a `raise` statement or a generator's `throw` leaves in a traceback
 _RAISING: Final = {opmap[name] for name in ("RAISE_VARARGS", "RERAISE", "RETURN_GENERATOR", "YIELD_VALUE", "POP_TOP")}
+# At these Python looks for what is to be raised from outside: after a call, and where nothing else can fail.
+_CALLS: Final = {opmap[name] for name in ("PRECALL", "CALL", "CALL_KW", "CALL_FUNCTION_EX") if name in opmap}
+_LOOKING: Final = {code for name, code in opmap.items() if name == "RESUME" or "JUMP_BACKWARD" in name}
+_OF_PYTHON: Final = (RecursionError, MemoryError, StopIteration, StopAsyncIteration, GeneratorExit)
+_SUSPENDS: Final = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
+_arguments_of: Final = BaseException.__dict__["args"].__get__
 _MAX_LAYERS: Final = 20  # a handler may be a method of a partial of a method ...
 _MAX_WAIT: Final = 2.0  # at exit, in seconds
 _INTERRUPT: Final = _signal.SIGINT
@@ -51,7 +58,11 @@ def let_through(error: BaseException) -> None:
 
 
 def is_from_handler(error: BaseException) -> bool:
-    """Return True if a signal handler raised an error: one of the program, or that of the interpreter for Ctrl-C."""
+    """Return True if an error came into the code that ran from outside.
+
+    A signal handler raised it: one of the program, or that of the interpreter for Ctrl-C. Or another thread has sent
+    it, by ``PyThreadState_SetAsyncExc``, as timeouts of threads do.
+    """
     try:
         return _passed_handler(error)
     except Exception as fault:  # the stack is full, say, or the alarm rings in here
@@ -73,7 +84,20 @@ def _passed_handler(error: BaseException) -> bool:
     if type(error) is KeyboardInterrupt and innermost is not None:
         # Ctrl-C has no handler in Python: it comes at an instruction that does not raise by itself
         return codes[-1].co_code[innermost.tb_lasti] not in _RAISING or _is_in_handler(codes)
-    return _is_in_handler(codes)
+    return _is_in_handler(codes) or (innermost is not None and _was_sent(error, codes[-1], innermost.tb_lasti))
+
+
+def _was_sent(error: BaseException, code: CodeType, at: int) -> bool:
+    """Return True if another thread has sent an error, which came up at an instruction of some code.
+
+    What is sent is a class: the error has no arguments. One that a function in C raises would have some.
+    """
+    if issubclass(type(error), _OF_PYTHON) or _arguments_of(error):
+        return False
+    instruction, is_ours = code.co_code[at], code.co_filename.startswith(OWN_FOLDER)
+    if instruction in _LOOKING:  # an error that the program throws into a generator of its own comes up there, too
+        return is_ours or not code.co_flags & _SUSPENDS
+    return is_ours and instruction in _CALLS
 
 
 def _is_in_handler(codes: list[CodeType]) -> bool:
@@ -211,7 +235,10 @@ def raise_later(error: BaseException) -> Iterator[object]:
     if not is_from_handler(error) or _signal.getsignal(_INTERRUPT) is None:  # a handler in C could not be put back
         return iter(())
     if _Late.error is None:
-        _Late.handler = _signal.signal(_INTERRUPT, _raise_late)
+        try:
+            _Late.handler = _signal.signal(_INTERRUPT, _raise_late)
+        except ValueError:  # this is not the main thread, and the error was sent to it
+            return iter(())
     _Late.error = error
     return map(interrupt_main, (_INTERRUPT,))
 
