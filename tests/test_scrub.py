@@ -141,6 +141,11 @@ def test_variables_with_secret_names_are_secrets():
     assert texts_in_environment(environ, NAMES) == ("long-enough", "the key is")
 
 
+def test_the_working_folder_is_no_secret_and_a_password_under_its_name_is_one():
+    assert texts_in_environment({"PWD": os.getcwd(), "OLDPWD": os.path.expanduser("~root/x")}, NAMES) == ()
+    assert texts_in_environment({"PWD": "hunter2hunter2"}, NAMES) == ("hunter2hunter2",)
+
+
 def test_secrets_of_an_environment_that_changes(monkeypatch):
     others = texts_in_environment(os.environ, NAMES)
     for value in ("first-value", "second-value"):

@@ -53,5 +53,10 @@ def texts_in_environment(environ: Mapping[str, str], secret: SecretNames) -> tup
 
 def _texts_in_environment(environ: Mapping[str, str], secret: SecretNames) -> tuple[str, ...]:
     names = [name for name in environ if name == "FLOWTRACE_HASH_KEY" or secret(name)]
-    found = [environ.get(name, "") for name in names]  # to read them all would take longer
-    return tuple(text for text in found if len(text) >= SHORTEST_BESIDE)
+    found = {name: environ.get(name, "") for name in names}  # to read them all would take longer
+    return tuple(text for name, text in found.items() if len(text) >= SHORTEST_BESIDE and not _is_folder(name, text))
+
+
+def _is_folder(name: str, text: str) -> bool:
+    """Return True for the working folder, which a shell gives under a name that others use for a password."""
+    return name in ("PWD", "OLDPWD") and os.path.isabs(text)
