@@ -6,6 +6,7 @@ import json
 import os
 import re
 import urllib.parse
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -142,7 +143,7 @@ def test_variables_with_secret_names_are_secrets():
 
 
 def test_the_working_folder_is_no_secret_and_a_password_under_its_name_is_one():
-    assert texts_in_environment({"PWD": os.getcwd(), "OLDPWD": os.path.expanduser("~root/x")}, NAMES) == ()
+    assert texts_in_environment({"PWD": str(Path.cwd()), "OLDPWD": str(Path.cwd() / "x")}, NAMES) == ()
     assert texts_in_environment({"PWD": "hunter2hunter2"}, NAMES) == ("hunter2hunter2",)
 
 
