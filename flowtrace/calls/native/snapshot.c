@@ -112,11 +112,14 @@ static int take_sequence(PyObject *value, PyObject *const *items, Py_ssize_t cou
     return put((Word)value) < 0 ? NOT_TAKEN : SAME;
 }
 
-/* A set holds its items, too: what is taken of the tuple stays when that goes. */
+enum { MOST_OF_A_SET = 256 };
+
+/* A set holds its items, too: what is taken of the tuple stays when that goes. A large one is for Python, which is asked for
+ * less where that takes too much of the time: a program may pass one that grows in each of thousands of calls. */
 static int take_set(PyObject *set, Budget *budget, int depth)
 {
     Py_ssize_t count = PySet_GET_SIZE(set);
-    if ((budget->left -= 2 * count) < 0) return NOT_TAKEN;
+    if (count > MOST_OF_A_SET || (budget->left -= 2 * count) < 0) return NOT_TAKEN;
     PyObject *items = items_of(set);
     if (!items || put_head(PyFrozenSet_CheckExact(set) ? FROZEN_SET : SET, count) < 0) { Py_XDECREF(items); return NOT_TAKEN; }
     budget->held += CONTAINER_HEAD + (Py_ssize_t)sizeof(Word) * count;
