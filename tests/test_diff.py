@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -244,10 +245,16 @@ def share_out(numbers):
 def test_real_threads_in_another_order_are_no_difference(seed):
     numbers = list(range(30))
     shuffled = random.Random(seed).sample(numbers, len(numbers))
+    two = threading.Barrier(2)  # else one quick thread may do all of the work
+
+    @traced_node(component="c")
+    def work_beside(number):
+        two.wait(60)
+        return number * 2
 
     def job(order):
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(propagate(work), order))
+            list(pool.map(propagate(work_beside), order))
 
     result = diff(recorded(job, numbers), recorded(job, shuffled))
     assert (result.divergences, result.compared) == ([], 30)
