@@ -279,6 +279,8 @@ def _close(subject: Subject, step: Any, body: Any, error: BaseException) -> Any:
     except BaseException as ended:
         _stop(subject, step, ended)
         raise
+    finally:
+        del error  # its traceback has this frame: neither would go without a garbage collection
 
 
 def _same(value: Any) -> Any:
@@ -298,6 +300,8 @@ async def _close_async(subject: Subject, step: Any, body: Any, error: BaseExcept
     except BaseException as ended:
         _stop(subject, step, ended)
         raise
+    finally:
+        del error
 
 
 async def _same_awaited(value: Any) -> Any:
