@@ -38,6 +38,10 @@ CAUSES = {
         "a generator of one item is stopped once and goes on again: its step leaves the context and enters it again, "
         "the item is a second value to take, and its body is driven by a generator of ours, all in Python"
     ),
+    "box-captured": (
+        "the interpreters of 3.14 and 3.15 are Debian's, built with profile-guided optimisation, as pyenv's of "
+        "the other versions are not: OpenTelemetry's SDK, all of it Python, gains more by that than the core in C"
+    ),
     "dict-time": _AT_THE_EDGE,
     "failure": (
         "a run inside a flow is written twice, at the failure and at the end of the flow; the second time with the one "
