@@ -193,7 +193,8 @@ class Retention:
             for path, stamp in list(unchecked)[:_MOST_OPENED]:
                 self._checked[path, stamp] = self._program_of(path)
             found = {path: stamp for path, stamp in found.items() if self._checked.get((path, stamp)) in self._packs}
-        self._counted = {path: found[path] for path in self._counted if path in found} | found
+        own = {path: found[path] for path in self._counted if path in found}
+        self._counted = own | dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
 
     def _program_of(self, path: str) -> str | None:
         *parts, name = self._paths.parts(path)
