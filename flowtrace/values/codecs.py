@@ -94,18 +94,17 @@ def describe(value: object) -> Form:
 
 def record_of(cls: type) -> Record | None:
     """Return how to read the fields of a class's instances; None where that is not known, or not all they have."""
-    plan = _PLANS.get(id(cls))
-    if plan is None or plan.size != len(namespace_of(cls)):
-        return None
-    return plan.describe if isinstance(plan.describe, Record) else None
+    plan = _plan_of(cls)
+    return plan.describe if plan is not None and isinstance(plan.describe, Record) else None
 
 
 def copier_of(cls: type) -> Copier | None:
     """Return how the native core takes the instances of a class; None while none of them was described."""
-    if id(cls) in forms_builtin.EXACT or copies.is_scalar(cls):
-        return copies.fixed_copier(cls)
-    plan = _PLANS.get(id(cls))
-    if plan is None or plan.size != len(namespace_of(cls)):
+    fixed = copies.fixed_copier(cls)
+    if fixed is not None or id(cls) in forms_builtin.EXACT:
+        return fixed or copies.NO_COPIER
+    plan = _plan_of(cls)
+    if plan is None:
         return None
     if isinstance(plan.describe, Record):
         return copies.record_copier(plan.describe, cls)
@@ -114,12 +113,18 @@ def copier_of(cls: type) -> Copier | None:
     return copies.NO_COPIER if make is None else make(cls)
 
 
+def _plan_of(cls: type) -> _Plan | None:
+    """Return the plan of a class that is as it was when the plan was made."""
+    plan = _PLANS.get(id(cls))
+    return plan if plan is not None and plan.size == len(namespace_of(cls)) else None
+
+
 def _describe(value: Any, cls: type) -> Form:
     exact = forms_builtin.EXACT.get(id(cls))
     if exact is not None:
         return exact(value, cls)
-    plan = _PLANS.get(id(cls))
-    if plan is not None and plan.size == len(namespace_of(cls)):
+    plan = _plan_of(cls)
+    if plan is not None:
         return plan.describe(value, cls)
     if cls is Copy:
         return value.form()  # type: ignore[no-any-return]

@@ -141,15 +141,14 @@ class _Source:
         return Tag(self._kind, [("class", named), ("fields", fields)])
 
 
-def is_scalar(cls: type) -> bool:
-    """Return True for the types of NumPy's numbers, which can't change."""
+def fixed_copier(cls: type) -> Copier | None:
+    """Return the copier of a type of the standard library, or of one of NumPy's numbers; None for any other class."""
+    return Copier(CopyMode.BY_REFERENCE) if _is_scalar(cls) else _FIXED.get(id(cls))
+
+
+def _is_scalar(cls: type) -> bool:
     numpy: Any = sys.modules.get("numpy")
     return numpy is not None and any(cls is getattr(numpy, name, None) for name in _SCALARS)
-
-
-def fixed_copier(cls: type) -> Copier:
-    """Return the copier of a type that is built in, of the standard library, or of NumPy's numbers."""
-    return Copier(CopyMode.BY_REFERENCE) if is_scalar(cls) else _FIXED.get(id(cls), NO_COPIER)
 
 
 def record_copier(record: Record, cls: type) -> Copier:
