@@ -126,8 +126,10 @@ class Encoder:
                 self._write(lead)
                 self._encode(child)
         finally:
-            for frame in self._frames:
-                self._shared.open.pop(id(frame.owner), None)
+            # The generators hold this encoder. Left in a cycle, they would be closed at any time, and where the stack is
+            # full, Python prints that it can't.
+            while self._frames:
+                self._shared.open.pop(id(self._frames.pop().owner), None)
 
     def _encode(self, value: object) -> None:
         kind = type(value)

@@ -139,3 +139,40 @@ def test_a_low_recursion_limit(tmp_path):
     """
     done = run_program(tmp_path, PARTS, "import flowtrace", program, FLOWTRACE_OUT=OUT)
     assert "Traceback" not in done.stderr
+
+
+def test_no_generator_of_ours_waits_for_the_garbage_collector_where_the_stack_is_full(tmp_path):
+    """Python would print that it can't close it, in whatever the program does then."""
+    program = """
+        import gc, types
+
+        def waiting():
+            "The generators that are suspended, but for those of the package's hooks, which were there before."
+            return {id(o) for o in gc.get_objects() if type(o) is types.GeneratorType and o.gi_frame is not None}
+
+        def deeper(left):
+            if left:
+                return deeper(left - 1)
+            give(result, {"a": {1: {2, 3}}, "b": [{"c": object()}]})
+            try:
+                fail(ValueError("deep"))
+            except ValueError:
+                return True
+
+        chance("before")
+        deeper(1)
+        gc.disable()
+        before = waiting()
+        usual = sys.getrecursionlimit()
+        sys.setrecursionlimit(120)
+        outcomes = set()
+        for left in range(20, 125):
+            try:
+                outcomes.add(deeper(left))
+            except RecursionError:
+                outcomes.add(False)
+        sys.setrecursionlimit(usual)
+        assert outcomes == {True, False}
+        assert waiting() <= before
+    """
+    run_program(tmp_path, PARTS, "import flowtrace", program, FLOWTRACE_OUT=OUT)
