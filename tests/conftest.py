@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -28,10 +29,12 @@ hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure(config):
-    """Let pytest's base folder be in memory, where there is a file system for that with room."""
+    """Let Ctrl-C count, and pytest's base folder be in memory where there is a file system for that with room."""
     config.addinivalue_line("markers", "disk: is about disks, so its folder is not in memory")
     config.addinivalue_line("markers", "frameworks: runs a page about a framework; skipped where that is not installed")
     config.addinivalue_line("markers", "browser: drives a Chromium; skipped where there is none")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts its background jobs so
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 2 << 30:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
