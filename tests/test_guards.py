@@ -247,6 +247,22 @@ async def async_numbers():
     yield 1
 
 
+@traced_node
+def numbers_that_stop():
+    try:
+        yield 1
+    except GeneratorExit:
+        return
+
+
+@traced_node
+async def waiting_that_stops():
+    try:
+        await asyncio.sleep(0)
+    except GeneratorExit:
+        return
+
+
 def begun(function):
     """Return a body that has begun and is not over."""
     body = function()
@@ -263,7 +279,7 @@ class Alarm(TimeoutError):
 
 
 @pytest.mark.parametrize("ends", ["dropped", "closed"])
-@pytest.mark.parametrize("function", [numbers, waiting, async_numbers])
+@pytest.mark.parametrize("function", [numbers, waiting, async_numbers, numbers_that_stop, waiting_that_stops])
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, Alarm])
 def test_ctrl_c_while_the_end_of_a_body_is_recorded_arrives(kind, function, ends, tracing, monkeypatch):
     calls, swallowed, now = [], [], CLOCK.now

@@ -106,22 +106,30 @@ class _Unstarted:
 def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Forward everything between a generator and its consumer, as PEP 380 says.
 
-    A yielded value is in a list until it is popped for the consumer: no reference to it stays here.
+    A yielded value is in a list until it is popped for the consumer: no reference to it stays here. While the body is
+    left for good, Python may swallow what is raised, as where nobody holds the body any more; what a signal handler
+    raises then is raised in the program later.
     """
     advance: Callable[..., Any] = body.send
     argument: Any = None
+    leaving: GeneratorExit | None = None
     subject.start(step)
     while True:
         try:
-            given = [advance(argument)]
-        except StopIteration as stop:
-            subject.end_stream(step, stop.value)
-            return stop.value
+            try:
+                given = [advance(argument)]
+            except StopIteration as stop:
+                subject.end_stream(step, stop.value)
+                return stop.value
+            except BaseException as error:
+                _stop(subject, step, error)
+                raise
         except BaseException as error:
-            _stop(subject, step, error)
+            if leaving is not None and error is not leaving and [*raise_later(error)]:
+                raise leaving from None
             raise
         finally:
-            argument = None
+            argument = leaving = None
         try:
             subject.emit(step, given[0])
         except BaseException:  # the item was refused
@@ -131,16 +139,7 @@ def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]
             argument = yield given.pop()
             advance = body.send
         except GeneratorExit as error:
-            try:
-                advance, argument = _same, _close(subject, step, body, error)
-                continue
-            except StopIteration as stop:
-                subject.end_stream(step, stop.value)
-                return stop.value
-            except BaseException as ended:
-                if ended is not error and [*raise_later(ended)]:  # else lost where Python drops the body
-                    raise error from None
-                raise
+            advance, argument, leaving = body.throw, error, error
         except BaseException as error:
             advance, argument = body.throw, error
         try:
@@ -154,33 +153,30 @@ async def _drive_coroutine(subject: Subject, step: Any, unstarted: _Unstarted) -
     body = unstarted.body
     advance: Callable[..., Any] = body.send
     argument: Any = None
+    leaving: GeneratorExit | None = None
     subject.start(step)
     while True:
         try:
-            given = [advance(argument)]
-        except StopIteration as stop:
-            subject.end(step, stop.value)
-            return stop.value
+            try:
+                given = [advance(argument)]
+            except StopIteration as stop:
+                subject.end(step, stop.value)
+                return stop.value
+            except BaseException as error:
+                _stop(subject, step, error)
+                raise
         except BaseException as error:
-            _stop(subject, step, error)
+            if leaving is not None and error is not leaving and [*raise_later(error)]:
+                raise leaving from None
             raise
         finally:
-            argument = None
+            argument = leaving = None
         subject.suspend(step)
         try:
             argument = await _pass_on(given)
             advance = body.send
         except GeneratorExit as error:
-            try:
-                advance, argument = _same, _close(subject, step, body, error)
-                continue
-            except StopIteration as stop:
-                subject.end(step, stop.value)
-                return stop.value
-            except BaseException as ended:
-                if ended is not error and [*raise_later(ended)]:  # else lost where Python drops the body
-                    raise error from None
-                raise
+            advance, argument, leaving = body.throw, error, error
         except BaseException as error:
             advance, argument = body.throw, error
         try:
@@ -194,33 +190,30 @@ def _drive_iterable_coroutine(subject: Subject, step: Any, body: Generator[Any, 
     """Do the same for a generator that is a coroutine: it yields to the event loop, and none of that is an item."""
     advance: Callable[..., Any] = body.send
     argument: Any = None
+    leaving: GeneratorExit | None = None
     subject.start(step)
     while True:
         try:
-            given = [advance(argument)]
-        except StopIteration as stop:
-            subject.end(step, stop.value)
-            return stop.value
+            try:
+                given = [advance(argument)]
+            except StopIteration as stop:
+                subject.end(step, stop.value)
+                return stop.value
+            except BaseException as error:
+                _stop(subject, step, error)
+                raise
         except BaseException as error:
-            _stop(subject, step, error)
+            if leaving is not None and error is not leaving and [*raise_later(error)]:
+                raise leaving from None
             raise
         finally:
-            argument = None
+            argument = leaving = None
         subject.suspend(step)
         try:
             argument = yield given.pop()
             advance = body.send
         except GeneratorExit as error:
-            try:
-                advance, argument = _same, _close(subject, step, body, error)
-                continue
-            except StopIteration as stop:
-                subject.end(step, stop.value)
-                return stop.value
-            except BaseException as ended:
-                if ended is not error and [*raise_later(ended)]:  # else lost where Python drops the body
-                    raise error from None
-                raise
+            advance, argument, leaving = body.throw, error, error
         except BaseException as error:
             advance, argument = body.throw, error
         try:
@@ -266,67 +259,31 @@ def _stop(subject: Subject, step: Any, error: BaseException) -> None:
         subject.fail(step, error)
 
 
-def _close(subject: Subject, step: Any, body: Any, error: BaseException) -> Any:
-    """Raise GeneratorExit in a body, and record the error that ends it; return what it yields where it goes on."""
-    try:
-        subject.resume(step)
-    except BaseException as newer:
-        error = newer
-    try:
-        return body.throw(error)
-    except StopIteration:
-        raise
-    except BaseException as ended:
-        _stop(subject, step, ended)
-        raise
-    finally:
-        del error  # its traceback has this frame: neither would go without a garbage collection
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-async def _close_async(subject: Subject, step: Any, body: Any, error: BaseException) -> Any:
-    """Do the same to the body of an async generator."""
-    try:
-        subject.resume(step)
-    except BaseException as newer:
-        error = newer
-    try:
-        return await _advance(subject, step, body.athrow(error))
-    except StopAsyncIteration:
-        raise
-    except BaseException as ended:
-        _stop(subject, step, ended)
-        raise
-    finally:
-        del error
-
-
-async def _same_awaited(value: Any) -> Any:
-    return value
-
-
 async def _drive_async_generator(
     subject: Subject, step: Any, body: AsyncGenerator[Any, Any]
 ) -> AsyncGenerator[Any, Any]:
     """Forward everything between an async generator and its consumer."""
     advance: Callable[..., Any] = body.asend
     argument: Any = None
+    leaving: GeneratorExit | None = None
     subject.start(step)
     pending = _first_step(body)
     while True:
         try:
-            given = [await _advance(subject, step, pending or advance(argument))]
-        except StopAsyncIteration:
-            subject.end_stream(step, None)
-            return
+            try:
+                given = [await _advance(subject, step, pending or advance(argument))]
+            except StopAsyncIteration:
+                subject.end_stream(step, None)
+                return
+            except BaseException as error:
+                _stop(subject, step, error)
+                raise
         except BaseException as error:
-            _stop(subject, step, error)
+            if leaving is not None and error is not leaving and [*raise_later(error)]:
+                raise leaving from None
             raise
         finally:
-            argument = pending = None
+            argument = pending = leaving = None
         try:
             subject.emit(step, given[0])
         except BaseException:
@@ -336,16 +293,7 @@ async def _drive_async_generator(
             argument = yield given.pop()
             advance = body.asend
         except GeneratorExit as error:
-            try:
-                advance, argument = _same_awaited, await _close_async(subject, step, body, error)
-                continue
-            except StopAsyncIteration:
-                subject.end_stream(step, None)
-                return
-            except BaseException as ended:
-                if ended is not error and [*raise_later(ended)]:  # as for a generator
-                    raise error from None
-                raise
+            advance, argument, leaving = body.athrow, error, error
         except BaseException as error:
             advance, argument = body.athrow, error
         try:

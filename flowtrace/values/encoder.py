@@ -126,8 +126,8 @@ class Encoder:
                 self._write(lead)
                 self._encode(child)
         finally:
-            # The generators hold this encoder. Left in a cycle, they would be closed at any time, and where the stack is
-            # full, Python prints that it can't.
+            # The generators hold this encoder. Left in a cycle, they would be closed at any time; where the stack is
+            # full then, Python prints that it can't close them.
             while self._frames:
                 self._shared.open.pop(id(self._frames.pop().owner), None)
 
