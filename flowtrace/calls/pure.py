@@ -106,9 +106,9 @@ class _Unstarted:
 def _drive_generator(subject: Subject, step: Any, body: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Forward everything between a generator and its consumer, as PEP 380 says.
 
-    A yielded value is in a list until it is popped for the consumer: no reference to it stays here. While the body is
-    left for good, Python may swallow what is raised, as where nobody holds the body any more; what a signal handler
-    raises then is raised in the program later.
+    A yielded value is in a list until it is popped for the consumer: no reference to it stays here. Where a body is
+    closed because its last reference goes, Python swallows what is raised: what a signal handler raises then is raised
+    in the program later.
     """
     advance: Callable[..., Any] = body.send
     argument: Any = None

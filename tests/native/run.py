@@ -108,7 +108,7 @@ def debug(options):
     here = Path.cwd()
     package(here, python, ["-g", "-O1"])
     group = f"{ROOT / 'pyproject.toml'}:test-wheel"
-    needs = ["blake3", "deprecated", "msgspec", "orjson", "structlog", "wrapt"]
+    needs = ["attrs", "blake3", "deprecated", "msgspec", "numpy", "orjson", "pydantic", "structlog", "wrapt"]
     installer = [options.installer, "-m", "pip", "--python", python]
     run([*installer, "install", "-qq", "--target", str(here), "--group", group, *needs])
     return f"{python}: {run_tests(python, PYTHONPATH=str(here))}"
