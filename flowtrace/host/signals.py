@@ -101,12 +101,11 @@ def _was_sent(error: BaseException, code: CodeType, at: int) -> bool:
 
 
 def _is_in_handler(codes: list[CodeType]) -> bool:
-    if _raise_late.__code__ in codes:
-        return True
-    if all(code.co_filename.startswith(OWN_FOLDER) for code in codes):
-        return False
-    handlers = [_code_of(_signal.getsignal(number)) for number in _signal.valid_signals()]
-    return any(code in handlers for code in codes)
+    handlers = [_raise_late.__code__]
+    if not all(code.co_filename.startswith(OWN_FOLDER) for code in codes):
+        handlers += filter(None, [_code_of(_signal.getsignal(number)) for number in _signal.valid_signals()])
+    # Not `in`: that two codes are equal can't be found out where the stack is full.
+    return any(code is handler for code in codes for handler in handlers)
 
 
 def _code_of(handler: Any) -> CodeType | None:
