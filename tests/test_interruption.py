@@ -19,9 +19,10 @@ import pytest
 import flowtrace
 from flowtrace import configure, register_codec, traced_node
 from flowtrace.calls.core import implementation
-from flowtrace.host import signals, system
+from flowtrace.host import log, signals, system
 from flowtrace.host.signals import OWN_FOLDER, SnapshotSignal, is_from_handler, let_through
 from flowtrace.recording.failure import frames
+from flowtrace.recording.process import report_fault
 from flowtrace.recording.state import CURRENT, running
 
 
@@ -184,6 +185,22 @@ def test_a_timeout_that_an_alarm_raises_in_a_system_call_of_a_write_arrives(name
     assert CURRENT.get() is None
     give(1)
     assert flowtrace.load_trace(file).steps
+
+
+@pytest.mark.parametrize("where", ["flowtrace.host.system.os.fstat", "flowtrace.host.log.warn"])
+def test_a_timeout_that_an_alarm_raises_while_a_fault_is_reported_arrives(where, monkeypatch):
+    def ring(number, frame):
+        raise TimeoutError("from the alarm")
+
+    monkeypatch.setattr(where, lambda *args, **kwargs: signal.raise_signal(signal.SIGALRM))
+    monkeypatch.setattr(sys, "stderr", sys.__stderr__)  # the file behind it is looked at
+    log.forget()
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        with pytest.raises(TimeoutError, match="from the alarm"):
+            report_fault("do something", ValueError())
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 class Sent(Exception):

@@ -335,7 +335,7 @@ def _has_native_handler(number: int) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     with (
-        suppress(OSError, ValueError),
+        Tolerating(OSError, ValueError),
         open_file("/proc/self/status", encoding="ascii", errors="replace") as lines,
     ):
         for line in lines:

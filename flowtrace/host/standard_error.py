@@ -12,6 +12,7 @@ from atexit import register
 from collections import deque
 from typing import Any, Final
 
+from flowtrace.host.signals import let_through
 from flowtrace.host.system import os
 
 _DESCRIPTOR: Final = 2
@@ -22,7 +23,8 @@ def _file() -> tuple[int, int] | None:
     """Return what tells the file behind standard error from others; None where it is closed."""
     try:
         found = os.fstat(_DESCRIPTOR)
-    except OSError:
+    except OSError as error:
+        let_through(error)
         return None
     return found.st_dev, found.st_ino
 

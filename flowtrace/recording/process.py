@@ -140,8 +140,8 @@ def report_fault(doing: str, error: BaseException) -> None:
     let_through(error)
     try:
         log.internal_fault(doing, error)
-    except Exception:
-        pass
+    except Exception as fault:
+        let_through(fault)
 
 
 # --- runs
