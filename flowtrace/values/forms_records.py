@@ -43,6 +43,8 @@ PYDANTIC_SLOTS: Final = ("__pydantic_extra__", "__pydantic_private__", "__pydant
 """The attributes in which a model has what is not in its dictionary."""
 ENUM_NAMES: Final = ("_name_", "_value_")
 """The attributes of an enum member in which its name and its value are."""
+ENUM_NOTES: Final = ("__objclass__", "_sort_order_", "_inverted_")
+"""The attributes of an enum member in which Python notes what its class says anyway."""
 _STR: Final = {id(str)}
 _copy: Final = dict.copy
 _POINTER: Final = tuple.__itemsize__  # a pointer
@@ -181,7 +183,10 @@ class Record:
         in_dict, dict_at, in_slots = self.layout
         bases = mro(type(value))
         try:
-            fields = {} if dict_at is None else _copy(_read(bases[dict_at], "__dict__", GetSetDescriptorType, value))
+            found = {} if dict_at is None else _read(bases[dict_at], "__dict__", GetSetDescriptorType, value)
+            if type(found) is not dict:  # one of the program's
+                return None
+            fields = _copy(found)
             if len(fields) != len(in_dict) or (fields and (type_ids(fields) != _STR or fields.keys() != in_dict)):
                 return None
             for slot, at in in_slots:
