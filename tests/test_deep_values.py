@@ -1,4 +1,4 @@
-"""Values that are nested deeply: recorded on both cores, and no process ends, however deep Python itself may recurse."""
+"""Values that are nested deeply: recorded on both cores, and no process ends, however deep Python may recurse."""
 
 from __future__ import annotations
 
@@ -60,10 +60,9 @@ print("ended")
     [(2_000, 1_000, "list tuple dict record set both"), (60_000, 1_000_000, "list"), (60_000, 1_000_000, "both")],
 )
 def test_a_value_that_is_nested_deeply_ends_no_process(tmp_path, pure, box, depth, limit, kinds):
-    constants = (
-        f"BOX, DEPTH, LIMIT, KINDS, FEW = {box!r}, {depth}, {limit}, {kinds.split()}, {1 if ' ' not in kinds else 2}\n"
-    )
-    done = run_program(tmp_path, constants + PROGRAM, FLOWTRACE_PURE=pure, FLOWTRACE_MAX_OVERHEAD="0")
+    kinds = kinds.split()
+    constants = f"BOX, DEPTH, LIMIT, KINDS, FEW = {box!r}, {depth}, {limit}, {kinds}, {min(len(kinds), 2)}"
+    done = run_program(tmp_path, constants, PROGRAM, FLOWTRACE_PURE=pure, FLOWTRACE_MAX_OVERHEAD="0")
     assert done.stdout.startswith("ended")
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from enum import Enum
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final
 
-from flowtrace.host.objects import inherits, pairs_of
+from flowtrace.host.objects import inherits, instance_dict, pairs_of
 from flowtrace.host.signals import let_through
 from flowtrace.values.copies import Copy
 from flowtrace.values.forms import state
 from flowtrace.values.forms_arrays import first_items
+from flowtrace.values.forms_builtin import named_items
+from flowtrace.values.forms_records import ENUM_NOTES
 from flowtrace.values.redaction import MARKER, SecretNames
 
 LONGEST_TEXT: Final = 8192  # characters of an error's text, and so of a secret that it may hold
@@ -20,6 +24,7 @@ SHORTEST: Final = 4  # shorter ones, and short numbers, must match a complete wo
 SHORTEST_BESIDE: Final = 8  # of a key, an attribute of an object, a variable: most shorter ones are ordinary words
 _MOST_TEXTS: Final = 1000
 _MOST_PARTS: Final = 20_000
+_FUNCTIONS: Final = (FunctionType, BuiltinFunctionType)
 _DEEPEST_OBJECT: Final = 3
 _ORDINARY: Final = frozenset({"none", "null", "true", "false", "yes", "no", "on", "off", MARKER.lower()})
 
@@ -90,10 +95,25 @@ def _children(value: Any, kind: type, depth: int, shortest: int, secret: SecretN
         return [(item, depth, shortest) for item in tuple(value)]
     if depth >= _DEEPEST_OBJECT:
         return []
-    items, attributes = value.parts() if kind is Copy else (_items_of(value, kind), state(value))
+    items, attributes = value.parts() if kind is Copy else (_items_of(value, kind), _attributes_of(value, kind, depth))
     least = {name: SHORTEST if type(name) is str and secret(name) else SHORTEST_BESIDE for name in attributes}
     inside = [(item, depth + 1, least[name]) for name, item in attributes.items()]
     return [(item, depth + 1, shortest) for item in items] + inside
+
+
+def _attributes_of(value: Any, kind: type, depth: int) -> dict[str, Any]:
+    """Return the attributes that an object has of its own, a named tuple's items among them."""
+    if any(inherits(kind, base) for base in _FUNCTIONS):  # not the globals of its module
+        return dict(instance_dict(value))
+    if inherits(kind, type) or inherits(kind, ModuleType):  # what is kept in one, unless an object only refers to it
+        return {} if depth else {name: item for name, item in state(value).items() if not _is_special(name)}
+    if inherits(kind, Enum):
+        return {name: item for name, item in state(value).items() if name not in ENUM_NOTES}
+    return state(value) | (named_items(value, kind) or {})
+
+
+def _is_special(name: object) -> bool:
+    return type(name) is str and name.startswith("__") and name.endswith("__")
 
 
 def _items_of(value: Any, kind: type) -> list[object]:
