@@ -636,3 +636,15 @@ def test_attributes_in_a_dict_of_the_program(make, recorded):
     _, result, _ = recorded(lambda: same(value))
     assert ran == []
     assert result.data == canonical_bytes(plain)
+
+
+class TellingBytes(bytes):
+    def __buffer__(self, _flags):
+        ran.append("__buffer__")
+        raise ValueError
+
+
+def test_the_bytes_of_a_secret_are_those_of_the_base_class():
+    ran.clear()
+    assert "planted-text" in texts_in([TellingBytes(b"planted-text")], secret_names())
+    assert ran == []

@@ -20,6 +20,7 @@ from flowtrace.values.redaction import MARKER, SecretNames
 LONGEST_TEXT: Final = 8192  # characters of an error's text, and so of a secret that it may hold
 EVERYTHING: Final = ""
 """Used where there are too many secrets to list: it is in every text."""
+_BEGINNING: Final = slice(LONGEST_TEXT)
 SHORTEST: Final = 4  # shorter ones, and short numbers, must match a complete word; a single character is no secret
 SHORTEST_BESIDE: Final = 8  # of a key, an attribute of an object, a variable: most shorter ones are ordinary words
 _MOST_TEXTS: Final = 1000
@@ -72,8 +73,9 @@ def _texts_of(value: Any, kind: type) -> list[str] | None:
         return []
     if inherits(kind, str):
         return [str.__str__(value)]
-    if inherits(kind, bytes) or inherits(kind, bytearray):
-        data = bytes(memoryview(value)[:LONGEST_TEXT])
+    base = next((base for base in (bytes, bytearray) if inherits(kind, base)), None)
+    if base is not None:  # a subclass may have a __buffer__ of its own
+        data = bytes(base.__getitem__(value, _BEGINNING))
         return list({data.decode("utf-8", "replace"), data.decode("latin-1"), repr(data)[2:-1], data.hex()})
     if kind in (int, float):
         return [repr(value)] if kind is float or value.bit_length() < 4096 else []
