@@ -367,6 +367,37 @@ def test_an_error_does_not_quote_an_object_under_a_secret_name(tmp_path, secret)
     assert "it was " in text
 
 
+def test_a_function_that_is_given_other_code_with_a_secret_parameter(recorded):
+    @traced_node(component="c", operation="changed")
+    def changed(value):
+        return None
+
+    def other(password):
+        return None
+
+    secret = Holder("planted-text")
+
+    def call():
+        for _ in range(3):
+            changed(secret)
+        changed.__wrapped__.__code__ = other.__code__
+        for _ in range(3):
+            changed(secret)
+
+    given, _, _ = recorded(call)
+    assert given.secrets == ("planted-text",)
+
+
+def test_a_field_of_a_model_that_is_left_out_of_its_repr_later(recorded):
+    class Changed(pydantic.BaseModel):
+        a: str = "planted-text"
+
+    recorded(lambda: same(Changed()))
+    Changed.model_fields["a"].repr = False
+    _, result, _ = recorded(lambda: same(Changed()))
+    assert json.loads(result.data)["fields"] == {"a": MARKER}
+
+
 def test_an_object_in_the_keywords_of_a_call_under_a_secret_name(tmp_path):
     @traced_node(component="c", operation="fail")
     def fail(**options):

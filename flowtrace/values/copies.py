@@ -31,6 +31,8 @@ from flowtrace.values.forms_records import (
     generic_arguments,
     hidden_base,
     layout_of,
+    left_out,
+    printed,
     pydantic_fields,
     pydantic_parts,
 )
@@ -217,7 +219,8 @@ def _form_of_model(named: ClassName, attributes: dict[str, Any]) -> Form:
     own = {name: item for name, item in attributes.items() if name not in PYDANTIC_SLOTS}
     fields, unset, private = pydantic_parts(own, **{name: attributes[name] for name in PYDANTIC_SLOTS})
     state = {"state": private} if private else {}
-    return Tag("pydantic", list({"class": named, "fields": fields, **state, **unset}.items()))
+    shown = printed(fields, left_out(pydantic_fields(named.cls)))  # the class's fields can be changed in place
+    return Tag("pydantic", list({"class": named, "fields": shown, **state, **unset}.items()))
 
 
 def opaque_copier(cls: type) -> Copier:
