@@ -8,6 +8,7 @@ import gc
 import ipaddress
 import json
 import time as clock
+import types
 import typing
 import weakref
 from collections import namedtuple
@@ -34,7 +35,9 @@ from flowtrace.recording import fast_path
 from flowtrace.recording.call_values import canonical_input, canonical_output
 from flowtrace.recording.process import global_recorder
 from flowtrace.values.codecs import REGISTERED
-from flowtrace.values.redaction import MARKER
+from flowtrace.values.encode import encode
+from flowtrace.values.redaction import MARKER, secret_names
+from flowtrace.values.secret_texts import texts_in
 
 ran: list[str] = []
 
@@ -364,6 +367,37 @@ def test_an_error_does_not_quote_an_object_under_a_secret_name(tmp_path, secret)
     assert "it was " in text
 
 
+def test_a_function_that_is_given_other_code_with_a_secret_parameter(recorded):
+    @traced_node(component="c", operation="changed")
+    def changed(value):
+        return None
+
+    def other(password):
+        return None
+
+    secret = Holder("planted-text")
+
+    def call():
+        for _ in range(3):
+            changed(secret)
+        changed.__wrapped__.__code__ = other.__code__
+        for _ in range(3):
+            changed(secret)
+
+    given, _, _ = recorded(call)
+    assert given.secrets == ("planted-text",)
+
+
+def test_a_field_of_a_model_that_is_left_out_of_its_repr_later(recorded):
+    class Changed(pydantic.BaseModel):
+        a: str = "planted-text"
+
+    recorded(lambda: same(Changed()))
+    Changed.model_fields["a"].repr = False
+    _, result, _ = recorded(lambda: same(Changed()))
+    assert json.loads(result.data)["fields"] == {"a": MARKER}
+
+
 def test_an_object_in_the_keywords_of_a_call_under_a_secret_name(tmp_path):
     @traced_node(component="c", operation="fail")
     def fail(**options):
@@ -541,3 +575,107 @@ def test_any_value_is_recorded_as_it_is(value):
         given = canonical_input(step.node, step.input, step.bound, policy)
     assert output.size == len(canonical_bytes(value))
     assert (output.digest, given.digest) == (hash_value(value), hash_value({"value": value}))
+
+
+class Note(enum.Enum):
+    """Members with attributes of their own."""
+
+    ONE = 1
+
+    def __init__(self, _number):
+        self.note = "planted-text"
+
+
+class Numbered(enum.StrEnum):
+    """Members that are another text than their value."""
+
+    def __new__(cls, number):
+        member = str.__new__(cls, "planted-text")
+        member._value_ = number
+        return member
+
+    ONE = 1
+
+
+class Status(enum.IntEnum):
+    """Members that have what their class says, and nothing else."""
+
+    FOUND = 12345678
+
+
+@pytest.mark.parametrize("member", [Note.ONE, Numbered.ONE, Status.FOUND, Word.HELLO, Color.RED, KeyPair("abcd")])
+def test_the_texts_of_a_secret_are_those_of_the_object_itself(recorded, member):
+    given, _, _ = recorded(lambda: same({"password": Point(member), "token": member}))
+    expected = encode({"password": Point(member), "token": member}, secret=secret_names())
+    assert set(given.secrets) == set(expected.secrets)
+    assert ("planted-text" in given.secrets) == isinstance(member, Note | Numbered)
+    assert len(given.secrets) < 3  # neither the texts of its class nor those of the module
+
+
+@pytest.mark.parametrize("secret", [len, Point.__init__, Telling])
+def test_the_names_in_a_module_are_no_secrets(secret):
+    assert not {"test_copies", __name__, __file__} & set(texts_in([secret, Holder(secret)], secret_names()))
+
+
+def test_what_is_kept_in_a_class_or_module_is_a_secret():
+    class Settings:
+        key = "planted-text"
+
+    module = types.ModuleType("settings")
+    module.key = "planted-too"
+    assert texts_in([Settings, module], secret_names()) == ("planted-text", "planted-too")
+    assert texts_in([Holder(Settings)], secret_names()) == ()
+
+
+class OtherDict(dict):
+    """Every method tells that it was called, and says what is not so."""
+
+    def __contains__(self, key):
+        ran.append("__contains__")
+        return False
+
+    def __getitem__(self, key):
+        ran.append("__getitem__")
+        return "wrong"
+
+    def __iter__(self):
+        ran.append("__iter__")
+        return iter(["wrong"])
+
+    def get(self, *_given):
+        ran.append("get")
+        return "wrong"
+
+    keys = items = values = copy = __or__ = __len__ = __iter__
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Point(1),
+        lambda: AttrsInDict(1),
+        Plain,
+        lambda: Model(name="a"),
+        lambda: AttributeError("a", obj=1),
+        lambda: enum.Enum("Other", "A").A,
+    ],
+)
+def test_attributes_in_a_dict_of_the_program(make, recorded):
+    plain, value = make(), make()
+    object.__setattr__(value, "__dict__", OtherDict(vars(plain)))
+    ran.clear()
+    _, result, _ = recorded(lambda: same(value))
+    assert ran == []
+    assert result.data == canonical_bytes(plain)
+
+
+class TellingBytes(bytes):
+    def __buffer__(self, _flags):
+        ran.append("__buffer__")
+        raise ValueError
+
+
+def test_the_bytes_of_a_secret_are_those_of_the_base_class():
+    ran.clear()
+    assert "planted-text" in texts_in([TellingBytes(b"planted-text")], secret_names())
+    assert ran == []

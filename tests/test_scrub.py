@@ -19,7 +19,8 @@ from flowtrace.values import scrub as scrub_module
 from flowtrace.values.environment_secrets import texts_in_environment
 from flowtrace.values.needles import by_starts, needles_in
 from flowtrace.values.redaction import MARKER, secret_names
-from flowtrace.values.scrub import EVERYTHING, LONGEST_TEXT, Scrubber, texts_in
+from flowtrace.values.scrub import Scrubber
+from flowtrace.values.secret_texts import EVERYTHING, LONGEST_TEXT, texts_in
 
 NAMES = secret_names()
 

@@ -39,12 +39,13 @@ from flowtrace.recording.call_values import Snapshot, Stream
 from flowtrace.recording.node import Node, Policy, bind
 from flowtrace.recording.state import STATE, release
 from flowtrace.recording.step import Step
-from flowtrace.values.encode import FEW_ITEMS
+from flowtrace.values.encode import is_left_to_pickler
 from flowtrace.values.encoded import hash_raw
 from flowtrace.values.environment_secrets import texts_in_environment
 from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps, keys_of, plain
 from flowtrace.values.redaction import MARKER
-from flowtrace.values.scrub import Scrubber, may_hold_secrets, remember, without_secrets_in_texts
+from flowtrace.values.scrub import Scrubber, may_hold_secrets, without_secrets_in_texts
+from flowtrace.values.secret_texts import remember
 
 _OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
 _OBJECT: Final = ord("{")
@@ -287,7 +288,7 @@ class BlackBox:
 
         Its keys are looked at after `dumps`, which takes only texts as keys: no `__hash__` of the program is run.
         """
-        if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW_ITEMS):
+        if _tracked(value) or type(value) is tuple or (type(value) is dict and is_left_to_pickler(value)):
             return False
         try:
             if b"null" in dumps(value, None, _OPTIONS) and value is not None:  # it may be NaN

@@ -17,7 +17,7 @@ from flowtrace.recording.failure import is_a
 from flowtrace.recording.process import global_recorder, open_run, report_fault
 from flowtrace.recording.state import IN_FLIGHT, STATE, current, make_current, restore_current
 from flowtrace.recording.step import THIS_THREAD, Step, new_step
-from flowtrace.values.encode import FEW_ITEMS
+from flowtrace.values.encode import is_left_to_pickler
 from flowtrace.values.encoded import hash_raw
 from flowtrace.values.json import EXACT_TYPES, SORTED_KEYS, JSONError, dumps
 from flowtrace.values.scrub import may_hold_secrets
@@ -46,7 +46,7 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
             or len(args) != 1
             or kwargs
             or _tracked(value := args[0])
-            or (len(value) > FEW_ITEMS if (is_dict := type(value) is dict) else type(value) is tuple)
+            or (is_left_to_pickler(value) if (is_dict := type(value) is dict) else type(value) is tuple)
         ):
             return _begin_otherwise(subject, args, kwargs, bound)
         try:
@@ -138,7 +138,7 @@ def end(step: Step, output: Any) -> None:
             or step.rest is not None
             or entry.hides_result
             or _tracked(output)
-            or (len(output) > FEW_ITEMS if (is_dict := type(output) is dict) else type(output) is tuple)
+            or (is_left_to_pickler(output) if (is_dict := type(output) is dict) else type(output) is tuple)
         ):
             hot_path.record_output(step, output, recorder)
             return

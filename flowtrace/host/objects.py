@@ -154,9 +154,10 @@ def _is_native(descriptor: object) -> bool:
 
 
 def instance_dict(value: object) -> dict[str, Any]:
-    """Return an object's own attributes; empty where it has none."""
+    """Return an object's own attributes; empty where it has none. The dict is exact: it runs no code of the program."""
     get = dict_getter(type(value))
-    return {} if get is None else get(value)
+    found = {} if get is None else get(value)
+    return found if type(found) is dict else dict(pairs_of(found))
 
 
 def dict_getter(cls: type) -> Callable[[object], dict[str, Any]] | None:

@@ -16,7 +16,7 @@ from flowtrace.values.encode import encode, encode_items, has_object, restore, t
 from flowtrace.values.encoded import CutPart, Encoded, Hasher, cut_form
 from flowtrace.values.forms import Unprinted
 from flowtrace.values.redaction import NO_NAMES
-from flowtrace.values.scrub import remember
+from flowtrace.values.secret_texts import remember
 
 Snapshot: TypeAlias = "bytes | tuple[Any, ...] | Encoded | Stream | NativeStream"
 """Values that are bound, redacted and hashed later, as bytes or as they are; the canonical form, where that can't wait.

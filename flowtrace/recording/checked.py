@@ -23,7 +23,7 @@ from flowtrace.recording.state import STATE
 from flowtrace.recording.step import Step
 from flowtrace.settings.config import ValidationMode
 from flowtrace.trace.model import ValidationIssue
-from flowtrace.values.scrub import EVERYTHING
+from flowtrace.values.secret_texts import EVERYTHING
 
 if TYPE_CHECKING:
     from types import TracebackType

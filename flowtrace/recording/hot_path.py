@@ -16,7 +16,7 @@ from flowtrace.recording.process import close_run, global_recorder, note_failure
 from flowtrace.recording.recorder import TraceRecorder
 from flowtrace.recording.state import IN_FLIGHT, STATE, Scope, current, make_current, restore_current
 from flowtrace.recording.step import THIS_THREAD, Step, new_step
-from flowtrace.values.scrub import EVERYTHING
+from flowtrace.values.secret_texts import EVERYTHING
 
 if TYPE_CHECKING:
     from flowtrace.calls.core import Subject

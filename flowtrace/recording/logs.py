@@ -21,7 +21,7 @@ from flowtrace.recording.log_text import Texts, shortened
 from flowtrace.recording.process import report_fault
 from flowtrace.recording.state import STATE, current
 from flowtrace.recording.step import Step
-from flowtrace.values.scrub import remember
+from flowtrace.values.secret_texts import remember
 
 if TYPE_CHECKING:
     from flowtrace.recording.recorder import TraceRecorder

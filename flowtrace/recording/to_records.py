@@ -32,7 +32,8 @@ from flowtrace.values.encode import encode
 from flowtrace.values.environment_secrets import look_again, texts_in_environment
 from flowtrace.values.forms import Opaque
 from flowtrace.values.redaction import SecretNames
-from flowtrace.values.scrub import EVERYTHING, Scrubber
+from flowtrace.values.scrub import Scrubber
+from flowtrace.values.secret_texts import EVERYTHING
 
 _platform: Final = copy_of(platform)
 host_name: Final[Callable[[], str]] = lru_cache(maxsize=1)(_platform.node)

@@ -19,17 +19,20 @@ from uuid import UUID
 from weakref import ref
 from zoneinfo import ZoneInfo
 
-from flowtrace.host.objects import class_attribute, class_name, dict_getter
+from flowtrace.host.objects import class_attribute, class_name, dict_getter, inherits, instance_dict, pairs_of
 from flowtrace.host.system import datetime
 from flowtrace.values.forms import ClassName, Form, Opaque, Tag, is_cache, slot_names
 from flowtrace.values.forms_builtin import base_plan
 from flowtrace.values.forms_records import (
     ENUM_NAMES,
+    ENUM_NOTES,
     PYDANTIC_SLOTS,
     Record,
     generic_arguments,
     hidden_base,
     layout_of,
+    left_out,
+    printed,
     pydantic_fields,
     pydantic_parts,
 )
@@ -43,7 +46,7 @@ class CopyMode(IntEnum):
     ZONED = 2  # it can't change, if its tzinfo can't
     NAMED = 3  # its class is all that is written
     FIELDS = 4  # it has these attributes, and no others
-    MEMBER = 5  # an enum member: of its attributes, these
+    MEMBER = 5  # an enum member: of its attributes, these; where it may be secret, it has none but the slots' names
     ITEMS = 6  # a named tuple
 
 
@@ -54,7 +57,7 @@ class Copier(NamedTuple):
         mode: which of the modes.
         make: takes the attributes that were copied, by name; returns what is encoded in place of the instance.
         names: of the attributes that are in the instance's dictionary; None where it has none.
-        slots: the names of those that are in slots, or of a tuple's items.
+        slots: the names of those that are in slots, or of a tuple's items; of an enum member, those that need no look.
     """
 
     mode: CopyMode
@@ -104,7 +107,8 @@ class Copy:
 
     def parts(self) -> tuple[list[object], dict[str, Any]]:
         """Return what the object was, as a member of an enum of texts is a text, and its attributes."""
-        return [self._fields[name] for name in self._source.content], self._fields
+        items = [self._fields[name] for name in self._source.content]
+        return items, {} if self._source.is_text else self._fields
 
 
 class _Source:
@@ -116,15 +120,17 @@ class _Source:
 
     Attributes:
         content: the attributes that an instance is: the value of an enum of texts, the items of a named tuple.
+        is_text: an instance is a text, and nothing else of it is one.
     """
 
-    __slots__ = ("_cls", "_kind", "_name", "content")
+    __slots__ = ("_cls", "_kind", "_name", "content", "is_text")
 
-    def __init__(self, kind: str, cls: type, content: Iterable[str] = ()) -> None:
+    def __init__(self, kind: str, cls: type, content: Iterable[str] = (), is_text: bool = False) -> None:
         self._kind = kind
         self._name = class_name(cls)
         self._cls = ref(cls)
         self.content = tuple(content)
+        self.is_text = is_text
 
     def __call__(self, fields: dict[str, Any]) -> Copy:
         return Copy(self, fields)
@@ -161,9 +167,26 @@ def record_copier(record: Record, cls: type) -> Copier:
 
 
 def enum_copier(cls: type) -> Copier:
-    """Return the copier of the members of an enum."""
-    is_value = base_plan(cls) is not None
-    return Copier(CopyMode.MEMBER, _Source("enum", cls, ENUM_NAMES[1:] if is_value else ()), frozenset(ENUM_NAMES))
+    """Return the copier of the members of an enum.
+
+    Of a member that may be secret, all texts are searched for: it is copied only if it has none but its name and value.
+    """
+    is_text, is_number = inherits(cls, str), inherits(cls, int)
+    is_plain = base_plan(cls) is None or ((is_text or is_number) and all(map(_is_its_value, _members_of(cls))))
+    notes = ENUM_NOTES if is_plain and not slot_names(cls, caches=True) else ()
+    content = ENUM_NAMES[1:] if is_text or is_number else ()
+    return Copier(CopyMode.MEMBER, _Source("enum", cls, content, is_text), frozenset(ENUM_NAMES), notes)
+
+
+def _members_of(cls: type) -> list[Any]:
+    members = class_attribute(cls, "_member_map_")
+    return [item for _, item in pairs_of(members)] if type(members) is dict else []
+
+
+def _is_its_value(member: Any) -> bool:
+    value = instance_dict(member).get("_value_")
+    exact = str.__str__(member) if inherits(type(member), str) else int.__int__(member)
+    return type(value) is type(exact) and bool(value == exact)
 
 
 def tuple_copier(cls: type) -> Copier:
@@ -196,7 +219,8 @@ def _form_of_model(named: ClassName, attributes: dict[str, Any]) -> Form:
     own = {name: item for name, item in attributes.items() if name not in PYDANTIC_SLOTS}
     fields, unset, private = pydantic_parts(own, **{name: attributes[name] for name in PYDANTIC_SLOTS})
     state = {"state": private} if private else {}
-    return Tag("pydantic", list({"class": named, "fields": fields, **state, **unset}.items()))
+    shown = printed(fields, left_out(pydantic_fields(named.cls)))  # the class's fields can be changed in place
+    return Tag("pydantic", list({"class": named, "fields": shown, **state, **unset}.items()))
 
 
 def opaque_copier(cls: type) -> Copier:

@@ -22,6 +22,7 @@ from gc import is_tracked
 from pickle import Pickler
 from pickle import dumps as pickled
 from pickle import loads as unpickled
+from sys import getrecursionlimit, version_info
 from typing import Any, Final
 
 from flowtrace.host.objects import ON_HEAP, class_name, flags_of
@@ -30,13 +31,16 @@ from flowtrace.values.encoded import CutPart, Digest, Encoded, Pieces, Shared, S
 from flowtrace.values.encoder import Encoder
 from flowtrace.values.forms import TAG as TAG
 from flowtrace.values.forms import Labelled
-from flowtrace.values.json import EXACT_TYPES, MAX_WORK, dumps, keys_of, loads, plain_within
+from flowtrace.values.json import EXACT_TYPES, MAX_WORK, dumps, holds_tuple, keys_of, loads, plain_within
 from flowtrace.values.redaction import NO_NAMES, Redactor, SecretNames
-from flowtrace.values.scrub import texts_in
+from flowtrace.values.secret_texts import texts_in
 
 SMALL: Final = 64 * 1024  # a pickler writes its output at once below this size, and in pieces above it
 _PROTOCOL: Final = 5
 FEW_ITEMS: Final = 32  # a larger dict goes to the pickler, as each tuple does: all its values may be one long text
+_IS_BOUND_BY_LIMIT: Final = version_info < (3, 12)
+_MOST_LEVELS: Final = 10_000
+"""Up to 3.11, Python's own limit of recursion is all that keeps a pickler from using up the C stack."""
 _PICKLED: Final = pickled(None, _PROTOCOL)[:1]  # no JSON begins with this byte
 _tracked: Final = is_tracked
 
@@ -83,6 +87,11 @@ def has_object(values: Iterable[object]) -> bool:
     return any(flags_of(type(value)) & ON_HEAP for value in values)
 
 
+def is_left_to_pickler(value: dict[Any, Any]) -> bool:
+    """Return True for a dict that is not tracked, and that orjson must not see: it writes tuples at any depth."""
+    return len(value) > FEW_ITEMS or holds_tuple(value)
+
+
 def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> bytes | None:
     """Return the snapshot of a call's arguments; None where they are not small, or not of built-in types.
 
@@ -95,10 +104,10 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
     """
     if has_object(args) or (kwargs and has_object(kwargs.values())):
         return None
-    if _tracked(kwargs):
+    if _tracked(kwargs) or (kwargs and holds_tuple(kwargs)):
         return take_pickled((args, kwargs), limit)
     for value in args:
-        if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW_ITEMS):
+        if _tracked(value) or type(value) is tuple or (type(value) is dict and is_left_to_pickler(value)):
             return take_pickled((args, kwargs), limit)
     try:
         data = dumps(args if len(args) == 1 and not kwargs else (args, kwargs), None, EXACT_TYPES)
@@ -119,7 +128,7 @@ def take_value(value: object, limit: int) -> bytes | None:
     """
     if flags_of(type(value)) & ON_HEAP:
         return None
-    if _tracked(value) or type(value) is tuple or (type(value) is dict and len(value) > FEW_ITEMS):
+    if _tracked(value) or type(value) is tuple or (type(value) is dict and is_left_to_pickler(value)):
         return take_pickled(value, limit)
     try:
         data = dumps(value, None, EXACT_TYPES)
@@ -133,6 +142,8 @@ def take_value(value: object, limit: int) -> bytes | None:
 
 def take_pickled(value: object, limit: int) -> bytes | None:
     """Do the same as `take_value` for a value that orjson must not see, or has refused."""
+    if _IS_BOUND_BY_LIMIT and getrecursionlimit() > _MOST_LEVELS:
+        return None
     try:
         pickle, file = idle = IDLE_PICKLERS.pop() if IDLE_PICKLERS else _new_pickler()
         pickle(value)

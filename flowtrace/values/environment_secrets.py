@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from flowtrace.host.system import os
 from flowtrace.values.redaction import SecretNames
-from flowtrace.values.scrub import SHORTEST_BESIDE
+from flowtrace.values.secret_texts import SHORTEST_BESIDE
 
 T = TypeVar("T")
 _ENVIRON: Final = type(os.environ)

@@ -124,13 +124,21 @@ def _list(value: list[Any], cls: type) -> Form:
 
 def describe_tuple(value: tuple[Any, ...], cls: type) -> Form:
     """Return the form of an instance of a subclass of tuple; the fields of a named one."""
-    items = list(tuple.__iter__(value))
-    names = class_attribute(cls, "_fields")
-    if type(names) is tuple and len(names) == len(items) and all(type(n) is str for n in names):
-        fields: list[tuple[str, object]] = [("class", class_of(cls)), ("fields", dict(zip(names, items, strict=True)))]
-        more = state(value, names, below=tuple)
-        return Tag("namedtuple", [*fields, ("state", more)] if more else fields)
-    return _with_class("tuple", value, {"items": items}, tuple)
+    named_ones = named_items(value, cls)
+    if named_ones is None:
+        return _with_class("tuple", value, {"items": list(tuple.__iter__(value))}, tuple)
+    fields: list[tuple[str, object]] = [("class", class_of(cls)), ("fields", named_ones)]
+    more = state(value, class_attribute(cls, "_fields"), below=tuple)
+    return Tag("namedtuple", [*fields, ("state", more)] if more else fields)
+
+
+def named_items(value: object, cls: type) -> dict[str, Any] | None:
+    """Return the items of a named tuple by name; None for any other value."""
+    names: Any = class_attribute(cls, "_fields")
+    if not inherits(cls, tuple) or type(names) is not tuple or not all(type(name) is str for name in names):
+        return None
+    items: list[Any] = list(tuple.__iter__(value))  # type: ignore[arg-type]
+    return dict(zip(names, items, strict=True)) if len(names) == len(items) else None
 
 
 def _set(value: set[Any], cls: type) -> Form:

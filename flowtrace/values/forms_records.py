@@ -43,6 +43,8 @@ PYDANTIC_SLOTS: Final = ("__pydantic_extra__", "__pydantic_private__", "__pydant
 """The attributes in which a model has what is not in its dictionary."""
 ENUM_NAMES: Final = ("_name_", "_value_")
 """The attributes of an enum member in which its name and its value are."""
+ENUM_NOTES: Final = ("__objclass__", "_sort_order_", "_inverted_")
+"""The attributes of an enum member in which Python notes what its class says anyway."""
 _STR: Final = {id(str)}
 _copy: Final = dict.copy
 _POINTER: Final = tuple.__itemsize__  # a pointer
@@ -118,14 +120,14 @@ def hidden_base(cls: type) -> str:
     return ""
 
 
-def _with_fields(kind: str, names: Sequence[str], cls: type, left_out: Collection[str] = ()) -> Describe:
+def _with_fields(kind: str, names: Sequence[str], cls: type, unprinted: Collection[str] = ()) -> Describe:
     """Return how to describe records whose class declares their fields."""
 
     def describe(value: object, _cls: type) -> Form:
-        return _record(kind, value, _printed(stored(value, names), left_out), state(value, names), hidden)
+        return _record(kind, value, printed(stored(value, names), unprinted), state(value, names), hidden)
 
     hidden = hidden_base(cls)
-    layout = None if left_out or base_plan(cls) is not None or hidden else layout_of(names, cls)
+    layout = None if unprinted or base_plan(cls) is not None or hidden else layout_of(names, cls)
     return describe if layout is None else Record(kind, cls, layout, describe)
 
 
@@ -181,7 +183,10 @@ class Record:
         in_dict, dict_at, in_slots = self.layout
         bases = mro(type(value))
         try:
-            fields = {} if dict_at is None else _copy(_read(bases[dict_at], "__dict__", GetSetDescriptorType, value))
+            found = {} if dict_at is None else _read(bases[dict_at], "__dict__", GetSetDescriptorType, value)
+            if type(found) is not dict:  # one of the program's
+                return None
+            fields = _copy(found)
             if len(fields) != len(in_dict) or (fields and (type_ids(fields) != _STR or fields.keys() != in_dict)):
                 return None
             for slot, at in in_slots:
@@ -217,17 +222,17 @@ def _read(base: type, name: str, kind: object, value: object) -> Any:
 def _dataclass(_value: object, cls: type) -> Describe:
     definitions = class_attribute(cls, "__dataclass_fields__")
     shown = {name: _attribute(item, "repr") for name, item in definitions.items() if _is_field(item)}
-    return _with_fields("dataclass", list(shown), cls, _left_out(shown))
+    return _with_fields("dataclass", list(shown), cls, left_out(shown))
 
 
-def _left_out(shown: Mapping[str, object]) -> list[str]:
+def left_out(shown: Mapping[str, object]) -> list[str]:
     """Return the names of the fields that a class leaves out of its repr."""
     return [name for name, is_shown in shown.items() if is_shown is False]
 
 
-def _printed(fields: dict[str, Any], left_out: Collection[str]) -> dict[str, Any]:
+def printed(fields: dict[str, Any], unprinted: Collection[str]) -> dict[str, Any]:
     """Return fields without the values of some of them, which are not to be shown."""
-    hidden = [name for name in left_out if name in fields and type(fields[name]) is not Tag]
+    hidden = [name for name in unprinted if name in fields and type(fields[name]) is not Tag]
     return fields | {name: Unprinted(fields[name]) for name in hidden}
 
 
@@ -243,7 +248,7 @@ def _is_field(item: Any) -> bool:
 
 def _attrs(_value: object, cls: type) -> Describe:
     shown = {item.name: _attribute(item, "repr") for item in class_attribute(cls, "__attrs_attrs__")}
-    return _with_fields("attrs", list(shown), cls, _left_out(shown))
+    return _with_fields("attrs", list(shown), cls, left_out(shown))
 
 
 def _struct(value: object, cls: type) -> Describe:
@@ -259,8 +264,8 @@ def describe_pydantic(hidden: str, value: object, cls: type) -> Form:
     """Return the form of a model; `hidden` is the name of a base that holds more than can be read, or ""."""
     own = {name: item for name, item in pairs_of(instance_dict(value)) if not is_cache(cls, name)}
     fields, unset, private = pydantic_parts(own, **stored(value, PYDANTIC_SLOTS))
-    printed = _printed(fields, _left_out(pydantic_fields(cls)))
-    return _record("pydantic", value, printed, private, hidden, **generic_arguments(cls), **unset)
+    shown = printed(fields, left_out(pydantic_fields(cls)))
+    return _record("pydantic", value, shown, private, hidden, **generic_arguments(cls), **unset)
 
 
 def pydantic_parts(

@@ -32,6 +32,8 @@ CONTAINERS: Final = frozenset(map(id, (dict, list, tuple)))
 _ATOMS: Final = frozenset(map(id, (int, float, bool, type(None))))  # without texts, which may be long
 _MANY: Final = 1000  # from so many items on, a quick look at all of them pays
 _FEW: Final = 10  # of them, at which one looks before
+_TUPLE: Final = id(tuple)
+_MOST_LEVELS: Final = 254  # of lists and dicts, that orjson writes
 _JSON_TYPES: Final = SCALARS | CONTAINERS
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
@@ -173,30 +175,43 @@ def holds_odd_float(tree: object, data: bytes) -> bool:
 def _work_left(value: object, limit: int) -> int:
     """Return the units of work that are left of some after a value; -1 where it has not only exact JSON types.
 
-    A container is looked at each time that it is met, without a copy of it.
+    A container is looked at each time that it is met, without a copy of it. One that is too deep is -1, too: orjson
+    writes tuples in tuples at any depth, beyond the memory that it has for them.
     """
     if id(type(value)) in _ATOMS:
         return max(limit - 1, -1)
-    todo: list[Any] = [(value,)]
+    level: list[Any] = [(value,)]
     limit += 1  # the value as such
-    while todo:
-        items = todo.pop()
-        limit -= len(items)
-        if limit < 0 or (len(items) > _MANY and not type_ids(islice(items, _FEW)) <= _JSON_TYPES):
-            return -1
-        kinds = type_ids(items)
-        if not kinds <= _JSON_TYPES:
-            return -1
-        if id(str) in kinds:
-            limit -= work_of_texts(items)
-        for item in items if kinds & CONTAINERS else ():
-            if type(item) is dict:
-                if len(item) < _MANY or len(item) > limit or not _has_numbers_alone(item):
-                    todo.append(item.values())
-                else:
-                    limit -= len(item)
-            elif type(item) is list or type(item) is tuple:
-                todo.append(item)
+    for _ in range(_MOST_LEVELS + 1):
+        deeper: list[Any] = []
+        for items in level:
+            limit = _work_left_after(items, limit, deeper)
+            if limit < 0:
+                return -1
+        if not deeper:
+            return limit
+        level = deeper
+    return -1
+
+
+def _work_left_after(items: Any, limit: int, deeper: list[Any]) -> int:
+    """Return the units of work that are left after some items, or -1; add what is in their containers to a list."""
+    limit -= len(items)
+    if limit < 0 or (len(items) > _MANY and not type_ids(islice(items, _FEW)) <= _JSON_TYPES):
+        return -1
+    kinds = type_ids(items)
+    if not kinds <= _JSON_TYPES:
+        return -1
+    if id(str) in kinds:
+        limit -= work_of_texts(items)
+    for item in items if kinds & CONTAINERS else ():
+        if type(item) is dict:
+            if len(item) < _MANY or len(item) > limit or not _has_numbers_alone(item):
+                deeper.append(item.values())
+            else:
+                limit -= len(item)
+        elif type(item) is list or type(item) is tuple:
+            deeper.append(item)
     return max(limit, -1)
 
 
@@ -231,6 +246,11 @@ def keys_of(tree: object) -> set[str]:
             items = items.values()
         todo += [item for item in items if id(type(item)) in CONTAINERS]
     return found
+
+
+def holds_tuple(mapping: dict[Any, Any]) -> bool:
+    """Return True if a value of a dict is a tuple. Only by tuples can a dict that is not tracked be deep."""
+    return _TUPLE in type_ids(mapping.values())
 
 
 def type_ids(items: Iterable[object]) -> set[int]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from json import dumps as json_text
@@ -15,33 +14,21 @@ from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
 from flowtrace.errors import pointer_token
-from flowtrace.host.objects import inherits, pairs_of
-from flowtrace.host.signals import let_through
 from flowtrace.host.system import re
-from flowtrace.values.copies import Copy
 from flowtrace.values.encoded import Digest, Encoded
-from flowtrace.values.forms import TAG, state
-from flowtrace.values.forms_arrays import first_items
+from flowtrace.values.forms import TAG
 from flowtrace.values.json import dumps, loads, tree_bytes
 from flowtrace.values.named_secrets import without_named_secrets
 from flowtrace.values.redaction import MARKER, SecretNames
 from flowtrace.values.secret_patterns import FIRST, LAST, PATTERNS, without_error_secrets, without_url_secrets
 from flowtrace.values.secret_tables import is_next_name, without_table_secrets
+from flowtrace.values.secret_texts import EVERYTHING, SHORTEST, SHORTEST_BESIDE
 
-LONGEST_TEXT: Final = 8192  # characters of an error's text, and so of a secret that it may hold
-EVERYTHING: Final = ""
-"""Used where there are too many secrets to list: it is in every text."""
-_SHORTEST: Final = 4  # shorter ones, and short numbers, must match a complete word; a single character is no secret
-SHORTEST_BESIDE: Final = 8  # of a key, an attribute of an object, a variable: most shorter ones are ordinary words
-_MOST_TEXTS: Final = 1000
-_MOST_PARTS: Final = 20_000
 _MOST_WORK: Final = 1 << 28  # characters that one scrubber looks at, below a second; later texts are hidden as a whole
 _OF_A_SEARCH: Final = 200
 _TOO_SHORT: Final = 15  # characters, letters and digits alone: not even the shortest key is one
 _SHORT: Final = 200  # characters: the same such text is often there many times
 _OF_A_SPELLING: Final = 50
-_DEEPEST_OBJECT: Final = 3
-_ORDINARY: Final = frozenset({"none", "null", "true", "false", "yes", "no", "on", "off", MARKER.lower()})
 _NAMES_OF_ERRORS: Final = frozenset({"frames", "type", "relation"})
 _LETTERS: Final = re.compile("[A-Za-z0-9]+")  # each spelling of a text has these as they are
 _CUT_OFF: Final = re.compile(r"\.\.\. \(\d+ characters\)\Z")
@@ -65,96 +52,6 @@ def without_lookalikes(text: str, secret: SecretNames) -> str:
     else:
         text = without_url_secrets(text, secret)
     return LAST.hidden_in(text)
-
-
-def texts_in(hidden: Iterable[object], secret: SecretNames) -> tuple[str, ...]:
-    """Return the texts by which hidden values can be recognized. Never raises, but for what a signal handler does.
-
-    Args:
-        hidden: the values. No code of theirs is run.
-        secret: the test for secret names.
-
-    Returns:
-        At most 1,000 texts; `EVERYTHING` where there are more.
-    """
-    found: dict[str, None] = {}
-    try:
-        _collect(deque((value, 0, _SHORTEST) for value in hidden), secret, found)
-    except BaseException as error:
-        let_through(error)
-        return (EVERYTHING,)
-    return tuple(found) if len(found) <= _MOST_TEXTS else (EVERYTHING,)
-
-
-def _collect(waiting: deque[tuple[object, int, int]], secret: SecretNames, found: dict[str, None]) -> None:
-    """Add the texts in plain containers, up to the limits, and the longer ones in other objects, a few levels deep."""
-    seen: dict[int, object] = {}
-    while waiting and len(found) <= _MOST_TEXTS:
-        value, depth, shortest = waiting.popleft()
-        kind = type(value)
-        texts = _texts_of(value, kind)
-        if texts is not None:
-            found.update(
-                dict.fromkeys(text[:LONGEST_TEXT] for text in texts if _is_worth_hiding(text, shortest, secret))
-            )
-        elif id(value) not in seen:
-            seen[id(value)] = value
-            if len(seen) > _MOST_PARTS:
-                found[EVERYTHING] = None
-                return
-            waiting += _children(value, kind, depth, shortest, secret)
-
-
-def _texts_of(value: Any, kind: type) -> list[str] | None:
-    if value is None or kind is bool:
-        return []
-    if inherits(kind, str):
-        return [str.__str__(value)]
-    if inherits(kind, bytes) or inherits(kind, bytearray):
-        data = bytes(memoryview(value)[:LONGEST_TEXT])
-        return list({data.decode("utf-8", "replace"), data.decode("latin-1"), repr(data)[2:-1], data.hex()})
-    if kind in (int, float):
-        return [repr(value)] if kind is float or value.bit_length() < 4096 else []
-    return None
-
-
-def _is_worth_hiding(text: str, shortest: int, secret: SecretNames) -> bool:
-    """Return True if a text is a secret. An attribute of an object may be a mere name, as that of a column."""
-    if shortest > _SHORTEST:
-        return len(text) >= shortest and not secret(text)
-    return len(text) > 1 and text.lower() not in _ORDINARY and not text.isspace()
-
-
-def _children(value: Any, kind: type, depth: int, shortest: int, secret: SecretNames) -> list[tuple[object, int, int]]:
-    if inherits(kind, dict):
-        pairs = pairs_of(value)
-        return [(key, depth, SHORTEST_BESIDE) for key, _ in pairs] + [(item, depth, shortest) for _, item in pairs]
-    if kind in (list, tuple, set, frozenset, deque):
-        return [(item, depth, shortest) for item in tuple(value)]
-    if depth >= _DEEPEST_OBJECT:
-        return []
-    items, attributes = value.parts() if kind is Copy else (_items_of(value, kind), state(value))
-    least = {name: _SHORTEST if type(name) is str and secret(name) else SHORTEST_BESIDE for name in attributes}
-    inside = [(item, depth + 1, least[name]) for name, item in attributes.items()]
-    return [(item, depth + 1, shortest) for item in items] + inside
-
-
-def _items_of(value: Any, kind: type) -> list[object]:
-    for base in (list, tuple, set, frozenset):
-        if inherits(kind, base):
-            return list(base.__iter__(value))
-    if items := first_items(value, kind, _MOST_TEXTS):
-        return items
-    if inherits(kind, BaseException):
-        return [BaseException.__dict__["args"].__get__(value)]
-    return [int.__int__(value)] if inherits(kind, int) else []
-
-
-def remember(secrets: Iterable[str], kept: dict[str, None]) -> None:
-    """Add secrets to those that are kept: the newest 1,000, which an error is likelier to quote."""
-    kept.update(dict.fromkeys(secrets))
-    while len(kept) > _MOST_TEXTS:
-        del kept[next(iter(kept))]
 
 
 class Scrubber:
@@ -251,7 +148,7 @@ class Scrubber:
 def _pattern_of(form: str) -> str:
     pattern = re.escape(form)
     is_number = len(form) < SHORTEST_BESIDE and re.fullmatch(r"[\d.e+-]+", form)
-    needs_bounds = len(form) < _SHORTEST or is_number  # 1234 is no part of 12345
+    needs_bounds = len(form) < SHORTEST or is_number  # 1234 is no part of 12345
     return rf"(?<!\w){pattern}(?!\w)" if needs_bounds else pattern
 
 

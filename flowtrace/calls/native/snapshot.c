@@ -134,16 +134,24 @@ static int take_named(PyObject *name, PyObject *value, Budget *budget, int depth
     return put((Word)name) == 0 && value && take(value, budget, depth + 1);
 }
 
-/* Take the attributes of an object that have these names; with `all`, it has no others. Return how many they are, or -1. */
-static Py_ssize_t take_dictionary(PyObject *value, PyObject *names, int all, Budget *budget, int depth)
+/* May an enum member have an attribute that is not taken? Where it may be secret, only if it says nothing more of it. */
+static int may_be_left(PyObject *name, const Copier *copier, int takes)
+{
+    int is_note = takes == ALL_OBJECTS || PySequence_Contains(copier->slots, name);
+    if (is_note < 0) PyErr_Clear();
+    return copier->mode == MEMBER && is_note > 0;
+}
+
+/* Take the attributes of an object that have the names that its copier says. Return how many they are, or -1. */
+static Py_ssize_t take_dictionary(PyObject *value, const Copier *copier, int takes, Budget *budget, int depth)
 {
     PyObject *dict = dictionary_of(value), *key, *item;
     Py_ssize_t at = 0, count = 0;
-    if (!dict || (all && PyDict_GET_SIZE(dict) != PySet_GET_SIZE(names))) return -1;
+    if (!dict || (copier->mode == FIELDS && PyDict_GET_SIZE(dict) != PySet_GET_SIZE(copier->names))) return -1;
     while (PyDict_Next(dict, &at, &key, &item)) {
-        int is_one = PyUnicode_CheckExact(key) ? PySet_Contains(names, key) : -1;
+        int is_one = PyUnicode_CheckExact(key) ? PySet_Contains(copier->names, key) : -1;
         if (is_one < 0) PyErr_Clear();
-        if (is_one < all) return -1;
+        if (is_one < 0 || (!is_one && !may_be_left(key, copier, takes))) return -1;
         if (!is_one) continue;
         if (!take_named(key, item, budget, depth)) return -1;
         count++;
@@ -154,11 +162,12 @@ static Py_ssize_t take_dictionary(PyObject *value, PyObject *names, int all, Bud
 /* An object that has these attributes, and whose class says all else. */
 static int take_attributes(PyObject *value, const Copier *copier, Budget *budget, int depth)
 {
-    Py_ssize_t named = copier->names ? PySet_GET_SIZE(copier->names) : 0, slots = PyTuple_GET_SIZE(copier->slots);
+    Py_ssize_t named = copier->names ? PySet_GET_SIZE(copier->names) : 0;
+    Py_ssize_t slots = copier->mode == MEMBER ? 0 : PyTuple_GET_SIZE(copier->slots);
     int before = hide_names(budget);
     is_paid(budget, 64, CONTAINER_HEAD + 2 * (Py_ssize_t)sizeof(Word) * (named + slots));
     if (put_head(OBJECT, named + slots) < 0 || put((Word)copier->make) < 0) return NOT_TAKEN;
-    if (copier->names && take_dictionary(value, copier->names, copier->mode == FIELDS, budget, depth) != named) return NOT_TAKEN;
+    if (copier->names && take_dictionary(value, copier, before, budget, depth) != named) return NOT_TAKEN;
     if (copier->mode == ITEMS && PyTuple_GET_SIZE(value) != slots) return NOT_TAKEN;
     for (Py_ssize_t at = 0; at < slots; at++) {
         PyObject *name = PyTuple_GET_ITEM(copier->slots, at);

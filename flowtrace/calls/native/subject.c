@@ -126,11 +126,13 @@ static void subject_dealloc(Subject *subject)
     Py_DECREF(type);
 }
 
-/* Note what a function has now, so that a change of it is seen; of another callable nothing is noted. */
+/* Note what a function has now, so that a change of it is seen; of another callable nothing is noted. Other code may have
+ * other parameters, which may be secret. */
 static PyObject *subject_watch(PyObject *self, PyObject *function)
 {
     Subject *subject = (Subject *)self;
     PyFunctionObject *f = PyFunction_Check(function) ? (PyFunctionObject *)function : NULL;
+    subject->asked = 0;
     Py_XSETREF(subject->function, Py_XNewRef((PyObject *)f));
     Py_XSETREF(subject->code, f ? Py_NewRef(f->func_code) : NULL);
     Py_XSETREF(subject->defaults, f ? Py_XNewRef(f->func_defaults) : NULL);
