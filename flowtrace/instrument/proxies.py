@@ -207,7 +207,7 @@ class TracedFunction(StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
         if is_own:
             self._self_subject.takes_receiver = True
         if name in _IMPLICIT:
-            setattr(owner, name, _IMPLICIT[name](self))
+            type.__setattr__(owner, name, _IMPLICIT[name](self))  # a metaclass sees nothing set, as of a plain function
 
     def _around(self, wrapped: Any) -> TracedFunction:
         if wrapped is self._self_target:

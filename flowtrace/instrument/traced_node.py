@@ -168,7 +168,7 @@ class _Options:
             node = nodes.get(id(member))  # one object by each of its names
             if node is None:
                 continue
-            setattr(cls, name, node)
+            type.__setattr__(cls, name, node)  # what a metaclass does about it is for what the program sets
             if is_traced(node):
                 type(node).__set_name__(node, cls, name)
         return cls
