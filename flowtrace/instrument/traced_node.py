@@ -164,11 +164,13 @@ class _Options:
         members = list(vars(cls).items())
         methods = [member for name, member in members if not name.startswith("_") and _is_method(member)]
         nodes = {id(member): self.apply(member) for member in methods}
+        # a metaclass sees nothing set, as without us; behind another decorator there may be a proxy of a class
+        assign = type.__setattr__ if issubclass(type(cls), type) else setattr
         for name, member in members:
             node = nodes.get(id(member))  # one object by each of its names
             if node is None:
                 continue
-            type.__setattr__(cls, name, node)  # what a metaclass does about it is for what the program sets
+            assign(cls, name, node)
             if is_traced(node):
                 type(node).__set_name__(node, cls, name)
         return cls
