@@ -3,9 +3,11 @@
 import asyncio
 import collections.abc
 import inspect
+import operator
 import subprocess
 import sys
 import types
+from functools import partial
 
 import pytest
 
@@ -212,6 +214,32 @@ def test_attributes_are_found_by_the_type_as_well(decorate, name):
 
     assert object.__getattribute__(function, name) is getattr(function, name)
     assert inspect.getattr_static(function, name).__get__(function) is getattr(function, name)
+
+
+class Counting:
+    def __call__(self, *given):
+        return len(given), *given
+
+
+@pytest.mark.parametrize(
+    "function", [partial(Counting(), 0), Counting(), operator.is_, type], ids=["partial", "object", "built-in", "class"]
+)
+@pytest.mark.parametrize("kind", [classmethod, staticmethod])
+def test_a_class_method_of_what_does_not_bind_gets_its_class(decorate, kind, function):
+    class Host:
+        method = decorate(kind(function))
+        expected = kind(function)
+
+    for given in ((), (Host,), (1, 2)):
+        assert told(Host.method, *given) == told(Host.expected, *given)
+        assert told(Host().method, *given) == told(Host().expected, *given)
+
+
+def told(call, *arguments):
+    try:
+        return call(*arguments)
+    except TypeError as error:
+        return str(error)
 
 
 AUDITED = """

@@ -201,7 +201,8 @@ class TracedFunction(StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind as a function does: to a real method, which costs less than a bound wrapper too."""
-        if type(self._self_target) is FunctionType:  # what binds in its own way is bound by wrapt
+        is_in_class_method = self._self_subject.takes_receiver and not hasattr(type(self._self_target), "__get__")
+        if type(self._self_target) is FunctionType or is_in_class_method:  # what binds in its own way is bound by wrapt
             return self if instance is None else MethodType(self, instance)
         return super().__get__(instance, owner)
 
