@@ -354,28 +354,41 @@ static PyObject *body_await(PyObject *self)
     return body_awaiter(self);
 }
 
-/* What the caller's frame is about to do, and the flags of its code. */
-static int caller_opcode(int *flags)
+/* What the caller's frame is about to do, its argument, and the flags of its code. */
+static int caller_opcode(int *argument, int *flags)
 {
     PyFrameObject *frame = PyEval_GetFrame();
     PyCodeObject *code = frame ? PyFrame_GetCode(frame) : NULL;
     PyObject *bytes = code ? PyCode_GetCode(code) : NULL;
     int at = frame ? PyFrame_GetLasti(frame) : -1, opcode = -1;
-    if (!bytes) PyErr_Clear();
-    else if (at >= 0 && at < PyBytes_GET_SIZE(bytes)) opcode = (unsigned char)PyBytes_AS_STRING(bytes)[at];
+    *argument = 0;
     *flags = code ? code->co_flags : 0;
+    if (!bytes) PyErr_Clear();
+    else if (at >= 0 && at + 1 < PyBytes_GET_SIZE(bytes)) {
+        opcode = (unsigned char)PyBytes_AS_STRING(bytes)[at];
+        *argument = (unsigned char)PyBytes_AS_STRING(bytes)[at + 1];
+    }
     Py_XDECREF(bytes);
     Py_XDECREF(code);
     return opcode;
+}
+
+static int is_yield_from(int opcode, int argument)
+{
+#ifdef GET_YIELD_FROM_ITER
+    return opcode == GET_YIELD_FROM_ITER;
+#else  /* 3.15 */
+    return opcode == GET_ITER && argument;
+#endif
 }
 
 /* A coroutine is no iterable, but a generator that `types.coroutine` has marked may `yield from` it: the interpreter lets
  * that pass by the exact type. What it says of others depends on what it is asked for, too. */
 static PyObject *coroutine_iter(PyObject *self)
 {
-    int flags, opcode = caller_opcode(&flags);
+    int flags, argument, opcode = caller_opcode(&argument, &flags);
     const char *wrong = "'coroutine' object is not iterable";
-    if (opcode == GET_YIELD_FROM_ITER) {
+    if (is_yield_from(opcode, argument)) {
         if (flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE)) return body_awaiter(self);
         wrong = "cannot 'yield from' a coroutine object in a non-coroutine generator";
     } else if (opcode == UNPACK_SEQUENCE || opcode == UNPACK_EX) wrong = "cannot unpack non-iterable coroutine object";
