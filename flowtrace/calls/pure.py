@@ -14,7 +14,7 @@ from threading import get_ident
 from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType, coroutine
 from typing import Any, Final
 
-from flowtrace.calls.core import Kind, Subject, leaves_out_first
+from flowtrace.calls.core import NATIVE, Kind, Subject, leaves_out_first
 from flowtrace.host import objects
 from flowtrace.host.signals import raise_later
 
@@ -22,7 +22,7 @@ Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], A
 
 
 _RECORDING: Final[set[int]] = set()
-"""Threads that record a call. A traced audit hook is called for what that does, too: such a call is left out."""
+"""Process-global: threads that record a call. A traced audit hook is called for that, too: such a call is left out."""
 
 
 def _alone(record: Callable[..., Any], *given: Any) -> Any:
@@ -49,7 +49,8 @@ def _seen(function: Callable[..., Any], *given: Any) -> Any:
         _RECORDING.add(thread)
 
 
-objects.call_seen = _seen
+if NATIVE is None:
+    objects.call_seen = _seen
 
 
 def plain(subject: Subject) -> Wrapper:
