@@ -10,34 +10,79 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from functools import partial
 from inspect import CO_ITERABLE_COROUTINE
 from sys import get_asyncgen_hooks, set_asyncgen_hooks
+from threading import get_ident
 from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType, coroutine
 from typing import Any, Final
 
-from flowtrace.calls.core import Kind, Subject, leaves_out_first
+from flowtrace.calls.core import NATIVE, Kind, Subject, leaves_out_first
+from flowtrace.host import objects
 from flowtrace.host.signals import raise_later
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+_RECORDING: Final[set[int]] = set()
+"""Process-global: threads that record a call. A traced audit hook is called for that, too: such a call is left out."""
+
+
+def _alone(record: Callable[..., Any], *given: Any) -> Any:
+    """Call a function of a subject, unless it is called for what another one does in this thread; then return None."""
+    thread = get_ident()
+    if thread in _RECORDING:
+        return None
+    try:
+        _RECORDING.add(thread)
+        return record(*given)
+    finally:
+        _RECORDING.discard(thread)
+
+
+def _seen(function: Callable[..., Any], *given: Any) -> Any:
+    """Call a function of the user's for a record: what that calls is recorded again."""
+    thread = get_ident()
+    if thread not in _RECORDING:
+        return function(*given)
+    try:
+        _RECORDING.discard(thread)
+        return function(*given)
+    finally:
+        _RECORDING.add(thread)
+
+
+if NATIVE is None:
+    objects.call_seen = _seen
 
 
 def plain(subject: Subject) -> Wrapper:
     """Return the wrapper of a plain function."""
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        thread = get_ident()
+        if thread in _RECORDING:
+            return wrapped(*args, **kwargs)
         begin = subject.begin  # ``subject.begin(...)`` would look for a method in the class first
-        if instance is None and leaves_out_first(subject, args):
-            step = begin(subject, args[1:], kwargs, True)
-        else:
-            step = begin(subject, args, kwargs, instance is not None)
+        try:
+            _RECORDING.add(thread)
+            if instance is None and leaves_out_first(subject, args):
+                step = begin(subject, args[1:], kwargs, True)
+            else:
+                step = begin(subject, args, kwargs, instance is not None)
+        finally:
+            _RECORDING.discard(thread)
         try:
             result = wrapped(*args, **kwargs) if kwargs else wrapped(*args)
         except BaseException as error:
             if step is not None:
-                subject.fail(step, error)
+                _alone(subject.fail, step, error)
             del step, args, kwargs, instance  # a report of the error shows what this frame holds, under any name
             raise
         if step is not None:
             end = subject.end
-            end(step, result)
+            try:
+                _RECORDING.add(thread)
+                end(step, result)
+            finally:
+                _RECORDING.discard(thread)
         return result
 
     return call
@@ -54,9 +99,9 @@ def _driven(kind: type, drive: Callable[..., Any], subject: Subject) -> Wrapper:
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if instance is None and leaves_out_first(subject, args):
-            step = subject.prepare(subject, args[1:], kwargs, True)
+            step = _alone(subject.prepare, subject, args[1:], kwargs, True)
         else:
-            step = subject.prepare(subject, args, kwargs, instance is not None)
+            step = _alone(subject.prepare, subject, args, kwargs, instance is not None)
         unstarted = _Unstarted() if step is not None and kind is CoroutineType else None
         try:
             body = wrapped(*args, **kwargs)

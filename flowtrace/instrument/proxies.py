@@ -7,7 +7,7 @@ from collections.abc import Callable
 from copy import copy, deepcopy
 from functools import lru_cache, partial
 from operator import attrgetter, itemgetter
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
@@ -167,6 +167,14 @@ class TracedFunction(StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
     if _TARGET is not MISSING:
         __wrapped__ = _WRAPPED
 
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+            """Make a wrapper; for ``type(f)(code, globals)``, a plain function, as of the type of one."""
+            if kwargs or type(args[0] if args else None) is CodeType:
+                return FunctionType(*args, **kwargs)
+            return super().__new__(cls, *args)
+
     def __init__(
         self,
         wrapped: Any,
@@ -193,21 +201,22 @@ class TracedFunction(StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind as a function does: to a real method, which costs less than a bound wrapper too."""
-        if type(self._self_target) is FunctionType:  # what binds in its own way is bound by wrapt
+        is_in_class_method = self._self_subject.takes_receiver and not hasattr(type(self._self_target), "__get__")
+        if type(self._self_target) is FunctionType or is_in_class_method:  # what binds in its own way is bound by wrapt
             return self if instance is None else MethodType(self, instance)
         return super().__get__(instance, owner)
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Note that this is a method; and treat ``__new__`` and its like as the class would treat a plain function."""
-        super().__set_name__(owner, name)  # type: ignore[misc]  # wrapt has it, its stubs do not
         function = self._self_target
-        if type(function) is not FunctionType:
+        if type(function) is not FunctionType:  # of a function, Python never asks for it
+            super().__set_name__(owner, name)  # type: ignore[misc]  # wrapt has it, its stubs do not
             return
         is_own = function.__qualname__.rpartition(".")[0] == owner.__qualname__
         if is_own:
             self._self_subject.takes_receiver = True
         if name in _IMPLICIT:
-            setattr(owner, name, _IMPLICIT[name](self))
+            type.__setattr__(owner, name, _IMPLICIT[name](self))  # a metaclass sees nothing set, as of a plain function
 
     def _around(self, wrapped: Any) -> TracedFunction:
         if wrapped is self._self_target:

@@ -149,26 +149,34 @@ class _Options:
         """Wrap a callable; the result is of the same kind."""
         kind = type(target)
         if kind in (classmethod, staticmethod) and callable(target.__func__):
+            if not _binds(target.__func__):  # what stands for it may not either: up to 3.12, class methods let it
+                return _with_attributes(kind(self._wrap_unbound(target.__func__)), target)
             subject = partial(self._subject, is_static=kind is staticmethod)
             return _with_attributes(kind(traced(target.__func__, subject, kind is classmethod)), target)
         if kind is MethodType and type(target.__func__) is FunctionType:
             return MethodType(traced(target.__func__, self._subject, True, True), target.__self__)
-        if kind is partial:
+        if _binds(target):
+            return traced(target, self._subject)
+        return self._wrap_unbound(target)
+
+    def _wrap_unbound(self, target: Any) -> Any:
+        """Wrap a callable that does not bind to an instance; the result does not either."""
+        if type(target) is partial:
             inner = traced(target.func, self._subject)
             return _with_attributes(partial(inner, *target.args, **target.keywords), target)
-        if kind in _ROUTINES or any("__get__" in vars(base) for base in kind.__mro__):
-            return traced(target, self._subject)
         return traced_object(target, self._subject)
 
     def _apply_to_class(self, cls: type) -> type:
         members = list(vars(cls).items())
         methods = [member for name, member in members if not name.startswith("_") and _is_method(member)]
         nodes = {id(member): self.apply(member) for member in methods}
+        # a metaclass sees nothing set, as without us; behind another decorator there may be a proxy of a class
+        assign = type.__setattr__ if issubclass(type(cls), type) else setattr
         for name, member in members:
             node = nodes.get(id(member))  # one object by each of its names
             if node is None:
                 continue
-            setattr(cls, name, node)
+            assign(cls, name, node)
             if is_traced(node):
                 type(node).__set_name__(node, cls, name)
         return cls
@@ -191,6 +199,17 @@ class _Options:
             checks=subjects.checks_of(function, self.validate, self.validate_output),
         )
         return node_subject(node)
+
+
+def _binds(target: Any) -> bool:
+    """Return True if a callable binds to the instance through which it is reached, or is a built-in one or a class.
+
+    Partial functions will some day; up to now they have a `__get__` that only warns.
+    """
+    kind = type(target)
+    if kind is partial:
+        return False
+    return kind in _ROUTINES or issubclass(kind, type) or any("__get__" in vars(base) for base in kind.__mro__)
 
 
 def _with_attributes(new: Any, old: Any) -> Any:

@@ -7,8 +7,9 @@ from dataclasses import fields, replace
 from functools import lru_cache
 from inspect import CO_VARARGS, CO_VARKEYWORDS, Parameter, Signature
 from inspect import signature as signature_of
-from types import BuiltinFunctionType, CodeType, FunctionType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from weakref import ReferenceType, ref
 
 from flowtrace.host.objects import NO_RECEIVERS, RECEIVER_NAMES, class_attribute, inherits, target_of
 from flowtrace.host.signals import let_through
@@ -60,7 +61,8 @@ class Node:
         component: component_id of its steps.
         operation: operation of its steps.
         node_id: node_id of its steps.
-        live: the function itself; None for a node that an engine reports.
+        live: the function itself; None for a node that an engine reports, and for a closure that is gone: buffers keep
+            nodes, and must not keep what the program would have let go.
         has_receiver: a bound call leaves out the signature's first parameter.
         capture_inputs: keep payloads; None follows the configuration.
         redact: more names whose values are hidden.
@@ -76,8 +78,18 @@ class Node:
     """
 
     __slots__ = (
-        *("_before", "capture_inputs", "checks", "code", "component", "entry", "expected_errors", "has_receiver"),
-        *("live", "live_defaults", "node_id", "operation", "parts", "redact", "shapes", "signature", "simple_names"),
+        *("_before", "_live", "capture_inputs", "checks", "code", "component", "entry", "expected_errors"),
+        *(
+            "has_receiver",
+            "live_defaults",
+            "node_id",
+            "operation",
+            "parts",
+            "redact",
+            "shapes",
+            "signature",
+            "simple_names",
+        ),
         "slow_after",
     )
 
@@ -98,7 +110,8 @@ class Node:
         self.component = component
         self.operation = operation
         self.node_id = node_id
-        self.live = function
+        is_closure = type(function) is FunctionType and function.__closure__
+        self._live: Any = ref(function) if is_closure else function
         self.has_receiver = has_receiver
         self.capture_inputs = capture_inputs
         self.redact = redact
@@ -112,24 +125,35 @@ class Node:
         self.code: Code | None = None
         self.entry: NodeEntry = _NO_ENTRY
         self.shapes: dict[Any, Any] = {}
-        self._before: FunctionType | None = None
+        self._before = _as_it_was(function, *self.parts) if is_closure and self.parts else None
+
+    @property
+    def live(self) -> Callable[..., Any] | None:  # noqa: D102  # said above
+        return self._live() if type(self._live) is ReferenceType else self._live
 
     @property
     def function(self) -> Callable[..., Any] | None:
         """The function as the node's calls found it, for its signature and its source."""
-        if self.parts is None or not self.is_changed():
-            return self.live
+        live = self.live
+        if self.parts is None or (live is not None and not self.is_changed()):
+            return live
         if self._before is None:
-            self._before = _as_it_was(self.live, *self.parts)
+            self._before = _as_it_was(live, *self.parts)
         return self._before
 
     def is_changed(self) -> bool:
         """Return True if the function has other code or other defaults since, as a reloader gives it in a notebook."""
-        parts, function = self.parts, self.live
-        return parts is not None and (
-            function.__code__ is not parts[0]  # type: ignore[union-attr]
-            or function.__defaults__ is not parts[1]  # type: ignore[union-attr]
-            or function.__kwdefaults__ is not parts[2]  # type: ignore[union-attr]
+        parts, function = self.parts, self._live
+        if type(function) is ReferenceType:
+            function = function()
+        return (
+            parts is not None
+            and function is not None
+            and (
+                function.__code__ is not parts[0]
+                or function.__defaults__ is not parts[1]
+                or function.__kwdefaults__ is not parts[2]
+            )
         )
 
     def successor(self) -> Node:
@@ -206,7 +230,9 @@ def _parts(function: Any) -> tuple[CodeType, Any, Any] | None:
 
 
 def _as_it_was(function: Any, code: CodeType, defaults: Any, keyword_defaults: Any) -> FunctionType:
-    was = FunctionType(code, function.__globals__, function.__name__, defaults, function.__closure__)
+    """Return a function that is looked at, and never called: it keeps nothing of what its code closes over."""
+    cells = tuple(CellType() for _ in code.co_freevars)
+    was = FunctionType(code, function.__globals__, function.__name__, defaults, cells)
     was.__kwdefaults__ = keyword_defaults
     was.__module__, was.__qualname__ = function.__module__, function.__qualname__
     was.__dict__.update(function.__dict__)

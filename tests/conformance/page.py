@@ -112,9 +112,11 @@ def summary(both: dict[str, Found]) -> str:
     """Return what the page begins with."""
     (passed, fails), (pure_passed, pure_fails) = _all(both["native"]), _all(both["pure"])
     return f"""\
-With the native core, a program can see one difference: the coroutine, generator or async generator that a traced call
-gives is *presented*. To `isinstance`, `inspect` and `body.__class__` it is the real one; `type(body) is
-types.CoroutineType` is False. The checks ask as programs do.
+With the native core, a program can see one difference: the exact type. A traced function, and the coroutine,
+generator or async generator that its call gives, is *presented*. To `isinstance`, `inspect` and `__class__` it is the
+real one; `type(f) is types.FunctionType` and `type(body) is types.CoroutineType` are False. The checks ask as
+programs do. So `types.FunctionType.__get__(f, x)` refuses it, as it refuses all that is of another type, and
+`sys.monitoring` sees the end of its call (`C_RETURN`) as that of a callable in C.
 
 - Native core: {passed + fails:,} checks in {len(MODES)} modes, of which {fails:,} fail.
 - Pure twin, where the core was not built: {pure_passed + pure_fails:,} checks, {pure_fails:,} fail, all for

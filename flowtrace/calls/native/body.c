@@ -5,6 +5,7 @@
  *
  * A step is current only while its own body runs. */
 #include "native.h"
+#include <opcode.h>
 
 typedef struct {
     PyObject_HEAD
@@ -21,7 +22,8 @@ typedef struct {
     char closes;
 } Awaiter;
 
-static PyTypeObject *body_types[KINDS], *AwaiterType;
+enum awaits {AWAITS, WRAPS, ASKS, THROWS, AWAITERS};  /* a coroutine, by `await` or by `__await__()`; an async generator */
+static PyTypeObject *body_types[KINDS], *awaiter_types[AWAITERS];
 static Spare spare_bodies[KINDS], spare_awaiters;
 PyObject *body_names;
 
@@ -316,10 +318,10 @@ static PyObject *body_repr(PyObject *self)
 
 /* --- awaiting ---------------------------------------------------------------------------------------------------- */
 
-static PyObject *awaiter_of(Body *b, PyObject *asked, int closes)  /* takes the reference to what is asked */
+static PyObject *awaiter_of(Body *b, PyObject *asked, enum awaits kind, int closes)  /* takes the reference to what is asked */
 {
     if (!asked) return NULL;
-    Awaiter *a = (Awaiter *)take_spare(&spare_awaiters, AwaiterType);
+    Awaiter *a = (Awaiter *)take_spare(&spare_awaiters, awaiter_types[kind]);
     if (!a) { Py_DECREF(asked); return NULL; }
     a->body = (Body *)Py_NewRef((PyObject *)b);
     a->asked = asked;
@@ -329,7 +331,12 @@ static PyObject *awaiter_of(Body *b, PyObject *asked, int closes)  /* takes the 
 }
 
 /* A coroutine must not be an iterator itself: what `await` iterates over is a second object. */
-static PyObject *body_awaiter(PyObject *self, PyObject *Py_UNUSED(ignored)) { return awaiter_of((Body *)self, Py_NewRef(self), 0); }
+static PyObject *body_awaiter(PyObject *self) { return awaiter_of((Body *)self, Py_NewRef(self), AWAITS, 0); }
+
+static PyObject *coroutine_wrapper(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return awaiter_of((Body *)self, Py_NewRef(self), WRAPS, 0);
+}
 
 /* `await`, which refuses a coroutine that waits for another one's sake; its method `__await__` does not. */
 static PyObject *body_await(PyObject *self)
@@ -344,7 +351,50 @@ static PyObject *body_await(PyObject *self)
             return NULL;
         }
     }
-    return body_awaiter(self, NULL);
+    return body_awaiter(self);
+}
+
+/* What the caller's frame is about to do, its argument, and the flags of its code. */
+static int caller_opcode(int *argument, int *flags)
+{
+    PyFrameObject *frame = PyEval_GetFrame();
+    PyCodeObject *code = frame ? PyFrame_GetCode(frame) : NULL;
+    PyObject *bytes = code ? PyCode_GetCode(code) : NULL;
+    int at = frame ? PyFrame_GetLasti(frame) : -1, opcode = -1;
+    *argument = 0;
+    *flags = code ? code->co_flags : 0;
+    if (!bytes) PyErr_Clear();
+    else if (at >= 0 && at + 1 < PyBytes_GET_SIZE(bytes)) {
+        opcode = (unsigned char)PyBytes_AS_STRING(bytes)[at];
+        *argument = (unsigned char)PyBytes_AS_STRING(bytes)[at + 1];
+    }
+    Py_XDECREF(bytes);
+    Py_XDECREF(code);
+    return opcode;
+}
+
+static int is_yield_from(int opcode, int argument)
+{
+#ifdef GET_YIELD_FROM_ITER
+    return opcode == GET_YIELD_FROM_ITER;
+#else  /* 3.15 */
+    return opcode == GET_ITER && argument;
+#endif
+}
+
+/* A coroutine is no iterable, but a generator that `types.coroutine` has marked may `yield from` it: the interpreter lets
+ * that pass by the exact type. What it says of others depends on what it is asked for, too. */
+static PyObject *coroutine_iter(PyObject *self)
+{
+    int flags, argument, opcode = caller_opcode(&argument, &flags);
+    const char *wrong = "'coroutine' object is not iterable";
+    if (is_yield_from(opcode, argument)) {
+        if (flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE)) return body_awaiter(self);
+        wrong = "cannot 'yield from' a coroutine object in a non-coroutine generator";
+    } else if (opcode == UNPACK_SEQUENCE || opcode == UNPACK_EX) wrong = "cannot unpack non-iterable coroutine object";
+    else if (opcode == LIST_EXTEND) wrong = "Value after * must be an iterable, not coroutine";
+    PyErr_SetString(PyExc_TypeError, wrong);
+    return NULL;
 }
 
 static int is_of_coroutine(Awaiter *a) { return a->asked == (PyObject *)a->body; }
@@ -448,31 +498,35 @@ static void awaiter_dealloc(Awaiter *a)
     PyObject_GC_UnTrack(a);
     Py_CLEAR(a->body);
     Py_CLEAR(a->asked);
-    put_spare(&spare_awaiters, a, Py_TYPE(a), AwaiterType);
+    put_spare(&spare_awaiters, a, Py_TYPE(a), Py_TYPE(a));  /* all are of one size */
 }
 
-/* asyncio walks along cr_await, and finds in the awaiter what the coroutine has. */
+/* asyncio walks along cr_await, and finds in the awaiter what the coroutine has. What `__await__()` gives has nothing of it. */
 static PyObject *awaiter_getattro(PyObject *self, PyObject *name)
 {
     Awaiter *a = (Awaiter *)self;
-    int own = PySet_Contains(body_names, name);
+    int own = Py_TYPE(a) == awaiter_types[WRAPS] ? 1 : PySet_Contains(body_names, name);
     if (own < 0) return NULL;
     return own ? PyObject_GenericGetAttr(self, name) : PyObject_GetAttr(is_of_coroutine(a) ? a->body->inner : a->asked, name);
 }
 
-static PyObject *awaiter_repr(PyObject *self) { return PyObject_Repr(((Awaiter *)self)->asked); }
+static PyObject *awaiter_repr(PyObject *self)
+{
+    return Py_TYPE(self) == awaiter_types[WRAPS] ? PyUnicode_FromFormat("<coroutine_wrapper object at %p>", self)
+                                                 : PyObject_Repr(((Awaiter *)self)->asked);
+}
 
 /* --- async generators: the event loop's hooks know the real one, since it is the real one that is advanced --------- */
 
 static PyObject *agen_asend(PyObject *self, PyObject *value)
 {
-    return awaiter_of((Body *)self, PyObject_CallMethodOneArg(((Body *)self)->inner, str_asend, value), 0);
+    return awaiter_of((Body *)self, PyObject_CallMethodOneArg(((Body *)self)->inner, str_asend, value), ASKS, 0);
 }
 
 static PyObject *agen_next(PyObject *self)
 {
     PyObject *inner = ((Body *)self)->inner;
-    return awaiter_of((Body *)self, Py_TYPE(inner)->tp_as_async->am_anext(inner), 0);
+    return awaiter_of((Body *)self, Py_TYPE(inner)->tp_as_async->am_anext(inner), ASKS, 0);
 }
 
 static PyObject *agen_athrow(PyObject *self, PyObject *args)
@@ -480,12 +534,12 @@ static PyObject *agen_athrow(PyObject *self, PyObject *args)
     PyObject *method = PyObject_GetAttr(((Body *)self)->inner, str_athrow);
     PyObject *asked = method ? PyObject_CallObject(method, args) : NULL;
     Py_XDECREF(method);
-    return awaiter_of((Body *)self, asked, 0);
+    return awaiter_of((Body *)self, asked, THROWS, 0);
 }
 
 static PyObject *agen_aclose(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return awaiter_of((Body *)self, PyObject_CallMethodNoArgs(((Body *)self)->inner, str_aclose), 1);
+    return awaiter_of((Body *)self, PyObject_CallMethodNoArgs(((Body *)self)->inner, str_aclose), THROWS, 1);
 }
 
 /* --- types ------------------------------------------------------------------------------------------------------- */
@@ -504,7 +558,7 @@ static PyMethodDef body_methods[] = {
 };
 static PyMethodDef coroutine_methods[] = {
     {"send", body_send, METH_O, NULL}, {"throw", FAST(body_throw), METH_FASTCALL, NULL},
-    {"close", body_close, METH_NOARGS, NULL}, {"__await__", body_awaiter, METH_NOARGS | METH_COEXIST, NULL}, {NULL, NULL, 0, NULL},
+    {"close", body_close, METH_NOARGS, NULL}, {"__await__", coroutine_wrapper, METH_NOARGS | METH_COEXIST, NULL}, {NULL, NULL, 0, NULL},
 };
 static PyMethodDef agen_methods[] = {
     {"asend", agen_asend, METH_O, NULL}, {"athrow", agen_athrow, METH_VARARGS, NULL},
@@ -515,7 +569,8 @@ static PyMethodDef awaiter_methods[] = {
     {"close", awaiter_close, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL},
 };
 static PyType_Slot coroutine_slots[] = {
-    BODY_SLOTS, {Py_am_await, body_await}, {Py_am_send, body_am_send}, {Py_tp_methods, coroutine_methods}, {0, NULL},
+    BODY_SLOTS, {Py_am_await, body_await}, {Py_am_send, body_am_send}, {Py_tp_iter, coroutine_iter},
+    {Py_tp_methods, coroutine_methods}, {0, NULL},
 };
 static PyType_Slot generator_slots[] = {
     BODY_SLOTS, {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, body_next}, {Py_am_send, body_am_send},
@@ -528,30 +583,37 @@ static PyType_Slot iterable_slots[] = {
     BODY_SLOTS, {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, body_next}, {Py_am_await, PyObject_SelfIter},
     {Py_am_send, body_am_send}, {Py_tp_methods, body_methods}, {0, NULL},
 };
-static PyType_Slot awaiter_slots[] = {
-    {Py_tp_dealloc, awaiter_dealloc}, {Py_tp_traverse, awaiter_traverse}, {Py_tp_getattro, awaiter_getattro},
-    {Py_tp_repr, awaiter_repr}, {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, awaiter_next},
-    {Py_am_await, PyObject_SelfIter}, {Py_am_send, awaiter_am_send}, {Py_tp_methods, awaiter_methods}, {0, NULL},
-};
+#define AWAITER_SLOTS \
+    {Py_tp_dealloc, awaiter_dealloc}, {Py_tp_traverse, awaiter_traverse}, {Py_tp_getattro, awaiter_getattro}, \
+    {Py_tp_repr, awaiter_repr}, {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, awaiter_next}, \
+    {Py_am_send, awaiter_am_send}, {Py_tp_methods, awaiter_methods}
+static PyType_Slot awaiter_slots[] = {AWAITER_SLOTS, {0, NULL}};
+static PyType_Slot asked_slots[] = {AWAITER_SLOTS, {Py_am_await, PyObject_SelfIter}, {0, NULL}};
 #define BODY_FLAGS (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION)
-static PyType_Spec specs[KINDS] = {
+static PyType_Spec awaiter_specs[AWAITERS] = {
     {"builtins.coroutine_wrapper", sizeof(Awaiter), 0, BODY_FLAGS, awaiter_slots},
+    {"builtins.coroutine_wrapper", sizeof(Awaiter), 0, BODY_FLAGS, awaiter_slots},
+    {"builtins.async_generator_asend", sizeof(Awaiter), 0, BODY_FLAGS, asked_slots},
+    {"builtins.async_generator_athrow", sizeof(Awaiter), 0, BODY_FLAGS, asked_slots},
+};
+static PyType_Spec specs[KINDS] = {
+    {"", 0, 0, 0, NULL},  /* a plain call has no body */
     {"builtins.coroutine", sizeof(Body), 0, BODY_FLAGS, coroutine_slots},
     {"builtins.generator", sizeof(Body), 0, BODY_FLAGS, generator_slots},
     {"builtins.async_generator", sizeof(Body), 0, BODY_FLAGS, agen_slots},
     {"builtins.generator", sizeof(Body), 0, BODY_FLAGS, iterable_slots},
 };
 
-/* `await` takes the generator of `types.coroutine`, which has no `__await__`: to `isinstance` it is no Awaitable. Ours can
- * be awaited by its slot alone, too. */
-static int hide_await(PyTypeObject *type)
+/* Let a type have a slot without the method: then `isinstance` sees what it sees of the real one. `await` takes the
+ * generator of `types.coroutine`, which has no `__await__`; and `yield from` takes a coroutine, which has no `__iter__`. */
+static int hide(PyTypeObject *type, const char *method)
 {
 #if PY_VERSION_HEX >= 0x030C0000
     PyObject *names = PyType_GetDict(type);
 #else
     PyObject *names = Py_NewRef(type->tp_dict);
 #endif
-    int did = names ? PyDict_DelItemString(names, "__await__") : -1;
+    int did = names ? PyDict_DelItemString(names, method) : -1;
     Py_XDECREF(names);
     PyType_Modified(type);
     return did;
@@ -559,8 +621,9 @@ static int hide_await(PyTypeObject *type)
 
 int add_bodies(PyObject *module)
 {
-    if (!(AwaiterType = make_type(module, &specs[PLAIN]))) return -1;
+    for (int kind = AWAITS; kind < AWAITERS; kind++)
+        if (!(awaiter_types[kind] = make_type(module, &awaiter_specs[kind]))) return -1;
     for (int kind = COROUTINE; kind < KINDS; kind++)
         if (!(body_types[kind] = make_type(module, &specs[kind]))) return -1;
-    return hide_await(body_types[ITERABLE_COROUTINE]);
+    return hide(body_types[COROUTINE], "__iter__") < 0 ? -1 : hide(body_types[ITERABLE_COROUTINE], "__await__");
 }

@@ -143,11 +143,20 @@ static Traced *traced_new(PyTypeObject *type, vectorcallfunc call, PyObject *wra
 
 /* --- attributes -------------------------------------------------------------------------------------------------- */
 
+/* Has the program set such an attribute of the function? Then that one is it: all of ours but `__class__` are methods, or
+ * ask the function first. */
+static int is_set(PyObject *function, PyObject *name)
+{
+    PyObject *names = PyFunction_Check(function) ? ((PyFunctionObject *)function)->func_dict : NULL;
+    return names && PyDict_GET_SIZE(names) && PyDict_Contains(names, name) == 1 && PyUnicode_CompareWithASCIIString(name, "__class__");
+}
+
 static PyObject *traced_getattro(PyObject *self, PyObject *name)
 {
+    PyObject *wrapped = ((Traced *)self)->wrapped;
     int own = PySet_Contains(function_names, name);
     if (own < 0) return NULL;
-    return own ? PyObject_GenericGetAttr(self, name) : PyObject_GetAttr(((Traced *)self)->wrapped, name);
+    return own && !is_set(wrapped, name) ? PyObject_GenericGetAttr(self, name) : PyObject_GetAttr(wrapped, name);
 }
 
 static int traced_setattro(PyObject *self, PyObject *name, PyObject *value)
@@ -179,6 +188,12 @@ static PyObject *traced_class(PyObject *self, void *Py_UNUSED(closure))
     return is_asked ? Py_NewRef((PyObject *)Py_TYPE(self)) : PyObject_GetAttrString(((Traced *)self)->wrapped, "__class__");
 }
 
+/* `type(f)(code, globals)` makes a function, which is not traced. */
+static PyObject *plain_function(PyTypeObject *Py_UNUSED(type), PyObject *args, PyObject *kwargs)
+{
+    return PyObject_Call((PyObject *)&PyFunction_Type, args, kwargs);
+}
+
 static PyObject *traced_repr(PyObject *self) { return PyObject_Repr(((Traced *)self)->wrapped); }
 
 static PyObject *traced_reduce(PyObject *self, PyObject *Py_UNUSED(ignored)) { return PyObject_CallOneArg(reduce, self); }
@@ -208,14 +223,18 @@ static PyObject *traced_set_name(PyObject *self, PyObject *args)
     Py_XDECREF(outer);
     if (!kind) Py_RETURN_NONE;
     PyObject *made = PyObject_CallOneArg((PyObject *)kind, self);
-    if (!made || PyObject_SetAttr(owner, name, made) < 0) { Py_XDECREF(made); return NULL; }
+    /* as the interpreter does it before the class is made: a metaclass sees nothing set */
+    if (!made || PyType_Type.tp_setattro(owner, name, made) < 0) { Py_XDECREF(made); return NULL; }
     Py_DECREF(made);
     Py_RETURN_NONE;
 }
 
-static PyObject *traced_doc(PyObject *self, void *Py_UNUSED(closure))
+/* For who asks the type, or `object.__getattribute__`, as pydoc does for the documentation. */
+static PyObject *traced_attribute(PyObject *self, void *name) { return PyObject_GetAttrString(((Traced *)self)->wrapped, name); }
+
+static int set_attribute(PyObject *self, PyObject *value, void *name)
 {
-    return PyObject_GetAttrString(((Traced *)self)->wrapped, "__doc__");
+    return PyObject_SetAttrString(((Traced *)self)->wrapped, name, value);
 }
 
 /* `functools.wraps` sets it, and a cache leads to the function under it: it is the function's own where that has one. */
@@ -250,9 +269,11 @@ static PyObject *traced_deepcopy(PyObject *self, void *Py_UNUSED(closure))
     return PyCFunction_New(&own_copy, self);
 }
 
+#define SHOWN(name) {name, traced_attribute, set_attribute, NULL, name}
 static PyGetSetDef traced_getset[] = {
     {"__class__", traced_class, NULL, NULL, NULL},
-    {"__doc__", traced_doc, NULL, NULL, NULL},  /* pydoc asks object.__getattribute__ for it */
+    SHOWN("__doc__"), SHOWN("__name__"), SHOWN("__qualname__"), SHOWN("__code__"), SHOWN("__defaults__"), SHOWN("__kwdefaults__"),
+    SHOWN("__closure__"), SHOWN("__globals__"), SHOWN("__builtins__"), SHOWN("__dict__"),
     {"__wrapped__", traced_wrapped, NULL, NULL, NULL},
     {"__deepcopy__", traced_deepcopy, NULL, NULL, NULL},
     {"_self_target", traced_get_target, traced_set_target, NULL, NULL},
@@ -273,11 +294,10 @@ static PyMemberDef traced_members[] = {
 static PyType_Slot function_slots[] = {
     {Py_tp_dealloc, traced_dealloc}, {Py_tp_traverse, traced_traverse}, {Py_tp_clear, traced_clear},
     {Py_tp_call, PyVectorcall_Call}, {Py_tp_getattro, traced_getattro}, {Py_tp_setattro, traced_setattro},
-    {Py_tp_descr_get, traced_get}, {Py_tp_repr, traced_repr}, {Py_tp_getset, traced_getset},
+    {Py_tp_descr_get, traced_get}, {Py_tp_repr, traced_repr}, {Py_tp_getset, traced_getset}, {Py_tp_new, plain_function},
     {Py_tp_methods, traced_methods}, {Py_tp_members, traced_members}, {0, NULL},
 };
-#define CALLABLE_FLAGS \
-    (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION)
+#define CALLABLE_FLAGS (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL)
 static PyType_Spec function_spec = {
     "builtins.function", sizeof(Traced), 0, CALLABLE_FLAGS | Py_TPFLAGS_METHOD_DESCRIPTOR, function_slots,
 };
@@ -290,7 +310,7 @@ static PyType_Slot recorder_slots[] = {
     {Py_tp_members, recorder_members}, {0, NULL},
 };
 static PyType_Spec recorder_spec = {
-    "flowtrace.calls._native.Recorder", sizeof(Traced), 0, CALLABLE_FLAGS, recorder_slots,
+    "flowtrace.calls._native.Recorder", sizeof(Traced), 0, CALLABLE_FLAGS | Py_TPFLAGS_DISALLOW_INSTANTIATION, recorder_slots,
 };
 
 /* --- what the module offers -------------------------------------------------------------------------------------- */

@@ -102,6 +102,7 @@ PySendResult send_through(PyObject *body, PyObject *value, PyObject **result);
 /* Every call of the Python half is between these two. */
 PyThreadState *hide_calls(void);
 void show_calls(PyThreadState *thread);
+int is_asked_about_us(void);
 PyObject *call_unseen(PyObject *function, PyObject *const *args, Py_ssize_t count);
 
 /* --- objects that were let go, ready for the next of their type: while they come and go, none is allocated ------ */

@@ -66,6 +66,7 @@ static int packed_step(PyObject *function, Subject *subject, PyObject *const *ar
 
 int subject_begin(Subject *subject, PyObject *const *args, Py_ssize_t count, PyObject *names, PyObject **step)
 {
+    if (is_asked_about_us()) return 0;
     if (!takes_fast_path(subject)) return packed_step(subject->begin, subject, args, count, names, step);
     int leaves_out = leaves_out_first(subject, args, count);
     return fast_begin(subject, args + leaves_out, count - leaves_out, names, leaves_out, step);
@@ -73,6 +74,7 @@ int subject_begin(Subject *subject, PyObject *const *args, Py_ssize_t count, PyO
 
 int subject_prepare(Subject *subject, PyObject *const *args, Py_ssize_t count, PyObject *names, PyObject **step)
 {
+    if (is_asked_about_us()) return 0;
     if (!takes_fast_path(subject)) return packed_step(subject->prepare, subject, args, count, names, step);
     int leaves_out = leaves_out_first(subject, args, count);
     return fast_prepare(subject, args + leaves_out, count - leaves_out, names, leaves_out, step);
@@ -83,6 +85,7 @@ int subject_begin_packed(Subject *subject, int starts, PyObject *instance, PyObj
 {
     PyObject *function = starts ? subject->begin : subject->prepare;
     Py_ssize_t count = PyTuple_GET_SIZE(args);
+    if (is_asked_about_us()) return 0;
     if (instance != Py_None || !leaves_out_first(subject, &PyTuple_GET_ITEM(args, 0), count))
         return made_step(function, subject, args, kwargs, instance != Py_None, step);
     PyObject *others = PyTuple_GetSlice(args, 1, count);

@@ -24,6 +24,10 @@ void show_calls(PyThreadState *thread)
     hidden--;
 }
 
+/* Does an audit hook ask, about something that our own half does? A hook that is traced would be called about the recording
+ * of its own calls, and so on. The interpreter hides the calls of hooks, as we do ours. */
+int is_asked_about_us(void) { return hidden && PyThreadState_Get()->tracing > hidden; }
+
 PyObject *call_unseen(PyObject *function, PyObject *const *args, Py_ssize_t count)
 {
     PyThreadState *thread = hide_calls();
