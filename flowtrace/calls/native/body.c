@@ -4,27 +4,10 @@
  * `type(body) is types.CoroutineType`, and nothing else that we know of.
  *
  * A step is current only while its own body runs. */
-#include "native.h"
-#include <opcode.h>
+#include "body.h"
 
-typedef struct {
-    PyObject_HEAD
-    Subject *subject;
-    PyObject *step, *inner, *weakrefs;
-    char kind, started, running, done;
-} Body;
-
-/* What `await` drives: a coroutine, or one advance of an async generator (`asked` is then the real one's awaitable). */
-typedef struct {
-    PyObject_HEAD
-    Body *body;
-    PyObject *asked;
-    char closes;
-} Awaiter;
-
-enum awaits {AWAITS, WRAPS, ASKS, THROWS, AWAITERS};  /* a coroutine, by `await` or by `__await__()`; an async generator */
-static PyTypeObject *body_types[KINDS], *awaiter_types[AWAITERS];
-static Spare spare_bodies[KINDS], spare_awaiters;
+static PyTypeObject *body_types[KINDS];
+static Spare spare_bodies[KINDS];
 PyObject *body_names;
 
 /* --- what its step sees ------------------------------------------------------------------------------------------ */
@@ -46,7 +29,7 @@ static void refuse(Body *b)
     raise_again(error);
 }
 
-static int resume(Body *b)
+int body_resumes(Body *b)
 {
     b->running = 1;
     if (b->done) return 0;
@@ -60,7 +43,7 @@ static int resume(Body *b)
 static int suspend(Body *b) { return b->done ? 0 : step_suspends(b->subject, b->step); }
 
 /* A generator ended: with its return value; without one, it was closed. */
-static int end_stream(Body *b, PyObject *returned)
+int body_ends_stream(Body *b, PyObject *returned)
 {
     b->done = 1;
     return step_ends_stream(b->subject, b->step, returned);
@@ -70,7 +53,7 @@ static int end_stream(Body *b, PyObject *returned)
 static void end_stream_raised(Body *b)
 {
     PyObject *error = take_raised();
-    if (end_stream(b, NULL) == 0) { raise_again(error); return; }
+    if (body_ends_stream(b, NULL) == 0) { raise_again(error); return; }
     raise_newer(error);
 }
 
@@ -107,14 +90,14 @@ static PySendResult gave_control(Body *b, PyObject **result, int is_item, PySend
 }
 
 /* Record what the body did: it gave control away, returned or raised. */
-static PySendResult after(Body *b, PySendResult did, PyObject **result, int is_item)
+PySendResult body_ran(Body *b, PySendResult did, PyObject **result, int is_item)
 {
     b->running = 0;
     if (b->done) return did;
     if (did == PYGEN_NEXT || (did == PYGEN_RETURN && b->kind == ASYNC_GENERATOR)) return gave_control(b, result, is_item, did);
     if (did == PYGEN_RETURN) {
         b->done = 1;
-        int failed = b->kind == GENERATOR ? end_stream(b, *result) : step_ends(b->subject, b->step, *result);
+        int failed = b->kind == GENERATOR ? body_ends_stream(b, *result) : step_ends(b->subject, b->step, *result);
         if (!failed) return did;
         Py_CLEAR(*result);
         return PYGEN_ERROR;
@@ -122,7 +105,7 @@ static PySendResult after(Body *b, PySendResult did, PyObject **result, int is_i
     if (!is_over(b)) suspend_raised(b);
     else if (b->kind == ASYNC_GENERATOR && PyErr_ExceptionMatches(PyExc_StopAsyncIteration)) {
         PyObject *error = take_raised();
-        if (end_stream(b, Py_None) == 0) raise_again(error);
+        if (body_ends_stream(b, Py_None) == 0) raise_again(error);
         else Py_XDECREF(error);
     } else if (PyErr_ExceptionMatches(PyExc_GeneratorExit)) end_stream_raised(b);
     else {
@@ -134,17 +117,17 @@ static PySendResult after(Body *b, PySendResult did, PyObject **result, int is_i
 
 /* --- coroutines and generators ----------------------------------------------------------------------------------- */
 
-static PySendResult body_am_send(PyObject *self, PyObject *value, PyObject **result)
+PySendResult body_am_send(PyObject *self, PyObject *value, PyObject **result)
 {
     Body *b = (Body *)self;
     *result = NULL;
     if (b->running) return PyIter_Send(b->inner, value, result);  /* the real one says what is wrong */
-    if (no_stack_left() || resume(b) < 0) return PYGEN_ERROR;
+    if (no_stack_left() || body_resumes(b) < 0) return PYGEN_ERROR;
     PySendResult did = send_through(b->inner, value, result);
-    return after(b, did, result, b->kind == GENERATOR && did == PYGEN_NEXT);
+    return body_ran(b, did, result, b->kind == GENERATOR && did == PYGEN_NEXT);
 }
 
-static PyObject *as_method(PySendResult did, PyObject *result)
+PyObject *as_method(PySendResult did, PyObject *result)
 {
     if (did == PYGEN_RETURN) {
         raise_stop(result);
@@ -171,7 +154,7 @@ static PyObject *body_next(PyObject *self)
 }
 
 /* Call a method of the real object, and say what came of it as `send` would. */
-static PySendResult throw_into(PyObject *target, PyObject *const *args, Py_ssize_t count, PyObject **result)
+PySendResult throw_into(PyObject *target, PyObject *const *args, Py_ssize_t count, PyObject **result)
 {
     PyObject *method = PyObject_GetAttr(target, str_throw);
     *result = method ? PyObject_Vectorcall(method, args, count, NULL) : NULL;
@@ -180,22 +163,22 @@ static PySendResult throw_into(PyObject *target, PyObject *const *args, Py_ssize
     return (*result = take_stop_value()) ? PYGEN_RETURN : PYGEN_ERROR;
 }
 
-static PyObject *body_throw(PyObject *self, PyObject *const *args, Py_ssize_t count)
+PyObject *body_throw(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     Body *b = (Body *)self;
     PyObject *result = NULL;
     int reenters = b->running;
-    if (!reenters && resume(b) < 0) return NULL;
+    if (!reenters && body_resumes(b) < 0) return NULL;
     PySendResult did = throw_into(b->inner, args, count, &result);
-    if (!reenters) did = after(b, did, &result, b->kind == GENERATOR && did == PYGEN_NEXT);
+    if (!reenters) did = body_ran(b, did, &result, b->kind == GENERATOR && did == PYGEN_NEXT);
     return as_method(did, result);
 }
 
-static PyObject *body_close(PyObject *self, PyObject *Py_UNUSED(ignored))
+PyObject *body_close(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     Body *b = (Body *)self;
     int suspended = b->started && !b->done && !b->running;
-    if (suspended && resume(b) < 0) return NULL;
+    if (suspended && body_resumes(b) < 0) return NULL;
     PyObject *result = PyObject_CallMethodNoArgs(b->inner, str_close);
     if (!suspended) {
         if (!b->running) b->done = 1;  /* it will never begin */
@@ -204,7 +187,7 @@ static PyObject *body_close(PyObject *self, PyObject *Py_UNUSED(ignored))
     b->running = 0;
     if (!result && !is_over(b)) suspend_raised(b);  /* it ignored GeneratorExit */
     else if (!result) { b->done = 1; step_fails(b->subject, b->step); }
-    else if (end_stream(b, NULL) < 0) Py_CLEAR(result);
+    else if (body_ends_stream(b, NULL) < 0) Py_CLEAR(result);
     return result;
 }
 
@@ -231,9 +214,9 @@ static void body_finalize(PyObject *self)
     Body *b = (Body *)self;
     if (!b->started || b->done || b->running || !b->inner) return;
     PyObject *error = take_raised();
-    if (resume(b) == 0) {
+    if (body_resumes(b) == 0) {
         if (Py_REFCNT(b->inner) == 1) Py_SETREF(b->inner, Py_NewRef(Py_None));
-        if (end_stream(b, NULL) < 0) raise_in_program(self);
+        if (body_ends_stream(b, NULL) < 0) raise_in_program(self);
     } else raise_in_program(self);
     b->running = 0;
     b->done = 1;
@@ -316,235 +299,8 @@ static PyObject *body_repr(PyObject *self)
     return text;
 }
 
-/* --- awaiting ---------------------------------------------------------------------------------------------------- */
-
-static PyObject *awaiter_of(Body *b, PyObject *asked, enum awaits kind, int closes)  /* takes the reference to what is asked */
-{
-    if (!asked) return NULL;
-    Awaiter *a = (Awaiter *)take_spare(&spare_awaiters, awaiter_types[kind]);
-    if (!a) { Py_DECREF(asked); return NULL; }
-    a->body = (Body *)Py_NewRef((PyObject *)b);
-    a->asked = asked;
-    a->closes = (char)closes;
-    PyObject_GC_Track(a);
-    return (PyObject *)a;
-}
-
-/* A coroutine must not be an iterator itself: what `await` iterates over is a second object. */
-static PyObject *body_awaiter(PyObject *self) { return awaiter_of((Body *)self, Py_NewRef(self), AWAITS, 0); }
-
-static PyObject *coroutine_wrapper(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    return awaiter_of((Body *)self, Py_NewRef(self), WRAPS, 0);
-}
-
-/* `await`, which refuses a coroutine that waits for another one's sake; its method `__await__` does not. */
-static PyObject *body_await(PyObject *self)
-{
-    Body *b = (Body *)self;
-    if (b->started && !b->done && !b->running) {
-        PyObject *awaited = PyObject_GetAttrString(b->inner, "cr_await");
-        if (!awaited) return NULL;
-        Py_DECREF(awaited);
-        if (awaited != Py_None) {
-            PyErr_SetString(PyExc_RuntimeError, "coroutine is being awaited already");
-            return NULL;
-        }
-    }
-    return body_awaiter(self);
-}
-
-/* What the caller's frame is about to do, its argument, and the flags of its code. */
-static int caller_opcode(int *argument, int *flags)
-{
-    PyFrameObject *frame = PyEval_GetFrame();
-    PyCodeObject *code = frame ? PyFrame_GetCode(frame) : NULL;
-    PyObject *bytes = code ? PyCode_GetCode(code) : NULL;
-    int at = frame ? PyFrame_GetLasti(frame) : -1, opcode = -1;
-    *argument = 0;
-    *flags = code ? code->co_flags : 0;
-    if (!bytes) PyErr_Clear();
-    else if (at >= 0 && at + 1 < PyBytes_GET_SIZE(bytes)) {
-        opcode = (unsigned char)PyBytes_AS_STRING(bytes)[at];
-        *argument = (unsigned char)PyBytes_AS_STRING(bytes)[at + 1];
-    }
-    Py_XDECREF(bytes);
-    Py_XDECREF(code);
-    return opcode;
-}
-
-static int is_yield_from(int opcode, int argument)
-{
-#ifdef GET_YIELD_FROM_ITER
-    return opcode == GET_YIELD_FROM_ITER;
-#else  /* 3.15 */
-    return opcode == GET_ITER && argument;
-#endif
-}
-
-/* A coroutine is no iterable, but a generator that `types.coroutine` has marked may `yield from` it: the interpreter lets
- * that pass by the exact type. What it says of others depends on what it is asked for, too. */
-static PyObject *coroutine_iter(PyObject *self)
-{
-    int flags, argument, opcode = caller_opcode(&argument, &flags);
-    const char *wrong = "'coroutine' object is not iterable";
-    if (is_yield_from(opcode, argument)) {
-        if (flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE)) return body_awaiter(self);
-        wrong = "cannot 'yield from' a coroutine object in a non-coroutine generator";
-    } else if (opcode == UNPACK_SEQUENCE || opcode == UNPACK_EX) wrong = "cannot unpack non-iterable coroutine object";
-    else if (opcode == LIST_EXTEND) wrong = "Value after * must be an iterable, not coroutine";
-    PyErr_SetString(PyExc_TypeError, wrong);
-    return NULL;
-}
-
-static int is_of_coroutine(Awaiter *a) { return a->asked == (PyObject *)a->body; }
-
-/* Resume the body for what is asked of it. Where that is refused, the real generator's awaitable is closed: Python warns of
- * one that nobody has awaited. */
-static int resume_for(Awaiter *a)
-{
-    int did = resume(a->body);
-    if (did != REFUSED) return did;
-    PyObject *error = take_raised(), *ignored = PyObject_CallMethodNoArgs(a->asked, str_close);
-    if (!ignored) raise_in_program(a->asked);
-    Py_XDECREF(ignored);
-    raise_again(error);
-    return did;
-}
-
-static PySendResult awaiter_am_send(PyObject *self, PyObject *value, PyObject **result)
-{
-    Awaiter *a = (Awaiter *)self;
-    Body *b = a->body;
-    if (is_of_coroutine(a)) return body_am_send(a->asked, value, result);
-    *result = NULL;
-    if (b->running) return PyIter_Send(a->asked, value, result);
-    if (no_stack_left() || resume_for(a) < 0) return PYGEN_ERROR;
-    PySendResult did = send_through(a->asked, value, result);
-    b->running = 0;
-    if (did == PYGEN_RETURN && a->closes && !b->done) {
-        if (end_stream(b, NULL) == 0) return did;
-        Py_CLEAR(*result);
-        return PYGEN_ERROR;
-    }
-    return after(b, did, result, did == PYGEN_RETURN);
-}
-
-static PyObject *awaiter_send(PyObject *self, PyObject *value)
-{
-    PyObject *result;
-    PySendResult did = awaiter_am_send(self, value, &result);
-    return as_method(did, result);
-}
-
-/* Advance an async generator as the interpreter does from 3.12 on, which takes the item out of a StopIteration. The one
- * that the real awaitable raises is handed on: making another one would cost more than all else here. */
-static PyObject *next_item(Awaiter *a)
-{
-    Body *b = a->body;
-    if (no_stack_left() || resume_for(a) < 0) return NULL;
-    PyObject *result = next_through(a->asked), *stop = NULL;
-    PySendResult did = result ? PYGEN_NEXT : PYGEN_ERROR;
-    if (!result && PyErr_ExceptionMatches(PyExc_StopIteration)) {
-        stop = take_raised();
-        result = Py_XNewRef(((PyStopIterationObject *)stop)->value);
-        did = PYGEN_RETURN;
-    }
-    did = after(b, did, &result, did == PYGEN_RETURN);
-    if (stop && did != PYGEN_ERROR) {
-        Py_CLEAR(result);
-        raise_again(stop);
-    } else Py_XDECREF(stop);
-    return result;
-}
-
-static PyObject *awaiter_next(PyObject *self)
-{
-    Awaiter *a = (Awaiter *)self;
-    int is_item = !is_of_coroutine(a) && !a->closes && !a->body->running && PyIter_Check(a->asked);
-    return is_item ? next_item(a) : awaiter_send(self, Py_None);
-}
-
-static PyObject *awaiter_throw(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    Awaiter *a = (Awaiter *)self;
-    Body *b = a->body;
-    PyObject *result = NULL;
-    if (is_of_coroutine(a)) return body_throw(a->asked, args, count);
-    int reenters = b->running;
-    if (!reenters && resume_for(a) < 0) return NULL;
-    PySendResult did = throw_into(a->asked, args, count, &result);
-    if (!reenters) did = after(b, did, &result, did == PYGEN_RETURN);
-    return as_method(did, result);
-}
-
-static PyObject *awaiter_close(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    Awaiter *a = (Awaiter *)self;
-    if (is_of_coroutine(a)) return body_close(a->asked, NULL);
-    return PyObject_CallMethodNoArgs(a->asked, str_close);
-}
-
-static int awaiter_traverse(Awaiter *a, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(a));
-    Py_VISIT(a->body);
-    Py_VISIT(a->asked);
-    return 0;
-}
-
-static void awaiter_dealloc(Awaiter *a)
-{
-    PyObject_GC_UnTrack(a);
-    Py_CLEAR(a->body);
-    Py_CLEAR(a->asked);
-    put_spare(&spare_awaiters, a, Py_TYPE(a), Py_TYPE(a));  /* all are of one size */
-}
-
-/* asyncio walks along cr_await, and finds in the awaiter what the coroutine has. What `__await__()` gives has nothing of it. */
-static PyObject *awaiter_getattro(PyObject *self, PyObject *name)
-{
-    Awaiter *a = (Awaiter *)self;
-    int own = Py_TYPE(a) == awaiter_types[WRAPS] ? 1 : PySet_Contains(body_names, name);
-    if (own < 0) return NULL;
-    return own ? PyObject_GenericGetAttr(self, name) : PyObject_GetAttr(is_of_coroutine(a) ? a->body->inner : a->asked, name);
-}
-
-static PyObject *awaiter_repr(PyObject *self)
-{
-    return Py_TYPE(self) == awaiter_types[WRAPS] ? PyUnicode_FromFormat("<coroutine_wrapper object at %p>", self)
-                                                 : PyObject_Repr(((Awaiter *)self)->asked);
-}
-
-/* --- async generators: the event loop's hooks know the real one, since it is the real one that is advanced --------- */
-
-static PyObject *agen_asend(PyObject *self, PyObject *value)
-{
-    return awaiter_of((Body *)self, PyObject_CallMethodOneArg(((Body *)self)->inner, str_asend, value), ASKS, 0);
-}
-
-static PyObject *agen_next(PyObject *self)
-{
-    PyObject *inner = ((Body *)self)->inner;
-    return awaiter_of((Body *)self, Py_TYPE(inner)->tp_as_async->am_anext(inner), ASKS, 0);
-}
-
-static PyObject *agen_athrow(PyObject *self, PyObject *args)
-{
-    PyObject *method = PyObject_GetAttr(((Body *)self)->inner, str_athrow);
-    PyObject *asked = method ? PyObject_CallObject(method, args) : NULL;
-    Py_XDECREF(method);
-    return awaiter_of((Body *)self, asked, THROWS, 0);
-}
-
-static PyObject *agen_aclose(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    return awaiter_of((Body *)self, PyObject_CallMethodNoArgs(((Body *)self)->inner, str_aclose), THROWS, 1);
-}
-
 /* --- types ------------------------------------------------------------------------------------------------------- */
 
-#define FAST(function) (PyCFunction)(void (*)(void))function
 #define BODY_SLOTS \
     {Py_tp_dealloc, body_dealloc}, {Py_tp_traverse, body_traverse}, {Py_tp_clear, body_clear}, \
     {Py_tp_finalize, body_finalize}, {Py_tp_getattro, body_getattro}, {Py_tp_setattro, body_setattro}, \
@@ -564,10 +320,6 @@ static PyMethodDef agen_methods[] = {
     {"asend", agen_asend, METH_O, NULL}, {"athrow", agen_athrow, METH_VARARGS, NULL},
     {"aclose", agen_aclose, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL},
 };
-static PyMethodDef awaiter_methods[] = {
-    {"send", awaiter_send, METH_O, NULL}, {"throw", FAST(awaiter_throw), METH_FASTCALL, NULL},
-    {"close", awaiter_close, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL},
-};
 static PyType_Slot coroutine_slots[] = {
     BODY_SLOTS, {Py_am_await, body_await}, {Py_am_send, body_am_send}, {Py_tp_iter, coroutine_iter},
     {Py_tp_methods, coroutine_methods}, {0, NULL},
@@ -582,19 +334,6 @@ static PyType_Slot agen_slots[] = {
 static PyType_Slot iterable_slots[] = {
     BODY_SLOTS, {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, body_next}, {Py_am_await, PyObject_SelfIter},
     {Py_am_send, body_am_send}, {Py_tp_methods, body_methods}, {0, NULL},
-};
-#define AWAITER_SLOTS \
-    {Py_tp_dealloc, awaiter_dealloc}, {Py_tp_traverse, awaiter_traverse}, {Py_tp_getattro, awaiter_getattro}, \
-    {Py_tp_repr, awaiter_repr}, {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, awaiter_next}, \
-    {Py_am_send, awaiter_am_send}, {Py_tp_methods, awaiter_methods}
-static PyType_Slot awaiter_slots[] = {AWAITER_SLOTS, {0, NULL}};
-static PyType_Slot asked_slots[] = {AWAITER_SLOTS, {Py_am_await, PyObject_SelfIter}, {0, NULL}};
-#define BODY_FLAGS (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION)
-static PyType_Spec awaiter_specs[AWAITERS] = {
-    {"builtins.coroutine_wrapper", sizeof(Awaiter), 0, BODY_FLAGS, awaiter_slots},
-    {"builtins.coroutine_wrapper", sizeof(Awaiter), 0, BODY_FLAGS, awaiter_slots},
-    {"builtins.async_generator_asend", sizeof(Awaiter), 0, BODY_FLAGS, asked_slots},
-    {"builtins.async_generator_athrow", sizeof(Awaiter), 0, BODY_FLAGS, asked_slots},
 };
 static PyType_Spec specs[KINDS] = {
     {"", 0, 0, 0, NULL},  /* a plain call has no body */
@@ -621,8 +360,7 @@ static int hide(PyTypeObject *type, const char *method)
 
 int add_bodies(PyObject *module)
 {
-    for (int kind = AWAITS; kind < AWAITERS; kind++)
-        if (!(awaiter_types[kind] = make_type(module, &awaiter_specs[kind]))) return -1;
+    if (add_awaiters(module) < 0) return -1;
     for (int kind = COROUTINE; kind < KINDS; kind++)
         if (!(body_types[kind] = make_type(module, &specs[kind]))) return -1;
     return hide(body_types[COROUTINE], "__iter__") < 0 ? -1 : hide(body_types[ITERABLE_COROUTINE], "__await__");
