@@ -162,7 +162,7 @@ class Everywhere(ImportHook):
             function = getattr(value, part)
             new = self._replacement(function)
             if new is not function:
-                value = getattr(value, copy_with)(new)
+                value = _with_part(value, part, copy_with, new)
         return value
 
     def _defined_here(self, function: Any) -> bool:
@@ -181,6 +181,15 @@ class Everywhere(ImportHook):
         self.decorated += 1
         self._replaced[id(new)] = (new, new)
         return new
+
+
+def _with_part(value: Any, part: str, copy_with: str, new: Any) -> Any:
+    try:
+        return getattr(value, copy_with)(new)
+    except TypeError:  # a class of its own, made from other arguments than a property is
+        parts = {name: getattr(value, name) for name in ("fget", "fset", "fdel")} | {part: new}
+        property.__init__(value, **parts, doc=value.__doc__)
+        return value
 
 
 def _is_class(value: object) -> bool:
