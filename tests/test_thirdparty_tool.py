@@ -266,11 +266,13 @@ def test_a_name_taken_before_decoration_is_put_right(load):
 
 def test_a_register_of_functions_holds_what_their_names_do(load):
     text = "def f(): ...\ndef g(): ...\nBY_NAME = {'f': f, 'len': len}\nIN_TURN = [g, f]\n"
+    text += "def h(x=f): return x\nclass A:\n    TABLE = {'f': f}\n    static = staticmethod(f)\n"
     load({"first": text, "second": "from fakepkg.first import BY_NAME\n"})
     first, second = importlib.import_module("fakepkg.first"), importlib.import_module("fakepkg.second")
     assert is_traced(first.f)
     assert second.BY_NAME is first.BY_NAME
     assert first.BY_NAME == {"f": first.f, "len": len}
+    assert {first.h(), first.A.TABLE["f"], first.A.static} == {first.f}
     assert [id(item) for item in (*first.IN_TURN, first.BY_NAME["f"])] == [id(first.g), id(first.f), id(first.f)]
 
 
