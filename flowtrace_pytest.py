@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 FOLDER: Final = "--flowtrace"
 MODES: Final = ("off", "on", "always")
+MODE_SETTINGS: Final = ("flowtrace_mode", "flowtrace-mode")  # two names, since a pytest before 9 knows no aliases
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,15 +57,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="With --flowtrace-replay: a function or class that makes the `self` of methods.",
     )
     parser.addini("flowtrace", "The folder for the traces of failing tests; as --flowtrace.", default="")
-    parser.addini(
-        "flowtrace_mode",
-        "Which tests leave a trace: off, on or always; as --flowtrace-mode.",
-        default="",
-        aliases=["flowtrace-mode"],
-    )
+    for name in MODE_SETTINGS:
+        parser.addini(name, "Which tests leave a trace: off, on or always; as --flowtrace-mode.", default="")
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
+# The old style of a wrapper, since any pytest loads this module that finds it installed: older ones don't know another.
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> Generator[None]:
@@ -74,7 +72,7 @@ def pytest_load_initial_conftests(
     if FOLDER in args[:end]:
         args[:end] = [f"{FOLDER}=" if text == FOLDER else text for text in args[:end]]
         early_config.known_args_namespace = parser.parse_known_args(args, namespace=early_config.known_args_namespace)
-    return (yield)
+    yield
 
 
 def _load_as_elsewhere(config: pytest.Config) -> None:

@@ -47,6 +47,10 @@ class Meta(type):
     def on_the_class(cls):
         return cls.__name__
 
+class Own(property):  # as werkzeug's: its getter() fails
+    def __init__(self, fget, name):
+        super().__init__(fget)
+
 class Base(metaclass=Meta):
     made = []
 
@@ -97,6 +101,7 @@ class Base(metaclass=Meta):
         return object()
 
     half = functools.partialmethod(static, 2)
+    own = Own(lambda self: 4, "own")
 
     class Inner:
         def method(self):
@@ -183,6 +188,7 @@ def test_the_three_functions_of_a_property_are_decorated(everything):
     size = vars(everything.Base)["size"]
     assert all(map(is_traced, (size.fget, size.fset, size.fdel)))
     assert size.__doc__ == "How large."
+    assert is_traced(vars(everything.Base)["own"].fget)
 
 
 def test_cached_properties_and_partial_methods_are_decorated_inside(everything):
@@ -208,6 +214,7 @@ def test_a_name_that_belongs_to_the_class_itself_is_left_alone(everything):
 def test_decorated_classes_still_work(everything):
     base = everything.Base(4)
     assert (len(base), base.size, base.method() is base) == (4, 4, True)
+    assert base.own == 4
     base.size = 5
     assert base.size == 5
     del base.size
@@ -259,11 +266,13 @@ def test_a_name_taken_before_decoration_is_put_right(load):
 
 def test_a_register_of_functions_holds_what_their_names_do(load):
     text = "def f(): ...\ndef g(): ...\nBY_NAME = {'f': f, 'len': len}\nIN_TURN = [g, f]\n"
+    text += "def h(x=f): return x\nclass A:\n    TABLE = {'f': f}\n    static = staticmethod(f)\n"
     load({"first": text, "second": "from fakepkg.first import BY_NAME\n"})
     first, second = importlib.import_module("fakepkg.first"), importlib.import_module("fakepkg.second")
     assert is_traced(first.f)
     assert second.BY_NAME is first.BY_NAME
     assert first.BY_NAME == {"f": first.f, "len": len}
+    assert {first.h(), first.A.TABLE["f"], first.A.static} == {first.f}
     assert [id(item) for item in (*first.IN_TURN, first.BY_NAME["f"])] == [id(first.g), id(first.f), id(first.f)]
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+import flowtrace_pytest
 from flowtrace import TraceConfig, TraceContext, TraceMode
 from flowtrace.host.switch import environment
 from flowtrace.integrations.pytest_files import FileNames
@@ -77,7 +78,8 @@ def leave_traces(config: pytest.Config, option: str | None, ini: str) -> None:
         base = config.rootpath if config.inipath is None else config.inipath.parent
         folder = _checked("flowtrace", FOLDER, ini)
     mode = parsed.config["mode"] if "mode" in parsed.sources else TraceMode.ON
-    text = config.getoption("flowtrace_mode") or config.getini("flowtrace_mode")
+    settings = (config.getini(name) for name in flowtrace_pytest.MODE_SETTINGS)
+    text = config.getoption("flowtrace_mode") or next(filter(None, settings), "")
     if text:
         mode = _checked("flowtrace_mode", MODE, text)
     if folder is not None and mode is not TraceMode.OFF and not parsed.disabled:
@@ -91,7 +93,7 @@ def _checked(name: str, kind: Kind, text: str) -> Any:
         raise pytest.UsageError(f"{name}={text!r} is not usable: it takes {kind.accepts}") from None
 
 
-@dataclass
+@dataclass(eq=False)  # a pytest before 9 puts plugins into a set
 class Traces:
     """The hooks that leave a trace of each failing outcome.
 

@@ -42,8 +42,10 @@ def add_replays(config: pytest.Config, traces: list[str]) -> None:
         traces: the files, relative to the folder in which pytest was started.
 
     Raises:
-        UsageError: one of them is no file.
+        UsageError: one of them is no file, or pytest is too old to tell which tests were named.
     """
+    if not hasattr(config, "args_source"):
+        raise pytest.UsageError("--flowtrace-replay needs pytest 7.2 or newer")
     paths = [Path(os.path.abspath(config.invocation_params.dir / text)) for text in traces]
     for path in paths:
         if not path.is_file():

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+import flowtrace_pytest
 from flowtrace import load_trace, validate
 from tests.integrations.projects import ALL, ROOT, SAMPLE, paths_in, project, run_pytest, traces_in
 
@@ -481,3 +482,29 @@ def test_inputs_are_kept_where_the_environment_asks_for_them(tmp_path):
     (step,) = trace.steps
     assert step.invocation_json["payload"] == {"count": 1, "currency": "EUR", "item": "cake"}
     assert trace.dropped_steps == 2
+
+
+# What pytest 7 and 8 do otherwise; they load the front of the plugin wherever they find flowtrace installed.
+OLDER_PYTEST = """
+    import pytest
+
+    newer = pytest.Parser.addini
+
+    def addini(self, name, help, type=None, default=None):
+        return newer(self, name, help, type, default)
+
+    pytest.Parser.addini = addini
+
+    def pytest_plugin_registered(plugin):
+        {plugin}
+"""
+
+
+def test_an_older_pytest_runs_with_flowtrace_installed(tmp_path):
+    project(tmp_path, shop=SHOP, test_it=FAILS, older=OLDER_PYTEST)
+    for arguments, left in (((), []), (("--flowtrace=out",), ["test_it.py--test_cake.json"])):
+        done = run_pytest(tmp_path, *arguments, PYTEST_ADDOPTS="-p older")  # before the plugin
+        assert "1 failed" in done.stdout, done.stderr
+        assert [path.name for path in (tmp_path / "out").glob("*")] == left
+    hook = flowtrace_pytest.pytest_load_initial_conftests
+    assert not hook.pytest_impl["wrapper"]  # pluggy before 1.2 knows no such argument

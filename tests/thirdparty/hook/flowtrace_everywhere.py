@@ -92,6 +92,11 @@ class Everywhere(ImportHook):
         for name, other in list(sys.modules.items()):
             if name.partition(".")[0] in self.packages and isinstance(other, ModuleType):
                 self._fix(vars(other))
+        for cls in self._classes.values():
+            self._fix(dict(_namespace(cls)))
+        for original, new in list(self._replaced.values()):
+            if original is not new and type(original) is FunctionType and original.__defaults__:
+                original.__defaults__ = tuple(map(self._known, original.__defaults__))
 
     def _decorate_names(self, names: dict[str, Any]) -> None:
         for name, value in list(names.items()):
@@ -110,10 +115,13 @@ class Everywhere(ImportHook):
             elif type(value) is list:
                 self._fix_entries(value, enumerate(value))
 
+    def _known(self, value: Any) -> Any:
+        original, new = self._replaced.get(id(value), (None, None))
+        return new if original is value and new is not None else value
+
     def _fix_entries(self, container: Any, entries: Iterable[tuple[Any, Any]]) -> None:
         for key, value in list(entries):
-            original, new = self._replaced.get(id(value), (None, None))
-            if new is not None and original is value:
+            if (new := self._known(value)) is not value:
                 container[key] = new
 
     def _decorate_class(self, cls: type) -> None:
@@ -149,12 +157,21 @@ class Everywhere(ImportHook):
         if kind is functools.partial:
             return self._decorated(value)
         if issubclass(kind, classmethod | staticmethod):
-            return self._decorated(value) if self._defined_here(value.__func__) else value
+            return self._of_class(value) if self._defined_here(value.__func__) else value
         if issubclass(kind, property):
             return self._property(value)
         if issubclass(kind, functools.cached_property | functools.partialmethod):
             value.func = self._replacement(value.func)
         return value
+
+    def _of_class(self, value: Any) -> Any:
+        # A function that has a name outside, too, stays one object, as under a decorator.
+        function = value.__func__
+        if id(function) in self._replaced:
+            return type(value)(self._replaced[id(function)][1])
+        new = self._decorated(value)
+        self._replaced[id(function)] = (function, new.__func__)
+        return new
 
     def _property(self, value: Any) -> Any:
         # Its own methods make a copy of the same class, with everything else it has.
@@ -162,7 +179,7 @@ class Everywhere(ImportHook):
             function = getattr(value, part)
             new = self._replacement(function)
             if new is not function:
-                value = getattr(value, copy_with)(new)
+                value = _with_part(value, part, copy_with, new)
         return value
 
     def _defined_here(self, function: Any) -> bool:
@@ -181,6 +198,15 @@ class Everywhere(ImportHook):
         self.decorated += 1
         self._replaced[id(new)] = (new, new)
         return new
+
+
+def _with_part(value: Any, part: str, copy_with: str, new: Any) -> Any:
+    try:
+        return getattr(value, copy_with)(new)
+    except TypeError:  # a class of its own, made from other arguments than a property is
+        parts = {name: getattr(value, name) for name in ("fget", "fset", "fdel")} | {part: new}
+        property.__init__(value, **parts, doc=value.__doc__)
+        return value
 
 
 def _is_class(value: object) -> bool:
