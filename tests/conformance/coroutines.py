@@ -7,11 +7,13 @@ import contextvars
 import gc
 import inspect
 import types
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any
 
 from .transcript import async_outcome, drive, noise, outcome
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("conformance_coroutine", default="unset")
+_OF_ITERATORS = {"__iter__", "__next__", "__await__", "send", "throw", "close", "cr_frame", "cr_await"}
 
 
 class Pause:
@@ -284,6 +286,10 @@ def inspection(decorate):
     coroutine.send(None)
     states += [inspect.getcoroutinestate(coroutine), coroutine.cr_running, coroutine.cr_await is None]
     states += [isinstance(coroutine.cr_frame, types.FrameType), coroutine.cr_suspended, outcome(iter, coroutine)[0]]
+    iterator = coroutine.__await__()  # another object, which says nothing of its coroutine
+    states += [iterator.__class__.__name__, iter(iterator) is iterator, sorted(set(dir(iterator)) & _OF_ITERATORS)]
+    states += [isinstance(iterator, kind) for kind in (Awaitable, Coroutine, Generator)]
+    states += [inspect.isawaitable(iterator), hasattr(iterator, "cr_frame"), repr(iterator).partition(" at ")[0]]
     coroutine.close()
     return [*states, inspect.getcoroutinestate(coroutine), coroutine.cr_frame]
 
