@@ -36,6 +36,7 @@ class _State:
         own: the stream; None where there was none.
         file: the file behind the descriptor; None where any will do.
         process: the id of the process in which all that was found.
+        is_child: it was forked since.
         waiting: lines that could not be written yet.
         is_registered: those that still wait at the end are written then.
     """
@@ -44,6 +45,7 @@ class _State:
         self.own: Any = sys.stderr
         self.file = _file()
         self.process = os.getpid()
+        self.is_child = False
         self.waiting: deque[str] = deque(maxlen=_MOST_WAITING)
         self.is_registered = False
 
@@ -74,9 +76,14 @@ def write(line: str) -> None:
 
 
 def write_waiting() -> None:
-    """Write the lines that waited: at the end of the process, whatever stands there then."""
+    """Write the lines that waited: at the end of the process, whatever stands there then.
+
+    Where its file was closed, nothing is written: from Python 3.14 on, the program would end with status 120.
+    """
     if _STATE.waiting and sys.stderr is not None and _STATE.process == os.getpid():
-        _write_waiting(_stream() or sys.__stderr__ or sys.stderr)
+        stream = _stream() or sys.__stderr__ or sys.stderr
+        if stream is not sys.__stderr__ or _file() is not None:
+            _write_waiting(stream)
 
 
 def _begin_in_child() -> None:
@@ -84,6 +91,7 @@ def _begin_in_child() -> None:
     _STATE.waiting.clear()
     _STATE.file = None
     _STATE.process = os.getpid()
+    _STATE.is_child = True
 
 
 def _stream() -> Any:
@@ -92,7 +100,25 @@ def _stream() -> Any:
         return sys.stderr
     if sys.__stderr__ is None or (_STATE.file is not None and _file() != _STATE.file):
         return None
-    return sys.__stderr__
+    return _Descriptor if _STATE.is_child else sys.__stderr__
+
+
+class _Descriptor:
+    """Standard error of a forked child: a thread of the parent may have held the lock of the stream, and is not here.
+
+    Up to Python 3.13, a child has a new lock.
+    """
+
+    @staticmethod
+    def write(text: str) -> None:
+        """Write all of a text."""
+        data = text.encode("utf-8", "backslashreplace")
+        while data:
+            data = data[os.write(_DESCRIPTOR, data) :]
+
+    @staticmethod
+    def flush() -> None:
+        """Do nothing: all is written."""
 
 
 def _write_waiting(stream: Any) -> None:
