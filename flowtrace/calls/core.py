@@ -17,7 +17,7 @@ from flowtrace.host.objects import NO_RECEIVERS
 from flowtrace.host.signals import let_through
 from flowtrace.host.switch import environment
 
-_INTERFACE: Final = 18
+_INTERFACE: Final = 19
 """Changes with what this half and the one in C ask of each other: a module left from another build is not used."""
 
 

@@ -37,7 +37,7 @@ static int exec(PyObject *module)
         PyErr_SetString(PyExc_ImportError, "flowtrace's native core is loaded once, in the main interpreter");
         return -1;
     }
-    return PyModule_AddIntConstant(module, "INTERFACE", 18) < 0 || make_names() < 0 || add_subject(module) < 0 || add_functions(module) < 0 || add_bodies(module) < 0 || add_steps(module) < 0
+    return PyModule_AddIntConstant(module, "INTERFACE", 19) < 0 || make_names() < 0 || add_subject(module) < 0 || add_functions(module) < 0 || add_bodies(module) < 0 || add_steps(module) < 0
         || add_snapshots(module) < 0 || add_copiers(module) < 0 || add_rings(module) < 0 || add_postponed(module) < 0 || add_runs(module) < 0 || add_recording(module) < 0 || add_box(module) < 0 || add_lines(module) < 0 || add_unseen(module) < 0 ? -1 : 0;
 }
 
