@@ -23,7 +23,7 @@ from flowtrace.trace import files as writer
 from flowtrace.values.encoded import hash_bytes
 
 LONGEST_LIFE = 0.03  # seconds after the process's first write
-LEFTOVER = re.compile(r"\.trace\.json\.\d+\.[0-9a-f]{12}\.tmp")
+LEFTOVER = re.compile(r"\.trace(\.\d+)?\.json\.\d+\.[0-9a-f]{12}\.tmp")
 
 
 class Way(NamedTuple):
