@@ -546,11 +546,13 @@ def test_a_limit_on_the_work_of_a_value_holds(recorded):
     assert [part.pointer for part in result.cut] == ["/13/fields", "/14"]
 
 
+# Without letters, no key is the name of a secret: hypothesis takes constants from our own sources, CVC among them.
+keys = st.text(st.characters(exclude_categories=["L", "Cs"]), max_size=3)
 values = st.recursive(
     st.one_of(st.none(), st.integers(), st.text(), st.sampled_from([*Color, *Word]), st.datetimes(), st.uuids()),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
-        st.dictionaries(st.text(max_size=3), inner, max_size=3),
+        st.dictionaries(keys, inner, max_size=3),
         st.tuples(inner),
         st.builds(Point, inner, inner),
         st.builds(Slotted, st.text(max_size=3), inner),
