@@ -31,7 +31,7 @@ from flowtrace.values.encoded import CutPart, Digest, Encoded, Pieces, Shared, S
 from flowtrace.values.encoder import Encoder
 from flowtrace.values.forms import TAG as TAG
 from flowtrace.values.forms import Labelled
-from flowtrace.values.json import EXACT_TYPES, MAX_WORK, dumps, holds_tuple, keys_of, loads, plain_within
+from flowtrace.values.json import EXACT_TYPES, MAX_WORK, dumps, keys_of, loads, plain_within
 from flowtrace.values.redaction import NO_NAMES, Redactor, SecretNames
 from flowtrace.values.secret_texts import texts_in
 
@@ -89,7 +89,12 @@ def has_object(values: Iterable[object]) -> bool:
 
 def is_left_to_pickler(value: dict[Any, Any]) -> bool:
     """Return True for a dict that is not tracked, and that orjson must not see: it writes tuples at any depth."""
-    return len(value) > FEW_ITEMS or holds_tuple(value)
+    if len(value) > FEW_ITEMS:
+        return True
+    for item in value.values():  # noqa: SIM110  # so few are quicker without a generator
+        if type(item) is tuple:
+            return True
+    return False
 
 
 def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> bytes | None:
@@ -104,7 +109,7 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
     """
     if has_object(args) or (kwargs and has_object(kwargs.values())):
         return None
-    if _tracked(kwargs) or (kwargs and holds_tuple(kwargs)):
+    if _tracked(kwargs) or (kwargs and is_left_to_pickler(kwargs)):
         return take_pickled((args, kwargs), limit)
     for value in args:
         if _tracked(value) or type(value) is tuple or (type(value) is dict and is_left_to_pickler(value)):

@@ -32,7 +32,6 @@ CONTAINERS: Final = frozenset(map(id, (dict, list, tuple)))
 _ATOMS: Final = frozenset(map(id, (int, float, bool, type(None))))  # without texts, which may be long
 _MANY: Final = 1000  # from so many items on, a quick look at all of them pays
 _FEW: Final = 10  # of them, at which one looks before
-_TUPLE: Final = id(tuple)
 _MOST_LEVELS: Final = 254  # of lists and dicts, that orjson writes
 _JSON_TYPES: Final = SCALARS | CONTAINERS
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
@@ -246,11 +245,6 @@ def keys_of(tree: object) -> set[str]:
             items = items.values()
         todo += [item for item in items if id(type(item)) in CONTAINERS]
     return found
-
-
-def holds_tuple(mapping: dict[Any, Any]) -> bool:
-    """Return True if a value of a dict is a tuple. Only by tuples can a dict that is not tracked be deep."""
-    return _TUPLE in type_ids(mapping.values())
 
 
 def type_ids(items: Iterable[object]) -> set[int]:
