@@ -57,18 +57,10 @@ def plain(subject: Subject) -> Wrapper:
     """Return the wrapper of a plain function."""
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        thread = get_ident()
-        if thread in _RECORDING:
-            return wrapped(*args, **kwargs)
-        begin = subject.begin  # ``subject.begin(...)`` would look for a method in the class first
-        try:
-            _RECORDING.add(thread)
-            if instance is None and leaves_out_first(subject, args):
-                step = begin(subject, args[1:], kwargs, True)
-            else:
-                step = begin(subject, args, kwargs, instance is not None)
-        finally:
-            _RECORDING.discard(thread)
+        if instance is None and leaves_out_first(subject, args):
+            step = _alone(subject.begin, subject, args[1:], kwargs, True)
+        else:
+            step = _alone(subject.begin, subject, args, kwargs, instance is not None)
         try:
             result = wrapped(*args, **kwargs) if kwargs else wrapped(*args)
         except BaseException as error:
@@ -77,12 +69,7 @@ def plain(subject: Subject) -> Wrapper:
             del step, args, kwargs, instance  # a report of the error shows what this frame holds, under any name
             raise
         if step is not None:
-            end = subject.end
-            try:
-                _RECORDING.add(thread)
-                end(step, result)
-            finally:
-                _RECORDING.discard(thread)
+            _alone(subject.end, step, result)
         return result
 
     return call

@@ -201,10 +201,10 @@ class TracedFunction(StandIn, wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind as a function does: to a real method, which costs less than a bound wrapper too."""
-        is_in_class_method = self._self_subject.takes_receiver and not hasattr(type(self._self_target), "__get__")
-        if type(self._self_target) is FunctionType or is_in_class_method:  # what binds in its own way is bound by wrapt
+        kind = type(self._self_target)
+        if kind is FunctionType or (self._self_subject.takes_receiver and not hasattr(kind, "__get__")):
             return self if instance is None else MethodType(self, instance)
-        return super().__get__(instance, owner)
+        return super().__get__(instance, owner)  # what binds in its own way is bound by wrapt
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Note that this is a method; and treat ``__new__`` and its like as the class would treat a plain function."""

@@ -79,18 +79,8 @@ class Node:
 
     __slots__ = (
         *("_before", "_live", "capture_inputs", "checks", "code", "component", "entry", "expected_errors"),
-        *(
-            "has_receiver",
-            "live_defaults",
-            "node_id",
-            "operation",
-            "parts",
-            "redact",
-            "shapes",
-            "signature",
-            "simple_names",
-        ),
-        "slow_after",
+        *("has_receiver", "live_defaults", "node_id", "operation", "parts", "redact", "shapes", "signature"),
+        *("simple_names", "slow_after"),
     )
 
     def __init__(
@@ -143,17 +133,13 @@ class Node:
 
     def is_changed(self) -> bool:
         """Return True if the function has other code or other defaults since, as a reloader gives it in a notebook."""
-        parts, function = self.parts, self._live
-        if type(function) is ReferenceType:
-            function = function()
+        parts, function = self.parts, self.live
+        if parts is None or function is None:
+            return False
         return (
-            parts is not None
-            and function is not None
-            and (
-                function.__code__ is not parts[0]
-                or function.__defaults__ is not parts[1]
-                or function.__kwdefaults__ is not parts[2]
-            )
+            function.__code__ is not parts[0]
+            or function.__defaults__ is not parts[1]
+            or function.__kwdefaults__ is not parts[2]
         )
 
     def successor(self) -> Node:

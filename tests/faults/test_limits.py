@@ -8,6 +8,19 @@ from tests.faults.scenario import OUT, PARTS, survive
 from tests.programs import run_program
 
 pytestmark = pytest.mark.disk
+# Calls `deeper`, which returns True, at each depth up to beyond the limit.
+AT_EVERY_DEPTH = """
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(120)
+    outcomes = set()
+    for left in range(20, 125):
+        try:
+            outcomes.add(deeper(left))
+        except RecursionError:
+            outcomes.add(False)
+    sys.setrecursionlimit(usual)
+    assert outcomes == {True, False}
+"""
 
 
 @pytest.mark.costly
@@ -121,23 +134,14 @@ def test_a_low_recursion_limit(tmp_path):
             except ValueError as raised:
                 assert raised is error
             return True
-
-        usual = sys.getrecursionlimit()
-        sys.setrecursionlimit(120)
-        outcomes = set()
-        for left in range(20, 125):
-            try:
-                outcomes.add(deeper(left))
-            except RecursionError:
-                outcomes.add(False)
-        sys.setrecursionlimit(usual)
-        assert outcomes == {True, False}
+    """
+    after = """
         assert files() == ["trace.json"]
         chance("after")
         flowtrace.configure()  # what waits in a burst is written now
         assert (told(), files()) == ("after", ["trace.json"])
     """
-    done = run_program(tmp_path, PARTS, "import flowtrace", program, FLOWTRACE_OUT=OUT)
+    done = run_program(tmp_path, PARTS, "import flowtrace", program, AT_EVERY_DEPTH, after, FLOWTRACE_OUT=OUT)
     assert "Traceback" not in done.stderr
 
 
@@ -163,16 +167,6 @@ def test_no_generator_of_ours_waits_for_the_garbage_collector_where_the_stack_is
         deeper(1)
         gc.disable()
         before = waiting()
-        usual = sys.getrecursionlimit()
-        sys.setrecursionlimit(120)
-        outcomes = set()
-        for left in range(20, 125):
-            try:
-                outcomes.add(deeper(left))
-            except RecursionError:
-                outcomes.add(False)
-        sys.setrecursionlimit(usual)
-        assert outcomes == {True, False}
-        assert waiting() <= before
     """
-    run_program(tmp_path, PARTS, "import flowtrace", program, FLOWTRACE_OUT=OUT)
+    after = "assert waiting() <= before"
+    run_program(tmp_path, PARTS, program, AT_EVERY_DEPTH, after, FLOWTRACE_OUT=OUT)

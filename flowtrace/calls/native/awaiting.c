@@ -97,7 +97,7 @@ PyObject *coroutine_iter(PyObject *self)
 static int is_of_coroutine(Awaiter *a) { return a->asked == (PyObject *)a->body; }
 
 /* Resume the body for what is asked of it. Where that is refused, the real generator's awaitable is closed: Python warns of
- * one that nobody has awaited. */
+ * one that was never awaited. */
 static int resume_for(Awaiter *a)
 {
     int did = body_resumes(a->body);
