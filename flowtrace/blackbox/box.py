@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from gc import is_tracked
 from typing import Any, Final
 
 from flowtrace.blackbox import hot_path, ring_file
@@ -49,7 +48,6 @@ from flowtrace.values.secret_texts import remember
 
 _OPTIONS: Final = EXACT_TYPES | SORTED_KEYS
 _OBJECT: Final = ord("{")
-_tracked: Final = is_tracked
 
 
 class _Slot(SlotBase):
@@ -288,7 +286,7 @@ class BlackBox:
 
         Its keys are looked at after `dumps`, which takes only texts as keys: no `__hash__` of the program is run.
         """
-        if _tracked(value) or type(value) is tuple or (type(value) is dict and is_left_to_pickler(value)):
+        if is_left_to_pickler(value):
             return False
         try:
             if b"null" in dumps(value, None, _OPTIONS) and value is not None:  # it may be NaN

@@ -6,7 +6,6 @@ half of a step is one function, and one call writes it: everything here counts i
 
 from __future__ import annotations
 
-from gc import is_tracked
 from typing import TYPE_CHECKING, Any, Final
 
 from flowtrace.blackbox.ring_file import END, PRIME, START, adler, into_end, into_start, make_packer
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from flowtrace.calls.core import Subject
 
 _SORTED: Final = EXACT_TYPES | SORTED_KEYS
-_tracked: Final = is_tracked
 
 
 def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound: bool) -> Step | None:
@@ -45,8 +43,7 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
             or (layout := entry.bound_layout if bound else entry.layout) is None
             or len(args) != 1
             or kwargs
-            or _tracked(value := args[0])
-            or (is_left_to_pickler(value) if (is_dict := type(value) is dict) else type(value) is tuple)
+            or is_left_to_pickler(value := args[0])
         ):
             return _begin_otherwise(subject, args, kwargs, bound)
         try:
@@ -60,7 +57,7 @@ def begin(subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any], bound
         # `dumps` takes only texts as keys: no `__hash__` of the program is run here
         if (
             len(data) > box.limit
-            or (is_dict and not entry.not_secret.issuperset(value) and entry.secret.hides(value))
+            or (type(value) is dict and not entry.not_secret.issuperset(value) and entry.secret.hides(value))
             or (not layout.is_hashed and may_hold_secrets(data, entry.secret))
         ):
             return _begin_otherwise(subject, args, kwargs, bound)
@@ -137,8 +134,7 @@ def end(step: Step, output: Any) -> None:
             or slot.owner is not box
             or step.rest is not None
             or entry.hides_result
-            or _tracked(output)
-            or (is_left_to_pickler(output) if (is_dict := type(output) is dict) else type(output) is tuple)
+            or is_left_to_pickler(output)
         ):
             hot_path.record_output(step, output, recorder)
             return
@@ -147,7 +143,9 @@ def end(step: Step, output: Any) -> None:
             fits = (
                 len(data) <= box.limit
                 and (b"null" not in data or output is None)  # it may be NaN, which orjson writes so
-                and not (is_dict and not entry.not_secret.issuperset(output) and entry.secret.hides(output))
+                and not (
+                    type(output) is dict and not entry.not_secret.issuperset(output) and entry.secret.hides(output)
+                )
                 and not (box.writes_results and may_hold_secrets(data, entry.secret))
             )
             if fits:

@@ -37,7 +37,7 @@ from flowtrace.values.secret_texts import texts_in
 
 SMALL: Final = 64 * 1024  # a pickler writes its output at once below this size, and in pieces above it
 _PROTOCOL: Final = 5
-FEW_ITEMS: Final = 32  # a larger dict goes to the pickler, as each tuple does: all its values may be one long text
+_FEW_ITEMS: Final = 32  # a larger dict goes to the pickler, as each tuple does: all its values may be one long text
 _IS_BOUND_BY_LIMIT: Final = version_info < (3, 12)
 _MOST_LEVELS: Final = 10_000
 """Up to 3.11, Python's own limit of recursion is all that keeps a pickler from using up the C stack."""
@@ -87,9 +87,13 @@ def has_object(values: Iterable[object]) -> bool:
     return any(flags_of(type(value)) & ON_HEAP for value in values)
 
 
-def is_left_to_pickler(value: dict[Any, Any]) -> bool:
-    """Return True for a dict that is not tracked, and that orjson must not see: it writes tuples at any depth."""
-    if len(value) > FEW_ITEMS:
+def is_left_to_pickler(value: Any) -> bool:
+    """Return True for a value that orjson must not see: it runs code of objects, and writes tuples at any depth."""
+    if _tracked(value):
+        return True
+    if type(value) is not dict:
+        return type(value) is tuple
+    if len(value) > _FEW_ITEMS:
         return True
     for item in value.values():  # noqa: SIM110  # so few are quicker without a generator
         if type(item) is tuple:
@@ -109,10 +113,10 @@ def take_call(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> byte
     """
     if has_object(args) or (kwargs and has_object(kwargs.values())):
         return None
-    if _tracked(kwargs) or (kwargs and is_left_to_pickler(kwargs)):
+    if is_left_to_pickler(kwargs):
         return take_pickled((args, kwargs), limit)
     for value in args:
-        if _tracked(value) or type(value) is tuple or (type(value) is dict and is_left_to_pickler(value)):
+        if is_left_to_pickler(value):
             return take_pickled((args, kwargs), limit)
     try:
         data = dumps(args if len(args) == 1 and not kwargs else (args, kwargs), None, EXACT_TYPES)
@@ -133,7 +137,7 @@ def take_value(value: object, limit: int) -> bytes | None:
     """
     if flags_of(type(value)) & ON_HEAP:
         return None
-    if _tracked(value) or type(value) is tuple or (type(value) is dict and is_left_to_pickler(value)):
+    if is_left_to_pickler(value):
         return take_pickled(value, limit)
     try:
         data = dumps(value, None, EXACT_TYPES)
